@@ -1,0 +1,357 @@
+/* base.h: what every other file stands on: errors, memory, random numbers, files, JSON.
+ *
+ * It refuses to be a library. It holds what the program uses and nothing else, and it has one error style:
+ * die() prints one line that names the file, the place, what was expected and what was found, and exits with
+ * status 2. Readers of files therefore return only good data. Writers go through Out, which writes a temporary
+ * file beside the target, flushes it to the disk and renames it, so that the target is at every moment either
+ * the old file or the new one, whole.
+ *
+ * Random numbers are a function of (seed, name, index), not a stream with a hidden state:
+ *     rng_f64(rng_key(1, "wte.weight"), 7)   is the seventh uniform number of that tensor under seed 1
+ * so that what is drawn depends neither on the order of drawing, nor on threads, nor on a memory layout.
+ * det_log and det_cos are our own, because libm's last bit differs from system to system. */
+#ifndef BASE_H
+#define BASE_H
+#ifndef _DEFAULT_SOURCE
+#define _DEFAULT_SOURCE
+#endif
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ---- errors ------------------------------------------------------------------------------------------- */
+
+#ifndef DIE_HOOK            /* the tests put a longjmp here; it must not return */
+#define DIE_HOOK(line) (fflush(stdout), fprintf(stderr, "train: %s\n", line), exit(2))
+#endif
+
+__attribute__((format(printf, 1, 2), noreturn)) static inline void die(const char *fmt, ...) {
+    char line[1024];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(line, sizeof line, fmt, ap);
+    va_end(ap);
+    DIE_HOOK(line);
+}
+
+static inline double seconds(void) {                        /* of a clock that never goes back */
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* ---- memory ------------------------------------------------------------------------------------------- */
+
+static inline size_t size_mul(size_t a, size_t b) {
+    if (b && a > SIZE_MAX / b) die("a size overflows: %zu x %zu", a, b);
+    return a * b;
+}
+static inline size_t size_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
+
+/* n zeroed elements on a 64-byte line; never NULL. Freed with free(). */
+static inline void *mem_new(size_t n, size_t size) {
+    size_t bytes = size_mul(n, size);
+    if (bytes > SIZE_MAX - 128) die("a size overflows: %zu bytes", bytes);
+    void *p = NULL;
+    bytes = size_up(bytes ? bytes : 1, 64);
+    if (posix_memalign(&p, 64, bytes)) die("out of memory: %zu bytes were asked for", bytes);
+    return memset(p, 0, bytes);
+}
+
+/* Room for one more element in a growing array of *cap elements, doubling; contents kept, the rest unset. */
+static inline void *mem_grow(void *p, size_t n, size_t *cap, size_t size) {
+    if (n < *cap) return p;
+    *cap = *cap ? size_mul(*cap, 2) : 64;
+    p = realloc(p, size_mul(*cap, size));
+    if (!p) die("out of memory: %zu bytes were asked for", *cap * size);
+    return p;
+}
+
+/* ---- random numbers: a function of (seed, name, index) ----------------------------------------------- */
+
+static inline uint64_t rng_mix(uint64_t z) {                /* the finaliser of splitmix64 (Steele et al. 2014) */
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+static inline uint64_t rng_key(uint64_t seed, const char *name) {       /* FNV-1a over the name */
+    uint64_t h = 0xcbf29ce484222325u;
+    for (; *name; name++) h = (h ^ (uint8_t)*name) * 0x100000001b3u;
+    return rng_mix(h ^ rng_mix(seed + 0x9e3779b97f4a7c15u));
+}
+static inline uint64_t rng_u64(uint64_t key, uint64_t index) {
+    return rng_mix(key + (index + 1) * 0x9e3779b97f4a7c15u);
+}
+static inline double rng_f64(uint64_t key, uint64_t index) {            /* uniform in [0, 1), 53 bits */
+    return (double)(rng_u64(key, index) >> 11) * 0x1p-53;
+}
+
+/* Natural logarithm of a normal positive x: x = m 2^e with m in [0.71, 1.41), log m = 2 atanh((m-1)/(m+1)). */
+static inline double det_log(double x) {
+    int e;
+    double m = frexp(x, &e);
+    if (m < 0.70710678118654752) m *= 2, e--;
+    double s = (m - 1) / (m + 1), s2 = s * s, sum = 0;
+    for (int k = 21; k >= 1; k -= 2) sum = sum * s2 + 1.0 / k;
+    return 2 * s * sum + e * 0.69314718055994531;
+}
+
+/* cos(2 pi turns), by quarter turns and the Taylor series on [-pi/4, pi/4]. */
+static inline double det_cos(double turns) {
+    double q = turns * 4, n = floor(q + 0.5), r = (q - n) * 1.5707963267948966, r2 = r * r, c = 0, s = 0;
+    for (int k = 16; k >= 2; k -= 2) c = (1 + c) * -r2 / (k * (k - 1));
+    for (int k = 17; k >= 3; k -= 2) s = (1 + s) * -r2 / (k * (k - 1));
+    c += 1, s = (1 + s) * r;
+    int quarter = (int)(n - 4 * floor(n / 4));
+    return quarter == 0 ? c : quarter == 1 ? -s : quarter == 2 ? -c : s;
+}
+
+/* A standard normal number (Box and Muller 1958). */
+static inline double rng_normal(uint64_t key, uint64_t index) {
+    double u = 1 - rng_f64(key, 2 * index), v = rng_f64(key, 2 * index + 1);
+    return sqrt(-2 * det_log(u)) * det_cos(v);
+}
+
+/* The image of i under a pseudo-random permutation of 0 .. n-1 that needs no memory: a four-round Feistel
+ * network on the smallest 4^k >= n, walked until it lands inside (Black and Rogaway 2002). */
+static inline uint64_t rng_permute(uint64_t key, uint64_t i, uint64_t n) {
+    int half = 1;
+    while (half < 31 && (UINT64_C(1) << (2 * half)) < n) half++;
+    const uint64_t mask = (UINT64_C(1) << half) - 1;
+    do {
+        uint64_t l = i >> half, r = i & mask;
+        for (uint64_t round = 0; round < 4; round++) {
+            uint64_t t = l ^ (rng_u64(key + round, r) & mask);
+            l = r, r = t;
+        }
+        i = l << half | r;
+    } while (i >= n);
+    return i;
+}
+
+/* ---- files -------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    const uint8_t *p;       /* n bytes */
+    size_t n;
+    const char *name;       /* for messages; the caller's string */
+    bool mapped;
+} Bytes;
+
+static inline Bytes file_slurp(FILE *f, const char *name) {             /* a pipe or stdin, whole */
+    uint8_t *p = NULL;
+    size_t n = 0, cap = 0, got;
+    do {
+        if (n + 65536 > cap) {
+            cap = cap ? size_mul(cap, 2) : 1 << 17;
+            if (!(p = realloc(p, cap))) die("%s: out of memory after %zu bytes", name, n);
+        }
+        got = fread(p + n, 1, 65536, f);
+        n += got;
+    } while (got);
+    if (ferror(f)) die("%s: cannot read: %s", name, strerror(errno));
+    return (Bytes){p, n, name, false};
+}
+
+/* A whole file, memory-mapped where that is possible. Dies on what cannot be read; an empty file has n = 0. */
+static inline Bytes file_read(const char *path) {
+    struct stat st;
+    int fd = open(path, O_RDONLY);
+    if (fd < 0 || fstat(fd, &st)) die("%s: cannot open: %s", path, strerror(errno));
+    if (S_ISDIR(st.st_mode)) die("%s: expected a file, found a directory", path);
+    if (S_ISREG(st.st_mode) && st.st_size > 0) {
+        if ((uintmax_t)st.st_size > SIZE_MAX) die("%s: too large for this machine", path);
+        void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (p == MAP_FAILED) die("%s: cannot map: %s", path, strerror(errno));
+        close(fd);
+        return (Bytes){p, (size_t)st.st_size, path, true};
+    }
+    FILE *f = fdopen(fd, "rb");
+    if (!f) die("%s: cannot open: %s", path, strerror(errno));
+    Bytes b = file_slurp(f, path);
+    fclose(f);
+    return b;
+}
+static inline void file_free(Bytes *b) {
+    if (b->mapped) munmap((void *)(uintptr_t)b->p, b->n);
+    else free((void *)(uintptr_t)b->p);
+    *b = (Bytes){0};
+}
+
+/* A file being written. Nothing is at path until out_commit. */
+typedef struct {
+    FILE *f;
+    char path[PATH_MAX], temp[PATH_MAX];
+} Out;
+
+static inline Out out_open(const char *path) {
+    Out o;
+    struct stat st;
+    if (!stat(path, &st) && S_ISDIR(st.st_mode)) die("%s: expected a file to write, found a directory", path);
+    if (snprintf(o.path, sizeof o.path, "%s", path) >= PATH_MAX - 16) die("%.60s...: path too long", path);
+    snprintf(o.temp, sizeof o.temp, "%.*s.%ld", PATH_MAX - 32, path, (long)getpid());
+    if (!(o.f = fopen(o.temp, "wb"))) die("%s: cannot write: %s", path, strerror(errno));
+    return o;
+}
+static inline void out_bytes(Out *o, const void *p, size_t n) { if (n) fwrite(p, 1, n, o->f); }
+
+/* Flushes, syncs and renames. False, with errno set and the old file untouched, if any write failed. */
+static inline bool out_commit(Out *o) {
+    bool good = !fflush(o->f) && !ferror(o->f) && !fsync(fileno(o->f));
+    int error = errno;
+    if (fclose(o->f) && good) good = false, error = errno;
+    if (good && rename(o->temp, o->path)) good = false, error = errno;
+    if (!good) unlink(o->temp);
+    errno = error;
+    return good;
+}
+
+/* Little-endian numbers at any alignment. */
+static inline uint32_t get_u16(const uint8_t *p) { return (uint32_t)p[0] | (uint32_t)p[1] << 8; }
+static inline uint32_t get_u32(const uint8_t *p) { return get_u16(p) | get_u16(p + 2) << 16; }
+static inline uint64_t get_u64(const uint8_t *p) { return get_u32(p) | (uint64_t)get_u32(p + 4) << 32; }
+static inline float get_f32(const uint8_t *p) {
+    uint32_t u = get_u32(p);
+    float f;
+    memcpy(&f, &u, 4);
+    return f;
+}
+
+/* ---- JSON: a reader that walks the text once and keeps nothing ---------------------------------------- */
+
+typedef struct {
+    const uint8_t *p, *end, *begin;
+    const char *name;       /* the file, for messages */
+} Json;
+
+__attribute__((noreturn)) static inline void json_die(const Json *j, const char *expected) {
+    char found[16] = "the end";
+    if (j->p < j->end)
+        snprintf(found, sizeof found, *j->p > 0x20 && *j->p < 0x7f ? "'%c'" : "byte 0x%02x", *j->p);
+    die("%s: JSON at byte %zu: expected %s, found %s", j->name, (size_t)(j->p - j->begin), expected, found);
+}
+static inline Json json_open(const uint8_t *p, size_t n, const char *name) { return (Json){p, p + n, p, name}; }
+
+/* The next character that is not white space, not consumed; 0 at the end. */
+static inline int json_peek(Json *j) {
+    while (j->p < j->end && (*j->p == ' ' || *j->p == '\n' || *j->p == '\t' || *j->p == '\r')) j->p++;
+    return j->p < j->end ? *j->p : 0;
+}
+static inline void json_expect(Json *j, char c) {
+    if (json_peek(j) != c) json_die(j, (char[]){'\'', c, '\'', 0});
+    j->p++;
+}
+static inline uint32_t json_hex4(Json *j) {
+    uint32_t v = 0;
+    for (int k = 0; k < 4; k++, j->p++) {
+        int c = j->p < j->end ? *j->p : 0;
+        const char *digits = "0123456789abcdefABCDEF", *at = c ? strchr(digits, c) : NULL;
+        if (!at) json_die(j, "four hexadecimal digits");
+        v = v * 16 + (uint32_t)(at - digits > 15 ? at - digits - 6 : at - digits);
+    }
+    return v;
+}
+static inline size_t utf8_put(uint8_t out[4], uint32_t c) {             /* bytes of code point c; returns how many */
+    static const uint8_t lead[5] = {0, 0, 0xc0, 0xe0, 0xf0};
+    size_t n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+    for (size_t k = n; --k; c >>= 6) out[k] = (uint8_t)(0x80 | (c & 63));
+    out[0] = (uint8_t)(lead[n] | c);
+    return n;
+}
+
+/* Reads a string into out (cap bytes, a NUL added); returns its length. Dies if it is longer. A NULL out skips. */
+static inline size_t json_string(Json *j, char *out, size_t cap) {
+    size_t n = 0;
+    json_expect(j, '"');
+    for (;;) {
+        uint8_t u[4];
+        size_t k = 1;
+        if (j->p >= j->end || *j->p < 0x20) json_die(j, "the rest of a string");
+        int c = *j->p++;
+        if (c == '"') break;
+        u[0] = (uint8_t)c;
+        if (c == '\\') {
+            static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
+            const char *at = j->p < j->end && *j->p ? strchr(from, *j->p) : NULL;
+            if (at) u[0] = (uint8_t)to[at - from], j->p++;
+            else if (j->p < j->end && *j->p == 'u') {
+                j->p++;
+                uint32_t code = json_hex4(j);
+                if (code >= 0xd800 && code < 0xdc00 && j->end - j->p >= 6 && j->p[0] == '\\' && j->p[1] == 'u') {
+                    j->p += 2;
+                    uint32_t low = json_hex4(j);
+                    if (low < 0xdc00 || low > 0xdfff) json_die(j, "the second half of a surrogate pair");
+                    code = 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00);
+                } else if (code >= 0xd800 && code < 0xe000) json_die(j, "a surrogate pair");
+                k = utf8_put(u, code);
+            } else json_die(j, "an escape");
+        }
+        if (out) {
+            if (n + k >= cap) json_die(j, "a shorter string");
+            memcpy(out + n, u, k);
+        }
+        n += k;
+    }
+    if (out) out[n] = 0;
+    return n;
+}
+
+/* A whole number 0 .. 2^63-1. */
+static inline uint64_t json_uint(Json *j) {
+    int c = json_peek(j);
+    uint64_t v = 0;
+    if (c < '0' || c > '9') json_die(j, "a whole number");
+    for (; j->p < j->end && *j->p >= '0' && *j->p <= '9'; j->p++) {
+        if (v > (UINT64_C(0x7fffffffffffffff) - 9) / 10) json_die(j, "a smaller number");
+        v = v * 10 + (uint64_t)(*j->p - '0');
+    }
+    if (j->p < j->end && (*j->p == '.' || *j->p == 'e' || *j->p == 'E')) json_die(j, "a whole number");
+    return v;
+}
+
+/* Steps through an object or array:  for (bool first = true; json_more(j, '}', &first);) ... */
+static inline bool json_more(Json *j, char close, bool *first) {
+    if (json_peek(j) == close && j->p < j->end) return j->p++, false;
+    if (!*first) json_expect(j, ',');
+    *first = false;
+    return true;
+}
+
+/* Skips one value of any kind, at most 64 deep. */
+static inline void json_skip(Json *j, int depth) {
+    int c = json_peek(j);
+    bool first = true;
+    if (depth > 64) json_die(j, "less nesting");
+    if (c == '"') json_string(j, NULL, 0);
+    else if (c == '{' || c == '[') {
+        char close = c == '{' ? '}' : ']';
+        for (j->p++; json_more(j, close, &first); json_skip(j, depth + 1))
+            if (c == '{') json_string(j, NULL, 0), json_expect(j, ':');
+    } else {
+        const uint8_t *from = j->p;
+        while (j->p < j->end && strchr("+-.0123456789eEtrufalsn", *j->p) && *j->p) j->p++;
+        if (j->p == from) json_die(j, "a value");
+    }
+}
+
+static inline void json_put(FILE *f, const char *s) {                   /* s as a JSON string, quotes included */
+    fputc('"', f);
+    for (; *s; s++) {
+        if (*s == '"' || *s == '\\') fputc('\\', f);
+        if ((unsigned char)*s < 0x20) fprintf(f, "\\u%04x", (unsigned)*s);
+        else fputc(*s, f);
+    }
+    fputc('"', f);
+}
+#endif

@@ -1,0 +1,40 @@
+/* check.h: the test harness. One program, one counter, one last line "N passed, N failed".
+ *
+ *     CHECK(cond, "format", ...)     counts; on failure prints the place, the condition and the note
+ *     DIES(statement)                true if the statement ends in die(); its line is then in check_line
+ *     QUICK                          true under QUICK=1: smaller sweeps of the same tests */
+#ifndef CHECK_H
+#define CHECK_H
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static long check_passed, check_failed;
+static jmp_buf check_jump;
+static char check_line[1024];
+
+__attribute__((noreturn)) static inline void check_died(const char *line) {
+    snprintf(check_line, sizeof check_line, "%s", line);
+    longjmp(check_jump, 1);
+}
+#define DIE_HOOK(line) check_died(line)
+#include "../data/base.h"
+
+__attribute__((format(printf, 5, 6)))
+static inline void check(int good, const char *file, int line, const char *what, const char *fmt, ...) {
+    if (good) { check_passed++; return; }
+    va_list ap;
+    check_failed++;
+    fprintf(stderr, "%s:%d: FAILED %s: ", file, line, what);
+    va_start(ap, fmt);
+    vfprintf(stderr, fmt, ap);
+    va_end(ap);
+    fputc('\n', stderr);
+}
+#define CHECK(cond, ...) check((cond) != 0, __FILE__, __LINE__, #cond, __VA_ARGS__)
+#define DIES(statement) (check_line[0] = 0, setjmp(check_jump) ? 1 : ((statement), 0))
+
+static inline int check_quick(void) { const char *q = getenv("QUICK"); return q && *q && *q != '0'; }
+#define QUICK check_quick()
+#endif
