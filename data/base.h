@@ -12,8 +12,8 @@
  * det_log and det_cos are our own, because libm's last bit differs from system to system. */
 #ifndef BASE_H
 #define BASE_H
-#ifndef _DEFAULT_SOURCE
-#define _DEFAULT_SOURCE
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
 #endif
 #include <errno.h>
 #include <fcntl.h>

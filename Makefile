@@ -1,0 +1,70 @@
+# make              ./train, from one translation unit: train.c and the headers
+# make test         every test; QUICK=1 for smaller sweeps of the same tests
+# make asan tsan    the tests and ./train under the address + undefined behaviour and the thread sanitizers
+# make fuzz         every fuzzer for SECONDS=180 each, with clang
+# make headers      each header by itself
+# make bench clean  what they say
+#
+# Any C11 compiler will do: make CC=clang. WERROR=1 makes warnings errors. For another machine, linked
+# statically, with the tests under an emulator:
+#     make test CC=aarch64-linux-gnu-gcc ARCH= STATIC=1 O=.build/arm/ RUN=qemu-aarch64
+# O is the folder to build in. Give each kind of build its own: make looks at files, not at flags.
+
+CFLAGS ?= -O3
+SECONDS = 180
+
+# The same bits everywhere are part of what the program promises: so no -ffast-math, and no multiplication and
+# addition fused into one rounding unless the source says so.
+override CFLAGS += -std=c11 -D_DEFAULT_SOURCE -Wall -Wextra -ffp-contract=off
+override CFLAGS += $(if $(filter 1,$(WERROR)),-Werror)
+override LDFLAGS += -pthread $(if $(filter 1,$(STATIC)),-static)
+
+# The kernels are as wide as the machine they are compiled for. Compilers for x86 know this one as
+# -march=native, some for ARM only as -mcpu=native, and those for another machine not at all: ARCH= names it.
+works = $(shell $(CC) $(1) -c -x c -o /dev/null /dev/null 2>/dev/null && echo $(1))
+ARCH := $(or $(call works,-march=native),$(call works,-mcpu=native))
+
+HEADERS = $(wildcard *.h data/*.h)
+TESTS = $(wildcard test/*.h)
+FUZZERS = $(patsubst test/fuzz/%.c,test/fuzz/bin/%,$(wildcard test/fuzz/fuzz_*.c))
+SANITIZE = $(MAKE) test O=.build/$@/ CFLAGS='-O2 -g -fno-omit-frame-pointer -fno-sanitize-recover=all
+
+$(O)train: train.c $(HEADERS)
+	@mkdir -p $(@D)
+	$(CC) $(ARCH) $(CFLAGS) -o $@ $< $(LDFLAGS) -lm
+
+$(O)test/test: test/test.c $(HEADERS) $(TESTS)
+	@mkdir -p $(@D)
+	$(CC) $(ARCH) $(CFLAGS) -o $@ $< $(LDFLAGS) -lm
+
+# RUN is a prefix such as an emulator. The tests run the program as TRAIN says.
+test: $(O)train $(O)test/test
+	TRAIN='$(strip $(RUN) ./$(O)train)' $(RUN) ./$(O)test/test
+
+bench: $(O)train
+	$(RUN) ./$(O)train bench
+
+# A test that expects an error jumps out of the function that found it, so memory it held is not a leak.
+asan:
+	ASAN_OPTIONS=detect_leaks=0 $(SANITIZE) -fsanitize=address,undefined'
+tsan:
+	$(SANITIZE) -fsanitize=thread'
+
+headers:
+	@for h in $(HEADERS) $(TESTS); do \
+	    echo "#include \"$$h\"" | $(CC) $(ARCH) $(CFLAGS) -Wno-unused-function -fsyntax-only -I. -x c - \
+	        || exit 1; done
+
+test/fuzz/bin/%: test/fuzz/%.c $(HEADERS)
+	@mkdir -p $(@D)/$*.found
+	clang -O1 -g -std=c11 -Wall -Wextra -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
+	    -o $@ $< -lm
+fuzz: $(FUZZERS)
+	@for f in $(FUZZERS); do name=$${f##*/fuzz_}; echo "fuzz $$name"; \
+	    $$f -max_total_time=$(SECONDS) -verbosity=0 -print_final_stats=1 -artifact_prefix=test/fuzz/bin/ \
+	        $$f.found $$(ls -d test/fuzz/corpus/$$name 2>/dev/null) || exit 1; done
+
+clean:
+	rm -rf $(O)train $(O)test/test test/fuzz/bin .build
+
+.PHONY: test bench asan tsan headers fuzz clean

@@ -1,0 +1,24 @@
+/* test.c: every test, one after another, and the count at the end. Names on the command line run only those.
+ *
+ *     make test      or, of a program that is built:      QUICK=1 TRAIN=./train test/test safetensors */
+#include "check.h"
+#include "test_safetensors.h"
+
+int main(int argc, char **argv) {
+    static const struct { const char *name; void (*run)(void); } tests[] = {
+        {"safetensors", test_safetensors},
+    };
+    for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
+        const long before = check_passed + check_failed;
+        const double start = seconds();
+        bool wanted = argc < 2;
+        for (int k = 1; k < argc; k++) wanted |= !strcmp(argv[k], tests[i].name);
+        if (!wanted) continue;
+        tests[i].run();
+        printf("%-12s %7.2f s %9ld checks\n", tests[i].name, seconds() - start,
+               check_passed + check_failed - before);
+        fflush(stdout);
+    }
+    printf("%ld passed, %ld failed\n", check_passed, check_failed);
+    return check_failed > 0;
+}
