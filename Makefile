@@ -15,7 +15,7 @@ SECONDS = 180
 
 # The same bits everywhere are part of what the program promises: so no -ffast-math, and no multiplication and
 # addition fused into one rounding unless the source says so.
-override CFLAGS += -std=c11 -D_DEFAULT_SOURCE -Wall -Wextra -ffp-contract=off
+override CFLAGS += -std=c11 -D_GNU_SOURCE -fno-math-errno -Wall -Wextra -ffp-contract=off
 override CFLAGS += $(if $(filter 1,$(WERROR)),-Werror)
 override LDFLAGS += -pthread $(if $(filter 1,$(STATIC)),-static)
 

@@ -37,6 +37,7 @@ typedef struct {
     bool decay;
     double mean, std;           /* of the initial values */
     size_t at, size;            /* place in the machine's flat arrays, in floats */
+    size_t lane;                /* of rank 1: first line of its gradient, which is kept per lane */
     SpMat mat;                  /* of rank 2, as outputs x inputs */
 } GptParam;
 
@@ -81,7 +82,7 @@ static inline GptParam *gpt_table(const GptConfig *c) {
  * ======================================================================================================= */
 
 /* out (N,OC) = inp (N,IC) w (IC,OC) + b (OC), b may be NULL */
-static void spec_linear(double *out, const double *inp, const double *w, const double *b, size_t N, size_t IC,
+static inline void spec_linear(double *out, const double *inp, const double *w, const double *b, size_t N, size_t IC,
                         size_t OC) {
     for (size_t n = 0; n < N; n++) {
         for (size_t o = 0; o < OC; o++) out[n * OC + o] = b ? b[o] : 0;
@@ -89,7 +90,7 @@ static void spec_linear(double *out, const double *inp, const double *w, const d
             for (size_t o = 0; o < OC; o++) out[n * OC + o] += inp[n * IC + i] * w[i * OC + o];
     }
 }
-static void spec_linear_backward(double *dinp, double *dw, double *db, const double *dout, const double *inp,
+static inline void spec_linear_backward(double *dinp, double *dw, double *db, const double *dout, const double *inp,
                                  const double *w, size_t N, size_t IC, size_t OC) {
     for (size_t n = 0; n < N; n++) {
         const double *d = dout + n * OC;
@@ -106,7 +107,7 @@ static void spec_linear_backward(double *dinp, double *dw, double *db, const dou
 }
 
 /* out (N,C) = w (x - mean) / sqrt(var + 1e-5) + b over each row of x (N,C), var with 1/C */
-static void spec_layernorm(double *out, const double *x, const double *w, const double *b, size_t N, size_t C) {
+static inline void spec_layernorm(double *out, const double *x, const double *w, const double *b, size_t N, size_t C) {
     for (size_t n = 0; n < N; n++) {
         double mean = 0, var = 0;
         for (size_t c = 0; c < C; c++) mean += x[n * C + c] / (double)C;
@@ -116,7 +117,7 @@ static void spec_layernorm(double *out, const double *x, const double *w, const 
     }
 }
 /* dinp += */
-static void spec_layernorm_backward(double *dinp, double *dw, double *db, const double *dout, const double *x,
+static inline void spec_layernorm_backward(double *dinp, double *dw, double *db, const double *dout, const double *x,
                                     const double *w, size_t N, size_t C) {
     for (size_t n = 0; n < N; n++) {
         const double *xn = x + n * C, *d = dout + n * C;
@@ -135,7 +136,7 @@ static void spec_layernorm_backward(double *dinp, double *dw, double *db, const 
 }
 
 /* p (B,NH,T,T) = softmax over t2 <= t of q k / sqrt(hs); out (B,T,C) = p v; qkv (B,T,3C) */
-static void spec_attention(double *out, double *p, const double *qkv, size_t B, size_t T, size_t C, size_t NH) {
+static inline void spec_attention(double *out, double *p, const double *qkv, size_t B, size_t T, size_t C, size_t NH) {
     const size_t hs = C / NH;
     for (size_t bh = 0; bh < B * NH; bh++)
         for (size_t t = 0; t < T; t++) {
@@ -156,7 +157,7 @@ static void spec_attention(double *out, double *p, const double *qkv, size_t B, 
         }
 }
 /* dqkv += */
-static void spec_attention_backward(double *dqkv, const double *dout, const double *p, const double *qkv, size_t B,
+static inline void spec_attention_backward(double *dqkv, const double *dout, const double *p, const double *qkv, size_t B,
                                     size_t T, size_t C, size_t NH) {
     const size_t hs = C / NH;
     double *dp = mem_new(T, sizeof *dp);
@@ -182,14 +183,14 @@ static void spec_attention_backward(double *dqkv, const double *dout, const doub
 }
 
 static const double SPEC_GELU = 0.7978845608028654;         /* sqrt(2 / pi) */
-static double spec_gelu(double x) { return 0.5 * x * (1 + tanh(SPEC_GELU * (x + 0.044715 * x * x * x))); }
-static double spec_gelu_slope(double x) {                   /* d/dx of the line above; tanh' = 1 - tanh^2 */
+static inline double spec_gelu(double x) { return 0.5 * x * (1 + tanh(SPEC_GELU * (x + 0.044715 * x * x * x))); }
+static inline double spec_gelu_slope(double x) {                   /* d/dx of the line above; tanh' = 1 - tanh^2 */
     double t = tanh(SPEC_GELU * (x + 0.044715 * x * x * x));
     return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * SPEC_GELU * (1 + 3 * 0.044715 * x * x);
 }
 
 /* loss (1) = mean of -log softmax(logits (N,V))[target]; dlogits = (softmax - [v = target]) / N */
-static double spec_cross_entropy(double *dlogits, const double *logits, const int32_t *targets, size_t N, size_t V) {
+static inline double spec_cross_entropy(double *dlogits, const double *logits, const int32_t *targets, size_t N, size_t V) {
     double loss = 0;
     for (size_t n = 0; n < N; n++) {
         const double *row = logits + n * V;
@@ -213,13 +214,13 @@ typedef struct {
     double *lnf, *logits, *dlogits, loss;
 } Spec;
 
-static double *spec_array(size_t n) { return mem_new(n, sizeof(double)); }
-static double **spec_arrays(const GptParam *table, size_t count) {
+static inline double *spec_array(size_t n) { return mem_new(n, sizeof(double)); }
+static inline double **spec_arrays(const GptParam *table, size_t count) {
     double **a = mem_new(count, sizeof *a);
     for (size_t k = 0; k < count; k++) a[k] = spec_array(gpt_elements(&table[k]));
     return a;
 }
-static Spec *spec_new(GptConfig c, size_t B, size_t T) {
+static inline Spec *spec_new(GptConfig c, size_t B, size_t T) {
     Spec *s = mem_new(1, sizeof *s);
     const size_t N = B * T;
     *s = (Spec){.c = c, .B = B, .T = T, .table = gpt_table(&c)};
@@ -232,7 +233,7 @@ static Spec *spec_new(GptConfig c, size_t B, size_t T) {
     s->lnf = spec_array(N * c.C), s->logits = spec_array(N * c.V), s->dlogits = spec_array(N * c.V);
     return s;
 }
-static void spec_free(Spec *s) {
+static inline void spec_free(Spec *s) {
     for (size_t k = 0; k < gpt_count(&s->c); k++) free(s->w[k]), free(s->dw[k]);
     for (size_t l = 0; l <= s->c.L; l++) {
         struct SpecLayer *a = &s->layer[l];
@@ -243,7 +244,7 @@ static void spec_free(Spec *s) {
 }
 
 /* inputs, targets (B,T) -> s->logits, s->loss, s->dlogits */
-static void spec_forward(Spec *s, const int32_t *inputs, const int32_t *targets) {
+static inline void spec_forward(Spec *s, const int32_t *inputs, const int32_t *targets) {
     const size_t T = s->T, N = s->B * T, C = s->c.C;
     for (size_t n = 0; n < N; n++)
         for (size_t i = 0; i < C; i++)
@@ -274,7 +275,7 @@ static void spec_forward(Spec *s, const int32_t *inputs, const int32_t *targets)
 }
 
 /* After spec_forward on the same inputs: s->dw = the gradient of the loss. */
-static void spec_backward(Spec *s, const int32_t *inputs) {
+static inline void spec_backward(Spec *s, const int32_t *inputs) {
     const size_t T = s->T, N = s->B * T, C = s->c.C, V = s->c.V;
     double *dx = spec_array(N * C), *d = spec_array(N * C), *d4 = spec_array(N * 4 * C), *dqkv = spec_array(N * 3 * C);
     for (size_t k = 0; k < gpt_count(&s->c); k++) memset(s->dw[k], 0, gpt_elements(&s->table[k]) * sizeof(double));
@@ -310,7 +311,7 @@ static void spec_backward(Spec *s, const int32_t *inputs) {
 typedef struct { double lr, beta1, beta2, eps, decay, clip; } GptAdam;
 
 /* The global norm of the gradient; PyTorch's clip_grad_norm_ scales by clip / (norm + 1e-6) if that is below 1. */
-static double spec_norm(const Spec *s) {
+static inline double spec_norm(const Spec *s) {
     double sum = 0;
     for (size_t k = 0; k < gpt_count(&s->c); k++)
         for (size_t i = 0; i < gpt_elements(&s->table[k]); i++) sum += s->dw[k][i] * s->dw[k][i];
@@ -318,7 +319,7 @@ static double spec_norm(const Spec *s) {
 }
 /* Step t = 1, 2 ... of PyTorch's AdamW (Loshchilov and Hutter 2019): decay apart from the moments, eps outside the
  * root. m, v: arrays like s->w. */
-static void spec_adamw(Spec *s, double **m, double **v, const GptAdam *o, size_t t) {
+static inline void spec_adamw(Spec *s, double **m, double **v, const GptAdam *o, size_t t) {
     const double norm = spec_norm(s), scale = o->clip > 0 && norm + 1e-6 > o->clip ? o->clip / (norm + 1e-6) : 1;
     const double c1 = 1 - pow(o->beta1, (double)t), c2 = 1 - pow(o->beta2, (double)t);
     for (size_t k = 0; k < gpt_count(&s->c); k++)
@@ -329,5 +330,741 @@ static void spec_adamw(Spec *s, double **m, double **v, const GptAdam *o, size_t
             v[k][i] = o->beta2 * v[k][i] + (1 - o->beta2) * g * g;
             s->w[k][i] -= o->lr * (m[k][i] / c1) / (sqrt(v[k][i] / c2) + o->eps);
         }
+}
+
+/* ======================================================================================================= *
+ *  The machine's version                                                                                  *
+ * ======================================================================================================= */
+
+/* ---- parameters in row blocks ------------------------------------------------------------------------- *
+ * Every tensor of rank 2 lies as w[row block of 16 outputs][input][16]: wte with tokens, wpe with positions as its
+ * outputs. Padding outputs are zero and stay zero. Gradients of gains and biases are sums over tokens; they are kept
+ * as one line per element, a sum per lane, and added over the lanes once a step. */
+
+typedef struct {
+    GptConfig c;
+    GptParam *table;
+    size_t count, floats, lanes;        /* tensors; numbers in each flat array; lines of lane_g */
+    float *w, *g, *m, *v;               /* weights, gradient, Adam's moments; the last three only to train */
+    float *lane_g, *lookup_g;           /* gradient of rank 1 per lane; of wte through the lookup */
+} Gpt;
+
+static inline Gpt *gpt_new(GptConfig c, bool train) {
+    Gpt *m = mem_new(1, sizeof *m);
+    *m = (Gpt){.c = c, .table = gpt_table(&c), .count = gpt_count(&c)};
+    for (size_t k = 0; k < m->count; k++) {
+        GptParam *p = &m->table[k];
+        if (p->rank == 2) p->mat = p->in_out ? sp_dense(p->cols, p->rows) : sp_dense(p->rows, p->cols);
+        p->at = m->floats, p->size = p->rank == 2 ? p->mat.lines * LINE : size_up(p->rows, LINE);
+        m->floats += p->size;
+        if (p->rank == 1) p->lane = m->lanes, m->lanes += p->size;
+    }
+    m->w = mem_new(m->floats, sizeof(float));
+    if (train) {
+        m->g = mem_new(m->floats, sizeof(float)), m->m = mem_new(m->floats, sizeof(float));
+        m->v = mem_new(m->floats, sizeof(float)), m->lane_g = mem_new(m->lanes * LINE, sizeof(float));
+        m->lookup_g = mem_new(m->table[WTE].size, sizeof(float));
+    }
+    return m;
+}
+static inline void gpt_free(Gpt *m) {
+    for (size_t k = 0; k < m->count; k++) if (m->table[k].rank == 2) sp_free(&m->table[k].mat);
+    free(m->table), free(m->w), free(m->g), free(m->m), free(m->v), free(m->lane_g), free(m->lookup_g), free(m);
+}
+
+/* Where element (row, col) of a tensor in its named shape lies among its floats. */
+static inline size_t gpt_place(const GptParam *p, size_t row, size_t col) {
+    const size_t o = p->in_out ? col : row, i = p->in_out ? row : col;
+    return p->rank == 1 ? row : (o / LINE * p->mat.IC + i) * LINE + o % LINE;
+}
+/* Copies tensor p between a flat array and row-major values (rows, cols) in its named shape. */
+static inline void gpt_get(const GptParam *p, const float *flat, float *values) {
+    for (size_t r = 0, n = 0; r < p->rows; r++)
+        for (size_t c = 0; c < (p->rank == 2 ? p->cols : 1); c++) values[n++] = flat[p->at + gpt_place(p, r, c)];
+}
+static inline void gpt_set(const GptParam *p, float *flat, const float *values) {
+    for (size_t r = 0, n = 0; r < p->rows; r++)
+        for (size_t c = 0; c < (p->rank == 2 ? p->cols : 1); c++) flat[p->at + gpt_place(p, r, c)] = values[n++];
+}
+
+/* Initial weights: element n of a tensor is a function of (seed, name, n) alone, whatever the layout. */
+static inline void gpt_init(Gpt *m, uint64_t seed) {
+    for (size_t k = 0; k < m->count; k++) {
+        const GptParam *p = &m->table[k];
+        const uint64_t key = rng_key(seed, p->name);
+        for (size_t r = 0, n = 0; r < p->rows; r++)
+            for (size_t c = 0; c < (p->rank == 2 ? p->cols : 1); c++, n++)
+                m->w[p->at + gpt_place(p, r, c)] = (float)(p->mean + (p->std > 0 ? p->std * rng_normal(key, n) : 0));
+    }
+}
+
+/* ---- a run: the activations of B sequences of T tokens ------------------------------------------------ */
+
+typedef struct { float *p; size_t rows; } GptEdge;          /* [group][rows][16]: what flows between stages */
+
+typedef struct {
+    Gpt *m;
+    DfPool *pool;
+    size_t B, T, stride;            /* sequences, tokens of each, groups from one sequence to the next */
+    size_t from, groups;            /* the groups from .. groups-1 of each sequence are computed */
+    size_t panel;                   /* groups a panel */
+    const int32_t *inputs, *targets;                        /* (B,T); a target below 0 does not count */
+    struct GptActs { GptEdge x, ln1, qkv, soft, att, mid, ln2, fc; } *acts;     /* [L + 1], kept for the backward */
+    GptEdge n, h, dx, dn, dqkv, datt, dh;                   /* of one layer at a time */
+    float *logits, *scratch;        /* one panel's logits; per worker, two columns of scores of one group */
+    double *loss;                   /* (B, stride x 16) of each token */
+    float dscale;                   /* 1 / number of targets that count in the whole step */
+    size_t bytes;
+} GptRun;
+
+typedef struct { size_t at, g0, ng; } GptPanel;             /* first group: in edges, in its sequence; how many */
+
+static inline float *gpt_at(GptEdge e, size_t group) { return e.p + group * e.rows * LINE; }
+static inline size_t gpt_rows(size_t n) { return size_up(n, LINE); }
+static inline float *gpt_w(const GptRun *r, size_t k) { return r->m->w + r->m->table[k].at; }
+
+/* The edges of a run in the order of allocation, for gpt_run_new and for gpt_run_bytes, which only counts. */
+static inline size_t gpt_edges(const GptConfig *c, size_t groups, bool train, GptRun *r) {
+    size_t bytes = 0, C = gpt_rows(c->C);
+    const size_t kept[8] = {C, 2, gpt_rows(3 * c->C), 2 * c->NH, C, C, 2, gpt_rows(4 * c->C)};
+    const size_t moving[7] = {C, gpt_rows(4 * c->C), C, C, gpt_rows(3 * c->C), C, gpt_rows(4 * c->C)};
+    for (size_t e = 0; e < 8 * (c->L + 1) + 7; e++) {
+        const bool last = e / 8 == c->L && e < 8 * (c->L + 1);
+        size_t rows = e < 8 * (c->L + 1) ? (last && e % 8 > 1 ? 0 : kept[e % 8]) : moving[e - 8 * (c->L + 1)];
+        if (!train && e >= 8 * (c->L + 1) + 2) rows = 0;
+        const size_t size = size_mul(size_mul(groups, rows), LINE);
+        bytes += size_mul(size, sizeof(float));
+        if (!r) continue;
+        GptEdge *edge = e < 8 * (c->L + 1) ? &(&r->acts[e / 8].x)[e % 8] : &(&r->n)[e - 8 * (c->L + 1)];
+        *edge = (GptEdge){rows ? mem_new(size, sizeof(float)) : NULL, rows};
+    }
+    return bytes;
+}
+static inline size_t gpt_groups(size_t T) { return (T + LINE - 1) / LINE; }
+static inline size_t gpt_logits(const GptConfig *c, size_t panel) { return panel * gpt_rows(c->V) * LINE; }
+
+/* Bytes that gpt_run_new will take, without taking them. */
+static inline size_t gpt_run_bytes(const GptConfig *c, size_t B, size_t T, size_t panel, size_t workers, bool train) {
+    const size_t groups = size_mul(B, gpt_groups(T));
+    return gpt_edges(c, groups, train, NULL) + gpt_logits(c, panel) * 4 + workers * 2 * gpt_groups(T) * 1024
+           + groups * LINE * 8;
+}
+
+/* A run of B sequences of up to T tokens, P tokens a panel; fewer if there would be too few panels to share out. */
+static inline GptRun *gpt_run_new(Gpt *m, DfPool *pool, size_t B, size_t T, size_t P, bool train) {
+    GptRun *r = mem_new(1, sizeof *r);
+    const size_t NG = gpt_groups(T), share = B * NG / (2 * pool->workers);
+    *r = (GptRun){.m = m, .pool = pool, .B = B, .T = T, .stride = NG, .groups = NG, .panel = P / LINE};
+    if (share < r->panel) r->panel = share ? share : 1;
+    r->acts = mem_new(m->c.L + 1, sizeof *r->acts);
+    gpt_edges(&m->c, B * NG, train, r);
+    r->logits = mem_new(gpt_logits(&m->c, r->panel), sizeof(float));
+    r->scratch = mem_new(pool->workers * 2 * NG * LINE * LINE, sizeof(float));
+    r->loss = mem_new(B * NG * LINE, sizeof(double));
+    return r;
+}
+static inline void gpt_run_free(GptRun *r) {
+    for (size_t e = 0; e < 8 * (r->m->c.L + 1); e++) free((&r->acts[e / 8].x)[e % 8].p);
+    for (size_t e = 0; e < 7; e++) free((&r->n)[e].p);
+    free(r->acts), free(r->logits), free(r->scratch), free(r->loss), free(r);
+}
+
+static inline size_t gpt_panels(const GptRun *r) { return (r->groups - r->from + r->panel - 1) / r->panel; }
+static inline GptPanel gpt_panel(const GptRun *r, size_t p) {           /* panel p of all sequences */
+    const size_t per = gpt_panels(r), g0 = r->from + p % per * r->panel;
+    const size_t ng = r->groups - g0 < r->panel ? r->groups - g0 : r->panel;
+    return (GptPanel){p / per * r->stride + g0, g0, ng};
+}
+/* Panel p in the order of the backward stream: sequence by sequence, last panel first. */
+static inline GptPanel gpt_panel_back(const GptRun *r, size_t p) {
+    const size_t per = gpt_panels(r);
+    return gpt_panel(r, p / per * per + (per - 1 - p % per));
+}
+
+/* ---- stages on one panel: norm, linear, GELU ---------------------------------------------------------- */
+
+/* x = wte[token] + wpe[position]; idle lanes 0 */
+static inline void gpt_embed(const GptRun *r, GptPanel p) {
+    const size_t C = r->m->c.C;
+    for (size_t g = 0; g < p.ng; g++) {
+        float *x = gpt_at(r->acts[0].x, p.at + g);
+        const float *pos = gpt_w(r, WPE) + (p.g0 + g) * C * LINE;
+        for (size_t t = 0; t < LINE; t++) {
+            const size_t token = (p.g0 + g) * LINE + t;
+            const size_t id = token < r->T ? (size_t)r->inputs[p.at / r->stride * r->T + token] : 0;
+            const float *word = gpt_w(r, WTE) + id / LINE * C * LINE + id % LINE;
+            for (size_t c = 0; c < C; c++) x[c * LINE + t] = token < r->T ? word[c * LINE] + pos[c * LINE + t] : 0;
+        }
+    }
+}
+
+/* out = gain (x - mean) rstd + bias, per lane over C features. stats (2,16): mean and rstd */
+static inline void gpt_norm(GptPanel p, size_t C, GptEdge ex, const float *gain, const float *bias, GptEdge estats,
+                     GptEdge eout) {
+    for (size_t g = 0; g < p.ng; g++) {
+        const float *x = gpt_at(ex, p.at + g);
+        float *stats = gpt_at(estats, p.at + g), *out = gpt_at(eout, p.at + g);
+        for (size_t v = 0; v < LINE; v += LANES) {
+            vf mean = vf_all(0), var = vf_all(0), rstd;
+            for (size_t c = 0; c < C; c++) mean += vf_load(x + c * LINE + v);
+            mean *= vf_all(1 / (float)C);
+            for (size_t c = 0; c < C; c++) {
+                const vf d = vf_load(x + c * LINE + v) - mean;
+                var = vf_fma(d, d, var);
+            }
+            for (int i = 0; i < LANES; i++) rstd[i] = 1 / sqrtf(var[i] / (float)C + 1e-5f);
+            for (size_t c = 0; c < C; c++)
+                vf_store(out + c * LINE + v, vf_fma((vf_load(x + c * LINE + v) - mean) * rstd, vf_all(gain[c]),
+                                                    vf_all(bias[c])));
+            vf_store(stats + v, mean), vf_store(stats + LINE + v, rstd);
+        }
+    }
+}
+
+/* dx += the norm's backward of dn: rstd (dn gain - a - hat ah), a and ah the means of dn gain and dn gain hat */
+static inline void gpt_norm_data(GptPanel p, size_t C, GptEdge ex, const float *gain, GptEdge estats, GptEdge edn,
+                          GptEdge edx) {
+    for (size_t g = 0; g < p.ng; g++) {
+        const float *x = gpt_at(ex, p.at + g), *stats = gpt_at(estats, p.at + g), *dn = gpt_at(edn, p.at + g);
+        float *dx = gpt_at(edx, p.at + g);
+        for (size_t v = 0; v < LINE; v += LANES) {
+            const vf mean = vf_load(stats + v), rstd = vf_load(stats + LINE + v), part = vf_all(1 / (float)C);
+            vf a = vf_all(0), ah = vf_all(0);
+            for (size_t c = 0; c < C; c++) {
+                const vf d = vf_load(dn + c * LINE + v) * vf_all(gain[c]);
+                a += d, ah = vf_fma(d, (vf_load(x + c * LINE + v) - mean) * rstd, ah);
+            }
+            a *= part, ah *= part;
+            for (size_t c = 0; c < C; c++) {
+                const vf hat = (vf_load(x + c * LINE + v) - mean) * rstd;
+                const vf d = vf_fma(-hat, ah, vf_load(dn + c * LINE + v) * vf_all(gain[c]) - a);
+                vf_store(dx + c * LINE + v, vf_fma(rstd, d, vf_load(dx + c * LINE + v)));
+            }
+        }
+    }
+}
+
+/* y = W x + b (+ add), row blocks r0 .. r1 of parameter k; its bias is parameter k + 1 */
+static inline void gpt_linear(const GptRun *r, size_t k, size_t r0, size_t r1, GptPanel p, GptEdge x, GptEdge y,
+                       const GptEdge *add) {
+    const SpMat *mat = &r->m->table[k].mat;
+    const float *bias = gpt_w(r, k + 1);
+    for (size_t g = 0; g < p.ng; g++) {
+        float *yg = gpt_at(y, p.at + g);
+        const float *from = add ? gpt_at(*add, p.at + g) : NULL;
+        for (size_t o = r0 * LINE; o < r1 * LINE; o++)
+            for (size_t v = 0; v < LINE; v += LANES) {
+                const vf b = vf_all(o < mat->OC ? bias[o] : 0);
+                vf_store(yg + o * LINE + v, from ? b + vf_load(from + o * LINE + v) : b);
+            }
+    }
+    sp_forward(mat, r0, r1, gpt_w(r, k) + (size_t)mat->first[r0] * LINE, gpt_at(x, p.at), x.rows * LINE,
+               gpt_at(y, p.at) + r0 * LINE * LINE, y.rows * LINE, p.ng);
+}
+
+/* dx = W' dy, by parameter k */
+static inline void gpt_linear_data(const GptRun *r, size_t k, GptPanel p, GptEdge dy, GptEdge dx) {
+    memset(gpt_at(dx, p.at), 0, p.ng * dx.rows * LINE * sizeof(float));
+    sp_backward_data(&r->m->table[k].mat, 0, r->m->table[k].mat.nb, gpt_w(r, k), gpt_at(dy, p.at), dy.rows * LINE,
+                     gpt_at(dx, p.at), dx.rows * LINE, p.ng);
+}
+
+/* GELU in its tanh form is x s with s = 1 / (1 + exp(-2u)), u = sqrt(2/pi) (x + 0.044715 x^3) */
+INLINE vf gpt_sigmoid2u(vf x) {
+    const vf u2 = x * vf_fma(x * x, vf_all(-2 * 0.044715f * 0.7978845608f), vf_all(-2 * 0.7978845608f));
+    return vf_all(1) / (vf_all(1) + vf_exp(u2));
+}
+/* h = gelu(fc), n lines */
+static inline void gpt_gelu(const float *restrict fc, float *restrict h, size_t n) {
+    for (size_t i = 0; i < n * LINE; i += LANES) {
+        const vf x = vf_load(fc + i);
+        vf_store(h + i, x * gpt_sigmoid2u(x));
+    }
+}
+/* h = gelu(fc) again, and dh *= gelu'(fc): d(x s) = s + x s (1 - s) 2u' */
+static inline void gpt_gelu_data(const float *restrict fc, float *restrict h, float *restrict dh, size_t n) {
+    for (size_t i = 0; i < n * LINE; i += LANES) {
+        const vf x = vf_load(fc + i), s = gpt_sigmoid2u(x), one = vf_all(1);
+        const vf slope = vf_fma(x * x, vf_all(6 * 0.044715f * 0.7978845608f), vf_all(2 * 0.7978845608f));
+        vf_store(h + i, x * s);
+        vf_store(dh + i, vf_load(dh + i) * vf_fma(x * s * (one - s), slope, s));
+    }
+}
+
+/* ---- attention: the same products with a head's keys and values in the place of the weights ----------- */
+
+/* Scores of 16 queries (a group) against n groups of keys: s (16n,16) = keys' q; q, keys: hs lines, keys stride apart */
+static inline void gpt_scores(size_t hs, const uint32_t *col, const float *q, const float *keys, size_t stride, size_t n,
+                       float *s) {
+    memset(s, 0, n * LINE * LINE * sizeof(float));
+    for (size_t k = 0; k < n; k++, keys += stride, s += LINE * LINE) {
+        sp_tile_forward(6, keys, col, hs, q, s);
+        sp_tile_forward(5, keys + 6, col, hs, q, s + 6 * LINE);
+        sp_tile_forward(5, keys + 11, col, hs, q, s + 11 * LINE);
+    }
+}
+/* out (hs,16) += values times p (16n,16), values: hs lines, stride apart */
+static inline void gpt_mix(size_t hs, const uint32_t *col, const float *p, const float *values, size_t stride, size_t n,
+                    float *out) {
+    size_t d = 0;
+    for (; d + 6 <= hs; d += 6) sp_tile_data(6, values + d * LINE, stride, col + d, n, p, out);
+    for (; d + 2 <= hs; d += 2) sp_tile_data(2, values + d * LINE, stride, col + d, n, p, out);
+    for (; d < hs; d++) sp_tile_data(1, values + d * LINE, stride, col + d, n, p, out);
+}
+/* dk (hs,16) += q (hs,16) times ds (16 keys, 16 queries) */
+static inline void gpt_spread(size_t hs, const uint32_t *col, const float *ds, const float *q, float *dk) {
+    float dst[LINE * LINE] __attribute__((aligned(64)));
+    size_t d = 0;
+    sp_transpose(dst, ds);
+    for (; d + 6 <= hs; d += 6) sp_tile_weight(6, dk + d * LINE, col + d, dst, q, 0, 1);
+    for (; d + 2 <= hs; d += 2) sp_tile_weight(2, dk + d * LINE, col + d, dst, q, 0, 1);
+    for (; d < hs; d++) sp_tile_weight(1, dk + d * LINE, col + d, dst, q, 0, 1);
+}
+/* s (16n,16) becomes exp(s scale - max) mul, and 0 where a key of the last group lies after its query. max, mul (may
+ * be NULL) and the sums over keys, sum (may be NULL), are one line each. */
+static inline void gpt_softmax_exp(float *s, size_t n, float scale, const float *max, const float *mul, float *sum) {
+    for (size_t v = 0; v < LINE; v += LANES) {
+        vf total = vf_all(0);
+        for (size_t k = 0; k < n * LINE; k++) {
+            vf e = vf_exp(vf_fma(vf_load(s + k * LINE + v), vf_all(scale), -vf_load(max + v)));
+            if (mul) e *= vf_load(mul + v);
+            if (k / LINE == n - 1)
+                for (size_t i = 0; i < LANES; i++) if (k % LINE > v + i) e[i] = 0;
+            vf_store(s + k * LINE + v, e);
+            total += e;
+        }
+        if (sum) vf_store(sum + v, total);
+    }
+}
+
+/* att = softmax(q k / sqrt(hs)) v for head h and the queries of a panel; keeps the max and 1 / sum of each query */
+static inline void gpt_attention(const GptRun *r, size_t l, size_t h, GptPanel p, size_t worker) {
+    const size_t C = r->m->c.C, hs = C / r->m->c.NH, stride = r->acts[l].qkv.rows * LINE;
+    const uint32_t *col = r->m->table[WPE].mat.col;       /* 0, 1, 2 ... */
+    const float scale = 1 / sqrtf((float)hs), *seq = gpt_at(r->acts[l].qkv, p.at - p.g0) + h * hs * LINE;
+    float *s = r->scratch + worker * 2 * r->stride * LINE * LINE;
+    for (size_t g = 0; g < p.ng; g++) {
+        const size_t n = p.g0 + g + 1;
+        float *soft = gpt_at(r->acts[l].soft, p.at + g) + h * 2 * LINE;
+        float *out = gpt_at(r->acts[l].att, p.at + g) + h * hs * LINE;
+        gpt_scores(hs, col, seq + (n - 1) * stride, seq + C * LINE, stride, n, s);
+        for (size_t v = 0; v < LINE; v += LANES) {
+            vf max;                                         /* of the keys that each query may see */
+            for (size_t i = 0; i < LANES; i++) {
+                max[i] = s[(n - 1) * LINE * LINE + v + i];
+                for (size_t k = (n - 1) * LINE; k <= (n - 1) * LINE + v + i; k++)
+                    if (s[k * LINE + v + i] > max[i]) max[i] = s[k * LINE + v + i];
+            }
+            for (size_t k = 0; k < (n - 1) * LINE; k++) max = vf_max(max, vf_load(s + k * LINE + v));
+            vf_store(soft + v, max * vf_all(scale));
+        }
+        gpt_softmax_exp(s, n, scale, soft, NULL, soft + LINE);
+        for (size_t v = 0; v < LINE; v += LANES) vf_store(soft + LINE + v, vf_all(1) / vf_load(soft + LINE + v));
+        memset(out, 0, hs * LINE * sizeof(float));
+        gpt_mix(hs, col, s, seq + 2 * C * LINE, stride, n, out);
+        for (size_t i = 0; i < hs; i++)
+            for (size_t v = 0; v < LINE; v += LANES)
+                vf_store(out + i * LINE + v, vf_load(out + i * LINE + v) * vf_load(soft + LINE + v));
+    }
+}
+
+/* dqkv of head h gains what the queries of a panel, last group first, contribute:
+ *   out = sum p v:                   dv += p dout        dp = v dout
+ *   p = softmax(s), s = q k scale:   ds = p (dp - D) scale with D = sum p dp = dout out
+ *                                    dq = sum ds k       dk += ds q */
+static inline void gpt_attention_back(const GptRun *r, size_t l, size_t h, GptPanel p, size_t worker) {
+    const size_t C = r->m->c.C, hs = C / r->m->c.NH, stride = r->acts[l].qkv.rows * LINE;
+    const uint32_t *col = r->m->table[WPE].mat.col;       /* 0, 1, 2 ... */
+    const float scale = 1 / sqrtf((float)hs), *seq = gpt_at(r->acts[l].qkv, p.at - p.g0) + h * hs * LINE;
+    float *prob = r->scratch + worker * 2 * r->stride * LINE * LINE, *ds = prob + r->stride * LINE * LINE;
+    float *dseq = gpt_at(r->dqkv, p.at - p.g0) + h * hs * LINE;
+    for (size_t g = p.ng; g-- > 0;) {
+        const size_t n = p.g0 + g + 1;
+        const float *soft = gpt_at(r->acts[l].soft, p.at + g) + h * 2 * LINE, *q = seq + (n - 1) * stride;
+        const float *out = gpt_at(r->acts[l].att, p.at + g) + h * hs * LINE;
+        const float *dout = gpt_at(r->datt, p.at + g) + h * hs * LINE;
+        gpt_scores(hs, col, q, seq + C * LINE, stride, n, prob);
+        gpt_softmax_exp(prob, n, scale, soft, soft + LINE, NULL);
+        gpt_scores(hs, col, dout, seq + 2 * C * LINE, stride, n, ds);
+        for (size_t v = 0; v < LINE; v += LANES) {
+            vf D = vf_all(0);
+            for (size_t i = 0; i < hs; i++) D = vf_fma(vf_load(dout + i * LINE + v), vf_load(out + i * LINE + v), D);
+            for (size_t k = 0; k < n * LINE; k++)
+                vf_store(ds + k * LINE + v, vf_load(prob + k * LINE + v) * (vf_load(ds + k * LINE + v) - D) * vf_all(scale));
+        }
+        gpt_mix(hs, col, ds, seq + C * LINE, stride, n, dseq + (n - 1) * stride);
+        for (size_t k = 0; k < n; k++) {
+            gpt_spread(hs, col, ds + k * LINE * LINE, q, dseq + k * stride + C * LINE);
+            gpt_spread(hs, col, prob + k * LINE * LINE, dout, dseq + k * stride + 2 * C * LINE);
+        }
+    }
+}
+
+/* ---- sums over tokens: slices of a gradient, each in the order of the backward stream ----------------- */
+
+/* dw += dy x' and db += dy for row blocks r0 .. r1 of parameter k, over all panels */
+static inline void gpt_linear_weight(const GptRun *r, size_t k, size_t r0, size_t r1, GptEdge dy, GptEdge x) {
+    const GptParam *w = &r->m->table[k], *b = &r->m->table[k + 1];
+    float *db = r->m->lane_g + (b->lane + r0 * LINE) * LINE, *dw = r->m->g + w->at + (size_t)w->mat.first[r0] * LINE * 1;
+    for (size_t i = 0; i < r->B * gpt_panels(r); i++) {
+        const GptPanel p = gpt_panel_back(r, i);
+        const float *dyp = gpt_at(dy, p.at) + r0 * LINE * LINE;
+        sp_backward_weight(&w->mat, r0, r1, dw, dyp, dy.rows * LINE, gpt_at(x, p.at), x.rows * LINE, p.ng);
+        for (size_t g = p.ng; g-- > 0;)
+            for (size_t n = 0; n < (r1 - r0) * LINE * LINE; n += LANES)
+                vf_store(db + n, vf_load(db + n) + vf_load(dyp + g * dy.rows * LINE + n));
+    }
+}
+
+/* Gain and bias of a norm (parameters k, k + 1), features c0 .. c1: dgain += dn hat, dbias += dn */
+static inline void gpt_norm_weight(const GptRun *r, size_t k, size_t c0, size_t c1, GptEdge dn, GptEdge x, GptEdge stats) {
+    float *dgain = r->m->lane_g + r->m->table[k].lane * LINE, *dbias = r->m->lane_g + r->m->table[k + 1].lane * LINE;
+    for (size_t i = 0; i < r->B * gpt_panels(r); i++) {
+        const GptPanel p = gpt_panel_back(r, i);
+        for (size_t g = p.ng; g-- > 0;) {
+            const float *d = gpt_at(dn, p.at + g), *xg = gpt_at(x, p.at + g), *st = gpt_at(stats, p.at + g);
+            for (size_t v = 0; v < LINE; v += LANES) {
+                const vf mean = vf_load(st + v), rstd = vf_load(st + LINE + v);
+                for (size_t n = c0 * LINE + v; n < c1 * LINE; n += LINE) {
+                    const vf hat = (vf_load(xg + n) - mean) * rstd;
+                    vf_store(dgain + n, vf_fma(vf_load(d + n), hat, vf_load(dgain + n)));
+                    vf_store(dbias + n, vf_load(dbias + n) + vf_load(d + n));
+                }
+            }
+        }
+    }
+}
+
+/* The embeddings, features c0 .. c1: the rows of wte and wpe that were looked up gain dx */
+static inline void gpt_embed_weight(const GptRun *r, size_t c0, size_t c1) {
+    const size_t C = r->m->c.C;
+    for (size_t i = 0; i < r->B * gpt_panels(r); i++) {
+        const GptPanel p = gpt_panel_back(r, i);
+        for (size_t g = p.ng; g-- > 0;) {
+            const float *dx = gpt_at(r->dx, p.at + g);
+            float *pos = r->m->g + r->m->table[WPE].at + (p.g0 + g) * C * LINE;
+            for (size_t n = c0 * LINE; n < c1 * LINE; n++) pos[n] += dx[n];
+            for (size_t t = 0, token = (p.g0 + g) * LINE; t < LINE && token < r->T; t++, token++) {
+                const size_t id = (size_t)r->inputs[p.at / r->stride * r->T + token];
+                float *word = r->m->lookup_g + id / LINE * C * LINE + id % LINE;
+                for (size_t c = c0; c < c1; c++) word[c * LINE] += dx[c * LINE + t];
+            }
+        }
+    }
+}
+
+/* ---- the head: logits, loss and their gradients, one panel at a time ---------------------------------- */
+
+/* logits (V,16) of one group become d loss / d logits; loss gets -log p of each token's target */
+static inline void gpt_cross_entropy(const GptRun *r, float *logits, size_t group, bool train) {
+    const size_t V = r->m->c.V, b = group / r->stride, t0 = group % r->stride * LINE;
+    float max[LINE], sum[LINE], mul[LINE];
+    int32_t target[LINE];
+    for (size_t i = 0; i < LINE; i++) target[i] = t0 + i < r->T ? r->targets[b * r->T + t0 + i] : -1;
+    for (size_t v = 0; v < LINE; v += LANES) {
+        vf m = vf_load(logits + v), s = vf_all(0);
+        for (size_t o = 1; o < V; o++) m = vf_max(vf_load(logits + o * LINE + v), m);
+        vf_store(max + v, m);
+        for (size_t i = v; i < v + LANES; i++)      /* the target's logit, before it is overwritten */
+            if (target[i] >= 0) r->loss[group * LINE + i] = (double)max[i] - (double)logits[(size_t)target[i] * LINE + i];
+            else r->loss[group * LINE + i] = 0;
+        for (size_t o = 0; o < V; o++) {
+            const vf e = vf_exp(vf_load(logits + o * LINE + v) - m);
+            vf_store(logits + o * LINE + v, e);
+            s += e;
+        }
+        vf_store(sum + v, s);
+    }
+    for (size_t i = 0; i < LINE; i++) {
+        if (target[i] >= 0) r->loss[group * LINE + i] += det_log((double)sum[i]);
+        mul[i] = target[i] >= 0 ? r->dscale / sum[i] : 0;
+    }
+    if (!train) return;
+    for (size_t o = 0; o < V; o++)
+        for (size_t v = 0; v < LINE; v += LANES) {
+            float *d = logits + o * LINE + v;
+            vf_store(d, vf_load(d) * vf_load(mul + v));
+        }
+    for (size_t i = 0; i < LINE; i++) if (target[i] >= 0) logits[(size_t)target[i] * LINE + i] -= r->dscale;
+}
+
+enum { HEAD_BLOCKS = 16 };                                  /* row blocks of wte a task */
+
+typedef struct { GptRun *r; GptPanel p; bool train; } GptHead;
+
+static inline size_t gpt_head_tasks(const Gpt *m) { return (m->table[WTE].mat.nb + HEAD_BLOCKS - 1) / HEAD_BLOCKS; }
+static inline size_t gpt_head_end(const Gpt *m, size_t r0) {
+    return r0 + HEAD_BLOCKS < m->table[WTE].mat.nb ? r0 + HEAD_BLOCKS : m->table[WTE].mat.nb;
+}
+static inline void gpt_head_logits(void *arg, size_t task, size_t worker) {
+    const GptHead *h = arg;
+    const GptRun *r = h->r;
+    const SpMat *mat = &r->m->table[WTE].mat;
+    const size_t r0 = task * HEAD_BLOCKS, r1 = gpt_head_end(r->m, r0), stride = mat->nb * LINE * LINE;
+    float *logits = r->logits + r0 * LINE * LINE;
+    (void)worker;
+    for (size_t g = 0; g < h->p.ng; g++) memset(logits + g * stride, 0, (r1 - r0) * LINE * LINE * sizeof(float));
+    sp_forward(mat, r0, r1, gpt_w(r, WTE) + (size_t)mat->first[r0] * LINE, gpt_at(r->n, h->p.at), r->n.rows * LINE,
+               logits, stride, h->p.ng);
+}
+static inline void gpt_head_loss(void *arg, size_t g, size_t worker) {
+    const GptHead *h = arg;
+    (void)worker;
+    gpt_cross_entropy(h->r, h->r->logits + g * h->r->m->table[WTE].mat.nb * LINE * LINE, h->p.at + g, h->train);
+}
+/* Tasks 0 .. ng-1: dn = wte' dlogits of a group; the others: dwte += dlogits n' of a slice. */
+static inline void gpt_head_back(void *arg, size_t task, size_t worker) {
+    const GptHead *h = arg;
+    const GptRun *r = h->r;
+    const SpMat *mat = &r->m->table[WTE].mat;
+    const size_t stride = mat->nb * LINE * LINE;
+    (void)worker;
+    if (task < h->p.ng) {
+        float *dn = gpt_at(r->dn, h->p.at + task);
+        memset(dn, 0, r->dn.rows * LINE * sizeof(float));
+        sp_backward_data(mat, 0, mat->nb, gpt_w(r, WTE), r->logits + task * stride, stride, dn, r->dn.rows * LINE, 1);
+    } else {
+        const size_t r0 = (task - h->p.ng) * HEAD_BLOCKS, r1 = gpt_head_end(r->m, r0);
+        sp_backward_weight(mat, r0, r1, r->m->g + r->m->table[WTE].at + (size_t)mat->first[r0] * LINE,
+                           r->logits + r0 * LINE * LINE, stride, gpt_at(r->n, h->p.at), r->n.rows * LINE, h->p.ng);
+    }
+}
+static inline void gpt_head(GptRun *r, bool train) {
+    for (size_t i = 0; i < r->B * gpt_panels(r); i++) {
+        GptHead h = {r, gpt_panel_back(r, i), train};
+        df_run(r->pool, gpt_head_logits, &h, gpt_head_tasks(r->m));
+        df_run(r->pool, gpt_head_loss, &h, h.p.ng);
+        if (train) df_run(r->pool, gpt_head_back, &h, h.p.ng + gpt_head_tasks(r->m));
+    }
+}
+
+/* ---- the graph: stages in order, each cut into tasks that may run in any order ------------------------ */
+
+typedef enum {
+    EMBED, LN1, QKV, ATTENTION, PROJ, LN2, FC, FC2, LNF,                        /* forward */
+    LNF_W, LNF_DATA, FC2_DATA, FC2_W, FC_DATA, FC_W, LN2_W, LN2_DATA, PROJ_DATA, PROJ_W,
+    ATTENTION_BACK, QKV_DATA, QKV_W, LN1_W, LN1_DATA, EMBED_W, GPT_STAGES       /* backward */
+} GptStage;
+typedef enum { BY_PANEL, BY_HEAD, BY_ROWS, BY_FEATURES } GptCut;
+
+/* What cuts a stage into tasks: panels; (sequence, head); row blocks of parameter k; features. */
+static const struct { const char *name; GptCut cut; int k; } gpt_stage[GPT_STAGES] = {
+    {"embed", BY_PANEL, 0},         {"ln_1", BY_PANEL, 0},          {"attn.c_attn", BY_PANEL, QKVW},
+    {"attention", BY_HEAD, 0},      {"attn.c_proj", BY_PANEL, PROJW}, {"ln_2", BY_PANEL, 0},
+    {"mlp.c_fc", BY_PANEL, FCW},    {"mlp.c_proj", BY_PANEL, FC2W}, {"ln_f", BY_PANEL, 0},
+    {"ln_f dw", BY_FEATURES, 0},    {"ln_f dx", BY_PANEL, 0},       {"mlp.c_proj dx", BY_PANEL, FC2W},
+    {"mlp.c_proj dw", BY_ROWS, FC2W}, {"mlp.c_fc dx", BY_PANEL, FCW}, {"mlp.c_fc dw", BY_ROWS, FCW},
+    {"ln_2 dw", BY_FEATURES, 0},    {"ln_2 dx", BY_PANEL, 0},       {"attn.c_proj dx", BY_PANEL, PROJW},
+    {"attn.c_proj dw", BY_ROWS, PROJW}, {"attention dx", BY_HEAD, 0}, {"attn.c_attn dx", BY_PANEL, QKVW},
+    {"attn.c_attn dw", BY_ROWS, QKVW}, {"ln_1 dw", BY_FEATURES, 0}, {"ln_1 dx", BY_PANEL, 0},
+    {"embed dw", BY_FEATURES, 0}};
+
+typedef struct { GptRun *r; GptStage stage; size_t l, unit; } GptFire;      /* unit: row blocks or features a task */
+
+static inline void gpt_fire_panel(const GptRun *r, GptStage stage, size_t l, GptPanel p) {
+    const size_t C = r->m->c.C, k = gpt_layer(l, 0);
+    const struct GptActs *a = &r->acts[l];
+    const GptParam *t = r->m->table;
+#define GAIN(param) gpt_w(r, k + (param)), gpt_w(r, k + (param) + 1)
+    switch (stage) {
+    case EMBED: gpt_embed(r, p); break;
+    case LN1: case LNF: gpt_norm(p, C, a->x, GAIN(LN1W), a->ln1, r->n); break;
+    case QKV: gpt_linear(r, k + QKVW, 0, t[k + QKVW].mat.nb, p, r->n, a->qkv, NULL); break;
+    case PROJ: gpt_linear(r, k + PROJW, 0, t[k + PROJW].mat.nb, p, a->att, a->mid, &a->x); break;
+    case LN2: gpt_norm(p, C, a->mid, GAIN(LN2W), a->ln2, r->n); break;
+    case FC:
+        for (size_t b = 0; b < t[k + FCW].mat.nb; b++) {    /* GELU while the 16 rows are in the cache */
+            gpt_linear(r, k + FCW, b, b + 1, p, r->n, a->fc, NULL);
+            for (size_t g = 0; g < p.ng; g++)
+                gpt_gelu(gpt_at(a->fc, p.at + g) + b * LINE * LINE, gpt_at(r->h, p.at + g) + b * LINE * LINE, LINE);
+        }
+        break;
+    case FC2: gpt_linear(r, k + FC2W, 0, t[k + FC2W].mat.nb, p, r->h, a[1].x, &a->mid); break;
+    case LNF_DATA:
+        memset(gpt_at(r->dx, p.at), 0, p.ng * r->dx.rows * LINE * sizeof(float));
+        gpt_norm_data(p, C, a->x, gpt_w(r, k), a->ln1, r->dn, r->dx);
+        break;
+    case FC2_DATA:
+        gpt_linear_data(r, k + FC2W, p, r->dx, r->dh);
+        for (size_t g = 0; g < p.ng; g++)
+            gpt_gelu_data(gpt_at(a->fc, p.at + g), gpt_at(r->h, p.at + g), gpt_at(r->dh, p.at + g), 4 * C);
+        break;
+    case FC_DATA:
+        gpt_linear_data(r, k + FCW, p, r->dh, r->dn);
+        gpt_norm(p, C, a->mid, GAIN(LN2W), a->ln2, r->n);   /* again: the weight gradient needs it */
+        break;
+    case LN2_DATA: gpt_norm_data(p, C, a->mid, gpt_w(r, k + LN2W), a->ln2, r->dn, r->dx); break;
+    case PROJ_DATA: gpt_linear_data(r, k + PROJW, p, r->dx, r->datt); break;
+    case QKV_DATA:
+        gpt_linear_data(r, k + QKVW, p, r->dqkv, r->dn);
+        gpt_norm(p, C, a->x, GAIN(LN1W), a->ln1, r->n);
+        break;
+    case LN1_DATA: gpt_norm_data(p, C, a->x, gpt_w(r, k + LN1W), a->ln1, r->dn, r->dx); break;
+    default: break;
+    }
+#undef GAIN
+}
+
+static inline void gpt_fire_head(const GptRun *r, GptStage stage, size_t l, size_t task, size_t worker) {
+    const size_t per = gpt_panels(r), h = task % r->m->c.NH, b = task / r->m->c.NH, hs = r->m->c.C / r->m->c.NH;
+    if (stage == ATTENTION)
+        for (size_t i = 0; i < per; i++) gpt_attention(r, l, h, gpt_panel(r, b * per + i), worker);
+    else {
+        for (size_t g = 0; g < r->groups; g++)
+            for (size_t third = 0; third < 3; third++)
+                memset(gpt_at(r->dqkv, b * r->stride + g) + (third * r->m->c.C + h * hs) * LINE, 0, hs * LINE * 4);
+        for (size_t i = 0; i < per; i++) gpt_attention_back(r, l, h, gpt_panel_back(r, b * per + i), worker);
+    }
+}
+
+static inline void gpt_fire_rows(const GptRun *r, GptStage stage, size_t l, size_t r0, size_t r1) {
+    const struct GptActs *a = &r->acts[l];
+    const size_t k = gpt_layer(l, gpt_stage[stage].k);
+    gpt_linear_weight(r, k, r0, r1, stage == FC_W ? r->dh : stage == QKV_W ? r->dqkv : r->dx,
+                      stage == FC2_W ? r->h : stage == PROJ_W ? a->att : r->n);
+}
+
+static inline void gpt_fire(void *arg, size_t task, size_t worker) {
+    const GptFire *f = arg;
+    const GptRun *r = f->r;
+    const struct GptActs *a = &r->acts[f->l];
+    const size_t from = task * f->unit, k = gpt_layer(f->l, 0), C = r->m->c.C;
+    const size_t end = gpt_stage[f->stage].cut == BY_ROWS ? r->m->table[k + (size_t)gpt_stage[f->stage].k].mat.nb : C;
+    const size_t to = from + f->unit < end ? from + f->unit : end;
+    switch (gpt_stage[f->stage].cut) {
+    case BY_PANEL: gpt_fire_panel(r, f->stage, f->l, gpt_panel(r, task)); break;
+    case BY_HEAD: gpt_fire_head(r, f->stage, f->l, task, worker); break;
+    case BY_ROWS: gpt_fire_rows(r, f->stage, f->l, from, to); break;
+    case BY_FEATURES:
+        if (f->stage == EMBED_W) gpt_embed_weight(r, from, to);
+        else if (f->stage == LN2_W) gpt_norm_weight(r, k + LN2W, from, to, r->dn, a->mid, a->ln2);
+        else gpt_norm_weight(r, k, from, to, r->dn, a->x, a->ln1);
+    }
+}
+
+/* Runs one stage of layer l over the whole run, all workers. The cut does not change a bit. */
+static inline void gpt_stage_run(GptRun *r, GptStage stage, size_t l) {
+    const GptCut cut = gpt_stage[stage].cut;
+    const size_t units = cut == BY_ROWS ? r->m->table[gpt_layer(l, gpt_stage[stage].k)].mat.nb : r->m->c.C;
+    size_t unit = units / (4 * r->pool->workers), tasks;
+    if (cut == BY_ROWS && unit > 8) unit = 8;               /* a slice of dw that stays in the cache */
+    if (unit < 1) unit = 1;
+    tasks = cut == BY_PANEL ? r->B * gpt_panels(r) : cut == BY_HEAD ? r->B * r->m->c.NH : (units + unit - 1) / unit;
+    GptFire f = {r, stage, l, unit};
+    df_run(r->pool, gpt_fire, &f, tasks);
+}
+
+/* Sum of the tokens' losses in order. */
+static inline double gpt_loss_sum(const GptRun *r) {
+    double sum = 0;
+    for (size_t b = 0; b < r->B; b++)
+        for (size_t t = r->from * LINE; t < r->T; t++) sum += r->loss[b * r->stride * LINE + t];
+    return sum;
+}
+
+/* The layers forward: r->n holds the final norm's output. inputs (B,T). */
+static inline void gpt_forward(GptRun *r) {
+    gpt_stage_run(r, EMBED, 0);
+    for (size_t l = 0; l < r->m->c.L; l++)
+        for (GptStage s = LN1; s <= FC2; s++) gpt_stage_run(r, s, l);
+    gpt_stage_run(r, LNF, r->m->c.L);
+}
+
+/* Forward only: the sum of the losses of inputs against targets (B,T). */
+static inline double gpt_eval(GptRun *r, const int32_t *inputs, const int32_t *targets) {
+    r->inputs = inputs, r->targets = targets;
+    gpt_forward(r);
+    gpt_head(r, false);
+    return gpt_loss_sum(r);
+}
+
+/* Forward and backward: adds the gradient of (sum of losses) / count to the model's, returns the sum of the losses. */
+static inline double gpt_train(GptRun *r, const int32_t *inputs, const int32_t *targets, size_t count) {
+    r->inputs = inputs, r->targets = targets, r->dscale = 1 / (float)count;
+    gpt_forward(r);
+    gpt_head(r, true);
+    gpt_stage_run(r, LNF_W, r->m->c.L), gpt_stage_run(r, LNF_DATA, r->m->c.L);
+    for (size_t l = r->m->c.L; l-- > 0;)
+        for (GptStage s = FC2_DATA; s <= LN1_DATA; s++) gpt_stage_run(r, s, l);
+    gpt_stage_run(r, EMBED_W, 0);
+    return gpt_loss_sum(r);
+}
+
+/* ---- AdamW -------------------------------------------------------------------------------------------- */
+
+enum { PIECE = 1 << 15 };                                   /* floats a task */
+
+typedef struct {
+    Gpt *m;
+    double *sums;                                           /* one per piece */
+    float lr, beta1, beta2, eps, decay, clip, scale1, root2;
+} GptUpdate;
+
+static inline size_t gpt_pieces(const Gpt *m) { return (m->floats + PIECE - 1) / PIECE; }
+
+/* Sums the lanes of rank-1 gradients, pairwise, and both halves of wte's. */
+static inline void gpt_gather_gradient(Gpt *m) {
+    for (size_t k = 0; k < m->count; k++) {
+        const GptParam *p = &m->table[k];
+        if (p->rank == 2) continue;
+        for (size_t i = 0; i < p->size; i++) {
+            float *line = m->lane_g + (p->lane + i) * LINE;
+            for (size_t half = LINE / 2; half; half /= 2)
+                for (size_t j = 0; j < half; j++) line[j] += line[j + half];
+            m->g[p->at + i] = line[0];
+            memset(line, 0, LINE * sizeof(float));
+        }
+    }
+}
+static inline void gpt_norm_piece(void *arg, size_t piece, size_t worker) {
+    const GptUpdate *u = arg;
+    const size_t from = piece * PIECE, to = from + PIECE < u->m->floats ? from + PIECE : u->m->floats;
+    const size_t lookup = u->m->table[WTE].at + u->m->table[WTE].size;
+    double sum[8] = {0};
+    float *g = u->m->g;
+    (void)worker;
+    for (size_t i = from; i < to && i < lookup; i++) g[i] += u->m->lookup_g[i], u->m->lookup_g[i] = 0;
+    for (size_t i = from; i < to; i += 8)
+        for (size_t j = 0; j < 8; j++) sum[j] += (double)g[i + j] * (double)g[i + j];
+    u->sums[piece] = ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
+}
+static inline void gpt_adamw_piece(void *arg, size_t piece, size_t worker) {
+    const GptUpdate *u = arg;
+    const size_t from = piece * PIECE, to = from + PIECE < u->m->floats ? from + PIECE : u->m->floats;
+    (void)worker;
+    for (size_t k = 0; k < u->m->count; k++) {
+        const GptParam *p = &u->m->table[k];
+        const size_t a = p->at > from ? p->at : from, b = p->at + p->size < to ? p->at + p->size : to;
+        const float keep = p->decay ? 1 - u->lr * u->decay : 1;
+        float *restrict w = u->m->w, *restrict g = u->m->g, *restrict m = u->m->m, *restrict v = u->m->v;
+        for (size_t i = a; i < b; i++) {                    /* spec_adamw, in float32 */
+            const float d = g[i] * u->clip;
+            m[i] = u->beta1 * m[i] + (1 - u->beta1) * d;
+            v[i] = u->beta2 * v[i] + (1 - u->beta2) * (d * d);
+            w[i] = w[i] * keep - u->scale1 * m[i] / (sqrtf(v[i]) * u->root2 + u->eps);
+            g[i] = 0;
+        }
+    }
+}
+
+/* Completes the gradient (lanes, both halves of wte) and returns its global norm. */
+static inline double gpt_gradient_norm(Gpt *m, DfPool *pool) {
+    GptUpdate u = {.m = m, .sums = mem_new(gpt_pieces(m), sizeof(double))};
+    double sum = 0;
+    gpt_gather_gradient(m);
+    df_run(pool, gpt_norm_piece, &u, gpt_pieces(m));
+    for (size_t i = 0; i < gpt_pieces(m); i++) sum += u.sums[i];
+    free(u.sums);
+    return sqrt(sum);
+}
+
+/* Step t = 1, 2 ... on a completed gradient of that norm, which is left zero. */
+static inline void gpt_adamw(Gpt *m, DfPool *pool, const GptAdam *o, size_t t, double norm) {
+    double b1 = 1, b2 = 1, p1 = o->beta1, p2 = o->beta2;
+    for (size_t n = t; n; n >>= 1, p1 *= p1, p2 *= p2) if (n & 1) b1 *= p1, b2 *= p2;
+    GptUpdate u = {m, NULL, (float)o->lr, (float)o->beta1, (float)o->beta2, (float)o->eps, (float)o->decay,
+                   (float)(o->clip > 0 && norm + 1e-6 > o->clip ? o->clip / (norm + 1e-6) : 1),
+                   (float)(o->lr / (1 - b1)), (float)(1 / sqrt(1 - b2))};
+    df_run(pool, gpt_adamw_piece, &u, gpt_pieces(m));
 }
 #endif

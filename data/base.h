@@ -63,9 +63,9 @@ static inline size_t size_up(size_t n, size_t to) { return (n + to - 1) / to * t
 static inline void *mem_new(size_t n, size_t size) {
     size_t bytes = size_mul(n, size);
     if (bytes > SIZE_MAX - 128) die("a size overflows: %zu bytes", bytes);
-    void *p = NULL;
     bytes = size_up(bytes ? bytes : 1, 64);
-    if (posix_memalign(&p, 64, bytes)) die("out of memory: %zu bytes were asked for", bytes);
+    void *p = aligned_alloc(64, bytes);
+    if (!p) die("out of memory: %zu bytes were asked for", bytes);
     return memset(p, 0, bytes);
 }
 

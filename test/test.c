@@ -3,10 +3,12 @@
  *     make test      or, of a program that is built:      QUICK=1 TRAIN=./train test/test safetensors */
 #include "check.h"
 #include "test_safetensors.h"
+#include "test_gpt.h"
 
 int main(int argc, char **argv) {
     static const struct { const char *name; void (*run)(void); } tests[] = {
         {"safetensors", test_safetensors},
+        {"gpt", test_gpt},
     };
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
         const long before = check_passed + check_failed;

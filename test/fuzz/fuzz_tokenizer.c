@@ -1,0 +1,108 @@
+/* fuzz_tokenizer.c: libFuzzer on every vocabulary reader, on encoding and on training.
+ *
+ * The first byte picks what stands before the rest: nothing, or a beginning that fuzzing alone would not find (the
+ * 256 bytes as lines of .tiktoken, as an llm.c file, as a tokenizer.json up to its merges; a list of merges, the
+ * input then being the encoder.json beside it). A vocabulary that is accepted must encode any bytes so that they
+ * come back, and be the same after saving and reading. die() is a longjmp here, which leaves behind what the reader
+ * holds; so every block is in a ring, and each run ends by freeing the ring. */
+#ifndef _DEFAULT_SOURCE
+#define _DEFAULT_SOURCE
+#endif
+#include <setjmp.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct Held { struct Held *prev, *next; size_t n; } Held;   /* lies in the 64 bytes before a block */
+static jmp_buf fuzz_jump;
+static Held fuzz_ring = {&fuzz_ring, &fuzz_ring, 0};
+
+static int fuzz_memalign(void **out, size_t to, size_t n) {
+    if (posix_memalign(out, to, n + 64)) return 1;
+    Held *held = *out;
+    *held = (Held){&fuzz_ring, fuzz_ring.next, n};
+    held->next->prev = fuzz_ring.next = held;
+    *out = (char *)*out + 64;
+    return 0;
+}
+static void fuzz_free(void *p) {
+    if (!p) return;
+    Held *held = (Held *)((char *)p - 64);
+    held->prev->next = held->next, held->next->prev = held->prev;
+    free(held);
+}
+static void *fuzz_realloc(void *old, size_t n) {
+    void *p;
+    if (fuzz_memalign(&p, 64, n)) return NULL;
+    const size_t had = old ? ((Held *)((char *)old - 64))->n : 0;
+    if (had) memcpy(p, old, had < n ? had : n);
+    fuzz_free(old);
+    return p;
+}
+
+#define posix_memalign fuzz_memalign
+#define realloc fuzz_realloc
+#define free fuzz_free
+#define DIE_HOOK(line) ((void)(line), longjmp(fuzz_jump, 1))
+#include "../../data/tokenizer.h"
+#undef free
+
+static void fuzz_round(const Tokenizer *t, const uint8_t *text, size_t n) {
+    uint32_t *ids = mem_new(n, sizeof *ids);
+    const size_t count = tok_encode(t, text, n, ids);
+    size_t at = 0, len;
+    for (size_t k = 0; k < count; k++, at += len) {
+        const uint8_t *p = tok_bytes(t, ids[k], &len);
+        if (ids[k] == t->eot || len > n - at || memcmp(p, text + at, len)) abort();
+    }
+    if (at != n) abort();
+    fuzz_free(ids);
+}
+static void fuzz_vocabulary(Tokenizer *t, const uint8_t *text, size_t n) {
+    uint8_t *saved;
+    const size_t size = tok_save(t, &saved);
+    Tokenizer *again = tok_parse(saved, size, "saved");
+    if (t->n != again->n || t->eot != again->eot || memcmp(t->id_of, again->id_of, (t->n + 1) * 4)) abort();
+    if (t->merges.n && memcmp(t->merges.bytes, again->merges.bytes, 8 * t->merges.n)) abort();
+    fuzz_round(again, text, n);
+    tok_free(again), tok_free(t), free(saved);
+}
+
+/* A file's beginning of the given kind, at out, which has room for 8192 bytes. */
+static size_t fuzz_begin(int kind, char *out, const Tokenizer *t) {
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const uint32_t header[256] = {20240328, 2, 260, 259};
+    char *to = out;
+    if (kind == 2) memcpy(to, header, 1024), to += 1024;
+    if (kind == 3) to += sprintf(to, "{\"normalizer\":null,\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\""
+                                     ":false},\"model\":{\"vocab\":{\"ab\":256");
+    for (unsigned k = 0; k < 256 && kind; k++) {
+        const unsigned byte = t->tokens.bytes[k];
+        uint8_t letter[5] = {0};
+        utf8_put(letter, tok_letter(k));
+        if (kind == 1) to += sprintf(to, "%c%c== %u\n", digits[byte >> 2], digits[byte << 4 & 63], k);
+        if (kind == 2) *to++ = 1, *to++ = (char)byte;
+        if (kind == 3) to += sprintf(to, ",\"%s%s\":%u", strchr("\"\\", *letter) ? "\\" : "", letter, k);
+    }
+    if (kind == 3) to += sprintf(to, "},\"merges\":[\"a b\"");
+    return (size_t)(to - out);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
+    static const uint8_t merges[] = "#version: 0.2\na b\nab c\n";
+    if (!n) return 0;
+    if (!setjmp(fuzz_jump)) {
+        Tokenizer *bytes = tok_new();
+        char *file = mem_new(8192, 1);
+        const int kind = data[0] % 6;
+        const size_t begin = fuzz_begin(kind < 4 ? kind : 0, file, bytes);
+        uint8_t *exact = mem_new(begin + --n, 1);
+        memcpy(exact, file, begin), memcpy(exact + begin, ++data, n);
+        Tokenizer *t = kind == 5 ? tok_train(data, n, 256 + n / 4)
+                     : kind == 4 ? tok_read((Bytes){merges, sizeof merges - 1, "merges", false},
+                                            (Bytes){exact, n, "ids", false})
+                                 : tok_parse(exact, begin + n, "fuzz");
+        fuzz_vocabulary(t, data, n);
+    }
+    while (fuzz_ring.next != &fuzz_ring) fuzz_free((char *)fuzz_ring.next + 64);
+    return 0;
+}

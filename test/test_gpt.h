@@ -1,0 +1,276 @@
+/* test_gpt.h: the model. The specification against finite differences and against dumps that PyTorch wrote in float64;
+ * the machine's version against the specification; the same bits for every cut of the work. */
+#ifndef TEST_GPT_H
+#define TEST_GPT_H
+#include "../data/safetensors.h"
+#include "../gpt.h"
+#include "check.h"
+
+/* ||a - b|| / max(||b||, floor) over n elements */
+static double gpt_distance(const double *a, const double *b, size_t n, double floor) {
+    double diff = 0, norm = 0;
+    for (size_t i = 0; i < n; i++) diff += (a[i] - b[i]) * (a[i] - b[i]), norm += b[i] * b[i];
+    return sqrt(diff) / fmax(sqrt(norm), floor);
+}
+static double gpt_worst(const double *a, const double *b, size_t n) {      /* largest |a - b| */
+    double worst = 0;
+    for (size_t i = 0; i < n; i++) worst = fmax(worst, fabs(a[i] - b[i]));
+    return worst;
+}
+static double *gpt_values(const Gpt *m, const float *flat, size_t k) {     /* tensor k of the machine, row-major */
+    const size_t n = gpt_elements(&m->table[k]);
+    float *f = mem_new(n, sizeof *f);
+    double *d = mem_new(n, sizeof *d);
+    gpt_get(&m->table[k], flat, f);
+    for (size_t i = 0; i < n; i++) d[i] = f[i];
+    free(f);
+    return d;
+}
+
+/* ---- a specification and a machine with the same random weights, and a batch -------------------------- */
+
+typedef struct {
+    Spec *s;
+    Gpt *m;
+    DfPool *pool;
+    int32_t *inputs, *targets;
+} GptPair;
+
+/* Random weights, biases and gains too; sd is the deviation of the matrices. */
+static GptPair pair_new(GptConfig c, size_t B, size_t T, double sd, size_t workers) {
+    GptPair p = {spec_new(c, B, T), gpt_new(c, true), df_begin(workers), mem_new(B * T, 4), mem_new(B * T, 4)};
+    for (size_t k = 0; k < p.m->count; k++) {
+        const GptParam *t = &p.m->table[k];
+        float *f = mem_new(gpt_elements(t), sizeof *f);
+        for (size_t i = 0; i < gpt_elements(t); i++) {
+            f[i] = (float)(t->mean + (t->rank == 2 ? sd : 0.1) * rng_normal(rng_key(3, t->name), i));
+            p.s->w[k][i] = f[i];
+        }
+        gpt_set(t, p.m->w, f);
+        free(f);
+    }
+    for (size_t i = 0; i < B * T; i++) {
+        p.inputs[i] = (int32_t)(rng_u64(1, i) % c.V);
+        p.targets[i] = (int32_t)(rng_u64(2, i) % c.V);
+    }
+    return p;
+}
+static void pair_free(GptPair *p) {
+    spec_free(p->s), gpt_free(p->m), df_end(p->pool), free(p->inputs), free(p->targets);
+}
+
+/* Loss, logits of the last panel... and every gradient of the machine against the specification. */
+static void check_against_spec(GptConfig c, size_t B, size_t T, size_t P, double sd) {
+    GptPair p = pair_new(c, B, T, sd, 2);
+    GptRun *r = gpt_run_new(p.m, p.pool, B, T, P, true);
+    const double loss = gpt_train(r, p.inputs, p.targets, B * T) / (double)(B * T);
+    spec_forward(p.s, p.inputs, p.targets), spec_backward(p.s, p.inputs);
+    const double norm = spec_norm(p.s), mine = gpt_gradient_norm(p.m, p.pool);
+    CHECK(fabs(loss - p.s->loss) <= 1e-6 * p.s->loss, "loss %.9g, expected %.9g", loss, p.s->loss);
+    CHECK(fabs(mine - norm) <= 1e-5 * norm, "gradient norm %.9g, expected %.9g", mine, norm);
+    for (size_t k = 0; k < p.m->count; k++) {
+        double *g = gpt_values(p.m, p.m->g, k);
+        const double d = gpt_distance(g, p.s->dw[k], gpt_elements(&p.m->table[k]), 1e-6 * norm);
+        CHECK(d <= 1e-5, "L=%zu C=%zu V=%zu B=%zu T=%zu P=%zu: gradient of %s is off by %.3g", c.L, c.C, c.V, B, T, P,
+              p.m->table[k].name, d);
+        free(g);
+    }
+    gpt_run_free(r), pair_free(&p);
+}
+
+/* Every gradient of the specification against (loss(w + h) - loss(w - h)) / 2h at a few elements. */
+static void test_finite_differences(void) {
+    GptPair p = pair_new((GptConfig){2, 2, 6, 11, 5}, 2, 5, 0.4, 1);
+    spec_forward(p.s, p.inputs, p.targets), spec_backward(p.s, p.inputs);
+    for (size_t k = 0; k < p.m->count; k++)
+        for (size_t n = gpt_elements(&p.m->table[k]), i = 0; i < n; i += n > 20 ? n / 10 : 1) {
+            const double keep = p.s->w[k][i], h = 1e-5, g = p.s->dw[k][i];
+            double at[2];
+            for (int side = 0; side < 2; side++) {
+                p.s->w[k][i] = keep + (side ? h : -h);
+                spec_forward(p.s, p.inputs, p.targets);
+                at[side] = p.s->loss;
+            }
+            p.s->w[k][i] = keep;
+            CHECK(fabs((at[1] - at[0]) / (2 * h) - g) <= 1e-6 * fmax(1e-2, fabs(g)), "%s[%zu]: %.9g, expected %.9g",
+                  p.m->table[k].name, i, g, (at[1] - at[0]) / (2 * h));
+        }
+    pair_free(&p);
+}
+
+/* ---- golden dumps ------------------------------------------------------------------------------------- */
+
+static double *golden_values(const Safetensors *st, const char *kind, const char *name, size_t *n) {
+    char full[96];
+    snprintf(full, sizeof full, "%s%s", kind, name);
+    const StTensor *t = st_find(st, full);
+    if (!t) return NULL;
+    double *d = mem_new(t->count, sizeof *d);
+    float *f = mem_new(t->count, sizeof *f);
+    if (t->type == ST_U8 || t->type == ST_I32)
+        for (size_t i = 0; i < t->count; i++) d[i] = t->type == ST_U8 ? t->data[i] : (double)get_u32(t->data + 4 * i);
+    else {
+        st_floats(t, f);
+        for (size_t i = 0; i < t->count; i++) d[i] = f[i];
+    }
+    *n = t->count;
+    free(f);
+    return d;
+}
+static double golden_number(const Safetensors *st, const char *key) { return atof(st_meta(st, key)); }
+
+typedef struct { Safetensors st; GptPair p; double **m, **v; GptAdam adam; } Golden;
+
+static Golden golden_open(const char *path) {
+    Golden g = {.st = st_read(path)};
+    const StTensor *in = st_find(&g.st, "inputs");
+    const GptConfig c = {(size_t)golden_number(&g.st, "n_layer"), (size_t)golden_number(&g.st, "n_head"),
+                         (size_t)golden_number(&g.st, "n_embd"), (size_t)golden_number(&g.st, "vocab_size"),
+                         (size_t)golden_number(&g.st, "n_ctx")};
+    size_t n;
+    g.p = pair_new(c, in->shape[0], in->shape[1], 0, 2);
+    g.m = spec_arrays(g.p.m->table, g.p.m->count), g.v = spec_arrays(g.p.m->table, g.p.m->count);
+    g.adam = (GptAdam){golden_number(&g.st, "learning_rate"), golden_number(&g.st, "beta1"),
+                       golden_number(&g.st, "beta2"), golden_number(&g.st, "eps"),
+                       golden_number(&g.st, "weight_decay"), golden_number(&g.st, "grad_clip")};
+    for (size_t k = 0; k < g.p.m->count; k++) {
+        double *d = golden_values(&g.st, "param.", g.p.m->table[k].name, &n);
+        float *f = mem_new(n, sizeof *f);
+        memcpy(g.p.s->w[k], d, n * sizeof *d);
+        for (size_t i = 0; i < n; i++) f[i] = (float)d[i];
+        gpt_set(&g.p.m->table[k], g.p.m->w, f);
+        free(d), free(f);
+    }
+    const StTensor *target = st_find(&g.st, "targets");
+    for (size_t i = 0; i < in->count; i++) {
+        g.p.inputs[i] = (int32_t)get_u32(in->data + 4 * i);
+        g.p.targets[i] = (int32_t)get_u32(target->data + 4 * i);
+    }
+    return g;
+}
+/* A masked weight has no gradient. */
+static void golden_mask(Golden *g) {
+    for (size_t k = 0; k < g->p.m->count; k++) {
+        const GptParam *t = &g->p.m->table[k];
+        size_t n;
+        double *mask = golden_values(&g->st, "mask.", t->name, &n);
+        for (size_t i = 0; mask && i < n; i++) {
+            g->p.s->dw[k][i] *= mask[i];
+            if (mask[i] == 0) g->p.m->g[t->at + gpt_place(t, i / t->cols, i % t->cols)] = 0;
+        }
+        free(mask);
+    }
+}
+static void golden_close(Golden *g) {
+    for (size_t k = 0; k < g->p.m->count; k++) free(g->m[k]), free(g->v[k]);
+    free(g->m), free(g->v), pair_free(&g->p), st_free(&g->st);
+}
+
+static void test_golden(const char *path) {
+    Golden g = golden_open(path);
+    Spec *s = g.p.s;
+    Gpt *m = g.p.m;
+    const size_t N = s->B * s->T;
+    const size_t steps = (size_t)golden_number(&g.st, "steps");
+    size_t n;
+    double *loss = golden_values(&g.st, "", "loss", &n), *logits = golden_values(&g.st, "", "logits", &n);
+    double *step_loss = golden_values(&g.st, "", "step_loss", &n), norm = 0;
+    double *step_norm = golden_values(&g.st, "", "step_grad_norm", &n);
+    GptRun *r = gpt_run_new(m, g.p.pool, s->B, s->T, 64, true);
+    for (size_t step = 0; step < steps; step++) {
+        const double mine = gpt_train(r, g.p.inputs, g.p.targets, N) / (double)N;
+        spec_forward(s, g.p.inputs, g.p.targets), spec_backward(s, g.p.inputs);
+        golden_mask(&g);
+        norm = spec_norm(s);
+        const double fast_norm = gpt_gradient_norm(m, g.p.pool);
+        if (step == 0) {
+            CHECK(fabs(s->loss - *loss) <= 1e-6 * *loss, "%s: loss %.9g, expected %.9g", path, s->loss, *loss);
+            CHECK(fabs(mine - *loss) <= 1e-6 * *loss, "%s: loss %.9g, expected %.9g", path, mine, *loss);
+            CHECK(gpt_distance(s->logits, logits, N * s->c.V, 0) <= 1e-6, "%s: logits", path);
+            for (size_t k = 0; k < m->count; k++) {
+                double *want = golden_values(&g.st, "grad.", m->table[k].name, &n), *fast = gpt_values(m, m->g, k);
+                const double a = gpt_distance(s->dw[k], want, n, 1e-6 * norm);
+                const double b = gpt_distance(fast, want, n, 1e-6 * norm);
+                CHECK(a <= 1e-4, "%s: specification's gradient of %s off by %.3g", path, m->table[k].name, a);
+                CHECK(b <= 1e-4, "%s: gradient of %s off by %.3g", path, m->table[k].name, b);
+                free(want), free(fast);
+            }
+        }
+        CHECK(fabs(mine - step_loss[step]) <= 1e-5 * step_loss[step], "%s: loss of step %zu", path, step);
+        CHECK(fabs(norm - step_norm[step]) <= 1e-5 * norm, "%s: norm of step %zu", path, step);
+        CHECK(fabs(fast_norm - step_norm[step]) <= 1e-4 * norm, "%s: norm of step %zu", path, step);
+        spec_adamw(s, g.m, g.v, &g.adam, step + 1);
+        gpt_adamw(m, g.p.pool, &g.adam, step + 1, fast_norm);
+    }
+    for (size_t k = 0; k < m->count; k++) {
+        double *want = golden_values(&g.st, "after.", m->table[k].name, &n), *fast = gpt_values(m, m->w, k);
+        CHECK(gpt_worst(s->w[k], want, n) <= 1e-5, "%s: specification's %s after %zu steps is off by %.3g", path,
+              m->table[k].name, steps, gpt_worst(s->w[k], want, n));
+        /* The key third of c_attn.bias has a gradient of exactly zero, whose rounding AdamW magnifies. */
+        const bool keys = strstr(m->table[k].name, "c_attn.bias") != NULL;
+        for (size_t part = 0; part < (keys ? 3 : 1); part++) {
+            const size_t len = keys ? n / 3 : n;
+            if (keys && part == 1) continue;
+            const double worst = gpt_worst(fast + part * len, want + part * len, len);
+            CHECK(worst <= 1e-5, "%s: %s after %zu steps is off by %.3g", path, m->table[k].name, steps, worst);
+        }
+        free(want), free(fast);
+    }
+    free(loss), free(logits), free(step_loss), free(step_norm);
+    gpt_run_free(r), golden_close(&g);
+}
+
+/* ---- the same bits ------------------------------------------------------------------------------------ */
+
+static uint64_t bits_of(const void *p, size_t bytes) {                  /* FNV-1a */
+    uint64_t h = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < bytes; i++) h = (h ^ ((const uint8_t *)p)[i]) * 0x100000001b3u;
+    return h;
+}
+/* A hash of loss, gradient and weights after two steps, in groups of `group` sequences. */
+static uint64_t bits_of_training(size_t workers, size_t P, size_t group) {
+    const size_t B = 4, T = 37;
+    GptPair p = pair_new((GptConfig){2, 3, 30, 61, 40}, B, T, 0.2, workers);
+    GptRun *r = gpt_run_new(p.m, p.pool, group, T, P, true);
+    uint64_t h = 0;
+    for (size_t step = 1; step <= 2; step++) {
+        double sum[4];
+        for (size_t b = 0; b < B; b += group) {
+            gpt_train(r, p.inputs + b * T, p.targets + b * T, B * T);
+            for (size_t i = 0; i < group; i++) {
+                double *first = r->loss + i * r->stride * LINE;
+                sum[b + i] = first[0] + first[T - 1];
+            }
+        }
+        const double norm = gpt_gradient_norm(p.m, p.pool);
+        h = rng_mix(h ^ bits_of(sum, sizeof sum) ^ bits_of(&norm, 8) ^ bits_of(p.m->g, p.m->floats * 4));
+        gpt_adamw(p.m, p.pool, &(GptAdam){1e-2, 0.9, 0.95, 1e-8, 0.1, 1}, step, norm);
+    }
+    h = rng_mix(h ^ bits_of(p.m->w, p.m->floats * 4) ^ bits_of(p.m->m, p.m->floats * 4));
+    gpt_run_free(r), pair_free(&p);
+    return h;
+}
+static void test_bits(void) {
+    const uint64_t want = bits_of_training(1, 64, 4);
+    static const size_t workers[] = {1, 2, 3, 8}, panels[] = {16, 32, 64, 128};
+    for (size_t w = 0; w < 4; w++)
+        for (size_t p = 0; p < 4; p++)
+            for (size_t group = 1; group <= 4; group *= 2)
+                CHECK(bits_of_training(workers[w], panels[p], group) == want, "%zu workers, panels of %zu, groups of %zu",
+                      workers[w], panels[p], group);
+    printf("    bits of training %016llx\n", (unsigned long long)want);
+}
+
+static void test_gpt(void) {
+    test_finite_differences();
+    static const struct { GptConfig c; size_t B, T, P; } shape[] = {
+        {{1, 1, 1, 2, 1}, 1, 1, 16},     {{2, 2, 32, 96, 16}, 2, 16, 64}, {{3, 3, 30, 61, 40}, 3, 37, 32},
+        {{2, 4, 64, 130, 100}, 2, 97, 64}, {{1, 5, 35, 17, 33}, 4, 33, 16}, {{2, 2, 48, 300, 200}, 1, 200, 128}};
+    for (size_t i = 0; i < (QUICK ? 4 : sizeof shape / sizeof *shape); i++)
+        for (int large = 0; large < 2; large++)
+            check_against_spec(shape[i].c, shape[i].B, shape[i].T, shape[i].P, large ? 0.3 : 0.05);
+    test_golden("test/golden/tiny_dense.safetensors");
+    test_golden("test/golden/tiny_sparse.safetensors");
+    test_bits();
+}
+#endif
