@@ -1067,4 +1067,70 @@ static inline void gpt_adamw(Gpt *m, DfPool *pool, const GptAdam *o, size_t t, d
                    (float)(o->lr / (1 - b1)), (float)(1 / sqrt(1 - b2))};
     df_run(pool, gpt_adamw_piece, &u, gpt_pieces(m));
 }
+
+/* ---- sampling ----------------------------------------------------------------------------------------- */
+
+/* The logits after tokens[0 .. n-1], in r->logits, token v at [v * 16]. The first `done` tokens were given before:
+ * the keys and values of their whole groups stand in qkv already, so only later groups are computed. A token's lane
+ * never sees another token's but through those, so the bits are those of computing everything. r: one sequence. */
+static inline const float *gpt_next(GptRun *r, const int32_t *tokens, size_t n, size_t done) {
+    r->inputs = tokens, r->T = n, r->groups = gpt_groups(n), r->from = done / LINE;
+    gpt_forward(r);
+    GptHead h = {r, {r->groups - 1, r->groups - 1, 1}, false};
+    df_run(r->pool, gpt_head_logits, &h, gpt_head_tasks(r->m));
+    return r->logits + (n - 1) % LINE;
+}
+
+typedef struct { double temperature, top_p; size_t top_k; } GptChoice;
+typedef struct { double logit; uint32_t id; } GptCandidate;
+
+static inline int gpt_by_logit(const void *a, const void *b) {          /* largest first, ties to the smaller id */
+    const GptCandidate *x = a, *y = b;
+    return x->logit != y->logit ? (x->logit < y->logit ? 1 : -1) : x->id < y->id ? -1 : x->id > y->id;
+}
+/* Draws an id from V logits 16 floats apart, with u uniform in [0, 1): the softmax of logits / temperature, of the
+ * top_k largest (0: all), cut to the smallest set of them that holds a share top_p. Temperature 0: the largest. */
+static inline uint32_t gpt_choose(const float *logits, size_t V, const GptChoice *how, double u) {
+    GptCandidate *c = mem_new(V, sizeof *c);
+    size_t n = V, kept = 0;
+    double sum = 0, share = 0;
+    for (size_t v = 0; v < V; v++) c[v] = (GptCandidate){(double)logits[v * LINE], (uint32_t)v};
+    qsort(c, V, sizeof *c, gpt_by_logit);
+    if (how->temperature <= 0) n = 1;
+    else if (how->top_k && how->top_k < n) n = how->top_k;
+    const double top = c[0].logit;
+    for (size_t k = 0; k < n; k++)
+        sum += c[k].logit = n == 1 ? 1 : exp((c[k].logit - top) / how->temperature);
+    while (kept < n && (kept == 0 || share < how->top_p * sum)) share += c[kept++].logit;
+    double at = u * share;
+    size_t k = 0;
+    while (k + 1 < kept && at >= c[k].logit) at -= c[k++].logit;
+    const uint32_t id = c[k].id;
+    free(c);
+    return id;
+}
+
+/* ---- what went wrong first ---------------------------------------------------------------------------- */
+
+static inline bool gpt_finite(const float *p, size_t n) {
+    for (size_t i = 0; p && i < n; i++) if (!isfinite(p[i])) return false;
+    return true;
+}
+/* Names the first tensor, in the order of the run just done, that holds a NaN or infinity; "the loss" if none. */
+static inline const char *gpt_first_bad(const GptRun *r, char name[64]) {
+    static const char *const edge[8] = {"input", "ln_1 statistics", "attn.c_attn output", "attention softmax",
+        "attention output", "attn.c_proj output", "ln_2 statistics", "mlp.c_fc output"};
+    const Gpt *m = r->m;
+    for (size_t k = 0; k < m->count; k++)
+        if (!gpt_finite(m->w + m->table[k].at, m->table[k].size)) return snprintf(name, 64, "%s", m->table[k].name), name;
+    for (size_t e = 0; e < 8 * (m->c.L + 1); e++) {
+        const GptEdge x = (&r->acts[e / 8].x)[e % 8];
+        if (!gpt_finite(x.p, r->B * r->stride * x.rows * LINE))
+            return snprintf(name, 64, "layer %zu, %s", e / 8, edge[e % 8]), name;
+    }
+    for (size_t k = m->count; k-- > 0;)
+        if (!gpt_finite(m->g + m->table[k].at, m->table[k].size))
+            return snprintf(name, 64, "gradient of %s", m->table[k].name), name;
+    return "the loss";
+}
 #endif

@@ -1,54 +1,58 @@
 /* corpus.h: the built-in text: short stories, as many as asked for, whose probability is known exactly.
  *
- * A small GPT needs a text to learn from. This one comes from a written grammar with stated weights instead of a
+ * A small GPT needs a text to learn from. This one comes from a written grammar with stated weights, not from a
  * download, so the entropy of the text, the loss that no model can beat, is known, and so is the right answer to
- * every question a story asks. It refuses to be a natural language generator: one kind of story, a day in a village,
- * in plain English. Four people, three things and some food are introduced; people walk about, give, leave, find and
- * eat; in the evening somebody asks who has what and where everybody is. To predict a word one must have followed
- * the facts: where a person went, who holds a thing, whose it is, what is left of seven plums less two.
+ * every question a story asks. It refuses to be a natural language generator: one kind of story, a day in a
+ * village, in plain English. Four people, three things and some food are introduced; people walk about, give,
+ * leave, find and eat; in the evening somebody asks who has what and where everybody is. To predict a word one
+ * must have followed the facts: who went where, who holds a thing, whose it is, what is left of seven plums.
  *
- * The property everything rests on: *the text determines every choice that made it*. The story is walked by one
- * piece of code, which never asks whether it writes or reads. It tells templates:
+ * The property everything rests on: *the text determines every choice that made it*. One piece of code walks the
+ * grammar and never asks whether it writes or reads. The grammar is a set of templates:
  *
- *     text        stands in the story as it is; ` stands for a double quote
- *     $x          a fact (tale_fact has the list): text without choice, probability one
- *     [5a|2b|c]   a choice between a, b and c with weights 5, 2 and 1; an alternative is again a template
- *     #x          a choice from word list x (tale_list), in which word k has weight 60/(k + 3), rounded down
+ *     text      stands in the story as it is; ` stands for a double quote
+ *     [..|..]   a choice between alternatives, each again a template. In front of it an alternative may have its
+ *               weight (1 if none is written), then ?x, on condition that set x is not empty, then *rx: there is
+ *               one such alternative for every member of set x, and taking it gives that member the role r:
+ *               a the sentence's subject, b and c other people, t a thing, p a place, n a number
+ *     #x        a choice from word list x, of what the story has not yet used; word k has weight 60/(k + 3)
+ *     $x &x     text without choice: fact x, the last word chosen from list x
+ *     !x %x     change x of the facts; template x
  *
- * and offers choices that depend on the facts with tale_may, closed by tale_choose. A choice is decided by
- * tale_draw, from (seed, story, number of the choice), which writes; or by tale_read, which takes the one alternative
- * whose text stands at the cursor. For that, no alternative may begin as another one does, as far as its own first
- * inner choice; tale_read refuses a text that fits two, and the test compares every pair it meets. Every choice adds
- * log(total weight / weight) to the same sum in the same order, so writer and reader agree to the last bit.
+ * tale_list, tale_set, tale_fact, tale_change and tale_rule say what the letters mean. A choice is decided by
+ * tale_draw from (seed, story, number of the choice), or by tale_read, which takes the one alternative whose text
+ * stands at the cursor. For that, no alternative may begin as another one does, as far as its own first choice or
+ * %; tale_read refuses a text that fits two, and the test compares every pair it meets. Every choice adds
+ * log(total weight / weight) to one sum in one order, so that writer and reader agree to the last bit.
  *
- * An example. tale_tell(t, "[3One|Early one] #w morning") writes "One sunny morning" with probability 3/4 x 20/82:
- * sunny is first of the twelve words for weather, and 60/3 + 60/4 + ... + 60/14 is 20 + 15 + ... + 4 = 96; so
- * 3/4 x 20/96 = 0.156, or 1.856 nats. Reading "One sunny morning" finds One at the cursor, then sunny, adds the same
- * two numbers, and "One sunny evening" fails at the e. (Drawing is exact to 2^-32 of the total weight.)
+ * An example. "[3One|Early one] #w day" becomes "One windy day" with probability 3/4 x 15/102 = 0.110, or 2.205
+ * nats: windy is the second of twelve words for the weather, which weigh 20, 15, 12, 10, 8, 7, 6, 6, 5, 5, 4 and 4,
+ * together 102. Reading it finds One and then windy at the cursor and adds the same two numbers; "One windy night"
+ * fails at the n. (Drawing is exact to 2^-32 of the total weight.)
  *
- * A story ends where its last sentence does, with a newline: the grammar never offers to go on, so ending has
- * probability one there. Between stories a loader puts its own separator. */
+ * A story ends with the newline after its last sentence; nothing else can follow there, so that to end has
+ * probability one. What stands between stories is the loader's business. */
 #ifndef CORPUS_H
 #define CORPUS_H
 #include "base.h"
 
-enum { CORPUS_MAX = 4096, CORPUS_WORD = 32 };      /* bytes of the longest story, of the longest answer; with NUL */
+enum { CORPUS_MAX = 4096, CORPUS_WORD = 32 };           /* no story and no answer has more bytes */
 enum { CORPUS_HOLDS, CORPUS_WHERE, CORPUS_MANY, CORPUS_WHOSE, CORPUS_KINDS };
 
 /* A question: which of four continues text[0 .. n)? */
 typedef struct {
-    char text[CORPUS_MAX];
+    char text[CORPUS_MAX], option[4][CORPUS_WORD];      /* option[0] is right; all begin with a space */
     size_t n;
     int kind;
-    char option[4][CORPUS_WORD];    /* option[0] is right; all with the space before them */
 } CorpusItem;
 
-enum { TALE_PEOPLE = 4, TALE_THINGS = 3, TALE_PLACES = 5, TALE_OPTIONS = 72, TALE_MARKS = 24, TALE_MOST = 12 };
+enum { TALE_PEOPLE = 4, TALE_THINGS = 3, TALE_PLACES = 5, TALE_OPTIONS = 80, TALE_MARKS = 32 };
+enum { TALE_MOST = 12, TALE_EVENTS = 12 };              /* the largest number; sentences between morning and evening */
 
 typedef struct {
-    const char *text;               /* a template */
+    const char *text;               /* the template; taking it sets *what = value first */
     unsigned weight;
-    int *what, value;               /* taking the option sets *what = value; so does rendering it, for its facts */
+    int *what, value;
 } TaleOption;
 
 typedef struct Tale {
@@ -57,209 +61,111 @@ typedef struct Tale {
     size_t at, cap;                 /* the cursor; bytes that out or in has */
     uint64_t key, choices;
     double nats;
-    bool failed, peek;              /* peek: tell as far as the first choice */
-    size_t (*decide)(struct Tale *);        /* which option to take */
+    bool failed, peek;              /* peek: tell only as far as the first choice */
+    size_t (*decide)(struct Tale *);
     TaleOption option[TALE_OPTIONS];
-    unsigned n_options, total;
-    const char *picked, *taken[24]; /* the template last chosen; words that this story may not take again */
-    size_t n_taken;
-    /* What the sentence is about: subject, other, third person, thing, place, number; kind of sentence. */
-    int a, b, c, thing, place, n, how, verb, any;
-    /* The facts. A thing's holder is a person, or TALE_PEOPLE + the place where it lies. */
-    const char *name[TALE_PEOPLE], *adjective[TALE_THINGS], *noun[TALE_THINGS], *places[TALE_PLACES];
-    const char *trait, *kin, *job, *food, *party, *elder;
-    int boy[TALE_PEOPLE], where[TALE_PEOPLE], count[TALE_PEOPLE], owner[TALE_THINGS], holder[TALE_THINGS];
-    int goal, last, moved, gave, played[TALE_PEOPLE];
-    struct { size_t at; int kind, value, distractor[TALE_PEOPLE]; } mark[TALE_MARKS];
+    size_t n_options;
+    unsigned total;
+    /* The facts. A thing's holder is a person, or TALE_PEOPLE + the place where it lies; where < 0 is nowhere. */
+    const char *word[26], *name[TALE_PEOPLE], *adjective[TALE_THINGS], *noun[TALE_THINGS], *place[TALE_PLACES];
+    int people, things, places, boy[TALE_PEOPLE], where[TALE_PEOPLE], count[TALE_PEOPLE], idle[TALE_PEOPLE];
+    int owner[TALE_THINGS], holder[TALE_THINGS], goal;
+    int a, b, c, t, p, n, any;      /* the roles */
+    int last, moved, given, thanks, sound, events, kinds;
+    struct { size_t at; int kind, value, wrong[3]; } mark[TALE_MARKS];
     size_t n_marks;
 } Tale;
 
 /* ---- the words ---------------------------------------------------------------------------------------- */
 
-/* List x: words between bars, the frequent ones first, fields of a word between slashes. */
+/* List x: words between bars, the frequent ones first; fields of a word between slashes, of which the first is told. */
 static inline const char *tale_list(char x) {
     switch (x) {
-    case 'g': return "Mia|Nora|Lily|Ella|Ruth|Zoe|Clara|Ida|Hanna|Sofia|Maya|Alice|Rosa|Daisy|Vera|Greta|Olive|"
-        "Pearl|Tess|June|Wendy|Freya|Kira|Bella|Emma|Agnes|Lotte|Ines";
+    case 'g': return "Mia|Nora|Lily|Ella|Ruth|Zoe|Clara|Ida|Hanna|Sofia|Maya|Alice|Rosa|Daisy|Vera|Greta|Olive|Pearl|"
+        "Tess|June|Wendy|Freya|Kira|Bella|Emma|Agnes|Lotte|Ines";
     case 'b': return "Tom|Ben|Max|Leo|Finn|Oscar|Hugo|Jack|Noah|Paul|Sam|Theo|Felix|Adam|Ivan|Otto|Luke|Karl|Emil|"
         "Ravi|Dan|Peter|Nils|Walter|Simon|Erik|Jonas|Victor";
-    case 't': return "a kind/kindest|a brave/bravest|a clever/cleverest|a cheerful/most cheerful|a funny/funniest|"
-        "an honest/most honest|a patient/most patient|a gentle/gentlest|a curious/most curious|a proud/proudest|"
-        "an unusual/most unusual|a quick/quickest|a polite/most polite|an active/most active|a wise/wisest";
+    case 't': return "a kind/kindest|a brave/bravest|a clever/cleverest|a cheerful/most cheerful|a funny/funniest|an "
+        "honest/most honest|a patient/most patient|a gentle/gentlest|a curious/most curious|a proud/proudest|an "
+        "unusual/most unusual|a quick/quickest|a polite/politest|an active/most active|a wise/wisest";
+    case 'k': return "sister|brother|cousin";
     case 'j': return "baker|doctor|teacher|farmer|painter|tailor|gardener|sailor|miller|potter|singer|shepherd|cook";
-    case 'c': return "a red|an old|a blue|a new|a green|a tiny|a yellow|a shiny|a white|a silver|an orange|a pretty|"
-        "a golden|a heavy|a painted|a purple|a strange|an ugly|a pink|an expensive|a striped|a brown";
-    case 'n': return "kite|ball|drum|book|doll|lantern|whistle|map|scarf|basket|umbrella|flute|key|mirror|bucket|"
-        "rope|trumpet|puppet|mask|blanket|box|spoon|teapot|cup|ring|compass|candle|pillow|jug|fan|paper boat";
-    case 'f': return "apple/apples|plum/plums|nut/nuts|cherry/cherries|pear/pears|peach/peaches|biscuit/biscuits|"
-        "strawberry/strawberries|bun/buns|carrot/carrots|fig/figs|radish/radishes|pancake/pancakes|egg/eggs";
-    case 'l': return "in the garden/water/ the roses|by the pond/watch/ the ducks|at the market/look/ at the cheeses|"
-        "in the barn/brush/ the donkey|at the mill/count/ the sacks|in the orchard/climb/ a tree|in the meadow/pick/"
-        " some daisies|at the harbour/paint/ a boat|in the library/listen/ to a story|on the hill/look/ at the clouds|"
-        "by the river/splash/ in the water|in the bakery/sniff/ the warm bread|on the beach/collect/ shells|"
-        "at the school/clean/ the windows|in the forest/follow/ a deer|on the bridge/wait/ for the swans|"
-        "in the stable/comb/ the ponies|in the tower/polish/ the floor|at the station/visit/ the engine driver|"
-        "by the well/wash/ the dishes|in the workshop/mend/ a chair|at the lighthouse/talk/ to the gulls|"
-        "in the square/play/ with the pigeons|by the fountain/rest/ in the shade";
+    case 'c': return "a red|an old|a blue|a new|a green|a tiny|a yellow|a shiny|a white|a silver|an orange|a pretty|a "
+        "golden|a heavy|a painted|a purple|a strange|an ugly|a pink|an expensive|a striped|a brown";
+    case 'n': return "kite|ball|drum|book|doll|lantern|whistle|map|scarf|basket|umbrella|flute|key|mirror|bucket|rope|"
+        "trumpet|puppet|mask|blanket|box|spoon|teapot|cup|ring|compass|candle|pillow|jug|fan|paper boat|toy horse";
+    case 'f': return "apples/apple|plums/plum|nuts/nut|cherries/cherry|pears/pear|peaches/peach|biscuits/biscuit|buns/"
+        "bun|strawberries/strawberry|carrots/carrot|figs/fig|radishes/radish|pancakes/pancake|eggs/egg";
+    case 'l': return "in the garden/water/ the roses|by the pond/watch/ the ducks|at the market/look/ at the cheeses|in "
+        "the barn/brush/ the donkey|at the mill/count/ the sacks|in the orchard/climb/ a tree|in the meadow/pick/ some "
+        "daisies|at the harbour/paint/ a boat|in the library/listen/ to a story|on the hill/look/ at the clouds|by the "
+        "river/splash/ in the water|in the bakery/sniff/ the warm bread|on the beach/collect/ shells|at the school/"
+        "clean/ the windows|in the forest/follow/ a deer|on the bridge/wait/ for the swans|in the stable/comb/ the "
+        "ponies|in the tower/polish/ the floor|at the station/visit/ the engine driver|by the well/wash/ some socks|in "
+        "the workshop/mend/ a chair|at the lighthouse/talk/ to the gulls|in the square/play/ with the pigeons";
     case 'p': return "feast|dance|parade|concert|bonfire|fair|picnic|wedding|birthday party|play|magic show|fancy ball";
     case 'e': return "mother|grandmother|father|grandfather|aunt|uncle";
     case 'w': return "sunny|windy|cold|warm|rainy|foggy|bright|frosty|cloudy|quiet|stormy|snowy";
-    case 'm': return "happy|tired|hungry|proud|sleepy|lucky|sad|calm|excited|thirsty|lonely|nervous|silly|grateful|"
-        "bored|merry";
+    case 'm': return "happy|tired|hungry|proud|sleepy|lucky|sad|calm|excited|thirsty|lonely|nervous|silly|grateful|merry";
     case 'd': return "lovely|strange|long|beautiful|wonderful|busy|funny|terrible|perfect|peaceful|noisy|dull";
     case 'x': return "the sea|the stars|a warm supper|last winter|a funny dream|the moon|a secret|the summer|an old song|"
         "faraway lands|a talking cat|pirates|the first snow|a flying carpet|giants|tomorrow|dragons|the king's horses";
-    default: return "a hare|a fox|an owl|a hedgehog|a squirrel|a butterfly|a stray cat|an otter|a robin|a badger|a frog|"
-        "a heron|a snail|a rainbow|a falling leaf|a goose|a black dog|an eagle";
+    case 'o': return "hot soup|lemonade|cake|music|honey bread|laughter|roast corn|cocoa|a juggler|a fiddler|dancing|ice "
+        "cream|pie|cider|a big drum|storytelling|a puppet show|fresh cheese";
+    default: return "a hare|a fox|an owl|a hedgehog|a squirrel|a butterfly|a stray cat|an otter|a robin|a badger|a frog|a "
+        "heron|a snail|a rainbow|a falling leaf|a goose|a black dog|an eagle";
     }
 }
 
-/* Word k of a list with bars; field k of a word with slashes; the rest of a text after its first space. */
+/* The text after the k-th bar of s: word k of a list, field k of a word. */
 static inline const char *tale_nth(const char *s, char bar, int k) {
     while (k && *s) k -= *s++ == bar;
     return s;
 }
 static inline bool tale_ends(char c) { return !c || c == '|' || c == ']' || c == '/'; }
 
-/* ---- telling: templates, choices, and the two ways of deciding ---------------------------------------- */
+/* ---- the grammar -------------------------------------------------------------------------------------- */
 
-/* Writes n bytes, or reads exactly these; without room, or if others stand there, the tale has failed. */
-static inline void tale_put(Tale *t, const char *s, size_t n) {
-    if (t->failed) return;
-    if (n > t->cap - t->at || (!t->out && memcmp(t->in + t->at, s, n))) { t->failed = true; return; }
-    if (t->out) memcpy(t->out + t->at, s, n);
-    t->at += n;
-}
-
-/* A word of a list, or one field of it: as far as the next bar, slash, bracket or end. */
-static inline void tale_word(Tale *t, const char *s) {
-    size_t n = 0;
-    while (!tale_ends(s[n])) n++;
-    tale_put(t, s, n);
-}
-
-static inline void tale_offer(Tale *t, unsigned weight, int *what, int value, const char *text) {
-    if (t->n_options == TALE_OPTIONS) die("corpus: a choice of more than %d", TALE_OPTIONS);
-    t->option[t->n_options++] = (TaleOption){text, weight, what, value};
-    t->total += weight;
-}
-
-/* The end of the alternative at s: its bar, bracket or end of text. */
-static inline const char *tale_skip(const char *s) {
-    for (int depth = 0; *s && (depth || (*s != '|' && *s != ']')); s++) depth += (*s == '[') - (*s == ']');
-    return s;
-}
-
-/* Offers every alternative of a list such as "3Once|Long ago", each to set *what = value, with its weight (1 if
- * none is written) times `times`. */
-static inline void tale_may(Tale *t, unsigned times, int *what, int value, const char *list) {
-    for (;; list++) {
-        unsigned weight = 0;
-        for (; *list >= '0' && *list <= '9'; list++) weight = 10 * weight + (unsigned)(*list - '0');
-        tale_offer(t, (weight ? weight : 1) * times, what, value, list);
-        list = tale_skip(list);
-        if (*list != '|') return;
+static inline const char *tale_rule(char x) {
+    switch (x) {
+    case 'I': return     /* who they are */
+        "[8Once upon a time|5Long ago|3Not so long ago|2Many years ago|2In a faraway land], there [3was|2lived] #t [girl "
+        "[3named|2called] #g|boy [3named|2called] #b]. $H lived in a [4small|3white|2wooden|2crooked|cosy|draughty] "
+        "[3house|2cottage|cabin] [near the sea|at the edge of a wood|below a mountain|behind the church|by a busy road] "
+        "with $s #k #i. [3$S best friend was|2Next door lived|2Every day $h played with|At school $h sat beside] #h, and "
+        "the #j of the village was [3called|2named] #h.\n\n%O%O%O[*aN$A ][3carried|2had|found|bought] [*ns$n]!a #f in a "
+        "[3basket|2bag|bowl|box], and [*bO$B ]had [*nf$n]!b.\n\n";
+    case 'O': return     /* what somebody owns */
+        "[*aN$A ][6had|3owned|2was proud of|2took good care of|never went anywhere without] #c #n[6. |2, a present from "
+        "$s #e. |2 that $h had [found|won|bought|made] [2long ago|in the spring|last year]. ]";
+    case 'S': return     /* where they are, and what the day is about */
+        "One #w [6morning|3day|2Saturday|Sunday], %P, %P, %P and %P. [4In the evening|4That night|2At sunset|Later] there "
+        "[3was going to|2would] be a #p #l, and!0 $A [3wanted|3hoped|2had promised] to bring [4*tTthe $t|2*tTthe $r]!g."
+        "\n\n[3At first|2Early in the day|2Before long|2After breakfast], [*aE$A ]%E";
+    case 'P': return "[*aU$A ][6was|3sat|2stood|2waited|sang|slept] #l";
+    case 'B': return     /* the next sentence */
+        "[3*aV $A %E|*aK $Z's &k %E|*aJ The &j %E|7*aL $H %E|3 Then %N|2 Soon %N|2 After that, %N|3\n\nA little later, %N|2"
+        "\n\nNext, %N|6?h `Thank you, $A,`%R|4?h `Thank you very much,`%R|?u Somewhere [near|far away] a [4bell rang|3dog "
+        "barked|2cock crowed|cart rolled by|door slammed|baby cried].!u|4?e\n\nAt last the sun went down!e|4?v\n\nSlowly it "
+        "grew dark!e|9?w\n\nThe day was almost over!e]";
+    case 'N': return "[4*aE$A |*aJthe &j ]%E";
+    case 'E': return     /* an event */
+        "!s[8?Mwent %G|6?Mwalked %G|5?Mran %G|4?Mhurried %G|2?Mstrolled %G|2?Mskipped %G|6?M?Hcarried %H %G|4?M?Htook %H %G|4"
+        "?M?Wand [*bW$B ][4went|2walked|ran] %G|14?W?ggave %V|4?W?ghanded %V|5?Hleft %H%L|2?Hforgot %H%L|16?Ffound %F|8?F"
+        "noticed %F|9?Wasked [*bW$B ]%A|2?Cwas given [*nC$n more $F]!+ by a [traveller|friendly stranger|merchant|soldier|"
+        "kind old lady][3.| and now had$M.]|2?Date [*nD$n $F]!-[3.| and had$M left.]|5?I$d!i[4.|2 for a while.| until $h was "
+        "#m.|*bW with $B.]|3thought about #x.|2felt #m.|2saw #y.|hummed a [sad|merry|quiet|silly] tune.|3said, `[2What a #d "
+        "day!|I am so #m!|Look, there is #y!|I dreamt of #x last night.]`]";
+    case 'H': return "[4*tHthe $t|2*tHthe $r|2*tH$o $t]";
+    case 'G': return "[20to|2straight to|2quickly to|slowly to|happily to|quietly to] [2*pP$q|*pQ$q]!m[6.|3 to $D.|5?o, where $w "
+        "[4waiting|2resting|2singing|dancing|telling stories|playing cards|looking at #y].|2?q, but nobody was there.]";
+    case 'V': return "[*bW$B ][4*tHthe $t%T|2*tHthe $r%T|2*ti$o $t%T|2*nG$n $F!f[5.| and kept$M.| with a smile.]]";
+    case 'T': return "!t[7.| with a smile.| for a while.| as a surprise.|4?r and got [4*trthe $t|2*trthe $r]!h in return.]";
+    case 'L': return "!l [3$p|3there|under a [bench|bush|blanket] $p|behind a [wall|tree|barrel] $p].";
+    case 'F': return "[4*tFthe $t|2*tFthe $r|2*tF$o $t] [3there|2$p]!h and [3picked it up|2took it along|kept it safe].";
+    case 'A': return
+        "[2?Sfor [4*tSthe $t|2*tSthe $r].%W|2?Awhere [*cA$C was]. `$K is$W,`%R|2?xhow many &f $j had.!n `I have$M,`%R|2?Rabout "
+        "[4*tRthe $t|2*tRthe $r]. `It is [?1mine|?2yours|?3for]";
+    default: return NULL;
     }
-}
-
-/* Offers the words of list x that the story has not taken yet. */
-static inline void tale_words(Tale *t, char x, int *what, int value) {
-    unsigned k = 3;
-    for (const char *s = tale_list(x);; s++, k++) {
-        bool taken = false;
-        for (size_t i = 0; i < t->n_taken; i++) taken |= t->taken[i] == s;
-        if (!taken) tale_offer(t, 60 / k, what, value, s);
-        s = tale_skip(s);
-        if (!*s) return;
-    }
-}
-
-static inline void tale_fact(Tale *t, char x);
-static inline void tale_tell(Tale *t, const char *s);
-
-/* Closes the options offered: one is decided on, told, and its logarithm added. Returns its value. */
-static inline int tale_choose(Tale *t) {
-    const TaleOption o = t->option[t->decide(t)];
-    t->nats += det_log((double)t->total / o.weight);
-    t->n_options = t->total = 0;
-    *o.what = o.value;
-    tale_tell(t, o.text);
-    t->picked = o.text;
-    return o.value;
-}
-
-/* Tells a template, as far as its end or, when peeking, its first choice. */
-static inline void tale_tell(Tale *t, const char *s) {
-    while (!tale_ends(*s)) {
-        if (t->peek && (*s == '[' || *s == '#')) return;
-        if (*s == '[') {
-            tale_may(t, 1, &t->any, 0, s + 1);
-            while (*(s = tale_skip(s + 1)) == '|') { }
-            tale_choose(t), s++;
-        } else if (*s == '#') tale_words(t, s[1], &t->any, 0), tale_choose(t), s += 2;
-        else if (*s == '$') tale_fact(t, s[1]), s += 2;
-        else if (*s == '`') tale_put(t, "\"", 1), s++;
-        else {
-            size_t n = 1;
-            while (!tale_ends(s[n]) && s[n] != '[' && s[n] != '#' && s[n] != '$' && s[n] != '`') n++;
-            tale_put(t, s, n), s += n;
-        }
-    }
-}
-
-/* Tells option k as far as its first choice and goes back to the cursor. Returns where that ended, 0 if it failed. */
-static inline size_t tale_peek(Tale *t, size_t k) {
-    const TaleOption o = t->option[k];
-    const size_t at = t->at;
-    const int old = *o.what;
-    *o.what = o.value, t->peek = true;
-    tale_tell(t, o.text);
-    const size_t end = t->failed ? 0 : t->at;
-    *o.what = old, t->peek = t->failed = false, t->at = at;
-    return end;
-}
-
-static inline size_t tale_draw(Tale *t) {
-    uint64_t r = (rng_u64(t->key, t->choices++) >> 32) * t->total >> 32;
-    size_t k = 0;
-    while (r >= t->option[k].weight) r -= t->option[k++].weight;
-    return k;
-}
-
-static inline size_t tale_read(Tale *t) {
-    size_t found = 0, fits = 0;
-    for (size_t k = 0; k < t->n_options && !t->failed; k++) if (tale_peek(t, k)) found = k, fits++;
-    if (fits != 1) t->failed = true;
-    return found;
-}
-
-/* ---- facts -------------------------------------------------------------------------------------------- */
-
-static inline unsigned tale_people_at(const Tale *t, int place) {       /* sets of people or things, as bits */
-    unsigned set = 0;
-    for (int p = 0; p < TALE_PEOPLE; p++) set |= (unsigned)(t->where[p] == place) << p;
-    return set;
-}
-static inline unsigned tale_held(const Tale *t, int holder) {
-    unsigned set = 0;
-    for (int k = 0; k < TALE_THINGS; k++) set |= (unsigned)(t->holder[k] == holder) << k;
-    return set;
-}
-
-/* Notes a question at the cursor: its right answer (person, place or number), and three wrong ones. A wrong number
- * is what another person has, or one nearby. */
-static inline void tale_mark(Tale *t, int kind, int value) {
-    if (t->failed || t->n_marks == TALE_MARKS) return;
-    int *wrong = t->mark[t->n_marks].distractor, n = 0;
-    const int turn = (int)(rng_u64(t->key, ~(uint64_t)t->n_marks) >> 33);
-    const int among = kind == CORPUS_WHERE ? TALE_PLACES : TALE_PEOPLE;
-    for (int k = 0; kind != CORPUS_MANY && n < 3; k++)
-        if ((turn + k) % among != value) wrong[n++] = (turn + k) % among;
-    for (int k = 0; n < 3; k++) {
-        const int other = k < TALE_PEOPLE ? t->count[k] : value + (k & 1 ? -k : k) / 2 + 0;
-        bool good = other > 0 && other <= TALE_MOST && other != value;
-        for (int i = 0; i < n; i++) good &= wrong[i] != other;
-        if (good) wrong[n++] = other;
-    }
-    t->mark[t->n_marks].at = t->at, t->mark[t->n_marks].kind = kind, t->mark[t->n_marks++].value = value;
 }

@@ -2,8 +2,7 @@
  * vocabularies and reads those of others.
  *
  * It refuses to be a framework: one pattern (GPT-2's), one algorithm, one special token, and encoding never
- * makes that one: "<|endoftext|>" in a text is ordinary text. Who joins documents puts Tokenizer.eot
- * between them.
+ * makes that one: "<|endoftext|>" in a text is ordinary text. Who joins documents puts its id between them.
  *
  * A text is cut into pieces (a word with the space before it, a number, signs, white space) by Unicode
  * classes. Each piece starts as bytes; then, again and again, the adjacent pair that stands earliest in the
@@ -12,16 +11,16 @@
  *     token 256 + k       the result of merge k; no two tokens have the same bytes
  *     token n             <|endoftext|>
  * These numbers are the ids, unless a file gives others (its special token first, say): then id_of and
- * order_of translate at the border, and everything inside works on token numbers.
+ * token_of translate at the border, and everything inside works on token numbers.
  *
- * An example: trained on "low lower lowest slow", the most frequent pair is l o (4 times; o w too, but l
- * has the smaller number), then lo w:
+ * An example: trained on "low lower lowest slow", the most frequent pair is l o (4 times; o w too, but l has
+ * the smaller number), then lo w:
  *     Tokenizer *t = tok_train(text, 21, 258);
  *     tok_encode(t, " slow", 5, ids)                      returns 3: the ids of " ", "s" and "low"
  *
- * Memory: two tables of strings, the tokens and the merges (8 bytes: left and right token; the number is
- * the rank), and a byte per code point for its class. Once made it is constant: any number of threads may
- * encode with it. */
+ * Memory: two tables of strings, the tokens and the merges (8 bytes: left and right token; the number is the
+ * rank), and a byte per code point for its class. Once made it is constant: any number of threads may encode
+ * with it. */
 #ifndef TOKENIZER_H
 #define TOKENIZER_H
 #include "base.h"
@@ -92,21 +91,21 @@ static inline void strings_free(Strings *s) { free(s->bytes), free(s->start), fr
 
 /* ---- a heap: the smallest (major, minor) comes out first ----------------------------------------------- */
 
-typedef struct { uint64_t major, minor; } Task;
-typedef struct { Task *task; size_t n, cap; } Heap;
+typedef struct { uint64_t major, minor; } TokTask;
+typedef struct { TokTask *task; size_t n, cap; } TokHeap;
 
-static inline bool task_before(Task a, Task b) {
+static inline bool task_before(TokTask a, TokTask b) {
     return a.major < b.major || (a.major == b.major && a.minor < b.minor);
 }
-static inline void heap_push(Heap *h, uint64_t major, uint64_t minor) {
-    const Task task = {major, minor};
+static inline void heap_push(TokHeap *h, uint64_t major, uint64_t minor) {
+    const TokTask task = {major, minor};
     size_t at = h->n, up;
     h->task = mem_grow(h->task, h->n++, &h->cap, sizeof *h->task);
     for (; at && task_before(task, h->task[up = (at - 1) / 2]); at = up) h->task[at] = h->task[up];
     h->task[at] = task;
 }
-static inline Task heap_pop(Heap *h) {
-    const Task top = h->task[0], last = h->task[--h->n];
+static inline TokTask heap_pop(TokHeap *h) {
+    const TokTask top = h->task[0], last = h->task[--h->n];
     size_t at = 0, child;
     for (; (child = 2 * at + 1) < h->n; at = child) {
         if (child + 1 < h->n && task_before(h->task[child + 1], h->task[child])) child++;
@@ -174,7 +173,7 @@ typedef struct Tokenizer {
     Strings tokens;         /* n strings */
     Strings merges;         /* n - 256 strings of 8 bytes, see tok_pair */
     uint32_t *id_of;        /* n + 1: token to id */
-    uint32_t *order_of;     /* n + 1: id to token */
+    uint32_t *token_of;     /* n + 1: id to token */
     uint8_t *classes;       /* UNICODE_END: code point to class */
     uint8_t base[256];      /* byte to token */
 } Tokenizer;
@@ -208,7 +207,7 @@ static inline Tokenizer *tok_new(void) {                    /* the 256 bytes, no
 static inline void tok_free(Tokenizer *t) {
     if (!t) return;
     strings_free(&t->tokens), strings_free(&t->merges);
-    free(t->id_of), free(t->order_of), free(t->classes), free(t);
+    free(t->id_of), free(t->token_of), free(t->classes), free(t);
 }
 
 static inline uint64_t tok_pair(uint32_t left, uint32_t right) { return (uint64_t)left << 32 | right; }
@@ -242,20 +241,20 @@ static inline bool tok_join(Tokenizer *t, uint32_t left, uint32_t right) {
 static inline Tokenizer *tok_seal(Tokenizer *t, const char *name) {
     const bool given = t->id_of;
     size_t hole = 0;
-    t->order_of = mem_new(t->n + 1, sizeof *t->order_of);
-    memset(t->order_of, 0xff, (t->n + 1) * sizeof *t->order_of);
+    t->token_of = mem_new(t->n + 1, sizeof *t->token_of);
+    memset(t->token_of, 0xff, (t->n + 1) * sizeof *t->token_of);
     if (!given) t->id_of = mem_new(t->n + 1, sizeof *t->id_of);
     for (uint32_t k = 0; k < t->n; k++) {
         uint32_t id = given ? t->id_of[k] : k;
         if (id == TOK_NONE) die("%s: token %u: expected an id, found none", name, k);
-        if (id > t->n || t->order_of[id] != TOK_NONE)
+        if (id > t->n || t->token_of[id] != TOK_NONE)
             die("%s: token %u: expected an id of its own, at most %zu, found %u", name, k, t->n, id);
-        t->id_of[k] = id, t->order_of[id] = k;
+        t->id_of[k] = id, t->token_of[id] = k;
     }
-    while (t->order_of[hole] != TOK_NONE) hole++;
+    while (t->token_of[hole] != TOK_NONE) hole++;
     if (given && t->id_of[t->n] != TOK_NONE && t->id_of[t->n] != hole)
         die("%s: " TOK_EOT ": expected id %zu, found %u", name, hole, t->id_of[t->n]);
-    t->order_of[hole] = (uint32_t)t->n, t->id_of[t->n] = t->eot = (uint32_t)hole;
+    t->token_of[hole] = (uint32_t)t->n, t->id_of[t->n] = t->eot = (uint32_t)hole;
     return t;
 }
 
@@ -263,7 +262,7 @@ static inline Tokenizer *tok_seal(Tokenizer *t, const char *name) {
 static inline const uint8_t *tok_bytes(const Tokenizer *t, uint32_t id, size_t *len) {
     if (id > t->n) die("token id %u: expected at most %zu", id, t->n);
     if (id == t->eot) return *len = strlen(TOK_EOT), (const uint8_t *)TOK_EOT;
-    const size_t *start = t->tokens.start + t->order_of[id];
+    const size_t *start = t->tokens.start + t->token_of[id];
     return *len = start[1] - start[0], t->tokens.bytes + start[0];
 }
 
@@ -291,17 +290,17 @@ static inline size_t tok_merge_short(const Tokenizer *t, uint32_t *ids, size_t n
 /* The same in O(n log n): a linked list, and a heap of (rank, place). A merge sets its right token to
  * TOK_NONE and leaves outdated entries in the heap; an entry whose pair no longer has its rank is passed
  * over. */
-static inline void tok_offer(const Tokenizer *t, Heap *h, const uint32_t *ids, size_t at, size_t next) {
+static inline void tok_offer(const Tokenizer *t, TokHeap *h, const uint32_t *ids, size_t at, size_t next) {
     uint32_t rank = tok_rank(t, ids[at], ids[next]);
     if (rank != TOK_NONE) heap_push(h, rank, at);
 }
 static inline size_t tok_merge_long(const Tokenizer *t, uint32_t *ids, size_t n) {
     size_t *next = mem_new(n, sizeof *next), *prev = mem_new(n, sizeof *prev), left = 0;
-    Heap h = {0};
+    TokHeap h = {0};
     for (size_t k = 0; k < n; k++) next[k] = k + 1, prev[k] = k - 1;
     for (size_t k = 0; k + 1 < n; k++) tok_offer(t, &h, ids, k, k + 1);
     while (h.n) {
-        const Task task = heap_pop(&h);
+        const TokTask task = heap_pop(&h);
         const size_t at = task.minor, right = next[at];
         if (ids[at] == TOK_NONE || right == n || tok_rank(t, ids[at], ids[right]) != task.major) continue;
         ids[at] = 256 + (uint32_t)task.major, ids[right] = TOK_NONE;
@@ -320,9 +319,9 @@ static inline size_t tok_merge(const Tokenizer *t, const uint8_t *piece, size_t 
     return n <= TOK_SHORT ? tok_merge_short(t, tokens, n) : tok_merge_long(t, tokens, n);
 }
 
-/* Encodes n bytes of one document into ids, which has room for n; returns how many. Words repeat, so a
- * small table remembers where a piece stood last and where its ids are: most pieces are copied from the
- * output itself. */
+/* Encodes n bytes of one document into ids, which has room for n; returns how many. Words repeat, so a small
+ * table remembers where a piece stood last and where its ids are: most pieces are copied from the output
+ * itself. */
 static inline size_t tok_encode(const Tokenizer *t, const uint8_t *text, size_t n, uint32_t *ids) {
     typedef struct { size_t text, len, ids, count; } Seen;
     size_t slots = 64, out = 0;
@@ -346,28 +345,27 @@ static inline size_t tok_encode(const Tokenizer *t, const uint8_t *text, size_t 
 
 /* ---- training ------------------------------------------------------------------------------------------ */
 
-/* The pieces are counted first. Each distinct piece is then a row of units, one per token, and each
- * distinct pair of neighbours has its count and a list of its places from left to right. Merging a pair
- * walks its list and changes three neighbouring pairs per place, so that all merges together cost what they
- * change. */
+/* The pieces are counted first. Each distinct piece is then a row of units, one per token, and each distinct
+ * pair of neighbours has its count and a list of its places from left to right. Merging a pair walks its list
+ * and changes three neighbouring pairs per place, so that all merges together cost what they change. */
 typedef struct {
     uint32_t token, piece, prev, next;      /* neighbours in the piece, TOK_NONE at its ends */
     uint32_t pair, before, after;           /* the pair that begins here, and its places before and after */
-} Unit;
-typedef struct { uint64_t count; uint32_t first, last; } Pair;
+} TokUnit;
+typedef struct { uint64_t count; uint32_t first, last; } TokPair;
 typedef struct {
     Tokenizer *t;
     Strings pieces, pairs;                  /* pairs: 8 bytes each, see tok_pair */
     uint64_t *count;                        /* per piece */
-    Unit *unit;                             /* per byte of the pieces */
-    Pair *pair;                             /* per pair */
+    TokUnit *unit;                             /* per byte of the pieces */
+    TokPair *pair;                             /* per pair */
     size_t count_cap, pair_cap;
-} Trainer;
+} TokTrainer;
 
-static inline Trainer tok_trainer(void) { return (Trainer){.t = tok_new()}; }
+static inline TokTrainer tok_trainer(void) { return (TokTrainer){.t = tok_new()}; }
 
 /* Counts the pieces of one document; the text is not needed afterwards. */
-static inline void tok_trainer_add(Trainer *tr, const uint8_t *text, size_t n) {
+static inline void tok_trainer_add(TokTrainer *tr, const uint8_t *text, size_t n) {
     for (size_t at = 0, len; at < n; at += len) {
         len = tok_piece(tr->t->classes, text + at, n - at);
         const uint64_t hash = strings_hash(text + at, len);
@@ -382,29 +380,29 @@ static inline void tok_trainer_add(Trainer *tr, const uint8_t *text, size_t n) {
 }
 
 /* Enters the pair that begins at unit `at` as the last of its list; takes it out. */
-static inline void units_enter(Trainer *tr, uint32_t at) {
-    Unit *unit = &tr->unit[at];
+static inline void units_enter(TokTrainer *tr, uint32_t at) {
+    TokUnit *unit = &tr->unit[at];
     const uint64_t pair = tok_pair(unit->token, tr->unit[unit->next].token), hash = strings_hash(&pair, 8);
     uint32_t k = strings_find(&tr->pairs, &pair, 8, hash);
     if (k == TOK_NONE) {
         k = strings_add(&tr->pairs, &pair, 8, hash);
         tr->pair = mem_grow(tr->pair, k, &tr->pair_cap, sizeof *tr->pair);
-        tr->pair[k] = (Pair){0, TOK_NONE, TOK_NONE};
+        tr->pair[k] = (TokPair){0, TOK_NONE, TOK_NONE};
     }
-    Pair *p = &tr->pair[k];
+    TokPair *p = &tr->pair[k];
     unit->pair = k, unit->before = p->last, unit->after = TOK_NONE;
     *(p->last == TOK_NONE ? &p->first : &tr->unit[p->last].after) = at;
     p->last = at;
     p->count += tr->count[unit->piece];
 }
-static inline void units_remove(Trainer *tr, uint32_t at) {
-    const Unit *unit = &tr->unit[at];
-    Pair *p = &tr->pair[unit->pair];
+static inline void units_remove(TokTrainer *tr, uint32_t at) {
+    const TokUnit *unit = &tr->unit[at];
+    TokPair *p = &tr->pair[unit->pair];
     *(unit->before == TOK_NONE ? &p->first : &tr->unit[unit->before].after) = unit->after;
     *(unit->after == TOK_NONE ? &p->last : &tr->unit[unit->after].before) = unit->before;
     p->count -= tr->count[unit->piece];
 }
-static inline void units_fill(Trainer *tr) {
+static inline void units_fill(TokTrainer *tr) {
     const Strings *pieces = &tr->pieces;
     const size_t total = pieces->n ? pieces->start[pieces->n] : 0;
     if (total >= TOK_NONE) die("training text: expected less than 4 GB of distinct pieces, found %zu", total);
@@ -412,7 +410,7 @@ static inline void units_fill(Trainer *tr) {
     for (uint32_t k = 0; k < pieces->n; k++) {
         const uint32_t from = (uint32_t)pieces->start[k], end = (uint32_t)pieces->start[k + 1];
         for (uint32_t at = from; at < end; at++)
-            tr->unit[at] = (Unit){.token = tr->t->base[pieces->bytes[at]], .piece = k,
+            tr->unit[at] = (TokUnit){.token = tr->t->base[pieces->bytes[at]], .piece = k,
                                   .prev = at > from ? at - 1 : TOK_NONE,
                                   .next = at + 1 < end ? at + 1 : TOK_NONE};
         for (uint32_t at = from; at + 1 < end; at++) units_enter(tr, at);
@@ -420,9 +418,9 @@ static inline void units_fill(Trainer *tr) {
 }
 
 /* Replaces a pair by a token everywhere, left to right: "aaa" becomes "aa" "a". */
-static inline void units_merge(Trainer *tr, uint32_t pair, uint32_t token) {
+static inline void units_merge(TokTrainer *tr, uint32_t pair, uint32_t token) {
     for (uint32_t at; (at = tr->pair[pair].first) != TOK_NONE;) {
-        Unit *unit = &tr->unit[at];
+        TokUnit *unit = &tr->unit[at];
         const uint32_t gone = unit->next, next = tr->unit[gone].next;
         units_remove(tr, at);
         if (unit->prev != TOK_NONE) units_remove(tr, unit->prev);
@@ -433,13 +431,13 @@ static inline void units_merge(Trainer *tr, uint32_t pair, uint32_t token) {
     }
 }
 
-/* Makes the vocabulary of n_tokens (>= 256, <|endoftext|> not counted) and frees the trainer. The next
- * merge is the pair with the largest count, among equals the one with the smaller (left, right) token; a
- * pair seen once is never merged, so a short text gives fewer tokens. That is what Hugging Face tokenizers
- * do with min_frequency 2, save that a pair whose bytes are a token already is passed over. */
-static inline Tokenizer *tok_trainer_finish(Trainer *tr, size_t n_tokens) {
+/* Makes the vocabulary of n_tokens (>= 256, <|endoftext|> not counted) and frees the trainer. The next merge
+ * is the pair with the largest count, among equals the one with the smaller (left, right) token; a pair seen
+ * once is never merged, so a short text gives fewer tokens. That is what Hugging Face tokenizers do with
+ * min_frequency 2, save that a pair whose bytes are a token already is passed over. */
+static inline Tokenizer *tok_trainer_finish(TokTrainer *tr, size_t n_tokens) {
     Tokenizer *t = tr->t;
-    Heap h = {0};
+    TokHeap h = {0};
     if (n_tokens < 256) die("vocabulary size: expected 256 or more, bytes being tokens, found %zu", n_tokens);
     units_fill(tr);
     for (size_t fresh = 0;;) {
@@ -447,7 +445,7 @@ static inline Tokenizer *tok_trainer_finish(Trainer *tr, size_t n_tokens) {
             if (tr->pair[fresh].count > 1)
                 heap_push(&h, ~tr->pair[fresh].count, tok_pair_at(&tr->pairs, fresh));
         if (t->n >= n_tokens || !h.n) break;
-        const Task top = heap_pop(&h);
+        const TokTask top = heap_pop(&h);
         const uint32_t k = strings_find(&tr->pairs, &top.minor, 8, strings_hash(&top.minor, 8));
         const uint64_t count = tr->pair[k].count;
         if (count != ~top.major && count > 1) heap_push(&h, ~count, top.minor);     /* it shrank since */
@@ -456,11 +454,11 @@ static inline Tokenizer *tok_trainer_finish(Trainer *tr, size_t n_tokens) {
     }
     strings_free(&tr->pairs), strings_free(&tr->pieces);
     free(tr->unit), free(tr->pair), free(tr->count), free(h.task);
-    *tr = (Trainer){0};
+    *tr = (TokTrainer){0};
     return tok_seal(t, "training");
 }
 static inline Tokenizer *tok_train(const uint8_t *text, size_t n, size_t n_tokens) {
-    Trainer tr = tok_trainer();
+    TokTrainer tr = tok_trainer();
     tok_trainer_add(&tr, text, n);
     return tok_trainer_finish(&tr, n_tokens);
 }
@@ -475,10 +473,10 @@ typedef struct {
     uint8_t *token;                 /* a token just read; cap bytes */
     char *text;                     /* a JSON string just read; cap bytes */
     size_t cap;
-} Source;
+} TokSource;
 
 __attribute__((format(printf, 2, 3), noreturn))
-static inline void src_die(const Source *s, const char *expected, ...) {
+static inline void src_die(const TokSource *s, const char *expected, ...) {
     char text[512];
     va_list ap;
     va_start(ap, expected);
@@ -488,19 +486,19 @@ static inline void src_die(const Source *s, const char *expected, ...) {
 }
 static inline int src_shown(size_t len) { return len < 60 ? (int)len : 60; }
 
-static inline bool src_line(Source *s, const char **line, size_t *len) {            /* without its end */
+static inline bool src_line(TokSource *s, const char **line, size_t *len) {            /* without its end */
     if (s->p == s->end) return false;
     const uint8_t *stop = memchr(s->p, '\n', (size_t)(s->end - s->p)), *end = stop ? stop : s->end;
     *line = (const char *)s->p, *len = (size_t)(end - s->p) - (end > s->p && end[-1] == '\r');
     s->p = stop ? stop + 1 : end;
     return ++s->at;
 }
-static inline size_t src_split(const Source *s, const char *p, size_t len) {   /* length of the first field */
+static inline size_t src_split(const TokSource *s, const char *p, size_t len) { /* the first field's length */
     const char *space = memchr(p, ' ', len);
     if (!space) src_die(s, "two fields with a space between them, found '%.*s'", src_shown(len), p);
     return (size_t)(space - p);
 }
-static inline uint32_t src_number(const Source *s, const char *p, size_t len) {
+static inline uint32_t src_number(const TokSource *s, const char *p, size_t len) {
     uint64_t v = len ? 0 : TOK_NONE;
     for (size_t k = 0; k < len && v < TOK_NONE; k++)
         v = p[k] >= '0' && p[k] <= '9' ? v * 10 + (uint64_t)(p[k] - '0') : TOK_NONE;
@@ -509,7 +507,7 @@ static inline uint32_t src_number(const Source *s, const char *p, size_t len) {
 }
 
 /* The token written in letters at p, TOK_NONE if there is none. */
-static inline uint32_t src_token(Source *s, const char *letters, size_t len) {
+static inline uint32_t src_token(TokSource *s, const char *letters, size_t len) {
     const uint8_t *p = (const uint8_t *)letters, *end = p + len;
     size_t n = 0;
     for (uint32_t c; p < end; n++) {
@@ -519,14 +517,14 @@ static inline uint32_t src_token(Source *s, const char *letters, size_t len) {
     }
     return strings_find(&s->t->tokens, s->token, n, strings_hash(s->token, n));
 }
-static inline void src_merge(Source *s, const char *text, size_t len) {             /* "left right" */
+static inline void src_merge(TokSource *s, const char *text, size_t len) {             /* "left right" */
     const size_t n = src_split(s, text, len), m = len - n - 1;
     const uint32_t left = src_token(s, text, n), right = src_token(s, text + n + 1, m);
     if (left == TOK_NONE || right == TOK_NONE)
         src_die(s, "bytes or results of earlier merges, found '%.*s'", src_shown(len), text);
     if (!tok_join(s->t, left, right)) src_die(s, "a new token, found '%.*s' again", src_shown(len), text);
 }
-static inline void src_id(Source *s, size_t token, uint64_t id) {                   /* checked in tok_seal */
+static inline void src_id(TokSource *s, size_t token, uint64_t id) {                /* checked in tok_seal */
     if (!s->t->id_of) {
         s->t->id_of = mem_new(s->cap + 257, sizeof(uint32_t));  /* a file has fewer tokens than bytes + 257 */
         memset(s->t->id_of, 0xff, (s->cap + 257) * sizeof(uint32_t));
@@ -537,8 +535,8 @@ static inline void src_id(Source *s, size_t token, uint64_t id) {               
 
 /* vocab.bpe and merges.txt: "left right" per line and merge, the first line may be "#version...". Our own
  * files are the same with TOK_MAGIC, 1 and the number of merges in the first line; if the ids are not the
- * token numbers, they follow, one per line and token, <|endoftext|> last. */
-static inline void src_read_merges(Source *s) {
+ * token numbers, they follow, one per line and token, <|endoftext|> last. Returns whether it was ours. */
+static inline bool src_read_merges(TokSource *s) {
     const char *line;
     size_t len, first, merges = SIZE_MAX;
     const size_t magic = strlen(TOK_MAGIC);
@@ -554,11 +552,12 @@ static inline void src_read_merges(Source *s) {
     }
     if (merges != SIZE_MAX && s->t->n - 256 != merges) src_die(s, "%zu merges, found the end", merges);
     if (s->ids && s->ids <= s->t->n) src_die(s, "%zu ids, found the end", s->t->n + 1);
+    return merges != SIZE_MAX;
 }
 
-/* The next token of a file in the order of ids, as bytes. Such a file has no merges, and yet determines
- * them: the earlier ones leave two parts of a token's bytes, and these are its merge. */
-static inline void src_rank(Source *s, const uint8_t *p, size_t len) {
+/* The next token of a file in the order of ids, as bytes. Such a file has no merges, and yet determines them:
+ * the earlier ones leave two parts of a token's bytes, and these are its merge. */
+static inline void src_rank(TokSource *s, const uint8_t *p, size_t len) {
     uint32_t *parts = mem_new(len, sizeof *parts);
     const size_t n = tok_merge(s->t, p, len, parts);
     if (len != 1 && (n != 2 || !tok_join(s->t, parts[0], parts[1])))
@@ -567,7 +566,7 @@ static inline void src_rank(Source *s, const uint8_t *p, size_t len) {
     free(parts);
 }
 
-static inline size_t src_base64(Source *s, const char *p, size_t len) {             /* into s->token */
+static inline size_t src_base64(TokSource *s, const char *p, size_t len) {             /* into s->token */
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     size_t n = 0, full = len;
     while (full && len - full < 2 && p[full - 1] == '=') full--;
@@ -579,7 +578,7 @@ static inline size_t src_base64(Source *s, const char *p, size_t len) {         
     }
     return n;
 }
-static inline void src_read_tiktoken(Source *s) {           /* lines "base64 rank", ranks 0, 1, 2 ... */
+static inline void src_read_tiktoken(TokSource *s) {           /* lines "base64 rank", ranks 0, 1, 2 ... */
     const char *line;
     for (size_t len; src_line(s, &line, &len);) {
         const size_t first = src_split(s, line, len), bytes = src_base64(s, line, first);
@@ -591,7 +590,7 @@ static inline void src_read_tiktoken(Source *s) {           /* lines "base64 ran
 
 /* llm.c's file: 256 words of header (magic, version, number of tokens, id of <|endoftext|> from version 2
  * on), then for each token a byte of length and its bytes (llmc/tokenizer.h). */
-static inline void src_read_llmc(Source *s) {
+static inline void src_read_llmc(TokSource *s) {
     const uint8_t *begin = s->p;
     s->unit = "byte";
     if (s->end - s->p < 1024) src_die(s, "a header of 1024 bytes, found %td", s->end - s->p);
@@ -609,23 +608,28 @@ static inline void src_read_llmc(Source *s) {
     if (s->p != s->end) src_die(s, "%u tokens, found %td bytes more", n, s->end - s->p);
 }
 
-/* The value of a key in the JSON object at j, which is not consumed. Dies if it is not there. */
-static inline Json json_member(Json j, const char *key) {
+/* The value of a key in the JSON object at j, which is not consumed; p is NULL if it is not there. */
+static inline Json json_find(Json j, const char *key) {
     char found[64];
     json_expect(&j, '{');
     for (bool first = true; json_more(&j, '}', &first); json_skip(&j, 0)) {
         json_string(&j, found, sizeof found), json_expect(&j, ':');
         if (json_peek(&j) && !strcmp(found, key)) return j;
     }
-    die("%s: expected \"%s\" before byte %zu, found none", j.name, key, (size_t)(j.p - j.begin));
+    return (Json){0};
 }
-static inline void json_want(Json j, const char *word) {
-    if ((size_t)(j.end - j.p) < strlen(word) || memcmp(j.p, word, strlen(word))) json_die(&j, word);
+static inline Json json_need(Json j, const char *key) {
+    Json value = json_find(j, key);
+    const size_t at = (size_t)(j.p - j.begin);
+    if (!value.p) die("%s: JSON at byte %zu: expected \"%s\" in the object, found none", j.name, at, key);
+    return value;
+}
+static inline void json_want(Json j, const char *word) {    /* a value that may be absent must be this word */
+    if (j.p && ((size_t)(j.end - j.p) < strlen(word) || memcmp(j.p, word, strlen(word)))) json_die(&j, word);
 }
 
-/* {"token": id, ...}, the vocab of a tokenizer.json or an encoder.json; <|endoftext|> may be among the
- * tokens. */
-static inline void src_json_ids(Source *s, Json j) {
+/* {"token": id, ...}: an encoder.json, or the vocab in a tokenizer.json; <|endoftext|> may be there too. */
+static inline void src_json_ids(TokSource *s, Json j) {
     s->unit = "token of id", s->name = j.name;
     json_expect(&j, '{');
     for (bool first = true; json_more(&j, '}', &first);) {
@@ -640,14 +644,16 @@ static inline void src_json_ids(Source *s, Json j) {
 }
 
 /* Hugging Face's tokenizer.json. Merges are "left right" or ["left", "right"]. Another way of cutting the
- * text than GPT-2's would give wrong ids without a word, so it is refused. */
-static inline void src_read_json(Source *s) {
+ * text than GPT-2's would give wrong ids without a word, so it is refused. Added tokens are not read: they
+ * are in the vocab, or above all its ids. */
+static inline void src_read_json(TokSource *s) {
     Json file = json_open(s->p, (size_t)(s->end - s->p), s->name);
-    Json model = json_member(file, "model"), j = json_member(model, "merges");
-    Json cut = json_member(file, "pre_tokenizer");
-    json_want(json_member(file, "normalizer"), "null");
-    json_want(json_member(cut, "type"), "\"ByteLevel\"");
-    json_want(json_member(cut, "add_prefix_space"), "false");
+    Json model = json_need(file, "model"), j = json_need(model, "merges");
+    Json cut = json_need(file, "pre_tokenizer");
+    json_want(json_find(file, "normalizer"), "null");
+    json_want(json_need(cut, "type"), "\"ByteLevel\"");
+    json_want(json_need(cut, "add_prefix_space"), "false");
+    json_want(json_find(cut, "use_regex"), "true");
     s->unit = "merge";
     json_expect(&j, '[');
     for (bool first = true; json_more(&j, ']', &first);) {
@@ -661,24 +667,21 @@ static inline void src_read_json(Source *s) {
         s->at++;
         src_merge(s, s->text, len);
     }
-    src_json_ids(s, json_member(model, "vocab"));
+    src_json_ids(s, json_need(model, "vocab"));
 }
 
-/* A vocabulary of any kind, told from its content; `ids` is an encoder.json that belongs to it, or empty.
- * The first merge of a list is of two bytes, so that its first field is too short for base64. */
+/* A vocabulary of any kind, told from its content; `ids` is an encoder.json that belongs to it, or empty. The
+ * first merge of a list is of two bytes, so that its first field is too short for base64. */
 static inline Tokenizer *tok_read(Bytes file, Bytes ids) {
     if (!file.n) die("%s: expected a vocabulary, found an empty file", file.name);
     const uint8_t *p = file.p, *space = memchr(p, ' ', file.n);
-    Source s = {.t = tok_new(), .p = p, .end = p + file.n, .name = file.name, .unit = "line"};
+    TokSource s = {.t = tok_new(), .p = p, .end = p + file.n, .name = file.name, .unit = "line"};
     s.cap = (file.n > ids.n ? file.n : ids.n) + 2;
     s.token = mem_new(s.cap, 1), s.text = mem_new(s.cap, 1);
     if (file.n >= 4 && get_u32(p) == 20240328) src_read_llmc(&s);
     else if (*p == '{') src_read_json(&s);
     else if (*p != '#' && space && space - p >= 4) src_read_tiktoken(&s);
-    else {
-        src_read_merges(&s);
-        if (ids.name && !s.ids) src_json_ids(&s, json_open(ids.p, ids.n, ids.name));
-    }
+    else if (!src_read_merges(&s) && ids.name) src_json_ids(&s, json_open(ids.p, ids.n, ids.name));
     free(s.token), free(s.text);
     return tok_seal(s.t, s.name);
 }
@@ -686,8 +689,7 @@ static inline Tokenizer *tok_parse(const uint8_t *p, size_t n, const char *name)
     return tok_read((Bytes){p, n, name, false}, (Bytes){0});
 }
 
-/* The same from a file. The ids of a vocab.bpe or merges.txt may be in an encoder.json or vocab.json beside
- * it. */
+/* The same from a file. The ids of a vocab.bpe or merges.txt may lie beside it. */
 static inline Tokenizer *tok_load(const char *path) {
     static const char *const beside[] = {"encoder.json", "vocab.json"};
     const char *slash = strrchr(path, '/');
@@ -704,25 +706,21 @@ static inline Tokenizer *tok_load(const char *path) {
 }
 
 /* Our own file (see src_read_merges) in *out, to be freed; returns its size. To others it is a merges.txt. */
-static inline void tok_put(FILE *f, const Tokenizer *t, uint32_t token, char end) {
-    uint8_t letter[4];
+static inline char *tok_put(char *to, const Tokenizer *t, uint64_t token, char end) {
     for (size_t k = t->tokens.start[token]; k < t->tokens.start[token + 1]; k++)
-        fwrite(letter, 1, utf8_put(letter, tok_letter(t->base[t->tokens.bytes[k]])), f);
-    fputc(end, f);
+        to += utf8_put((uint8_t *)to, tok_letter(t->base[t->tokens.bytes[k]]));
+    return *to = end, to + 1;
 }
 static inline size_t tok_save(const Tokenizer *t, uint8_t **out) {
-    char *text = NULL;
-    size_t size = 0, moved = 0;
-    FILE *f = open_memstream(&text, &size);
-    if (!f) die("out of memory for a vocabulary");
-    fprintf(f, TOK_MAGIC "1 %zu\n", t->n - 256);
+    const size_t letters = 2 * t->tokens.start[t->n], rest = 16 * (t->n + 4); /* of 2 bytes; spaces, ids */
+    char *text = mem_new(letters + rest, 1), *to = text + sprintf(text, TOK_MAGIC "1 %zu\n", t->n - 256);
+    bool moved = false;
     for (size_t k = 0; k < t->n - 256; k++) {
         const uint64_t pair = tok_pair_at(&t->merges, k);
-        tok_put(f, t, (uint32_t)(pair >> 32), ' '), tok_put(f, t, (uint32_t)pair, '\n');
+        to = tok_put(to, t, pair >> 32, ' '), to = tok_put(to, t, (uint32_t)pair, '\n');
     }
-    for (size_t k = 0; k <= t->n; k++) moved += t->id_of[k] != k;
-    for (size_t k = 0; k <= t->n && moved; k++) fprintf(f, "%u\n", t->id_of[k]);
-    if (fclose(f)) die("out of memory for a vocabulary of %zu bytes", size);
-    return *out = (uint8_t *)text, size;
+    for (size_t k = 0; k <= t->n; k++) moved |= t->id_of[k] != k;
+    for (size_t k = 0; k <= t->n && moved; k++) to += sprintf(to, "%u\n", t->id_of[k]);
+    return *out = (uint8_t *)text, (size_t)(to - text);
 }
 #endif

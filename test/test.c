@@ -3,10 +3,12 @@
  *     make test      or, of a program that is built:      QUICK=1 TRAIN=./train test/test safetensors */
 #include "check.h"
 #include "test_safetensors.h"
+#include "test_tokenizer.h"
 #include "test_gpt.h"
 
 int main(int argc, char **argv) {
     static const struct { const char *name; void (*run)(void); } tests[] = {
+        {"tokenizer", test_tokenizer},
         {"safetensors", test_safetensors},
         {"gpt", test_gpt},
     };

@@ -18,12 +18,10 @@ static void *fuzz_hold(void *old, void *p) {            /* p takes the place of 
     if (i == 16) abort();
     return fuzz_held[i] = p;
 }
-static int fuzz_memalign(void **out, size_t to, size_t n) {
-    return posix_memalign(out, to, n) || !fuzz_hold(NULL, *out);
-}
+static void *fuzz_alloc(size_t to, size_t n) { return fuzz_hold(NULL, aligned_alloc(to, n)); }
 static void *fuzz_realloc(void *p, size_t n) { return fuzz_hold(p, realloc(p, n)); }
 
-#define posix_memalign fuzz_memalign
+#define aligned_alloc fuzz_alloc
 #define realloc fuzz_realloc
 #define DIE_HOOK(line) ((void)(line), longjmp(fuzz_jump, 1))
 #include "../../data/safetensors.h"

@@ -1,10 +1,10 @@
 /* fuzz_tokenizer.c: libFuzzer on every vocabulary reader, on encoding and on training.
  *
- * The first byte picks what stands before the rest: nothing, or a beginning that fuzzing alone would not find (the
- * 256 bytes as lines of .tiktoken, as an llm.c file, as a tokenizer.json up to its merges; a list of merges, the
- * input then being the encoder.json beside it). A vocabulary that is accepted must encode any bytes so that they
- * come back, and be the same after saving and reading. die() is a longjmp here, which leaves behind what the reader
- * holds; so every block is in a ring, and each run ends by freeing the ring. */
+ * he first byte picks what stands before the rest: nothing, or a beginning that chance would not find (the
+ * 256 bytes as lines of .tiktoken, as an llm.c file, as a tokenizer.json up to its merges; a list of
+ * merges, the input then being the encoder.json beside it). A vocabulary that is accepted must encode any
+ * bytes so that they come back, and be the same after saving and reading. die() is a longjmp here, which
+ * leaves behind what the reader holds; so every block is in a ring, and each run ends by freeing the ring. */
 #ifndef _DEFAULT_SOURCE
 #define _DEFAULT_SOURCE
 #endif
@@ -16,13 +16,12 @@ typedef struct Held { struct Held *prev, *next; size_t n; } Held;   /* lies in t
 static jmp_buf fuzz_jump;
 static Held fuzz_ring = {&fuzz_ring, &fuzz_ring, 0};
 
-static int fuzz_memalign(void **out, size_t to, size_t n) {
-    if (posix_memalign(out, to, n + 64)) return 1;
-    Held *held = *out;
+static void *fuzz_aligned(size_t to, size_t n) {
+    Held *held = aligned_alloc(to, (n + 127) / 64 * 64);
+    if (!held) return NULL;
     *held = (Held){&fuzz_ring, fuzz_ring.next, n};
     held->next->prev = fuzz_ring.next = held;
-    *out = (char *)*out + 64;
-    return 0;
+    return (char *)held + 64;
 }
 static void fuzz_free(void *p) {
     if (!p) return;
@@ -31,15 +30,14 @@ static void fuzz_free(void *p) {
     free(held);
 }
 static void *fuzz_realloc(void *old, size_t n) {
-    void *p;
-    if (fuzz_memalign(&p, 64, n)) return NULL;
     const size_t had = old ? ((Held *)((char *)old - 64))->n : 0;
-    if (had) memcpy(p, old, had < n ? had : n);
+    void *p = fuzz_aligned(64, n);
+    if (p && had) memcpy(p, old, had < n ? had : n);
     fuzz_free(old);
     return p;
 }
 
-#define posix_memalign fuzz_memalign
+#define aligned_alloc fuzz_aligned
 #define realloc fuzz_realloc
 #define free fuzz_free
 #define DIE_HOOK(line) ((void)(line), longjmp(fuzz_jump, 1))
@@ -64,7 +62,7 @@ static void fuzz_vocabulary(Tokenizer *t, const uint8_t *text, size_t n) {
     if (t->n != again->n || t->eot != again->eot || memcmp(t->id_of, again->id_of, (t->n + 1) * 4)) abort();
     if (t->merges.n && memcmp(t->merges.bytes, again->merges.bytes, 8 * t->merges.n)) abort();
     fuzz_round(again, text, n);
-    tok_free(again), tok_free(t), free(saved);
+    tok_free(again), tok_free(t), fuzz_free(saved);
 }
 
 /* A file's beginning of the given kind, at out, which has room for 8192 bytes. */
@@ -73,8 +71,8 @@ static size_t fuzz_begin(int kind, char *out, const Tokenizer *t) {
     const uint32_t header[256] = {20240328, 2, 260, 259};
     char *to = out;
     if (kind == 2) memcpy(to, header, 1024), to += 1024;
-    if (kind == 3) to += sprintf(to, "{\"normalizer\":null,\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\""
-                                     ":false},\"model\":{\"vocab\":{\"ab\":256");
+    if (kind == 3) to += sprintf(to, "{\"normalizer\":null,\"pre_tokenizer\":{\"type\":\"ByteLevel\","
+                                     "\"add_prefix_space\":false},\"model\":{\"vocab\":{\"ab\":256");
     for (unsigned k = 0; k < 256 && kind; k++) {
         const unsigned byte = t->tokens.bytes[k];
         uint8_t letter[5] = {0};

@@ -1,0 +1,209 @@
+/* loader.h: from files to batches of tokens.
+ *
+ * It refuses to copy what it can map and to remember what it can compute: a batch is a function of (seed, number of
+ * the sample), so the loader's whole state in a checkpoint is how many samples have been drawn.
+ *
+ * A text is split at "<|endoftext|>" into documents; the tokens of a text are
+ *
+ *     EOT document EOT document ... EOT               EOT: the id of <|endoftext|>
+ *
+ * so that the start and the end of every document are predicted too. Some documents are held out for validation (of a
+ * single one its last tenth). Training reads windows of T + 1 tokens, T apart, in an order shuffled anew each pass,
+ * from an offset drawn anew each pass; validation reads windows in order.
+ *
+ * Example: 1001 tokens, T = 100: 9 windows a pass, starting at an offset of 0 .. 100 and every 100 tokens from there.
+ *
+ * Token shards are llm.c's: 1024 bytes of header, magic 20240520 (uint16 tokens) or 20240801 (uint32), version 1 or 7,
+ * number of tokens; then the tokens, little-endian. They are read where they are mapped. */
+#ifndef LOADER_H
+#define LOADER_H
+#include "base.h"
+#include "corpus.h"
+#include "tokenizer.h"
+
+typedef struct {
+    struct TokenPart { const uint8_t *p; size_t n, from; int width; Bytes file; } *part;   /* little-endian numbers */
+    size_t parts, n;                        /* n tokens in all; part k starts at token `from` */
+} Tokens;
+
+static inline void tokens_add(Tokens *t, const uint8_t *p, size_t n, int width, Bytes file) {
+    struct TokenPart *grown = realloc(t->part, (t->parts + 1) * sizeof *grown);
+    if (!grown) die("out of memory for a list of files");
+    t->part = grown;
+    t->part[t->parts++] = (struct TokenPart){p, n, t->n, width, file};
+    t->n += n;
+}
+static inline void tokens_free(Tokens *t) {
+    for (size_t k = 0; k < t->parts; k++)
+        if (t->part[k].file.p) file_free(&t->part[k].file);
+        else free((void *)(uintptr_t)t->part[k].p);
+    free(t->part);
+    *t = (Tokens){0};
+}
+/* Tokens at .. at + n - 1 into out; the caller stays below t->n. */
+static inline void tokens_get(const Tokens *t, size_t at, size_t n, int32_t *out) {
+    for (size_t k = 0; k < t->parts && n; k++) {
+        const struct TokenPart *p = &t->part[k];
+        for (; n && at >= p->from && at < p->from + p->n; at++, n--) {
+            const uint8_t *from = p->p + (at - p->from) * (size_t)p->width;
+            *out++ = (int32_t)(p->width == 2 ? get_u16(from) : get_u32(from));
+        }
+    }
+}
+
+/* An FNV-1a hash over all tokens, to notice that a run is resumed on another text. */
+static inline uint64_t tokens_hash(const Tokens *t) {
+    uint64_t h = 0xcbf29ce484222325u;
+    for (size_t at = 0; at < t->n; at += 4096) {
+        int32_t buffer[4096];
+        const size_t n = t->n - at < 4096 ? t->n - at : 4096;
+        tokens_get(t, at, n, buffer);
+        for (size_t i = 0; i < n; i++) h = (h ^ (uint64_t)(uint32_t)buffer[i]) * 0x100000001b3u;
+    }
+    return h;
+}
+
+/* Adds an llm.c shard. Every token must be below V (0: not checked). */
+static inline void tokens_read_shard(Tokens *t, const char *path, size_t V) {
+    const Bytes b = file_read(path);
+    if (b.n < 1024) die("%s: expected a token shard with a header of 1024 bytes, found %zu bytes", path, b.n);
+    const uint32_t magic = get_u32(b.p), version = get_u32(b.p + 4), n = get_u32(b.p + 8);
+    if (magic != 20240520 && magic != 20240801)
+        die("%s: byte 0: expected magic 20240520 or 20240801, found %u", path, magic);
+    const int width = magic == 20240520 ? 2 : 4;
+    if (version != (width == 2 ? 1 : 7)) die("%s: byte 4: expected version %d, found %u", path, width == 2 ? 1 : 7, version);
+    if (b.n != 1024 + (size_t)n * (size_t)width)
+        die("%s: byte 8: %u tokens need a file of %zu bytes, found %zu", path, n, 1024 + (size_t)n * (size_t)width, b.n);
+    for (size_t i = 0; i < n && V; i++) {
+        const uint32_t id = width == 2 ? get_u16(b.p + 1024 + 2 * i) : get_u32(b.p + 1024 + 4 * i);
+        if (id >= V) die("%s: token %zu: expected an id below %zu, found %u", path, i, V, id);
+    }
+    tokens_add(t, b.p + 1024, n, width, b);
+}
+
+/* ---- texts into documents ----------------------------------------------------------------------------- */
+
+typedef struct { const uint8_t *p; size_t n; bool held_out; } Document;
+
+typedef struct {
+    Document *doc;
+    size_t n, cap;
+    Bytes *file;
+    size_t files;
+    double nats, bytes;                     /* of held-out stories: the grammar's own -log probability, and size */
+} Documents;
+
+static inline void documents_add(Documents *d, const uint8_t *p, size_t n, bool held_out) {
+    if (!n) return;
+    d->doc = mem_grow(d->doc, d->n, &d->cap, sizeof *d->doc);
+    d->doc[d->n++] = (Document){p, n, held_out};
+}
+static inline Bytes *documents_keep(Documents *d, Bytes b) {
+    Bytes *grown = realloc(d->file, (d->files + 1) * sizeof *grown);
+    if (!grown) die("out of memory for a list of files");
+    d->file = grown;
+    d->file[d->files] = b;
+    return &d->file[d->files++];
+}
+static inline void documents_free(Documents *d) {
+    for (size_t k = 0; k < d->files; k++) file_free(&d->file[k]);
+    free(d->file), free(d->doc);
+    *d = (Documents){0};
+}
+
+/* Adds the documents of a text file. */
+static inline void documents_read(Documents *d, const char *path, bool held_out) {
+    const Bytes b = *documents_keep(d, file_read(path));
+    const size_t mark = strlen(TOK_EOT), before = d->n;
+    for (const uint8_t *p = b.p, *end = b.p + b.n; p && p <= end;) {
+        const uint8_t *next = memmem(p, (size_t)(end - p), TOK_EOT, mark);
+        const uint8_t *stop = next ? next : end;
+        if (next && p < stop && p[0] == '\n' && p > b.p) p++;       /* the line break after a mark on its own line */
+        documents_add(d, p, (size_t)(stop - p), held_out);
+        p = next ? next + mark : NULL;
+    }
+    if (d->n == before) die("%s: expected text, found none", path);
+}
+
+/* Holds out about that share of the documents, at least one; of a single document its last tenth. */
+static inline void documents_hold_out(Documents *d, double share, uint64_t seed) {
+    if (d->n == 1) {
+        Document *one = d->doc;
+        size_t cut = one->n - one->n / 10;
+        while (cut > 0 && cut < one->n && (one->p[cut] & 0xc0) == 0x80) cut--;     /* not inside a character */
+        documents_add(d, one->p + cut, one->n - cut, true);
+        d->doc[0].n = cut;
+        return;
+    }
+    size_t held = (size_t)(share * (double)d->n + 0.5), k = 0;
+    for (held = held < 1 ? 1 : held >= d->n ? d->n - 1 : held; k < held; k++)
+        d->doc[rng_permute(rng_key(seed, "held out"), k, d->n)].held_out = true;
+}
+
+/* Built-in stories: `bytes` of them to train on from one seed, a twentieth as much held out from another. */
+static inline void documents_stories(Documents *d, size_t bytes, uint64_t seed) {
+    for (int held = 0; held < 2; held++) {
+        const size_t want = held ? bytes / 20 : bytes;
+        const uint64_t key = rng_key(seed, held ? "stories held out" : "stories");
+        char *text = mem_new(want + CORPUS_MAX, 1);
+        for (size_t at = 0, k = 0, n; at < want; at += n, k++) {
+            double nats;
+            n = corpus_story(key, k, text + at, CORPUS_MAX, &nats);
+            documents_add(d, (uint8_t *)text + at, n, held);
+            if (held) d->nats += nats, d->bytes += (double)n;
+        }
+        documents_keep(d, (Bytes){(uint8_t *)text, want, "the built-in corpus", false});
+    }
+}
+
+/* The tokens of the documents that are (not) held out. */
+static inline Tokens documents_tokens(const Documents *d, const Tokenizer *t, bool held_out) {
+    size_t room = 1, n = 0;
+    for (size_t k = 0; k < d->n; k++) if (d->doc[k].held_out == held_out) room += d->doc[k].n + 1;
+    uint32_t *ids = malloc(size_mul(room, 4));
+    if (!ids) die("out of memory for %zu bytes of text", room);
+    ids[n++] = t->eot;
+    for (size_t k = 0; k < d->n; k++) {
+        if (d->doc[k].held_out != held_out) continue;
+        n += tok_encode(t, d->doc[k].p, d->doc[k].n, ids + n);
+        ids[n++] = t->eot;
+    }
+    uint8_t *bytes = (uint8_t *)ids;                                /* little-endian on every machine */
+    for (size_t i = 0; i < n; i++) {
+        const uint32_t id = ids[i];
+        for (int j = 0; j < 4; j++) bytes[4 * i + (size_t)j] = (uint8_t)(id >> 8 * j);
+    }
+    Tokens out = {0};
+    uint8_t *fitted = realloc(bytes, n * 4);
+    tokens_add(&out, fitted ? fitted : bytes, n, 4, (Bytes){0});
+    return out;
+}
+
+/* ---- batches ------------------------------------------------------------------------------------------ */
+
+/* Samples first .. first + B - 1 of training: inputs and targets (B,T). A pass holds W windows; t->n > T. */
+static inline void batch_train(const Tokens *t, uint64_t seed, size_t first, size_t B, size_t T, int32_t *inputs,
+                               int32_t *targets) {
+    const size_t W = t->n >= 2 * T ? (t->n - T) / T : 1, spare = t->n - 1 - W * T + 1;
+    int32_t *window = mem_new(T + 1, sizeof *window);
+    for (size_t b = 0; b < B; b++) {
+        const uint64_t pass = (first + b) / W, key = rng_key(seed + pass, "order of windows");
+        const size_t offset = rng_u64(key, W) % (spare < T ? spare : T);
+        tokens_get(t, offset + rng_permute(key, (first + b) % W, W) * T, T + 1, window);
+        memcpy(inputs + b * T, window, T * sizeof *window), memcpy(targets + b * T, window + 1, T * sizeof *window);
+    }
+    free(window);
+}
+
+/* Windows first .. first + B - 1 of validation; past the end targets are -1. Returns how many targets count. */
+static inline size_t batch_val(const Tokens *t, size_t first, size_t B, size_t T, int32_t *inputs, int32_t *targets) {
+    size_t count = 0;
+    for (size_t i = 0; i < B * T; i++) inputs[i] = 0, targets[i] = -1;
+    for (size_t b = 0, at = first * T; b < B && at + 1 < t->n; b++, at += T) {
+        const size_t n = t->n - 1 - at < T ? t->n - 1 - at : T;
+        tokens_get(t, at, n, inputs + b * T), tokens_get(t, at + 1, n, targets + b * T);
+        count += n;
+    }
+    return count;
+}
+#endif

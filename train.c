@@ -1,0 +1,927 @@
+/* train.c: the program. Commands, one table of options, checkpoints and the training loop.
+ *
+ *     ./train                               a demonstration, no files needed
+ *     ./train run --text FILE --out M       text -> vocabulary -> random weights -> trained GPT
+ *     ./train run --resume M                goes on, bit for bit
+ *     ./train sample M --prompt TEXT        the model continues the text
+ *     ./train help                          every command and option
+ *
+ * It refuses to guess: an option that a command does not take, a number out of range or a file that is not what it
+ * should be ends in one line and status 2. Status 1: a check failed. Status 3: stopped early.
+ *
+ * An option either decides the result (model, data, optimizer, seed) and is stored in the checkpoint, or says how to
+ * run (threads, files) and is not; --resume takes only the second kind. */
+#include "gpt.h"
+#include "data/loader.h"
+#include "data/safetensors.h"
+#include <signal.h>
+#include <stddef.h>
+#include <sys/resource.h>
+
+/* ---- options ------------------------------------------------------------------------------------------ */
+
+enum { RUN = 1, EVAL = 2, SAMPLE = 4, TOKENIZE = 8, BENCH = 16, ANY = 31, FILES_MAX = 256 };
+#define AUTO SIZE_MAX
+
+typedef struct {
+    struct List { const char *item[FILES_MAX]; size_t n; } text, tokens;
+    const char *file;                                       /* the argument that is no option */
+    const char *val, *vocab, *model, *out, *resume, *init, *log, *json, *prompt, *save, *shard;
+    size_t layers, heads, width, context, batch, steps, warmup, corpus, seed, every, stop, panel, group, threads;
+    size_t top_k, val_tokens;
+    double lr, min_lr, decay, beta1, beta2, eps, clip, val_share, temperature, top_p;
+    bool quiet, decode;
+    bool given[64];                                         /* by place in the table below */
+} Options;
+
+/* kind: u whole number, f real number, s text, l list of texts, b flag. Each has a range and a default. */
+typedef struct {
+    const char *name;
+    char kind;
+    bool decides;                   /* the result, so it is stored in checkpoints */
+    int commands;
+    size_t at;
+    double min, max;
+    const char *preset, *help;
+} Option;
+
+static const Option options[] = {
+#define AT(field) offsetof(Options, field)
+    {"text", 'l', 0, RUN | EVAL | TOKENIZE, AT(text), 0, 0, "", "FILE... text to read; default: the built-in corpus"},
+    {"tokens", 'l', 0, RUN | EVAL | SAMPLE, AT(tokens), 0, 0, "", "SHARD... of llm.c instead of text; sample: how many"},
+    {"val", 's', 0, RUN, AT(val), 0, 0, "", "FILE to validate on, of the same kind; default: a held-out share"},
+    {"val-share", 'f', 1, RUN, AT(val_share), 0.0001, 0.9, "0.1", "share of the documents held out"},
+    {"val-tokens", 'u', 1, RUN, AT(val_tokens), 1, 1e15, "65536", "tokens a validation during training reads"},
+    {"corpus", 'u', 1, RUN | EVAL, AT(corpus), 1e5, 1e10, "8000000", "bytes of built-in stories"},
+    {"vocab", 's', 0, RUN | TOKENIZE, AT(vocab), 0, 0, "2048", "N to train so many tokens, or a vocabulary FILE"},
+    {"model", 's', 0, RUN, AT(model), 0, 0, "d4", "dN (N layers of width 64N), gpt2"},
+    {"layers", 'u', 1, RUN, AT(layers), 1, 1000, "auto", "layers, in place of the model's"},
+    {"heads", 'u', 1, RUN, AT(heads), 1, 10000, "auto", "heads; must divide the width"},
+    {"width", 'u', 1, RUN, AT(width), 1, 100000, "auto", "channels"},
+    {"context", 'u', 1, RUN, AT(context), 1, 1000000, "256", "positions: tokens of a sequence"},
+    {"batch", 'u', 1, RUN, AT(batch), 1, 1e6, "16", "sequences per step"},
+    {"steps", 'u', 1, RUN, AT(steps), 1, 1e12, "500", "steps of the whole schedule"},
+    {"lr", 'f', 1, RUN, AT(lr), 0, 100, "0.002", "learning rate"},
+    {"min-lr", 'f', 1, RUN, AT(min_lr), 0, 100, "auto", "at the end of the cosine; default lr / 10"},
+    {"warmup", 'u', 1, RUN, AT(warmup), 0, 1e12, "auto", "steps of linear warm-up; default 3 % of the steps"},
+    {"weight-decay", 'f', 1, RUN, AT(decay), 0, 100, "0.1", "on matrices, embeddings included"},
+    {"beta1", 'f', 1, RUN, AT(beta1), 0, 0.999999, "0.9", "of AdamW"},
+    {"beta2", 'f', 1, RUN, AT(beta2), 0, 0.999999, "0.95", "of AdamW"},
+    {"eps", 'f', 1, RUN, AT(eps), 1e-30, 1, "1e-8", "of AdamW"},
+    {"grad-clip", 'f', 1, RUN, AT(clip), 0, 1e9, "1", "largest norm of the gradient; 0: any"},
+    {"seed", 'u', 1, RUN | SAMPLE | EVAL, AT(seed), 0, 1e15, "1", "of weights, order of data, stories, samples"},
+    {"out", 's', 0, RUN, AT(out), 0, 0, "model.ckpt", "checkpoint to write; the best one goes to OUT.best"},
+    {"resume", 's', 0, RUN, AT(resume), 0, 0, "", "CKPT to go on from, bit for bit; --out defaults to it"},
+    {"init", 's', 0, RUN, AT(init), 0, 0, "", "CKPT whose weights and vocabulary to start from"},
+    {"every", 'u', 0, RUN, AT(every), 1, 1e12, "100", "steps between validations and checkpoints"},
+    {"stop", 'u', 0, RUN, AT(stop), 1, 1e12, "auto", "end after this step, schedule unchanged"},
+    {"log", 's', 0, RUN, AT(log), 0, 0, "", "FILE.csv, a line per step"},
+    {"json", 's', 0, RUN | EVAL | BENCH, AT(json), 0, 0, "", "FILE for the results as one object"},
+    {"panel", 'u', 0, RUN | EVAL | BENCH, AT(panel), 16, 128, "64", "tokens per panel: 16, 32, 64 or 128"},
+    {"group", 'u', 0, RUN | EVAL, AT(group), 1, 1e6, "auto", "sequences in memory at once; default: 512 MiB of them"},
+    {"threads", 'u', 0, ANY, AT(threads), 1, DF_WORKERS, "auto", "default: physical cores"},
+    {"quiet", 'b', 0, RUN | EVAL | SAMPLE, AT(quiet), 0, 0, "", "no progress"},
+    {"prompt", 's', 0, SAMPLE, AT(prompt), 0, 0, "", "TEXT to continue"},
+    {"temperature", 'f', 0, SAMPLE, AT(temperature), 0, 1000, "0.8", "0: always the likeliest token"},
+    {"top-k", 'u', 0, SAMPLE, AT(top_k), 0, 1e9, "0", "of the k likeliest only; 0: all"},
+    {"top-p", 'f', 0, SAMPLE, AT(top_p), 0, 1, "1", "of the likeliest that hold this share"},
+    {"save", 's', 0, TOKENIZE, AT(save), 0, 0, "", "FILE for the vocabulary"},
+    {"shard", 's', 0, TOKENIZE, AT(shard), 0, 0, "", "FILE for the tokens, in llm.c's format"},
+    {"decode", 'b', 0, TOKENIZE, AT(decode), 0, 0, "", "ids to text"},
+#undef AT
+};
+enum { OPTIONS = sizeof options / sizeof *options };
+
+__attribute__((format(printf, 1, 2), noreturn)) static inline void usage(const char *fmt, ...) {
+    char line[512];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(line, sizeof line, fmt, ap);
+    va_end(ap);
+    die("%s (see ./train help)", line);
+}
+
+/* Stores value in option k; where names the command line or a file for the error. */
+static void option_set(Options *o, int k, const char *value, const char *where) {
+    const Option *opt = &options[k];
+    void *field = (char *)o + opt->at;
+    char *end;
+    o->given[k] = true;
+    if (opt->kind == 's') { *(const char **)field = value; return; }
+    if (opt->kind == 'b') { *(bool *)field = true; return; }
+    if (opt->kind == 'l') {
+        struct List *list = field;
+        if (list->n == FILES_MAX) usage("%s--%s: expected at most %d files", where, opt->name, FILES_MAX);
+        list->item[list->n++] = value;
+        return;
+    }
+    errno = 0;
+    const double x = strtod(value, &end);
+    const bool whole = opt->kind == 'f' || !value[strspn(value, "0123456789")];
+    if (!*value || *end || errno || !whole || !isfinite(x) || x < opt->min || x > opt->max)
+        usage("%s--%s: expected a %s %g .. %g, found '%s'", where, opt->name,
+              opt->kind == 'u' ? "whole number" : "number", opt->min, opt->max, value);
+    if (opt->kind == 'u') *(size_t *)field = (size_t)strtoull(value, NULL, 10);
+    else *(double *)field = x;
+}
+static int option_find(const char *name) {
+    for (int k = 0; k < OPTIONS; k++) if (!strcmp(options[k].name, name)) return k;
+    return -1;
+}
+
+/* Defaults, then the command line of a command. A list takes every argument up to the next option. */
+static Options *options_read(int argc, char **argv, int command, const char *takes_file) {
+    Options *o = mem_new(1, sizeof *o);
+    for (int k = 0; k < OPTIONS; k++) {
+        if (!options[k].preset[0]) continue;
+        if (!strcmp(options[k].preset, "auto")) {
+            if (options[k].kind == 'u') *(size_t *)((char *)o + options[k].at) = AUTO;
+            else *(double *)((char *)o + options[k].at) = NAN;
+        } else option_set(o, k, options[k].preset, "");
+        o->given[k] = false;
+    }
+    for (int i = 1; i < argc; i++) {
+        if (strncmp(argv[i], "--", 2)) {
+            if (!takes_file || o->file) usage("%s: expected an option, found '%s'", argv[0], argv[i]);
+            o->file = argv[i];
+            continue;
+        }
+        const int k = option_find(argv[i] + 2);
+        if (k < 0) usage("%s: unknown option '%s'", argv[0], argv[i]);
+        if (!(options[k].commands & command)) usage("%s does not take '%s'", argv[0], argv[i]);
+        if (o->given[k] && options[k].kind != 'l') usage("%s: '%s' given twice", argv[0], argv[i]);
+        if (options[k].kind == 'b') { option_set(o, k, "", ""); continue; }
+        if (i + 1 >= argc) usage("%s: '%s' needs a value", argv[0], argv[i]);
+        option_set(o, k, argv[++i], "");
+        while (options[k].kind == 'l' && i + 1 < argc && strncmp(argv[i + 1], "--", 2)) option_set(o, k, argv[++i], "");
+    }
+    if (takes_file && !o->file) usage("%s: expected %s", argv[0], takes_file);
+    if (o->threads == AUTO) o->threads = df_cores();
+    if (o->panel & (o->panel - 1)) usage("--panel: expected 16, 32, 64 or 128, found %zu", o->panel);
+    return o;
+}
+
+/* ---- checkpoints -------------------------------------------------------------------------------------- *
+ * A safetensors file: parameters under their names, Adam's moments as adam_m.NAME and adam_v.NAME, the vocabulary as
+ * the bytes of its own file, and metadata: every deciding option, the step, a hash of the training tokens. */
+
+typedef struct {
+    Options *o;
+    Gpt *m;
+    Tokenizer *tok;
+    size_t step;                    /* optimizer steps done */
+    uint64_t data_hash;
+    double best;                    /* lowest validation loss so far; infinite before the first */
+} State;
+
+static void meta_number(StWriter *w, const char *key, double x) {
+    char text[40];
+    snprintf(text, sizeof text, "%.17g", x);
+    st_meta_put(w, key, text);
+}
+
+/* False, with errno set and any older file untouched, if the disk did not take it. */
+static bool checkpoint_write(const State *s, const char *path) {
+    static const char *const prefix[3] = {"", "adam_m.", "adam_v."};
+    const float *flat[3] = {s->m->w, s->m->m, s->m->v};
+    StWriter w = {0};
+    uint8_t *vocab = NULL;
+    char text[64];
+    const size_t vocab_bytes = s->tok ? tok_save(s->tok, &vocab) : 0;
+    st_meta_put(&w, "format", "sparseflow-checkpoint"), st_meta_put(&w, "version", "1");
+    for (int k = 0; k < OPTIONS; k++) {
+        const void *field = (const char *)s->o + options[k].at;
+        if (!options[k].decides) continue;
+        if (options[k].kind == 'u') snprintf(text, sizeof text, "%zu", *(const size_t *)field);
+        else snprintf(text, sizeof text, "%.17g", *(const double *)field);
+        st_meta_put(&w, options[k].name, text);
+    }
+    snprintf(text, sizeof text, "%zu", s->m->c.V), st_meta_put(&w, "vocab_size", text);
+    snprintf(text, sizeof text, "%zu", s->step), st_meta_put(&w, "step", text);
+    snprintf(text, sizeof text, "%016llx", (unsigned long long)s->data_hash), st_meta_put(&w, "data_hash", text);
+    if (isfinite(s->best)) meta_number(&w, "best_val_loss", s->best);
+    for (int kind = 0; kind < 3; kind++)
+        for (size_t k = 0; k < s->m->count; k++) {
+            const GptParam *p = &s->m->table[k];
+            snprintf(text, sizeof text, "%s%s", prefix[kind], p->name);
+            st_declare(&w, text, ST_F32, p->rank, (size_t[]){p->rows, p->cols});
+        }
+    if (s->tok) st_declare(&w, "vocabulary", ST_U8, 1, &vocab_bytes);
+    st_begin(&w, path);
+    for (int kind = 0; kind < 3; kind++)
+        for (size_t k = 0; k < s->m->count; k++) {
+            const size_t n = gpt_elements(&s->m->table[k]);
+            float *values = mem_new(n, sizeof *values);
+            gpt_get(&s->m->table[k], flat[kind], values);
+            st_write(&w, values, n * sizeof *values);
+            free(values);
+        }
+    st_write(&w, vocab, vocab_bytes);
+    free(vocab);
+    return st_commit(&w);
+}
+
+static const char *meta_need(const Safetensors *st, const char *path, const char *key) {
+    const char *value = st_meta(st, key);
+    if (!value) die("%s: metadata '%s': expected a value, found none", path, key);
+    return value;
+}
+static size_t meta_size(const Safetensors *st, const char *path, const char *key, size_t min, size_t max) {
+    const char *value = meta_need(st, path, key);
+    char *end;
+    errno = 0;
+    const unsigned long long n = strtoull(value, &end, 10);
+    if (!*value || value[strspn(value, "0123456789")] || errno || n < min || n > max)
+        die("%s: metadata '%s': expected %zu .. %zu, found '%s'", path, key, min, max, value);
+    return (size_t)n;
+}
+static void meta_options(const Safetensors *st, const char *path, Options *o) {     /* every deciding option */
+    char where[PATH_MAX + 16];
+    snprintf(where, sizeof where, "%s: ", path);
+    for (int k = 0; k < OPTIONS; k++)
+        if (options[k].decides) option_set(o, k, meta_need(st, path, options[k].name), where), o->given[k] = false;
+}
+
+static void config_check(const GptConfig *c, const char *where) {
+    if (c->C % c->NH) usage("%s--heads: expected a divisor of the width %zu, found %zu", where, c->C, c->NH);
+    if (c->V > (1u << 26) || c->C * c->L > (1u << 26) || c->ctx > (1u << 26))
+        usage("%sa model of %zu layers x %zu, vocabulary %zu, is beyond this program", where, c->L, c->C, c->V);
+}
+
+/* Reads a checkpoint into a state with its own options (a copy of o, deciding options replaced by the file's). */
+static State checkpoint_read(const char *path, const Options *o, bool train) {
+    static const char *const prefix[3] = {"", "adam_m.", "adam_v."};
+    Safetensors st = st_read(path);
+    State s = {.o = mem_new(1, sizeof *s.o), .best = INFINITY};
+    const char *format = st_meta(&st, "format");
+    if (!format || strcmp(format, "sparseflow-checkpoint"))
+        die("%s: metadata 'format': expected 'sparseflow-checkpoint', found '%s'", path, format ? format : "none");
+    meta_size(&st, path, "version", 1, 1);
+    *s.o = *o;
+    meta_options(&st, path, s.o);
+    s.step = meta_size(&st, path, "step", 0, SIZE_MAX / 2);
+    s.data_hash = strtoull(meta_need(&st, path, "data_hash"), NULL, 16);
+    if (st_meta(&st, "best_val_loss")) s.best = atof(st_meta(&st, "best_val_loss"));
+    const GptConfig c = {s.o->layers, s.o->heads, s.o->width, meta_size(&st, path, "vocab_size", 2, 1u << 26), s.o->context};
+    char where[PATH_MAX + 16];
+    snprintf(where, sizeof where, "%s: ", path);
+    config_check(&c, where);
+    GptParam *table = gpt_table(&c);
+    for (size_t k = 0; k < gpt_count(&c); k++)             /* every shape, before memory is taken */
+        st_need(&st, table[k].name, ST_F32, table[k].rank, (size_t[]){table[k].rows, table[k].cols});
+    free(table);
+    s.m = gpt_new(c, train);
+    float *flat[3] = {s.m->w, s.m->m, s.m->v};
+    for (int kind = 0; kind < (train ? 3 : 1); kind++)
+        for (size_t k = 0; k < s.m->count; k++) {
+            const GptParam *p = &s.m->table[k];
+            char name[64];
+            snprintf(name, sizeof name, "%s%s", prefix[kind], p->name);
+            const StTensor *t = st_need(&st, name, ST_F32, p->rank, (size_t[]){p->rows, p->cols});
+            float *values = mem_new(t->count, sizeof *values);
+            st_floats(t, values);
+            for (size_t i = 0; i < t->count; i++)
+                if (!isfinite(values[i])) die("%s: %s[%zu]: expected a finite number, found %g", path, name, i, (double)values[i]);
+            gpt_set(p, flat[kind], values);
+            free(values);
+        }
+    const StTensor *vocab = st_find(&st, "vocabulary");
+    if (vocab && vocab->type != ST_U8) die("%s: vocabulary: expected type U8", path);
+    if (vocab) s.tok = tok_parse(vocab->data, vocab->count, path);
+    if (s.tok && s.tok->n + 1 != c.V) die("%s: vocabulary: expected %zu tokens, found %zu", path, c.V - 1, s.tok->n);
+    st_free(&st);
+    return s;
+}
+
+/* ---- data --------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    Tokens train, val;
+    double floor;                   /* bits per byte that no model can beat on val; 0: not known */
+    uint32_t *bytes;                /* of each id, <|endoftext|> none; NULL without a vocabulary */
+} Data;
+
+/* A whole number of tokens to train, or 0 if the argument is a file. */
+static size_t vocab_number(const char *vocab) {
+    char *end;
+    if (vocab[strspn(vocab, "0123456789")]) return 0;
+    const unsigned long long n = strtoull(vocab, &end, 10);
+    if (n < 256 || n > 1000000) usage("--vocab: expected 256 .. 1000000 tokens or a file, found '%s'", vocab);
+    return (size_t)n;
+}
+
+/* Reads what the options name; trains a vocabulary on it if *tok is NULL and one is needed. */
+static Data data_read(const Options *o, Tokenizer **tok, bool train) {
+    Data d = {0};
+    Documents docs = {0};
+    if (o->text.n && o->tokens.n) usage("--text and --tokens contradict each other");
+    if (!*tok && o->given[option_find("vocab")] && !vocab_number(o->vocab)) *tok = tok_load(o->vocab);
+    if (o->tokens.n) {
+        const size_t V = *tok ? (*tok)->n + 1 : 0;
+        for (size_t k = 0; k < o->tokens.n; k++) tokens_read_shard(train ? &d.train : &d.val, o->tokens.item[k], V);
+        if (train && !o->val) usage("--tokens needs --val");
+        if (o->val) tokens_read_shard(&d.val, o->val, V);
+    } else {
+        for (size_t k = 0; k < o->text.n; k++) documents_read(&docs, o->text.item[k], !train);
+        if (!o->text.n) documents_stories(&docs, o->corpus, o->seed);
+        else if (o->val) documents_read(&docs, o->val, true);
+        else if (train) documents_hold_out(&docs, o->val_share, o->seed);
+        if (!*tok) {
+            TokTrainer trainer = tok_trainer();
+            for (size_t k = 0; k < docs.n; k++)
+                if (!docs.doc[k].held_out) tok_trainer_add(&trainer, docs.doc[k].p, docs.doc[k].n);
+            *tok = tok_trainer_finish(&trainer, vocab_number(o->vocab));
+        }
+        if (train) d.train = documents_tokens(&docs, *tok, false);
+        d.val = documents_tokens(&docs, *tok, true);
+        if (docs.bytes > 0) d.floor = docs.nats / 0.69314718055994531 / docs.bytes;
+        documents_free(&docs);
+    }
+    if (*tok) {
+        d.bytes = mem_new((*tok)->n + 1, sizeof *d.bytes);
+        for (uint32_t id = 0; id <= (*tok)->n; id++) {
+            size_t n;
+            tok_bytes(*tok, id, &n);
+            d.bytes[id] = id == (*tok)->eot ? 0 : (uint32_t)n;
+        }
+    }
+    return d;
+}
+static void data_free(Data *d) { tokens_free(&d->train), tokens_free(&d->val), free(d->bytes); }
+
+/* ---- evaluation --------------------------------------------------------------------------------------- */
+
+typedef struct { double nats, bytes; size_t tokens; } Score;
+
+static double score_bits(const Score *s) { return s->bytes > 0 ? s->nats / 0.69314718055994531 / s->bytes : 0; }
+
+/* The loss over the first `most` tokens of d->val (0: all), in windows. */
+static Score evaluate(GptRun *r, const Data *d, size_t most) {
+    Score s = {0};
+    const size_t B = r->B, T = r->T;
+    int32_t *inputs = mem_new(B * T, 4), *targets = mem_new(B * T, 4);
+    for (size_t first = 0; first * T + 1 < d->val.n && (!most || first * T < most); first += B) {
+        s.tokens += batch_val(&d->val, first, B, T, inputs, targets);
+        s.nats += gpt_eval(r, inputs, targets);
+        for (size_t i = 0; d->bytes && i < B * T; i++) if (targets[i] >= 0) s.bytes += d->bytes[targets[i]];
+    }
+    free(inputs), free(targets);
+    return s;
+}
+static void score_print(const char *what, const Score *s, double floor) {
+    printf("%s loss %.4f, perplexity %.2f", what, s->nats / (double)s->tokens, exp(s->nats / (double)s->tokens));
+    if (s->bytes > 0) printf(", %.4f bits/byte", score_bits(s));
+    if (s->bytes > 0 && floor > 0) printf(" (floor %.4f, %.4f above)", floor, score_bits(s) - floor);
+    printf(", %zu tokens\n", s->tokens);
+}
+
+/* Sequences in memory at once: all of the batch, or equal parts of at most 512 MiB of activations. */
+static size_t group_size(const Options *o, const GptConfig *c, size_t B, bool train) {
+    if (o->group != AUTO) return o->group < B ? o->group : B;
+    const size_t one = gpt_edges(c, gpt_groups(c->ctx), train, NULL), most = (512u << 20) / one;
+    const size_t parts = most ? (B + most - 1) / most : B;
+    return (B + parts - 1) / parts;
+}
+
+/* Dies if that much memory is not there. */
+static void memory_check(size_t bytes) {
+    const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    if (pages > 0 && (double)bytes > (double)pages * (double)page)
+        die("this needs %.2f GiB of memory, the machine has %.2f: try --group 1, a smaller --panel or model",
+            (double)bytes / (1u << 30), (double)pages * (double)page / (1u << 30));
+}
+
+/* ---- the machine's own peak --------------------------------------------------------------------------- */
+
+static void peak_task(void *arg, size_t task, size_t worker) {     /* 12 independent chains of multiply-adds */
+    float *sink = arg;
+    vf a[12];
+    (void)worker;
+    UNROLL for (int i = 0; i < 12; i++) a[i] = vf_all((float)i);
+    const vf m = vf_all(sink[0]), c = vf_all(sink[1]);
+    for (int n = 0; n < 1000000; n++) { UNROLL for (int i = 0; i < 12; i++) a[i] = vf_fma(a[i], m, c); }
+    UNROLL for (int i = 0; i < 12; i++) vf_store(sink + 16 + task * 256 + (size_t)i * LANES, a[i]);
+}
+/* Multiply-add rate of all workers of a pool in FLOP/s, the best of a few short runs. */
+static double peak_flops(DfPool *pool) {
+    float *sink = mem_new(16 + 256 * pool->workers, sizeof *sink);
+    double best = 0;
+    sink[0] = 0.9999f, sink[1] = 0.1f;
+    for (int n = 0; n < 5; n++) {
+        const double t = seconds();
+        df_run(pool, peak_task, sink, pool->workers);
+        best = fmax(best, (double)pool->workers * 12e6 * LANES * 2 / (seconds() - t));
+    }
+    free(sink);
+    return best;
+}
+
+/* FLOPs of training on one token: 6 per weight of a linear layer or the head, and attention. */
+static double flops_per_token(const Gpt *m, size_t T) {
+    double weights = 0;
+    for (size_t k = 0; k < m->count; k++)
+        if (k == WTE || m->table[k].in_out) weights += (double)gpt_elements(&m->table[k]);
+    return 6 * weights + 6.0 * (double)T * (double)m->c.C * (double)m->c.L;
+}
+
+/* ---- run: training ------------------------------------------------------------------------------------ */
+
+static volatile sig_atomic_t interrupted;
+static void on_signal(int signal) { interrupted = signal; }
+
+static double learning_rate(const Options *o, size_t step) {       /* of step 0 .. steps-1: linear, then a cosine */
+    if (step < o->warmup) return o->lr * (double)(step + 1) / (double)o->warmup;
+    const double part = (double)(step - o->warmup) / fmax(1, (double)(o->steps - o->warmup));
+    return o->min_lr + 0.5 * (1 + det_cos(part / 2)) * (o->lr - o->min_lr);
+}
+
+/* dN, gpt2: layers, heads and width, where they are not given. */
+static void model_shape(Options *o) {
+    size_t n = 0, used = 0;
+    if (!strcmp(o->model, "gpt2")) n = 12;
+    else if (sscanf(o->model, "d%3zu%zn", &n, &used) != 1 || o->model[used] || !n)
+        usage("--model: expected dN or gpt2, found '%s'", o->model);
+    if (o->layers == AUTO) o->layers = n;
+    if (o->heads == AUTO) o->heads = o->width == AUTO ? n : o->width % 64 ? 1 : o->width / 64;
+    if (o->width == AUTO) o->width = 64 * n;
+}
+
+static State state_new(Options *o, Data *d) {
+    State s = {.o = o, .best = INFINITY};
+    if (o->init) {
+        for (size_t k = 0; k < 4; k++) {
+            static const char *const fixed[4] = {"model", "layers", "heads", "width"};
+            if (o->given[option_find(fixed[k])]) usage("--init and --%s contradict each other", fixed[k]);
+        }
+        if (o->given[option_find("vocab")] || o->given[option_find("context")])
+            usage("--init brings its own --vocab and --context");
+        Options *mine = mem_new(1, sizeof *mine);
+        *mine = *o;
+        State from = checkpoint_read(o->init, o, true);
+        s.m = from.m, s.tok = from.tok;
+        mine->layers = s.m->c.L, mine->heads = s.m->c.NH, mine->width = s.m->c.C, mine->context = s.m->c.ctx;
+        memset(s.m->m, 0, s.m->floats * sizeof(float)), memset(s.m->v, 0, s.m->floats * sizeof(float));
+        free(from.o), s.o = mine;
+        *d = data_read(mine, &s.tok, true);
+    } else {
+        model_shape(o);
+        *d = data_read(o, &s.tok, true);
+        size_t V = s.tok ? s.tok->n + 1 : 50257;
+        const GptConfig c = {o->layers, o->heads, o->width, V, o->context};
+        config_check(&c, "");
+        memory_check(c.L * c.C * c.C * 12 * 16);
+        s.m = gpt_new(c, true);
+        gpt_init(s.m, o->seed);
+    }
+    if (s.o->warmup == AUTO) s.o->warmup = s.o->steps * 3 / 100;
+    if (isnan(s.o->min_lr)) s.o->min_lr = s.o->lr / 10;
+    s.data_hash = tokens_hash(&d->train);
+    return s;
+}
+
+static State state_resume(const Options *o, Data *d) {
+    for (int k = 0; k < OPTIONS; k++)
+        if (o->given[k] && options[k].decides) usage("--resume keeps what decides the result: --%s cannot change", options[k].name);
+    if (o->init || o->given[option_find("vocab")] || o->given[option_find("model")])
+        usage("--resume contradicts --init, --vocab and --model");
+    State s = checkpoint_read(o->resume, o, true);
+    *d = data_read(s.o, &s.tok, true);
+    if (tokens_hash(&d->train) != s.data_hash)
+        die("%s: expected the text it was trained on (give the same --text or --tokens and --val), found another", o->resume);
+    return s;
+}
+
+typedef struct {                    /* what a run reports */
+    double start, *step_seconds, peak, loss;
+    size_t first, n;
+    Score val;
+} Report;
+
+static int by_size(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+static double median(double *x, size_t n) {
+    if (!n) return 0;
+    qsort(x, n, sizeof *x, by_size);
+    return n % 2 ? x[n / 2] : (x[n / 2 - 1] + x[n / 2]) / 2;
+}
+static size_t peak_memory(void) {
+    struct rusage u;
+    getrusage(RUSAGE_SELF, &u);
+#ifdef __APPLE__
+    return (size_t)u.ru_maxrss;
+#else
+    return (size_t)u.ru_maxrss * 1024;
+#endif
+}
+
+static void report_json(const char *path, const State *s, const Data *d, Report *rep, double step) {
+    Out out = out_open(path);
+    const double tokens = (double)(s->o->batch * s->o->context), flops = flops_per_token(s->m, s->o->context);
+    double parameters = 0;
+    for (size_t k = 0; k < s->m->count; k++) parameters += (double)gpt_elements(&s->m->table[k]);
+    fprintf(out.f, "{\"steps\": %zu, \"train_loss\": %.9g, \"val_loss\": %.9g, \"bits_per_byte\": ", s->step, rep->loss,
+            rep->val.nats / (double)rep->val.tokens);
+    if (rep->val.bytes > 0) fprintf(out.f, "%.9g", score_bits(&rep->val)); else fputs("null", out.f);
+    fprintf(out.f, ", \"floor\": ");
+    if (d->floor > 0) fprintf(out.f, "%.9g", d->floor); else fputs("null", out.f);
+    fprintf(out.f, ", \"tokens_per_second\": %.6g, \"step_ms\": %.6g, \"flops_per_token\": %.9g, \"peak_share\": %.4g, "
+            "\"peak_memory_bytes\": %zu, \"parameters\": %.0f, \"active_parameters\": %.0f}\n", step > 0 ? tokens / step : 0,
+            1000 * step, flops, step > 0 ? flops * tokens / step / rep->peak : 0, peak_memory(), parameters, parameters);
+    if (!out_commit(&out)) die("%s: cannot write: %s", path, strerror(errno));
+}
+
+static void progress(const State *s, const Report *rep, double bits, bool terminal) {
+    const double n = (double)(s->step - rep->first), tokens = (double)(s->o->batch * s->o->context);
+    const double last = rep->step_seconds[s->step - rep->first - 1], left = (double)(s->o->steps - s->step) * (seconds() - rep->start) / n;
+    printf("%sstep %zu/%zu  loss %.4f", terminal ? "\r\033[K" : "", s->step, s->o->steps, rep->loss);
+    if (bits > 0) printf("  %.3f bits/byte", bits);
+    printf("  %.0f tokens/s  %.0f %% of peak  %.0f:%02.0f left%s", tokens / last,
+           100 * flops_per_token(s->m, s->o->context) * tokens / last / rep->peak, floor(left / 60), floor(fmod(left, 60)),
+           terminal ? "" : "\n");
+    fflush(stdout);
+}
+
+/* One optimizer step in groups of sequences; the mean loss. The gradient's norm goes to *norm. */
+static double train_step(const State *s, GptRun *r, const Data *d, const int32_t *inputs, const int32_t *targets, double *norm) {
+    const size_t B = s->o->batch, T = s->o->context, group = r->B;
+    double sum = 0;
+    (void)d;
+    for (size_t b = 0; b < B; b += group) {
+        r->B = B - b < group ? B - b : group;
+        sum += gpt_train(r, inputs + b * T, targets + b * T, B * T);
+    }
+    r->B = group;
+    *norm = gpt_gradient_norm(s->m, r->pool);
+    return sum / (double)(B * T);
+}
+
+static void save(const State *s, const char *path) {
+    if (!checkpoint_write(s, path)) die("%s: cannot write: %s; the file before is whole", path, strerror(errno));
+}
+
+/* Validates, keeps the best, saves the last. */
+static Score milestone(State *s, GptRun *r, const Data *d, size_t most, const char *out, bool terminal) {
+    char best[PATH_MAX];
+    const Score score = evaluate(r, d, most);
+    const double loss = score.nats / (double)score.tokens;
+    if (terminal) printf("\n");
+    if (!s->o->quiet) printf("step %zu: ", s->step), score_print("validation", &score, d->floor);
+    if (snprintf(best, sizeof best, "%s.best", out) >= PATH_MAX) die("%.60s...: path too long", out);
+    if (loss < s->best) s->best = loss, save(s, best);
+    save(s, out);
+    return score;
+}
+
+static void train_loop(State *s, GptRun *r, const Data *d, Report *rep, FILE *log, const char *out) {
+    const Options *o = s->o;
+    const size_t T = o->context, B = o->batch, end = o->stop < o->steps ? o->stop : o->steps;
+    int32_t *inputs = mem_new(B * T, 4), *targets = mem_new(B * T, 4);
+    const bool terminal = !o->quiet && isatty(1);
+    const GptAdam adam = {0, o->beta1, o->beta2, o->eps, o->decay, o->clip};
+    double shown = 0;
+    rep->first = s->step, rep->start = seconds();
+    rep->step_seconds = mem_new(end > s->step ? end - s->step : 1, sizeof(double));
+    while (s->step < end && !interrupted) {
+        const double t = seconds();
+        double norm, bytes = 0;
+        GptAdam now = adam;
+        now.lr = learning_rate(o, s->step);
+        batch_train(&d->train, o->seed, s->step * B, B, T, inputs, targets);
+        rep->loss = train_step(s, r, d, inputs, targets, &norm);
+        if (!isfinite(rep->loss) || !isfinite(norm)) {
+            char name[64];
+            fflush(stdout);
+            fprintf(stderr, "train: step %zu: the loss is %g and the gradient's norm %g, first seen in %s; last good checkpoint: %s\n",
+                    s->step + 1, rep->loss, norm, gpt_first_bad(r, name), s->step >= o->every || o->resume ? out : "none");
+            exit(3);
+        }
+        gpt_adamw(s->m, r->pool, &now, ++s->step, norm);
+        rep->step_seconds[rep->n++] = seconds() - t;
+        for (size_t i = 0; d->bytes && i < B * T; i++) bytes += d->bytes[targets[i]];
+        const double bits = bytes > 0 ? rep->loss * (double)(B * T) / bytes / 0.69314718055994531 : 0;
+        if (log) fprintf(log, "%zu,%.9g,%.6g,%.6g,%.6g,%.4f\n", s->step, rep->loss, bits, now.lr, norm, rep->step_seconds[rep->n - 1]), fflush(log);
+        if (!o->quiet && (terminal ? seconds() - shown > 0.2 : s->step % 10 == 0 || s->step == end)) progress(s, rep, bits, terminal), shown = seconds();
+        if (s->step % o->every == 0 && s->step < end) milestone(s, r, d, o->val_tokens, out, terminal);
+    }
+    free(inputs), free(targets);
+}
+
+static FILE *log_open(const char *path, bool resumed) {
+    if (!path) return NULL;
+    struct stat st;
+    const bool fresh = !resumed || stat(path, &st) || !st.st_size;
+    FILE *f = fopen(path, resumed ? "a" : "w");
+    if (!f) die("%s: cannot write: %s", path, strerror(errno));
+    if (fresh) fputs("step,loss,bits_per_byte,lr,grad_norm,seconds\n", f);
+    return f;
+}
+
+static int cmd_run(int argc, char **argv) {
+    Options *o = options_read(argc, argv, RUN, NULL);
+    Data d;
+    struct stat st;
+    const char *out = o->resume && !o->given[option_find("out")] ? o->resume : o->out;
+    if (!o->resume && o->given[option_find("out")] && !stat(out, &st) && S_ISREG(st.st_mode))
+        die("%s: exists already: --resume it, or name another --out", out);
+    State s = o->resume ? state_resume(o, &d) : state_new(o, &d);
+    o = s.o;
+    if (d.train.n < o->batch * o->context + 1)
+        die("the training text has %zu tokens; a batch of %zu x %zu needs %zu", d.train.n, o->batch, o->context, o->batch * o->context + 1);
+    if (d.val.n < 2) die("the validation text has %zu tokens; at least 2 are needed", d.val.n);
+    const size_t group = group_size(o, &s.m->c, o->batch, true);
+    const size_t need = s.m->floats * 16 + s.m->table[WTE].size * 4 + s.m->lanes * 64 + (d.train.n + d.val.n) * 4
+                        + gpt_run_bytes(&s.m->c, group, o->context, o->panel / LINE, o->threads, true);
+    memory_check(need);
+    DfPool *pool = df_begin(o->threads);
+    Report rep = {.peak = peak_flops(pool)};
+    if (!o->quiet) {
+        size_t parameters = 0;
+        for (size_t k = 0; k < s.m->count; k++) parameters += gpt_elements(&s.m->table[k]);
+        printf("%zu layers x %zu, %zu heads, vocabulary %zu, context %zu: %.2f M parameters\n", s.m->c.L, s.m->c.C, s.m->c.NH,
+               s.m->c.V, s.m->c.ctx, (double)parameters / 1e6);
+        printf("%zu training and %zu validation tokens; batch %zu x %zu, %zu sequences at a time; %.2f GiB of memory\n",
+               d.train.n, d.val.n, o->batch, o->context, group, (double)need / (1u << 30));
+        printf("%zu threads, %.0f GFLOP/s at most; checkpoint %s\n", o->threads, rep.peak / 1e9, out);
+    }
+    FILE *log = log_open(o->log, s.step > 0);
+    GptRun *r = gpt_run_new(s.m, pool, group, o->context, o->panel, true);
+    signal(SIGINT, on_signal), signal(SIGTERM, on_signal);
+    train_loop(&s, r, &d, &rep, log, out);
+    const bool terminal = !o->quiet && isatty(1);
+    if (interrupted) {
+        save(&s, out);
+        printf("%sinterrupted at step %zu; go on with: ./train run --resume %s\n", terminal ? "\n" : "", s.step, out);
+    } else {
+        rep.val = milestone(&s, r, &d, s.step < o->steps ? o->val_tokens : 0, out, terminal);
+        const double step = median(rep.step_seconds, rep.n), tokens = (double)(o->batch * o->context);
+        if (!o->quiet && step > 0)
+            printf("%.0f tokens/s, %.1f ms a step, %.0f %% of peak, %.2f GiB of memory at most\n", tokens / step, 1000 * step,
+                   100 * flops_per_token(s.m, o->context) * tokens / step / rep.peak, (double)peak_memory() / (1u << 30));
+        if (o->json) report_json(o->json, &s, &d, &rep, step);
+    }
+    if (log && fclose(log)) die("%s: cannot write: %s", o->log, strerror(errno));
+    free(rep.step_seconds);
+    gpt_run_free(r), gpt_free(s.m), tok_free(s.tok), data_free(&d), df_end(pool);
+    return interrupted ? 3 : 0;
+}
+
+/* ---- eval, sample, tokenize --------------------------------------------------------------------------- */
+
+static int cmd_eval(int argc, char **argv) {
+    Options *o = options_read(argc, argv, EVAL, "a checkpoint");
+    State s = checkpoint_read(o->file, o, false);
+    if (o->given[option_find("seed")]) s.o->seed = o->seed;
+    if (o->given[option_find("corpus")]) s.o->corpus = o->corpus;
+    Data d = data_read(s.o, &s.tok, false);
+    const size_t group = group_size(s.o, &s.m->c, 16, false);
+    DfPool *pool = df_begin(s.o->threads);
+    GptRun *r = gpt_run_new(s.m, pool, group, s.m->c.ctx, s.o->panel, false);
+    if (d.val.n < 2) die("the text has %zu tokens; at least 2 are needed", d.val.n);
+    const Score score = evaluate(r, &d, 0);
+    score_print(o->file, &score, d.floor);
+    if (o->json) {
+        Out out = out_open(o->json);
+        fprintf(out.f, "{\"val_loss\": %.9g, \"tokens\": %zu, \"bits_per_byte\": ", score.nats / (double)score.tokens, score.tokens);
+        if (score.bytes > 0) fprintf(out.f, "%.9g}\n", score_bits(&score)); else fputs("null}\n", out.f);
+        if (!out_commit(&out)) die("%s: cannot write: %s", o->json, strerror(errno));
+    }
+    gpt_run_free(r), gpt_free(s.m), tok_free(s.tok), data_free(&d), df_end(pool);
+    return 0;
+}
+
+/* Prints what the model adds to the prompt, as it comes: at most n tokens, until <|endoftext|>. */
+static void sample(const State *s, DfPool *pool, const char *prompt, size_t n, const GptChoice *how, uint64_t seed) {
+    const size_t ctx = s->m->c.ctx, bytes = strlen(prompt);
+    GptRun *r = gpt_run_new(s->m, pool, 1, ctx, 64, false);
+    int32_t *window = mem_new(ctx + bytes + 2, sizeof *window);
+    size_t have = 0, done = 0;
+    window[have++] = (int32_t)s->tok->eot;
+    have += tok_encode(s->tok, (const uint8_t *)prompt, bytes, (uint32_t *)window + have);
+    for (size_t k = 0; k < n; k++) {
+        if (have > ctx || (have == ctx && k)) {             /* past the context: on from the last half */
+            const size_t keep = have > ctx ? (ctx + 1) / 2 : ctx / 2 ? ctx / 2 : 1;
+            memmove(window, window + have - keep, keep * sizeof *window);
+            have = keep, done = 0;
+        }
+        const float *logits = gpt_next(r, window, have, done);
+        done = have;
+        const uint32_t id = gpt_choose(logits, s->m->c.V, how, rng_f64(rng_key(seed, "sample"), k));
+        if (id == s->tok->eot) break;
+        size_t len;
+        const uint8_t *text = tok_bytes(s->tok, id, &len);
+        fwrite(text, 1, len, stdout);
+        fflush(stdout);
+        window[have++] = (int32_t)id;
+    }
+    gpt_run_free(r), free(window);
+}
+
+static int cmd_sample(int argc, char **argv) {
+    Options *o = options_read(argc, argv, SAMPLE, "a checkpoint");
+    size_t n = 200;
+    if (o->tokens.n > 1 || (o->tokens.n && o->tokens.item[0][strspn(o->tokens.item[0], "0123456789")]))
+        usage("sample: --tokens: expected a number, found '%s'", o->tokens.item[o->tokens.n - 1]);
+    if (o->tokens.n) n = (size_t)strtoull(o->tokens.item[0], NULL, 10);
+    State s = checkpoint_read(o->file, o, false);
+    if (!s.tok) die("%s: the model has no vocabulary of its own", o->file);
+    DfPool *pool = df_begin(o->threads);
+    if (!o->quiet && o->prompt) fputs(o->prompt, stdout);
+    sample(&s, pool, o->prompt ? o->prompt : "", n, &(GptChoice){o->temperature, o->top_p, o->top_k}, o->seed);
+    putchar('\n');
+    gpt_free(s.m), tok_free(s.tok), df_end(pool);
+    return 0;
+}
+
+/* ids of a line of decimal numbers, as text */
+static void decode(const Tokenizer *t, Bytes in) {
+    for (size_t i = 0; i < in.n;) {
+        if (in.p[i] <= ' ') { i++; continue; }
+        uint64_t id = 0;
+        const size_t from = i;
+        for (; i < in.n && in.p[i] >= '0' && in.p[i] <= '9' && id <= UINT32_MAX; i++) id = id * 10 + (uint64_t)(in.p[i] - '0');
+        if (i == from || (i < in.n && in.p[i] > ' ') || id > t->n)
+            die("%s: byte %zu: expected an id 0 .. %zu, found '%.*s'", in.name, from, t->n, (int)(in.n - from < 12 ? in.n - from : 12), in.p + from);
+        size_t len;
+        const uint8_t *p = tok_bytes(t, (uint32_t)id, &len);
+        fwrite(p, 1, len, stdout);
+    }
+}
+
+static void write_shard(const char *path, const uint32_t *ids, size_t n, size_t V) {
+    Out out = out_open(path);
+    const int width = V <= 65536 ? 2 : 4;
+    if (n > INT32_MAX) die("%s: a shard holds at most 2^31 - 1 tokens, found %zu", path, n);
+    for (size_t k = 0; k < 256; k++) {
+        const uint32_t head[3] = {width == 2 ? 20240520 : 20240801, width == 2 ? 1 : 7, (uint32_t)n}, x = k < 3 ? head[k] : 0;
+        out_bytes(&out, (uint8_t[]){(uint8_t)x, (uint8_t)(x >> 8), (uint8_t)(x >> 16), (uint8_t)(x >> 24)}, 4);
+    }
+    for (size_t i = 0; i < n; i++)
+        out_bytes(&out, (uint8_t[]){(uint8_t)ids[i], (uint8_t)(ids[i] >> 8), (uint8_t)(ids[i] >> 16), (uint8_t)(ids[i] >> 24)}, (size_t)width);
+    if (!out_commit(&out)) die("%s: cannot write: %s", path, strerror(errno));
+}
+
+static int cmd_tokenize(int argc, char **argv) {
+    Options *o = options_read(argc, argv, TOKENIZE, NULL);
+    const size_t size = vocab_number(o->vocab);
+    if (o->decode && (size || o->shard)) usage("tokenize: --decode needs --vocab FILE and no --shard");
+    Bytes in = file_slurp(stdin, "standard input");
+    Tokenizer *t;
+    if (size) {
+        Documents docs = {0};
+        TokTrainer trainer = tok_trainer();
+        for (size_t k = 0; k < o->text.n; k++) documents_read(&docs, o->text.item[k], false);
+        if (!o->text.n) documents_add(&docs, in.p, in.n, false);
+        for (size_t k = 0; k < docs.n; k++) tok_trainer_add(&trainer, docs.doc[k].p, docs.doc[k].n);
+        t = tok_trainer_finish(&trainer, size);
+        documents_free(&docs);
+    } else t = tok_load(o->vocab);
+    if (o->save) {
+        uint8_t *bytes;
+        const size_t n = tok_save(t, &bytes);
+        Out out = out_open(o->save);
+        out_bytes(&out, bytes, n);
+        if (!out_commit(&out)) die("%s: cannot write: %s", o->save, strerror(errno));
+        free(bytes);
+    }
+    if (o->decode) decode(t, in);
+    else {
+        uint32_t *ids = mem_new(in.n + 1, sizeof *ids);
+        const size_t n = tok_encode(t, in.p, in.n, ids);
+        if (o->shard) write_shard(o->shard, ids, n, t->n + 1);
+        else {
+            for (size_t i = 0; i < n; i++) printf(i ? " %u" : "%u", ids[i]);
+            putchar('\n');
+        }
+        free(ids);
+    }
+    tok_free(t), file_free(&in);
+    if (fflush(stdout) || ferror(stdout)) die("standard output: cannot write: %s", strerror(errno));
+    return 0;
+}
+
+/* ---- bench -------------------------------------------------------------------------------------------- */
+
+typedef struct { SpMat mat; float *w, *dw, *x, *y; size_t groups, panel; int product; } BenchProduct;
+
+static void bench_product_task(void *arg, size_t task, size_t worker) {
+    const BenchProduct *b = arg;
+    const size_t xs = b->mat.IC * LINE, ys = b->mat.nb * LINE * LINE;
+    (void)task, (void)worker;
+    for (size_t g = 0; g < b->groups; g += b->panel) {
+        float *x = b->x + g * xs, *y = b->y + g * ys;
+        if (b->product == 0) sp_forward(&b->mat, 0, b->mat.nb, b->w, x, xs, y, ys, b->panel);
+        else if (b->product == 1) sp_backward_data(&b->mat, 0, b->mat.nb, b->w, y, ys, x, xs, b->panel);
+        else sp_backward_weight(&b->mat, 0, b->mat.nb, b->dw, y, ys, x, xs, b->panel);
+    }
+}
+static void bench_products(size_t IC, size_t OC, size_t panel, DfPool *one) {
+    static const char *const name[3] = {"forward", "backward-data", "backward-weight"};
+    const size_t T = 256;
+    BenchProduct b = {.mat = sp_dense(OC, IC), .groups = T / LINE, .panel = panel / LINE};
+    b.w = mem_new(b.mat.lines, 64), b.dw = mem_new(b.mat.lines, 64);
+    b.x = mem_new(T * IC, 4), b.y = mem_new(T * OC, 4);
+    for (size_t i = 0; i < b.mat.lines * LINE; i++) b.w[i] = (float)(rng_f64(1, i) - 0.5);
+    for (size_t i = 0; i < T * IC; i++) b.x[i] = (float)(rng_f64(2, i) - 0.5);
+    for (b.product = 0; b.product < 3; b.product++) {
+        double best = 0, share = 0;
+        for (int n = 0; n < 9; n++) {                       /* each beside a fresh measurement of the peak */
+            const double peak = peak_flops(one), t = seconds();
+            bench_product_task(&b, 0, 0);
+            const double rate = 2.0 * (double)(T * IC * OC) / (seconds() - t);
+            if (n && rate / peak > share) share = rate / peak, best = rate;
+        }
+        printf("%4zu -> %4zu  dense  %-15s  %6.1f GFLOP/s  %3.0f %% of one core's peak\n", IC, OC, name[b.product], best / 1e9, 100 * share);
+        for (size_t i = 0; i < T * IC; i++) b.x[i] = (float)(rng_f64(2, i) - 0.5);
+    }
+    sp_free(&b.mat), free(b.w), free(b.dw), free(b.x), free(b.y);
+}
+
+static double bench_step(GptConfig c, size_t B, size_t T, size_t panel, size_t threads, size_t steps) {
+    DfPool *pool = df_begin(threads);
+    Options o = {.batch = B, .context = T, .group = AUTO};
+    State s = {.o = &o, .m = gpt_new(c, true)};
+    GptRun *r = gpt_run_new(s.m, pool, group_size(&o, &c, B, true), T, panel, true);
+    int32_t *inputs = mem_new(B * T, 4), *targets = mem_new(B * T, 4);
+    double *took = mem_new(steps, sizeof *took), *share = mem_new(steps, sizeof *share), norm;
+    gpt_init(s.m, 1);
+    for (size_t i = 0; i < B * T; i++) inputs[i] = (int32_t)(rng_u64(1, i) % c.V), targets[i] = (int32_t)(rng_u64(2, i) % c.V);
+    for (size_t n = 0; n < steps + 1; n++) {
+        const double peak = peak_flops(pool), t = seconds();
+        train_step(&s, r, NULL, inputs, targets, &norm);
+        gpt_adamw(s.m, pool, &(GptAdam){1e-4, 0.9, 0.95, 1e-8, 0.1, 1}, n + 1, norm);
+        if (n) took[n - 1] = seconds() - t, share[n - 1] = flops_per_token(s.m, T) * (double)(B * T) / took[n - 1] / peak;
+    }
+    const double step = median(took, steps);
+    printf("%zu layers x %zu, T=%zu, V=%zu, B=%zu, %zu thread%s  %8.1f ms a step  %6.0f tokens/s  %3.0f %% of peak\n", c.L, c.C, T,
+           c.V, B, threads, threads > 1 ? "s" : "", 1000 * step, (double)(B * T) / step, 100 * median(share, steps));
+    free(inputs), free(targets), free(took), free(share);
+    gpt_run_free(r), gpt_free(s.m), df_end(pool);
+    return step;
+}
+
+static int cmd_bench(int argc, char **argv) {
+    const Options *o = options_read(argc, argv, BENCH, NULL);
+    DfPool *one = df_begin(1), *all = df_begin(o->threads);
+    const double p1 = peak_flops(one), pn = peak_flops(all);
+    printf("peak of multiply-adds: %.1f GFLOP/s on one core, %.1f on %zu (%.2fx)\n", p1 / 1e9, pn / 1e9, o->threads, pn / p1);
+    df_end(all);
+    bench_products(768, 3072, o->panel, one), bench_products(3072, 768, o->panel, one);
+    df_end(one);
+    bench_step((GptConfig){6, 6, 384, 1024, 256}, 8, 256, o->panel, o->threads, 5);
+    const double alone = bench_step((GptConfig){12, 12, 768, 4096, 256}, 8, 256, o->panel, 1, 3);
+    const double step = bench_step((GptConfig){12, 12, 768, 4096, 256}, 8, 256, o->panel, o->threads, 3);
+    printf("%zu threads are %.2fx one thread; the peak's own scaling is %.2fx\n", o->threads, alone / step, pn / p1);
+    bench_step((GptConfig){12, 12, 768, 50257, 1024}, 4, 64, o->panel, o->threads, 5);
+    return 0;
+}
+
+/* ---- help, the demonstration, main -------------------------------------------------------------------- */
+
+static int cmd_help(int argc, char **argv);
+static int cmd_demo(int argc, char **argv);
+
+static const struct { const char *name; int bit; int (*run)(int, char **); const char *help; } commands[] = {
+    {"run", RUN, cmd_run, "train a model"},
+    {"eval", EVAL, cmd_eval, "CKPT: its loss on a text"},
+    {"sample", SAMPLE, cmd_sample, "CKPT: text from a model"},
+    {"tokenize", TOKENIZE, cmd_tokenize, "standard input to ids, and back"},
+    {"bench", BENCH, cmd_bench, "kernels and whole steps against this machine's own peak"},
+    {"help", 0, cmd_help, "this text"},
+};
+enum { COMMANDS = sizeof commands / sizeof *commands };
+
+static int cmd_help(int argc, char **argv) {
+    (void)argc, (void)argv;
+    printf("./train            a demonstration: train a GPT on built-in stories and sample from it\n");
+    for (int k = 0; k < COMMANDS; k++) {
+        printf("./train %-10s %s\n", commands[k].name, commands[k].help);
+        for (int i = 0; i < OPTIONS && commands[k].bit; i++)
+            if (options[i].commands & commands[k].bit && options[i].commands != ANY)
+                printf("    --%-13s %s%s%s%s\n", options[i].name, options[i].help, options[i].preset[0] ? " [" : "",
+                       options[i].preset, options[i].preset[0] ? "]" : "");
+    }
+    printf("every command: --threads N, by default the physical cores\n");
+    return 0;
+}
+
+/* Trains a small model on the built-in corpus and samples from it. */
+static int cmd_demo(int argc, char **argv) {
+    (void)argc;
+    unlink("demo.ckpt");
+    char *run[] = {"run", "--model", "d3", "--vocab", "512", "--context", "128", "--steps", "300", "--batch", "16", "--lr",
+                   "0.003", "--corpus", "4000000", "--every", "100", "--out", "demo.ckpt"};
+    char *say[] = {"sample", "demo.ckpt", "--tokens", "150"};
+    const int status = cmd_run(sizeof run / sizeof *run, run);
+    if (status) return status;
+    printf("\nA story by the model (%s sample demo.ckpt):\n\n", argv[0]);
+    return cmd_sample(sizeof say / sizeof *say, say);
+}
+
+int main(int argc, char **argv) {
+    if (argc < 2) return cmd_demo(argc, argv);
+    for (int k = 0; k < COMMANDS; k++)
+        if (!strcmp(argv[1], commands[k].name)) return commands[k].run(argc - 1, argv + 1);
+    usage("unknown command '%s'", argv[1]);
+}
