@@ -61,12 +61,12 @@ typedef int32_t vi __attribute__((vector_size(4 * LANES)));
 INLINE vf vf_load(const float *p) { vf v; memcpy(&v, p, sizeof v); return v; }
 INLINE void vf_store(float *p, vf v) { memcpy(p, &v, sizeof v); }
 INLINE vf vf_all(float s) {
-    vf v;
+    vf v = {0};
     UNROLL for (int i = 0; i < LANES; i++) v[i] = s;
     return v;
 }
 INLINE vf vf_fma(vf a, vf b, vf c) {                /* a b + c, rounded once: one instruction, no libm call */
-    vf r;
+    vf r = c;
     UNROLL for (int i = 0; i < LANES; i++) r[i] = __builtin_fmaf(a[i], b[i], c[i]);
     return r;
 }

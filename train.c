@@ -444,6 +444,7 @@ static void model_shape(Options *o) {
     if (o->layers == AUTO) o->layers = n;
     if (o->heads == AUTO) o->heads = o->width == AUTO ? n : o->width % 64 ? 1 : o->width / 64;
     if (o->width == AUTO) o->width = 64 * n;
+    if (o->width % o->heads) usage("--heads: expected a divisor of the width %zu, found %zu", o->width, o->heads);
 }
 
 static State state_new(Options *o, Data *d) {
@@ -920,6 +921,7 @@ static int cmd_demo(int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
+    signal(SIGXFSZ, SIG_IGN);                               /* a full file is an error of fwrite, not of the program */
     if (argc < 2) return cmd_demo(argc, argv);
     for (int k = 0; k < COMMANDS; k++)
         if (!strcmp(argv[1], commands[k].name)) return commands[k].run(argc - 1, argv + 1);

@@ -5,12 +5,14 @@
 #include "test_safetensors.h"
 #include "test_tokenizer.h"
 #include "test_gpt.h"
+#include "test_train.h"
 
 int main(int argc, char **argv) {
     static const struct { const char *name; void (*run)(void); } tests[] = {
         {"tokenizer", test_tokenizer},
         {"safetensors", test_safetensors},
         {"gpt", test_gpt},
+        {"train", test_train},
     };
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
         const long before = check_passed + check_failed;
