@@ -1,11 +1,13 @@
 /* dataflow.h: the machine. So far its workers: a pool of threads that fires tasks.
  *
- * It knows nothing of GPT. It refuses pthread_barrier (absent on macOS), OpenMP and hidden state: the pool is passed.
+ * It knows nothing of GPT. It refuses pthread_barrier (absent on macOS), OpenMP and hidden state: the pool is
+ * passed.
  *
- * df_run(pool, fn, arg, n) calls fn(arg, task, worker) once for each task 0 .. n-1, on any worker in any order, and
- * returns when all are done. A task may depend on nothing but its number, so results never depend on how many
- * threads there are. The caller is worker 0 and works too. Between runs workers spin for some microseconds, since the
- * next run is usually near, and then sleep. One atomic counter hands out the tasks. */
+ * df_run(pool, fn, arg, n) calls fn(arg, task, worker) once for each task 0 .. n-1, on any worker in any
+ * order, and returns when all are done. A task may depend on nothing but its number, so results never depend
+ * on how many threads there are. The caller is worker 0 and works too. Between runs workers spin for some
+ * microseconds, since the next run is usually near, and then sleep. One atomic counter hands out the tasks.
+ */
 #ifndef DATAFLOW_H
 #define DATAFLOW_H
 #include "data/base.h"
@@ -105,7 +107,8 @@ static inline size_t df_cores(void) {
 /* A pool of that many workers, the caller included. Ended by df_end. */
 static inline DfPool *df_begin(size_t workers) {
     DfPool *p = mem_new(1, sizeof *p);
-    if (workers < 1 || workers > DF_WORKERS) die("--threads: expected 1 to %d, found %zu", DF_WORKERS, workers);
+    if (workers < 1 || workers > DF_WORKERS)
+        die("--threads: expected 1 to %d, found %zu", DF_WORKERS, workers);
     p->workers = workers;
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->wake, NULL);

@@ -1,21 +1,22 @@
 /* gpt.h: the model, twice.
  *
- * First the specification: GPT-2 forward, backward, loss and AdamW in double precision and plain loops over (B,T,C).
- * It is what to read first, the oracle of the tests and the arithmetic of verify. Then the machine's version: the same
- * mathematics as stages over panels (see sparse.h), in float32 with a fixed order of every sum. The two are written
- * independently and must agree to float32 rounding.
+ * First the specification: GPT-2 forward, backward, loss and AdamW in double precision and plain loops over
+ * (B,T,C). It is what to read first, the oracle of the tests and the arithmetic of verify. Then the machine's
+ * version: the same mathematics as stages over panels (see sparse.h), in float32 with a fixed order of every
+ * sum. The two are written independently and must agree to float32 rounding.
  *
- * It refuses to be general: one architecture (learned positions, pre-norm, GELU in its tanh form, tied head), no
- * dropout, no mixed precision.
+ * It refuses to be general: one architecture (learned positions, pre-norm, GELU in its tanh form, tied head),
+ * no dropout, no mixed precision.
  *
- * Letters     B sequences   T positions   C channels   V vocabulary   L layers   NH heads   hs = C / NH
+ * Letters     B sequences  T positions  C channels  V vocabulary  L layers  NH heads  hs = C / NH
  *             inp, out      of a function; dinp, dout: derivatives of the loss by them
  *
- * One layer   x -> ln_1 -> c_attn -> attention -> c_proj -> + x = x' -> ln_2 -> c_fc -> GELU -> c_proj -> + x'
- * The whole   wte[token] + wpe[position] -> layers -> ln_f -> times wte' -> softmax -> -log p[target], averaged
+ * One layer   x -> ln_1 -> c_attn -> attention -> c_proj -> + x = x'
+ *             x' -> ln_2 -> c_fc -> GELU -> c_proj -> + x'
+ * The whole   wte[token] + wpe[position] -> layers -> ln_f -> times wte' -> softmax -> mean of -log p[target]
  *
- * Parameters have the names and shapes of Hugging Face's GPT-2; its linear weights are stored (in, out). One table
- * (gpt_table) of {name, shape, decay, init} drives allocation, files, optimizer and tests. */
+ * Parameters have the names and shapes of Hugging Face's GPT-2; its linear weights are stored (in, out). One
+ * table (gpt_table) of {name, shape, decay, init} drives allocation, files, optimizer and tests. */
 #ifndef GPT_H
 #define GPT_H
 #include "dataflow.h"
@@ -45,22 +46,25 @@ static inline size_t gpt_count(const GptConfig *c) { return LAYER0 + c->L * PER_
 static inline size_t gpt_layer(size_t l, int k) { return LAYER0 + l * PER_LAYER + (size_t)k; }
 static inline size_t gpt_elements(const GptParam *p) { return p->rank == 2 ? p->rows * p->cols : p->rows; }
 
-static inline void gpt_entry(GptParam *p, const char *name, size_t rows, size_t cols, double mean, double std) {
-    *p = (GptParam){.rank = cols ? 2 : 1, .rows = rows, .cols = cols, .decay = cols > 0, .mean = mean, .std = std};
+static inline void gpt_entry(GptParam *p, const char *name, size_t rows, size_t cols, double mean,
+                             double std) {
+    *p = (GptParam){
+        .rank = cols ? 2 : 1, .rows = rows, .cols = cols, .decay = cols > 0, .mean = mean, .std = std};
     snprintf(p->name, sizeof p->name, "%s", name);
     p->in_out = cols && name[0] == 'h';
 }
 
-/* The table of a configuration, gpt_count entries. Initial values as GPT-2's: N(0, 0.02), projections into the
- * residual stream 0.02 / sqrt(2L), biases 0, gains 1. */
+/* The table of a configuration, gpt_count entries. Initial values as GPT-2's: N(0, 0.02), projections into
+ * the residual stream 0.02 / sqrt(2L), biases 0, gains 1. */
 static inline GptParam *gpt_table(const GptConfig *c) {
-    static const struct { const char *name; size_t rows, cols; double mean, std; } layer[PER_LAYER] = {
+    static const struct { const char *name; size_t rows, cols; double mean, std;
+    } layer[PER_LAYER] = {
         {"ln_1.weight", 1, 0, 1, 0},        {"ln_1.bias", 1, 0, 0, 0},
         {"attn.c_attn.weight", 1, 3, 0, 1}, {"attn.c_attn.bias", 3, 0, 0, 0},
         {"attn.c_proj.weight", 1, 1, 0, 2}, {"attn.c_proj.bias", 1, 0, 0, 0},
         {"ln_2.weight", 1, 0, 1, 0},        {"ln_2.bias", 1, 0, 0, 0},
         {"mlp.c_fc.weight", 1, 4, 0, 1},    {"mlp.c_fc.bias", 4, 0, 0, 0},
-        {"mlp.c_proj.weight", 4, 1, 0, 2},  {"mlp.c_proj.bias", 1, 0, 0, 0}};   /* in units of C; std 1 or 2 */
+        {"mlp.c_proj.weight", 4, 1, 0, 2},  {"mlp.c_proj.bias", 1, 0, 0, 0}}; /* in units of C; std 1 or 2 */
     const double std[3] = {0, 0.02, 0.02 / sqrt(2.0 * (double)c->L)};
     GptParam *t = mem_new(gpt_count(c), sizeof *t);
     gpt_entry(&t[WTE], "wte.weight", c->V, c->C, 0, 0.02);
@@ -82,16 +86,16 @@ static inline GptParam *gpt_table(const GptConfig *c) {
  * ======================================================================================================= */
 
 /* out (N,OC) = inp (N,IC) w (IC,OC) + b (OC), b may be NULL */
-static inline void spec_linear(double *out, const double *inp, const double *w, const double *b, size_t N, size_t IC,
-                        size_t OC) {
+static inline void spec_linear(double *out, const double *inp, const double *w, const double *b, size_t N,
+                               size_t IC, size_t OC) {
     for (size_t n = 0; n < N; n++) {
         for (size_t o = 0; o < OC; o++) out[n * OC + o] = b ? b[o] : 0;
         for (size_t i = 0; i < IC; i++)
             for (size_t o = 0; o < OC; o++) out[n * OC + o] += inp[n * IC + i] * w[i * OC + o];
     }
 }
-static inline void spec_linear_backward(double *dinp, double *dw, double *db, const double *dout, const double *inp,
-                                 const double *w, size_t N, size_t IC, size_t OC) {
+static inline void spec_linear_backward(double *dinp, double *dw, double *db, const double *dout,
+                                        const double *inp, const double *w, size_t N, size_t IC, size_t OC) {
     for (size_t n = 0; n < N; n++) {
         const double *d = dout + n * OC;
         for (size_t o = 0; o < OC; o++) db[o] += d[o];
@@ -107,7 +111,8 @@ static inline void spec_linear_backward(double *dinp, double *dw, double *db, co
 }
 
 /* out (N,C) = w (x - mean) / sqrt(var + 1e-5) + b over each row of x (N,C), var with 1/C */
-static inline void spec_layernorm(double *out, const double *x, const double *w, const double *b, size_t N, size_t C) {
+static inline void spec_layernorm(double *out, const double *x, const double *w, const double *b, size_t N,
+                                  size_t C) {
     for (size_t n = 0; n < N; n++) {
         double mean = 0, var = 0;
         for (size_t c = 0; c < C; c++) mean += x[n * C + c] / (double)C;
@@ -117,8 +122,8 @@ static inline void spec_layernorm(double *out, const double *x, const double *w,
     }
 }
 /* dinp += */
-static inline void spec_layernorm_backward(double *dinp, double *dw, double *db, const double *dout, const double *x,
-                                    const double *w, size_t N, size_t C) {
+static inline void spec_layernorm_backward(double *dinp, double *dw, double *db, const double *dout,
+                                           const double *x, const double *w, size_t N, size_t C) {
     for (size_t n = 0; n < N; n++) {
         const double *xn = x + n * C, *d = dout + n * C;
         double mean = 0, var = 0, a = 0, ah = 0;
@@ -136,12 +141,14 @@ static inline void spec_layernorm_backward(double *dinp, double *dw, double *db,
 }
 
 /* p (B,NH,T,T) = softmax over t2 <= t of q k / sqrt(hs); out (B,T,C) = p v; qkv (B,T,3C) */
-static inline void spec_attention(double *out, double *p, const double *qkv, size_t B, size_t T, size_t C, size_t NH) {
+static inline void spec_attention(double *out, double *p, const double *qkv, size_t B, size_t T, size_t C,
+                                  size_t NH) {
     const size_t hs = C / NH;
     for (size_t bh = 0; bh < B * NH; bh++)
         for (size_t t = 0; t < T; t++) {
             const double *base = qkv + bh / NH * T * 3 * C + bh % NH * hs, *q = base + t * 3 * C;
-            double *row = p + (bh * T + t) * T, *o = out + (bh / NH * T + t) * C + bh % NH * hs, max = 0, sum = 0;
+            double *row = p + (bh * T + t) * T, *o = out + (bh / NH * T + t) * C + bh % NH * hs, max = 0,
+                   sum = 0;
             for (size_t u = 0; u <= t; u++) {
                 const double *k = base + u * 3 * C + C;
                 row[u] = 0;
@@ -157,8 +164,8 @@ static inline void spec_attention(double *out, double *p, const double *qkv, siz
         }
 }
 /* dqkv += */
-static inline void spec_attention_backward(double *dqkv, const double *dout, const double *p, const double *qkv, size_t B,
-                                    size_t T, size_t C, size_t NH) {
+static inline void spec_attention_backward(double *dqkv, const double *dout, const double *p,
+                                           const double *qkv, size_t B, size_t T, size_t C, size_t NH) {
     const size_t hs = C / NH;
     double *dp = mem_new(T, sizeof *dp);
     for (size_t bh = 0; bh < B * NH; bh++)
@@ -169,10 +176,11 @@ static inline void spec_attention_backward(double *dqkv, const double *dout, con
             for (size_t u = 0; u <= t; u++) {       /* o[i] += row[u] v[i] */
                 const size_t at_v = base + u * 3 * C + 2 * C;
                 dp[u] = 0;
-                for (size_t i = 0; i < hs; i++) dp[u] += d[i] * qkv[at_v + i], dqkv[at_v + i] += row[u] * d[i];
+                for (size_t i = 0; i < hs; i++)
+                    dp[u] += d[i] * qkv[at_v + i], dqkv[at_v + i] += row[u] * d[i];
                 mean += row[u] * dp[u];
             }
-            for (size_t u = 0; u <= t; u++) {       /* row = softmax(s): ds[u] = row[u] (dp[u] - sum row dp) */
+            for (size_t u = 0; u <= t; u++) { /* row = softmax(s): ds[u] = row[u] (dp[u] - sum row dp) */
                 const size_t at_k = base + u * 3 * C + C;
                 const double ds = row[u] * (dp[u] - mean) / sqrt((double)hs);
                 for (size_t i = 0; i < hs; i++)     /* s[u] = q k / sqrt(hs) */
@@ -183,14 +191,17 @@ static inline void spec_attention_backward(double *dqkv, const double *dout, con
 }
 
 static const double SPEC_GELU = 0.7978845608028654;         /* sqrt(2 / pi) */
-static inline double spec_gelu(double x) { return 0.5 * x * (1 + tanh(SPEC_GELU * (x + 0.044715 * x * x * x))); }
-static inline double spec_gelu_slope(double x) {                   /* d/dx of the line above; tanh' = 1 - tanh^2 */
+static inline double spec_gelu(double x) {
+    return 0.5 * x * (1 + tanh(SPEC_GELU * (x + 0.044715 * x * x * x)));
+}
+static inline double spec_gelu_slope(double x) { /* d/dx of the line above; tanh' = 1 - tanh^2 */
     double t = tanh(SPEC_GELU * (x + 0.044715 * x * x * x));
     return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * SPEC_GELU * (1 + 3 * 0.044715 * x * x);
 }
 
 /* loss (1) = mean of -log softmax(logits (N,V))[target]; dlogits = (softmax - [v = target]) / N */
-static inline double spec_cross_entropy(double *dlogits, const double *logits, const int32_t *targets, size_t N, size_t V) {
+static inline double spec_cross_entropy(double *dlogits, const double *logits, const int32_t *targets,
+                                        size_t N, size_t V) {
     double loss = 0;
     for (size_t n = 0; n < N; n++) {
         const double *row = logits + n * V;
@@ -240,7 +251,8 @@ static inline void spec_free(Spec *s) {
         free(a->x), free(a->ln1), free(a->qkv), free(a->p), free(a->att);
         free(a->mid), free(a->ln2), free(a->fc), free(a->gelu);
     }
-    free(s->w), free(s->dw), free(s->layer), free(s->lnf), free(s->logits), free(s->dlogits), free(s->table), free(s);
+    free(s->w), free(s->dw), free(s->layer), free(s->lnf), free(s->logits), free(s->dlogits), free(s->table),
+        free(s);
 }
 
 /* inputs, targets (B,T) -> s->logits, s->loss, s->dlogits */
@@ -277,8 +289,10 @@ static inline void spec_forward(Spec *s, const int32_t *inputs, const int32_t *t
 /* After spec_forward on the same inputs: s->dw = the gradient of the loss. */
 static inline void spec_backward(Spec *s, const int32_t *inputs) {
     const size_t T = s->T, N = s->B * T, C = s->c.C, V = s->c.V;
-    double *dx = spec_array(N * C), *d = spec_array(N * C), *d4 = spec_array(N * 4 * C), *dqkv = spec_array(N * 3 * C);
-    for (size_t k = 0; k < gpt_count(&s->c); k++) memset(s->dw[k], 0, gpt_elements(&s->table[k]) * sizeof(double));
+    double *dx = spec_array(N * C), *d = spec_array(N * C), *d4 = spec_array(N * 4 * C),
+           *dqkv = spec_array(N * 3 * C);
+    for (size_t k = 0; k < gpt_count(&s->c); k++)
+        memset(s->dw[k], 0, gpt_elements(&s->table[k]) * sizeof(double));
     for (size_t n = 0; n < N; n++)                  /* logits[v] += lnf[i] wte[v][i] */
         for (size_t v = 0; v < V; v++)
             for (size_t i = 0; i < C; i++) {
@@ -287,7 +301,7 @@ static inline void spec_backward(Spec *s, const int32_t *inputs) {
             }
     double **f = s->w + gpt_layer(s->c.L, 0), **df = s->dw + gpt_layer(s->c.L, 0);
     spec_layernorm_backward(dx, df[0], df[1], d, s->layer[s->c.L].x, f[0], N, C);
-    for (size_t l = s->c.L; l-- > 0;) {             /* dx: the gradient of the layer's output, then of its input */
+    for (size_t l = s->c.L; l-- > 0;) { /* dx: the gradient of the layer's output, then of its input */
         struct SpecLayer *a = &s->layer[l];
         double **w = s->w + gpt_layer(l, 0), **dw = s->dw + gpt_layer(l, 0);
         spec_linear_backward(d4, dw[FC2W], dw[FC2B], dx, a->gelu, w[FC2W], N, 4 * C, C);
@@ -310,17 +324,19 @@ static inline void spec_backward(Spec *s, const int32_t *inputs) {
 
 typedef struct { double lr, beta1, beta2, eps, decay, clip; } GptAdam;
 
-/* The global norm of the gradient; PyTorch's clip_grad_norm_ scales by clip / (norm + 1e-6) if that is below 1. */
+/* The global norm of the gradient; PyTorch's clip_grad_norm_ scales by clip / (norm + 1e-6) if that is
+ * below 1. */
 static inline double spec_norm(const Spec *s) {
     double sum = 0;
     for (size_t k = 0; k < gpt_count(&s->c); k++)
         for (size_t i = 0; i < gpt_elements(&s->table[k]); i++) sum += s->dw[k][i] * s->dw[k][i];
     return sqrt(sum);
 }
-/* Step t = 1, 2 ... of PyTorch's AdamW (Loshchilov and Hutter 2019): decay apart from the moments, eps outside the
- * root. m, v: arrays like s->w. */
+/* Step t = 1, 2 ... of PyTorch's AdamW (Loshchilov and Hutter 2019): decay apart from the moments, eps
+ * outside the root. m, v: arrays like s->w. */
 static inline void spec_adamw(Spec *s, double **m, double **v, const GptAdam *o, size_t t) {
-    const double norm = spec_norm(s), scale = o->clip > 0 && norm + 1e-6 > o->clip ? o->clip / (norm + 1e-6) : 1;
+    const double norm = spec_norm(s),
+                 scale = o->clip > 0 && norm + 1e-6 > o->clip ? o->clip / (norm + 1e-6) : 1;
     const double c1 = 1 - pow(o->beta1, (double)t), c2 = 1 - pow(o->beta2, (double)t);
     for (size_t k = 0; k < gpt_count(&s->c); k++)
         for (size_t i = 0; i < gpt_elements(&s->table[k]); i++) {
@@ -337,9 +353,9 @@ static inline void spec_adamw(Spec *s, double **m, double **v, const GptAdam *o,
  * ======================================================================================================= */
 
 /* ---- parameters in row blocks ------------------------------------------------------------------------- *
- * Every tensor of rank 2 lies as w[row block of 16 outputs][input][16]: wte with tokens, wpe with positions as its
- * outputs. Padding outputs are zero and stay zero. Gradients of gains and biases are sums over tokens; they are kept
- * as one line per element, a sum per lane, and added over the lanes once a step. */
+ * Every tensor of rank 2 lies as w[row block of 16 outputs][input][16]: wte with tokens, wpe with positions
+ * as its outputs. Padding outputs are zero and stay zero. Gradients of gains and biases are sums over tokens;
+ * they are kept as one line per element, a sum per lane, and added over the lanes once a step. */
 
 typedef struct {
     GptConfig c;
@@ -369,7 +385,8 @@ static inline Gpt *gpt_new(GptConfig c, bool train) {
 }
 static inline void gpt_free(Gpt *m) {
     for (size_t k = 0; k < m->count; k++) if (m->table[k].rank == 2) sp_free(&m->table[k].mat);
-    free(m->table), free(m->w), free(m->g), free(m->m), free(m->v), free(m->lane_g), free(m->lookup_g), free(m);
+    free(m->table), free(m->w), free(m->g), free(m->m), free(m->v), free(m->lane_g), free(m->lookup_g),
+        free(m);
 }
 
 /* Where element (row, col) of a tensor in its named shape lies among its floats. */
@@ -380,11 +397,13 @@ static inline size_t gpt_place(const GptParam *p, size_t row, size_t col) {
 /* Copies tensor p between a flat array and row-major values (rows, cols) in its named shape. */
 static inline void gpt_get(const GptParam *p, const float *flat, float *values) {
     for (size_t r = 0, n = 0; r < p->rows; r++)
-        for (size_t c = 0; c < (p->rank == 2 ? p->cols : 1); c++) values[n++] = flat[p->at + gpt_place(p, r, c)];
+        for (size_t c = 0; c < (p->rank == 2 ? p->cols : 1); c++)
+            values[n++] = flat[p->at + gpt_place(p, r, c)];
 }
 static inline void gpt_set(const GptParam *p, float *flat, const float *values) {
     for (size_t r = 0, n = 0; r < p->rows; r++)
-        for (size_t c = 0; c < (p->rank == 2 ? p->cols : 1); c++) flat[p->at + gpt_place(p, r, c)] = values[n++];
+        for (size_t c = 0; c < (p->rank == 2 ? p->cols : 1); c++)
+            flat[p->at + gpt_place(p, r, c)] = values[n++];
 }
 
 /* Initial weights: element n of a tensor is a function of (seed, name, n) alone, whatever the layout. */
@@ -394,7 +413,8 @@ static inline void gpt_init(Gpt *m, uint64_t seed) {
         const uint64_t key = rng_key(seed, p->name);
         for (size_t r = 0, n = 0; r < p->rows; r++)
             for (size_t c = 0; c < (p->rank == 2 ? p->cols : 1); c++, n++)
-                m->w[p->at + gpt_place(p, r, c)] = (float)(p->mean + (p->std > 0 ? p->std * rng_normal(key, n) : 0));
+                m->w[p->at + gpt_place(p, r, c)] =
+                    (float)(p->mean + (p->std > 0 ? p->std * rng_normal(key, n) : 0));
     }
 }
 
@@ -409,7 +429,9 @@ typedef struct {
     size_t from, groups;            /* the groups from .. groups-1 of each sequence are computed */
     size_t panel;                   /* groups a panel */
     const int32_t *inputs, *targets;                        /* (B,T); a target below 0 does not count */
-    struct GptActs { GptEdge x, ln1, qkv, soft, att, mid, ln2, fc; } *acts;     /* [L + 1], kept for the backward */
+    struct GptActs {
+        GptEdge x, ln1, qkv, soft, att, mid, ln2, fc;
+    } * acts;                                               /* [L + 1], kept for the backward */
     GptEdge n, h, dx, dn, dqkv, datt, dh;                   /* of one layer at a time */
     float *logits, *scratch;        /* one panel's logits; per worker, two columns of scores of one group */
     double *loss;                   /* (B, stride x 16) of each token */
@@ -417,7 +439,9 @@ typedef struct {
     size_t bytes;
 } GptRun;
 
-typedef struct { size_t at, g0, ng; } GptPanel;             /* first group: in edges, in its sequence; how many */
+typedef struct {
+    size_t at, g0, ng;
+} GptPanel; /* first group: in edges, in its sequence; how many */
 
 static inline float *gpt_at(GptEdge e, size_t group) { return e.p + group * e.rows * LINE; }
 static inline size_t gpt_rows(size_t n) { return size_up(n, LINE); }
@@ -444,13 +468,15 @@ static inline size_t gpt_groups(size_t T) { return (T + LINE - 1) / LINE; }
 static inline size_t gpt_logits(const GptConfig *c, size_t panel) { return panel * gpt_rows(c->V) * LINE; }
 
 /* Bytes that gpt_run_new will take, without taking them. */
-static inline size_t gpt_run_bytes(const GptConfig *c, size_t B, size_t T, size_t panel, size_t workers, bool train) {
+static inline size_t gpt_run_bytes(const GptConfig *c, size_t B, size_t T, size_t panel, size_t workers,
+                                   bool train) {
     const size_t groups = size_mul(B, gpt_groups(T));
     return gpt_edges(c, groups, train, NULL) + gpt_logits(c, panel) * 4 + workers * 2 * gpt_groups(T) * 1024
            + groups * LINE * 8;
 }
 
-/* A run of B sequences of up to T tokens, P tokens a panel; fewer if there would be too few panels to share out. */
+/* A run of B sequences of up to T tokens, P tokens a panel; fewer if there would be too few panels to share
+ * out. */
 static inline GptRun *gpt_run_new(Gpt *m, DfPool *pool, size_t B, size_t T, size_t P, bool train) {
     GptRun *r = mem_new(1, sizeof *r);
     const size_t NG = gpt_groups(T), share = B * NG / (2 * pool->workers);
@@ -493,14 +519,15 @@ static inline void gpt_embed(const GptRun *r, GptPanel p) {
             const size_t token = (p.g0 + g) * LINE + t;
             const size_t id = token < r->T ? (size_t)r->inputs[p.at / r->stride * r->T + token] : 0;
             const float *word = gpt_w(r, WTE) + id / LINE * C * LINE + id % LINE;
-            for (size_t c = 0; c < C; c++) x[c * LINE + t] = token < r->T ? word[c * LINE] + pos[c * LINE + t] : 0;
+            for (size_t c = 0; c < C; c++)
+                x[c * LINE + t] = token < r->T ? word[c * LINE] + pos[c * LINE + t] : 0;
         }
     }
 }
 
 /* out = gain (x - mean) rstd + bias, per lane over C features. stats (2,16): mean and rstd */
-static inline void gpt_norm(GptPanel p, size_t C, GptEdge ex, const float *gain, const float *bias, GptEdge estats,
-                     GptEdge eout) {
+static inline void gpt_norm(GptPanel p, size_t C, GptEdge ex, const float *gain, const float *bias,
+                            GptEdge estats, GptEdge eout) {
     for (size_t g = 0; g < p.ng; g++) {
         const float *x = gpt_at(ex, p.at + g);
         float *stats = gpt_at(estats, p.at + g), *out = gpt_at(eout, p.at + g);
@@ -514,16 +541,17 @@ static inline void gpt_norm(GptPanel p, size_t C, GptEdge ex, const float *gain,
             }
             for (int i = 0; i < LANES; i++) rstd[i] = 1 / sqrtf(var[i] / (float)C + 1e-5f);
             for (size_t c = 0; c < C; c++)
-                vf_store(out + c * LINE + v, vf_fma((vf_load(x + c * LINE + v) - mean) * rstd, vf_all(gain[c]),
-                                                    vf_all(bias[c])));
+                vf_store(out + c * LINE + v,
+                         vf_fma((vf_load(x + c * LINE + v) - mean) * rstd, vf_all(gain[c]), vf_all(bias[c])));
             vf_store(stats + v, mean), vf_store(stats + LINE + v, rstd);
         }
     }
 }
 
-/* dx += the norm's backward of dn: rstd (dn gain - a - hat ah), a and ah the means of dn gain and dn gain hat */
-static inline void gpt_norm_data(GptPanel p, size_t C, GptEdge ex, const float *gain, GptEdge estats, GptEdge edn,
-                          GptEdge edx) {
+/* dx += the norm's backward of dn: rstd (dn gain - a - hat ah), a and ah the means of dn gain and dn gain hat
+ */
+static inline void gpt_norm_data(GptPanel p, size_t C, GptEdge ex, const float *gain, GptEdge estats,
+                                 GptEdge edn, GptEdge edx) {
     for (size_t g = 0; g < p.ng; g++) {
         const float *x = gpt_at(ex, p.at + g), *stats = gpt_at(estats, p.at + g), *dn = gpt_at(edn, p.at + g);
         float *dx = gpt_at(edx, p.at + g);
@@ -545,8 +573,8 @@ static inline void gpt_norm_data(GptPanel p, size_t C, GptEdge ex, const float *
 }
 
 /* y = W x + b (+ add), row blocks r0 .. r1 of parameter k; its bias is parameter k + 1 */
-static inline void gpt_linear(const GptRun *r, size_t k, size_t r0, size_t r1, GptPanel p, GptEdge x, GptEdge y,
-                       const GptEdge *add) {
+static inline void gpt_linear(const GptRun *r, size_t k, size_t r0, size_t r1, GptPanel p, GptEdge x,
+                              GptEdge y, const GptEdge *add) {
     const SpMat *mat = &r->m->table[k].mat;
     const float *bias = gpt_w(r, k + 1);
     for (size_t g = 0; g < p.ng; g++) {
@@ -565,8 +593,8 @@ static inline void gpt_linear(const GptRun *r, size_t k, size_t r0, size_t r1, G
 /* dx = W' dy, by parameter k */
 static inline void gpt_linear_data(const GptRun *r, size_t k, GptPanel p, GptEdge dy, GptEdge dx) {
     memset(gpt_at(dx, p.at), 0, p.ng * dx.rows * LINE * sizeof(float));
-    sp_backward_data(&r->m->table[k].mat, 0, r->m->table[k].mat.nb, gpt_w(r, k), gpt_at(dy, p.at), dy.rows * LINE,
-                     gpt_at(dx, p.at), dx.rows * LINE, p.ng);
+    sp_backward_data(&r->m->table[k].mat, 0, r->m->table[k].mat.nb, gpt_w(r, k), gpt_at(dy, p.at),
+                     dy.rows * LINE, gpt_at(dx, p.at), dx.rows * LINE, p.ng);
 }
 
 /* GELU in its tanh form is x s with s = 1 / (1 + exp(-2u)), u = sqrt(2/pi) (x + 0.044715 x^3) */
@@ -593,9 +621,10 @@ static inline void gpt_gelu_data(const float *restrict fc, float *restrict h, fl
 
 /* ---- attention: the same products with a head's keys and values in the place of the weights ----------- */
 
-/* Scores of 16 queries (a group) against n groups of keys: s (16n,16) = keys' q; q, keys: hs lines, keys stride apart */
-static inline void gpt_scores(size_t hs, const uint32_t *col, const float *q, const float *keys, size_t stride, size_t n,
-                       float *s) {
+/* Scores of 16 queries (a group) against n groups of keys: s (16n,16) = keys' q; q, keys: hs lines, keys
+ * stride apart */
+static inline void gpt_scores(size_t hs, const uint32_t *col, const float *q, const float *keys,
+                              size_t stride, size_t n, float *s) {
     memset(s, 0, n * LINE * LINE * sizeof(float));
     for (size_t k = 0; k < n; k++, keys += stride, s += LINE * LINE) {
         sp_tile_forward(6, keys, col, hs, q, s);
@@ -604,8 +633,8 @@ static inline void gpt_scores(size_t hs, const uint32_t *col, const float *q, co
     }
 }
 /* out (hs,16) += values times p (16n,16), values: hs lines, stride apart */
-static inline void gpt_mix(size_t hs, const uint32_t *col, const float *p, const float *values, size_t stride, size_t n,
-                    float *out) {
+static inline void gpt_mix(size_t hs, const uint32_t *col, const float *p, const float *values, size_t stride,
+                           size_t n, float *out) {
     size_t d = 0;
     for (; d + 6 <= hs; d += 6) sp_tile_data(6, values + d * LINE, stride, col + d, n, p, out);
     for (; d + 2 <= hs; d += 2) sp_tile_data(2, values + d * LINE, stride, col + d, n, p, out);
@@ -620,9 +649,10 @@ static inline void gpt_spread(size_t hs, const uint32_t *col, const float *ds, c
     for (; d + 2 <= hs; d += 2) sp_tile_weight(2, dk + d * LINE, col + d, dst, q, 0, 1);
     for (; d < hs; d++) sp_tile_weight(1, dk + d * LINE, col + d, dst, q, 0, 1);
 }
-/* s (16n,16) becomes exp(s scale - max) mul, and 0 where a key of the last group lies after its query. max, mul (may
- * be NULL) and the sums over keys, sum (may be NULL), are one line each. */
-static inline void gpt_softmax_exp(float *s, size_t n, float scale, const float *max, const float *mul, float *sum) {
+/* s (16n,16) becomes exp(s scale - max) mul, and 0 where a key of the last group lies after its query. max,
+ * mul (may be NULL) and the sums over keys, sum (may be NULL), are one line each. */
+static inline void gpt_softmax_exp(float *s, size_t n, float scale, const float *max, const float *mul,
+                                   float *sum) {
     for (size_t v = 0; v < LINE; v += LANES) {
         vf total = vf_all(0);
         for (size_t k = 0; k < n * LINE; k++) {
@@ -637,7 +667,8 @@ static inline void gpt_softmax_exp(float *s, size_t n, float scale, const float 
     }
 }
 
-/* att = softmax(q k / sqrt(hs)) v for head h and the queries of a panel; keeps the max and 1 / sum of each query */
+/* att = softmax(q k / sqrt(hs)) v for head h and the queries of a panel; keeps the max and 1 / sum of each
+ * query */
 static inline void gpt_attention(const GptRun *r, size_t l, size_t h, GptPanel p, size_t worker) {
     const size_t C = r->m->c.C, hs = C / r->m->c.NH, stride = r->acts[l].qkv.rows * LINE;
     const uint32_t *col = r->m->table[WPE].mat.col;       /* 0, 1, 2 ... */
@@ -659,7 +690,8 @@ static inline void gpt_attention(const GptRun *r, size_t l, size_t h, GptPanel p
             vf_store(soft + v, max * vf_all(scale));
         }
         gpt_softmax_exp(s, n, scale, soft, NULL, soft + LINE);
-        for (size_t v = 0; v < LINE; v += LANES) vf_store(soft + LINE + v, vf_all(1) / vf_load(soft + LINE + v));
+        for (size_t v = 0; v < LINE; v += LANES)
+            vf_store(soft + LINE + v, vf_all(1) / vf_load(soft + LINE + v));
         memset(out, 0, hs * LINE * sizeof(float));
         gpt_mix(hs, col, s, seq + 2 * C * LINE, stride, n, out);
         for (size_t i = 0; i < hs; i++)
@@ -688,9 +720,11 @@ static inline void gpt_attention_back(const GptRun *r, size_t l, size_t h, GptPa
         gpt_scores(hs, col, dout, seq + 2 * C * LINE, stride, n, ds);
         for (size_t v = 0; v < LINE; v += LANES) {
             vf D = vf_all(0);
-            for (size_t i = 0; i < hs; i++) D = vf_fma(vf_load(dout + i * LINE + v), vf_load(out + i * LINE + v), D);
+            for (size_t i = 0; i < hs; i++)
+                D = vf_fma(vf_load(dout + i * LINE + v), vf_load(out + i * LINE + v), D);
             for (size_t k = 0; k < n * LINE; k++)
-                vf_store(ds + k * LINE + v, vf_load(prob + k * LINE + v) * (vf_load(ds + k * LINE + v) - D) * vf_all(scale));
+                vf_store(ds + k * LINE + v,
+                         vf_load(prob + k * LINE + v) * (vf_load(ds + k * LINE + v) - D) * vf_all(scale));
         }
         gpt_mix(hs, col, ds, seq + C * LINE, stride, n, dseq + (n - 1) * stride);
         for (size_t k = 0; k < n; k++) {
@@ -705,7 +739,8 @@ static inline void gpt_attention_back(const GptRun *r, size_t l, size_t h, GptPa
 /* dw += dy x' and db += dy for row blocks r0 .. r1 of parameter k, over all panels */
 static inline void gpt_linear_weight(const GptRun *r, size_t k, size_t r0, size_t r1, GptEdge dy, GptEdge x) {
     const GptParam *w = &r->m->table[k], *b = &r->m->table[k + 1];
-    float *db = r->m->lane_g + (b->lane + r0 * LINE) * LINE, *dw = r->m->g + w->at + (size_t)w->mat.first[r0] * LINE * 1;
+    float *db = r->m->lane_g + (b->lane + r0 * LINE) * LINE,
+          *dw = r->m->g + w->at + (size_t)w->mat.first[r0] * LINE;
     for (size_t i = 0; i < r->B * gpt_panels(r); i++) {
         const GptPanel p = gpt_panel_back(r, i);
         const float *dyp = gpt_at(dy, p.at) + r0 * LINE * LINE;
@@ -717,8 +752,10 @@ static inline void gpt_linear_weight(const GptRun *r, size_t k, size_t r0, size_
 }
 
 /* Gain and bias of a norm (parameters k, k + 1), features c0 .. c1: dgain += dn hat, dbias += dn */
-static inline void gpt_norm_weight(const GptRun *r, size_t k, size_t c0, size_t c1, GptEdge dn, GptEdge x, GptEdge stats) {
-    float *dgain = r->m->lane_g + r->m->table[k].lane * LINE, *dbias = r->m->lane_g + r->m->table[k + 1].lane * LINE;
+static inline void gpt_norm_weight(const GptRun *r, size_t k, size_t c0, size_t c1, GptEdge dn, GptEdge x,
+                                   GptEdge stats) {
+    float *dgain = r->m->lane_g + r->m->table[k].lane * LINE,
+          *dbias = r->m->lane_g + r->m->table[k + 1].lane * LINE;
     for (size_t i = 0; i < r->B * gpt_panels(r); i++) {
         const GptPanel p = gpt_panel_back(r, i);
         for (size_t g = p.ng; g-- > 0;) {
@@ -766,7 +803,8 @@ static inline void gpt_cross_entropy(const GptRun *r, float *logits, size_t grou
         for (size_t o = 1; o < V; o++) m = vf_max(vf_load(logits + o * LINE + v), m);
         vf_store(max + v, m);
         for (size_t i = v; i < v + LANES; i++)      /* the target's logit, before it is overwritten */
-            if (target[i] >= 0) r->loss[group * LINE + i] = (double)max[i] - (double)logits[(size_t)target[i] * LINE + i];
+            if (target[i] >= 0)
+                r->loss[group * LINE + i] = (double)max[i] - (double)logits[(size_t)target[i] * LINE + i];
             else r->loss[group * LINE + i] = 0;
         for (size_t o = 0; o < V; o++) {
             const vf e = vf_exp(vf_load(logits + o * LINE + v) - m);
@@ -792,7 +830,9 @@ enum { HEAD_BLOCKS = 16 };                                  /* row blocks of wte
 
 typedef struct { GptRun *r; GptPanel p; bool train; } GptHead;
 
-static inline size_t gpt_head_tasks(const Gpt *m) { return (m->table[WTE].mat.nb + HEAD_BLOCKS - 1) / HEAD_BLOCKS; }
+static inline size_t gpt_head_tasks(const Gpt *m) {
+    return (m->table[WTE].mat.nb + HEAD_BLOCKS - 1) / HEAD_BLOCKS;
+}
 static inline size_t gpt_head_end(const Gpt *m, size_t r0) {
     return r0 + HEAD_BLOCKS < m->table[WTE].mat.nb ? r0 + HEAD_BLOCKS : m->table[WTE].mat.nb;
 }
@@ -803,14 +843,16 @@ static inline void gpt_head_logits(void *arg, size_t task, size_t worker) {
     const size_t r0 = task * HEAD_BLOCKS, r1 = gpt_head_end(r->m, r0), stride = mat->nb * LINE * LINE;
     float *logits = r->logits + r0 * LINE * LINE;
     (void)worker;
-    for (size_t g = 0; g < h->p.ng; g++) memset(logits + g * stride, 0, (r1 - r0) * LINE * LINE * sizeof(float));
-    sp_forward(mat, r0, r1, gpt_w(r, WTE) + (size_t)mat->first[r0] * LINE, gpt_at(r->n, h->p.at), r->n.rows * LINE,
-               logits, stride, h->p.ng);
+    for (size_t g = 0; g < h->p.ng; g++)
+        memset(logits + g * stride, 0, (r1 - r0) * LINE * LINE * sizeof(float));
+    sp_forward(mat, r0, r1, gpt_w(r, WTE) + (size_t)mat->first[r0] * LINE, gpt_at(r->n, h->p.at),
+               r->n.rows * LINE, logits, stride, h->p.ng);
 }
 static inline void gpt_head_loss(void *arg, size_t g, size_t worker) {
     const GptHead *h = arg;
     (void)worker;
-    gpt_cross_entropy(h->r, h->r->logits + g * h->r->m->table[WTE].mat.nb * LINE * LINE, h->p.at + g, h->train);
+    gpt_cross_entropy(h->r, h->r->logits + g * h->r->m->table[WTE].mat.nb * LINE * LINE, h->p.at + g,
+                      h->train);
 }
 /* Tasks 0 .. ng-1: dn = wte' dlogits of a group; the others: dwte += dlogits n' of a slice. */
 static inline void gpt_head_back(void *arg, size_t task, size_t worker) {
@@ -822,11 +864,13 @@ static inline void gpt_head_back(void *arg, size_t task, size_t worker) {
     if (task < h->p.ng) {
         float *dn = gpt_at(r->dn, h->p.at + task);
         memset(dn, 0, r->dn.rows * LINE * sizeof(float));
-        sp_backward_data(mat, 0, mat->nb, gpt_w(r, WTE), r->logits + task * stride, stride, dn, r->dn.rows * LINE, 1);
+        sp_backward_data(mat, 0, mat->nb, gpt_w(r, WTE), r->logits + task * stride, stride, dn,
+                         r->dn.rows * LINE, 1);
     } else {
         const size_t r0 = (task - h->p.ng) * HEAD_BLOCKS, r1 = gpt_head_end(r->m, r0);
         sp_backward_weight(mat, r0, r1, r->m->g + r->m->table[WTE].at + (size_t)mat->first[r0] * LINE,
-                           r->logits + r0 * LINE * LINE, stride, gpt_at(r->n, h->p.at), r->n.rows * LINE, h->p.ng);
+                           r->logits + r0 * LINE * LINE, stride, gpt_at(r->n, h->p.at), r->n.rows * LINE,
+                           h->p.ng);
     }
 }
 static inline void gpt_head(GptRun *r, bool train) {
@@ -859,7 +903,11 @@ static const struct { const char *name; GptCut cut; int k; } gpt_stage[GPT_STAGE
     {"attn.c_attn dw", BY_ROWS, QKVW}, {"ln_1 dw", BY_FEATURES, 0}, {"ln_1 dx", BY_PANEL, 0},
     {"embed dw", BY_FEATURES, 0}};
 
-typedef struct { GptRun *r; GptStage stage; size_t l, unit; } GptFire;      /* unit: row blocks or features a task */
+typedef struct {
+    GptRun *r;
+    GptStage stage;
+    size_t l, unit;
+} GptFire; /* unit: row blocks or features a task */
 
 static inline void gpt_fire_panel(const GptRun *r, GptStage stage, size_t l, GptPanel p) {
     const size_t C = r->m->c.C, k = gpt_layer(l, 0);
@@ -876,7 +924,8 @@ static inline void gpt_fire_panel(const GptRun *r, GptStage stage, size_t l, Gpt
         for (size_t b = 0; b < t[k + FCW].mat.nb; b++) {    /* GELU while the 16 rows are in the cache */
             gpt_linear(r, k + FCW, b, b + 1, p, r->n, a->fc, NULL);
             for (size_t g = 0; g < p.ng; g++)
-                gpt_gelu(gpt_at(a->fc, p.at + g) + b * LINE * LINE, gpt_at(r->h, p.at + g) + b * LINE * LINE, LINE);
+                gpt_gelu(gpt_at(a->fc, p.at + g) + b * LINE * LINE, gpt_at(r->h, p.at + g) + b * LINE * LINE,
+                         LINE);
         }
         break;
     case FC2: gpt_linear(r, k + FC2W, 0, t[k + FC2W].mat.nb, p, r->h, a[1].x, &a->mid); break;
@@ -906,13 +955,15 @@ static inline void gpt_fire_panel(const GptRun *r, GptStage stage, size_t l, Gpt
 }
 
 static inline void gpt_fire_head(const GptRun *r, GptStage stage, size_t l, size_t task, size_t worker) {
-    const size_t per = gpt_panels(r), h = task % r->m->c.NH, b = task / r->m->c.NH, hs = r->m->c.C / r->m->c.NH;
+    const size_t per = gpt_panels(r), h = task % r->m->c.NH, b = task / r->m->c.NH,
+                 hs = r->m->c.C / r->m->c.NH;
     if (stage == ATTENTION)
         for (size_t i = 0; i < per; i++) gpt_attention(r, l, h, gpt_panel(r, b * per + i), worker);
     else {
         for (size_t g = 0; g < r->groups; g++)
             for (size_t third = 0; third < 3; third++)
-                memset(gpt_at(r->dqkv, b * r->stride + g) + (third * r->m->c.C + h * hs) * LINE, 0, hs * LINE * 4);
+                memset(gpt_at(r->dqkv, b * r->stride + g) + (third * r->m->c.C + h * hs) * LINE, 0,
+                       hs * LINE * 4);
         for (size_t i = 0; i < per; i++) gpt_attention_back(r, l, h, gpt_panel_back(r, b * per + i), worker);
     }
 }
@@ -929,7 +980,8 @@ static inline void gpt_fire(void *arg, size_t task, size_t worker) {
     const GptRun *r = f->r;
     const struct GptActs *a = &r->acts[f->l];
     const size_t from = task * f->unit, k = gpt_layer(f->l, 0), C = r->m->c.C;
-    const size_t end = gpt_stage[f->stage].cut == BY_ROWS ? r->m->table[k + (size_t)gpt_stage[f->stage].k].mat.nb : C;
+    const size_t end =
+        gpt_stage[f->stage].cut == BY_ROWS ? r->m->table[k + (size_t)gpt_stage[f->stage].k].mat.nb : C;
     const size_t to = from + f->unit < end ? from + f->unit : end;
     switch (gpt_stage[f->stage].cut) {
     case BY_PANEL: gpt_fire_panel(r, f->stage, f->l, gpt_panel(r, task)); break;
@@ -949,17 +1001,17 @@ static inline void gpt_stage_run(GptRun *r, GptStage stage, size_t l) {
     size_t unit = units / (4 * r->pool->workers), tasks;
     if (cut == BY_ROWS && unit > 8) unit = 8;               /* a slice of dw that stays in the cache */
     if (unit < 1) unit = 1;
-    tasks = cut == BY_PANEL ? r->B * gpt_panels(r) : cut == BY_HEAD ? r->B * r->m->c.NH : (units + unit - 1) / unit;
+    tasks = cut == BY_PANEL  ? r->B * gpt_panels(r)
+            : cut == BY_HEAD ? r->B * r->m->c.NH
+                             : (units + unit - 1) / unit;
     GptFire f = {r, stage, l, unit};
     df_run(r->pool, gpt_fire, &f, tasks);
 }
 
-/* Sum of the tokens' losses in order. */
-static inline double gpt_loss_sum(const GptRun *r) {
-    double sum = 0;
+/* Adds the tokens' losses to *sum one by one, so that groups of sequences add up as the whole does. */
+static inline void gpt_loss_add(const GptRun *r, double *sum) {
     for (size_t b = 0; b < r->B; b++)
-        for (size_t t = r->from * LINE; t < r->T; t++) sum += r->loss[b * r->stride * LINE + t];
-    return sum;
+        for (size_t t = r->from * LINE; t < r->T; t++) *sum += r->loss[b * r->stride * LINE + t];
 }
 
 /* The layers forward: r->n holds the final norm's output. inputs (B,T). */
@@ -970,16 +1022,18 @@ static inline void gpt_forward(GptRun *r) {
     gpt_stage_run(r, LNF, r->m->c.L);
 }
 
-/* Forward only: the sum of the losses of inputs against targets (B,T). */
-static inline double gpt_eval(GptRun *r, const int32_t *inputs, const int32_t *targets) {
+/* Forward only: adds the losses of inputs against targets (B,T) to *sum. */
+static inline void gpt_eval(GptRun *r, const int32_t *inputs, const int32_t *targets, double *sum) {
     r->inputs = inputs, r->targets = targets;
     gpt_forward(r);
     gpt_head(r, false);
-    return gpt_loss_sum(r);
+    gpt_loss_add(r, sum);
 }
 
-/* Forward and backward: adds the gradient of (sum of losses) / count to the model's, returns the sum of the losses. */
-static inline double gpt_train(GptRun *r, const int32_t *inputs, const int32_t *targets, size_t count) {
+/* Forward and backward: adds the gradient of (sum of losses) / count to the model's, and the losses to *sum.
+ */
+static inline void gpt_train(GptRun *r, const int32_t *inputs, const int32_t *targets, size_t count,
+                             double *sum) {
     r->inputs = inputs, r->targets = targets, r->dscale = 1 / (float)count;
     gpt_forward(r);
     gpt_head(r, true);
@@ -987,7 +1041,7 @@ static inline double gpt_train(GptRun *r, const int32_t *inputs, const int32_t *
     for (size_t l = r->m->c.L; l-- > 0;)
         for (GptStage s = FC2_DATA; s <= LN1_DATA; s++) gpt_stage_run(r, s, l);
     gpt_stage_run(r, EMBED_W, 0);
-    return gpt_loss_sum(r);
+    gpt_loss_add(r, sum);
 }
 
 /* ---- AdamW -------------------------------------------------------------------------------------------- */
@@ -1070,9 +1124,10 @@ static inline void gpt_adamw(Gpt *m, DfPool *pool, const GptAdam *o, size_t t, d
 
 /* ---- sampling ----------------------------------------------------------------------------------------- */
 
-/* The logits after tokens[0 .. n-1], in r->logits, token v at [v * 16]. The first `done` tokens were given before:
- * the keys and values of their whole groups stand in qkv already, so only later groups are computed. A token's lane
- * never sees another token's but through those, so the bits are those of computing everything. r: one sequence. */
+/* The logits after tokens[0 .. n-1], in r->logits, token v at [v * 16]. The first `done` tokens were given
+ * before: the keys and values of their whole groups stand in qkv already, so only later groups are computed.
+ * A token's lane never sees another token's but through those, so the bits are those of computing everything.
+ * r: one sequence. */
 static inline const float *gpt_next(GptRun *r, const int32_t *tokens, size_t n, size_t done) {
     r->inputs = tokens, r->T = n, r->groups = gpt_groups(n), r->from = done / LINE;
     gpt_forward(r);
@@ -1084,12 +1139,13 @@ static inline const float *gpt_next(GptRun *r, const int32_t *tokens, size_t n, 
 typedef struct { double temperature, top_p; size_t top_k; } GptChoice;
 typedef struct { double logit; uint32_t id; } GptCandidate;
 
-static inline int gpt_by_logit(const void *a, const void *b) {          /* largest first, ties to the smaller id */
+static inline int gpt_by_logit(const void *a, const void *b) { /* largest first, ties to the smaller id */
     const GptCandidate *x = a, *y = b;
     return x->logit != y->logit ? (x->logit < y->logit ? 1 : -1) : x->id < y->id ? -1 : x->id > y->id;
 }
-/* Draws an id from V logits 16 floats apart, with u uniform in [0, 1): the softmax of logits / temperature, of the
- * top_k largest (0: all), cut to the smallest set of them that holds a share top_p. Temperature 0: the largest. */
+/* Draws an id from V logits 16 floats apart, with u uniform in [0, 1): the softmax of logits / temperature,
+ * of the top_k largest (0: all), cut to the smallest set of them that holds a share top_p. Temperature 0: the
+ * largest. */
 static inline uint32_t gpt_choose(const float *logits, size_t V, const GptChoice *how, double u) {
     GptCandidate *c = mem_new(V, sizeof *c);
     size_t n = V, kept = 0;
@@ -1116,13 +1172,15 @@ static inline bool gpt_finite(const float *p, size_t n) {
     for (size_t i = 0; p && i < n; i++) if (!isfinite(p[i])) return false;
     return true;
 }
-/* Names the first tensor, in the order of the run just done, that holds a NaN or infinity; "the loss" if none. */
+/* Names the first tensor, in the order of the run just done, that holds a NaN or infinity; "the loss" if
+ * none. */
 static inline const char *gpt_first_bad(const GptRun *r, char name[64]) {
     static const char *const edge[8] = {"input", "ln_1 statistics", "attn.c_attn output", "attention softmax",
         "attention output", "attn.c_proj output", "ln_2 statistics", "mlp.c_fc output"};
     const Gpt *m = r->m;
     for (size_t k = 0; k < m->count; k++)
-        if (!gpt_finite(m->w + m->table[k].at, m->table[k].size)) return snprintf(name, 64, "%s", m->table[k].name), name;
+        if (!gpt_finite(m->w + m->table[k].at, m->table[k].size))
+            return snprintf(name, 64, "%s", m->table[k].name), name;
     for (size_t e = 0; e < 8 * (m->c.L + 1); e++) {
         const GptEdge x = (&r->acts[e / 8].x)[e % 8];
         if (!gpt_finite(x.p, r->B * r->stride * x.rows * LINE))

@@ -1,13 +1,14 @@
 /* sparse.h: matrices of row blocks, and the three products that are the whole arithmetic of a GPT.
  *
- * It knows nothing of GPT. It refuses intrinsics, fast-math and any order of summation that depends on threads,
- * panel size or machine: every output is one chain of fused multiply-adds in an order stated below, so the bits are
- * the same everywhere.
+ * It knows nothing of GPT. It refuses intrinsics, fast-math and any order of summation that depends on
+ * threads, panel size or machine: every output is one chain of fused multiply-adds in an order stated below,
+ * so the bits are the same everywhere.
  *
- * Letters     OC, IC  outputs and inputs of a matrix          lane        one token; 16 lanes are a group
- *             line    16 numbers, one 64-byte cache line      panel       ng groups of one sequence
- *             row block  16 outputs                           x, y, w     inputs, outputs, weights; dx, dy, dw
- *                                                                         the derivatives of the loss by them
+ * Letters     OC, IC      outputs and inputs of a matrix
+ *             row block   16 outputs
+ *             line        16 numbers, one 64-byte cache line
+ *             lane        one token; 16 lanes are a group, ng groups of one sequence a panel
+ *             x, y, w     inputs, outputs, weights; dx, dy, dw the derivatives of the loss by them
  *
  * Activations: a panel is x[ng][IC][16], one line per (group, feature):
  *
@@ -17,22 +18,23 @@
  *     group 1:  feature 0  [token 16 .. token 31]         input 1  [output 16r .. output 16r+15]
  *               ...                                       ...
  *
- * A sparse matrix keeps, for each row block, only the lines of its active inputs, sorted; col names their inputs.
- * A dense matrix is one that keeps all of them, so one code path serves both. Groups of w inputs that are kept or
- * dropped together (blocks 16 x w) matter to those who choose the lines, not to the products.
+ * A sparse matrix keeps, for each row block, only the lines of its active inputs, sorted; col names their
+ * inputs. A dense matrix is one that keeps all of them, so one code path serves both. Groups of w inputs that
+ * are kept or dropped together (blocks 16 x w) matter to those who choose the lines, not to the products.
  *
  *     product            per group of lanes                            order of each sum
  *     forward            y[o]  += sum_l  w[l][o] x[col l]              lines ascending
  *     backward-data      dx[i] += sum_o  w[l(i)][o] dy[o]              outputs ascending
  *     backward-weight    dw[l][o] += sum_t dy[o][t] x[col l][t]        groups last to first, lanes ascending
  *
- * Worked example: OC = 16, IC = 2, one group. forward takes line 0 of w (the 16 weights of input 0) and line 0 of x
- * (feature 0 of 16 tokens); output o gains w[0][o] times that whole line; then line 1. Sixteen tokens move together
- * and no sum ever crosses a lane, so nothing has to be shuffled and every compiler can vectorise it.
+ * Worked example: OC = 16, IC = 2, one group. forward takes line 0 of w (the 16 weights of input 0) and line
+ * 0 of x (feature 0 of 16 tokens); output o gains w[0][o] times that whole line; then line 1. Sixteen tokens
+ * move together and no sum ever crosses a lane, so nothing has to be shuffled and every compiler can
+ * vectorise it.
  *
- * The innermost loop of all three is the same: 6 rows x 16 lanes of accumulators in registers, and at each step one
- * vector line times 6 scalars. With 8 lanes a register that is 12 accumulators, 2 loads and 6 broadcasts for 12
- * multiply-adds, which keeps both multiply-add units of an x86 core busy. */
+ * The innermost loop of all three is the same: 6 rows x 16 lanes of accumulators in registers, and at each
+ * step one vector line times 6 scalars. With 8 lanes a register that is 12 accumulators, 2 loads and 6
+ * broadcasts for 12 multiply-adds, which keeps both multiply-add units of an x86 core busy. */
 #ifndef SPARSE_H
 #define SPARSE_H
 #include "data/base.h"
@@ -51,7 +53,7 @@ enum { LINE = 16, VECS = LINE / LANES };            /* floats a line, registers 
 typedef float vf __attribute__((vector_size(4 * LANES)));
 typedef int32_t vi __attribute__((vector_size(4 * LANES)));
 
-#ifdef __clang__                                    /* unrolled whole, or the accumulators leave their registers */
+#ifdef __clang__ /* unrolled whole, or the accumulators leave their registers */
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define UNROLL _Pragma("GCC unroll 16")
@@ -72,14 +74,15 @@ INLINE vf vf_fma(vf a, vf b, vf c) {                /* a b + c, rounded once: on
 }
 INLINE vf vf_max(vf a, vf b) { return (vf)(((vi)a & (a > b)) | ((vi)b & ~(a > b))); }
 
-/* e^x for every lane, within 1 ulp (tests measure 0.99) for |x| <= 87; below -87 it is e^-87 and above 88 it is
- * e^88, both finite. x = n ln2 + r with |r| <= ln2 / 2, ln2 in two parts (Cody and Waite 1980); e^r by its Taylor
- * polynomial of degree 7, whose remainder is below 2^-28; 2^n by building the exponent. */
+/* e^x for every lane, within 1 ulp (tests measure 0.99) for |x| <= 87; below -87 it is e^-87 and above 88 it
+ * is e^88, both finite. x = n ln2 + r with |r| <= ln2 / 2, ln2 in two parts (Cody and Waite 1980); e^r by its
+ * Taylor polynomial of degree 7, whose remainder is below 2^-28; 2^n by building the exponent. */
 INLINE vf vf_exp(vf x) {
     const vf lo = vf_all(-87.0f), hi = vf_all(88.0f), magic = vf_all(12582912.0f);
     x = vf_max(x, lo);
     x = -vf_max(-x, -hi);
-    vf n = vf_fma(x, vf_all(1.44269504f), magic);   /* adding 1.5 2^23 rounds to a whole number in the low bits */
+    vf n =
+        vf_fma(x, vf_all(1.44269504f), magic); /* adding 1.5 2^23 rounds to a whole number in the low bits */
     vi k = (vi)n - (vi)magic;
     n = n - magic;
     vf r = vf_fma(n, vf_all(-0.693359375f), x), p = vf_all(1.0f / 5040);
@@ -104,13 +107,16 @@ typedef struct {
     uint32_t *col;              /* the input of each line; a dense matrix shares one row 0 .. IC-1 */
 } SpMat;
 
-static inline const uint32_t *sp_cols(const SpMat *m, size_t r) { return m->col + (m->dense ? 0 : m->first[r]); }
+static inline const uint32_t *sp_cols(const SpMat *m, size_t r) {
+    return m->col + (m->dense ? 0 : m->first[r]);
+}
 
 /* A dense OC x IC pattern. Freed with sp_free. */
 static inline SpMat sp_dense(size_t OC, size_t IC) {
     SpMat m = {OC, IC, (OC + LINE - 1) / LINE, 0, true, NULL, NULL};
     m.lines = size_mul(m.nb, IC);
-    if (m.lines > UINT32_MAX / LINE) die("a matrix of %zu x %zu has too many weights for this program", OC, IC);
+    if (m.lines > UINT32_MAX / LINE)
+        die("a matrix of %zu x %zu has too many weights for this program", OC, IC);
     m.first = mem_new(m.nb + 1, sizeof *m.first);
     m.col = mem_new(IC, sizeof *m.col);
     for (size_t r = 0; r <= m.nb; r++) m.first[r] = (uint32_t)(r * IC);
@@ -121,7 +127,7 @@ static inline void sp_free(SpMat *m) { free(m->first), free(m->col), *m = (SpMat
 
 /* ---- the micro-kernels: R rows x 16 lanes of accumulators --------------------------------------------- */
 
-enum { ROWS = 6 };              /* rows of a tile: 12 accumulators of 8 lanes; 16 rows are tiles of 6, 5 and 5 */
+enum { ROWS = 6 }; /* rows of a tile: 12 accumulators of 8 lanes; 16 rows are tiles of 6, 5 and 5 */
 
 /* y (R,16) += sum over n lines of w[l][0..R-1] x[col l]. w: lines of 16. */
 INLINE void sp_tile_forward(const int R, const float *restrict w, const uint32_t *restrict col, size_t n,
@@ -158,15 +164,15 @@ INLINE void sp_madd(const int R, vf (*acc)[VECS], const float *const *row, const
     }
 }
 
-/* dx[col j] += sum over nr row blocks of w[j][o] dy[o], for R lines j. The next row block's lines of w are wstride
- * floats on, its 16 outputs the next 256 floats of dy. */
-INLINE void sp_tile_data(const int R, const float *restrict w, size_t wstride, const uint32_t *restrict col, size_t nr,
-                         const float *restrict dy, float *restrict dx) {
+/* dx[col j] += sum over nr row blocks of w[j][o] dy[o], for R lines j. The next row block's lines of w are
+ * wstride floats on, its 16 outputs the next 256 floats of dy. */
+INLINE void sp_tile_data(const int R, const float *restrict w, size_t wstride, const uint32_t *restrict col,
+                         size_t nr, const float *restrict dy, float *restrict dx) {
     vf acc[ROWS][VECS];
     const float *row[ROWS];
     UNROLL for (int j = 0; j < R; j++) {
         row[j] = w + j * LINE;
-        __asm__("" : "+r"(row[j]));     /* hides that rows are evenly spaced: gcc 12 else loads across lines */
+        __asm__("" : "+r"(row[j])); /* hides that rows are evenly spaced: gcc 12 else loads across lines */
         UNROLL for (int v = 0; v < VECS; v++) acc[j][v] = vf_load(dx + (size_t)col[j] * LINE + v * LANES);
     }
     for (size_t r = 0; r < nr; r++) {
@@ -177,7 +183,8 @@ INLINE void sp_tile_data(const int R, const float *restrict w, size_t wstride, c
         UNROLL for (int v = 0; v < VECS; v++) vf_store(dx + (size_t)col[j] * LINE + v * LANES, acc[j][v]);
 }
 
-/* dw[j] += sum over groups, last first, of x[col j][t] times line t of dyt[g] (16 tokens, 16 outputs), R lines j. */
+/* dw[j] += sum over groups, last first, of x[col j][t] times line t of dyt[g] (16 tokens, 16 outputs), R
+ * lines j. */
 INLINE void sp_tile_weight(const int R, float *restrict dw, const uint32_t *restrict col,
                            const float *restrict dyt, const float *restrict x, size_t xs, size_t ng) {
     vf acc[ROWS][VECS];
@@ -204,11 +211,11 @@ INLINE void sp_transpose(float *restrict out, const float *restrict in) {
 
 enum { CHUNK = 128, BUNDLE = 4, GROUPS_MAX = 8 };   /* lines of w kept in L1; row blocks; groups of a panel */
 
-/* Row blocks r0 .. r1 of y += W x. w: the lines of row block r0 on; x: [ng] groups xs floats apart, IC lines each;
- * y: [ng] groups ys apart, its first line is output 16 r0. */
-__attribute__((noinline))
-static void sp_forward(const SpMat *m, size_t r0, size_t r1, const float *restrict w, const float *restrict x,
-                       size_t xs, float *restrict y, size_t ys, size_t ng) {
+/* Row blocks r0 .. r1 of y += W x. w: the lines of row block r0 on; x: [ng] groups xs floats apart, IC lines
+ * each; y: [ng] groups ys apart, its first line is output 16 r0. */
+__attribute__((noinline, unused)) static void sp_forward(const SpMat *m, size_t r0, size_t r1,
+                                                        const float *restrict w, const float *restrict x,
+                                                        size_t xs, float *restrict y, size_t ys, size_t ng) {
     for (size_t r = r0; r < r1; r++) {
         const uint32_t *col = sp_cols(m, r);
         const size_t lines = m->first[r + 1] - m->first[r];
@@ -228,11 +235,13 @@ static void sp_forward(const SpMat *m, size_t r0, size_t r1, const float *restri
     }
 }
 
-/* dx += W' dy over row blocks r0 .. r1: continues the sums in dx, so that slices of a matrix taken in order give the
- * bits of the whole. Layouts as in sp_forward. A dense matrix takes four row blocks and 96 inputs at a time. */
-__attribute__((noinline))
-static void sp_backward_data(const SpMat *m, size_t r0, size_t r1, const float *restrict w, const float *restrict dy,
-                             size_t ys, float *restrict dx, size_t xs, size_t ng) {
+/* dx += W' dy over row blocks r0 .. r1: continues the sums in dx, so that slices of a matrix taken in order
+ * give the bits of the whole. Layouts as in sp_forward. A dense matrix takes four row blocks and 96 inputs at
+ * a time. */
+__attribute__((noinline, unused)) static void sp_backward_data(const SpMat *m, size_t r0, size_t r1,
+                                                              const float *restrict w,
+                                                              const float *restrict dy, size_t ys,
+                                                              float *restrict dx, size_t xs, size_t ng) {
     const size_t chunk = m->dense ? 96 : SIZE_MAX / 2, bundle = m->dense ? BUNDLE : 1;
     for (size_t l0 = 0; l0 < (m->dense ? m->IC : 1); l0 += chunk)
         for (size_t r = r0, nr; r < r1; r += nr) {
@@ -244,23 +253,27 @@ static void sp_backward_data(const SpMat *m, size_t r0, size_t r1, const float *
                 const float *dyg = dy + g * ys + (r - r0) * LINE * LINE;
                 float *dxg = dx + g * xs;
                 size_t l = l0;
-                for (; l + 6 <= end; l += 6) sp_tile_data(6, wr + l * LINE, lines * LINE, col + l, nr, dyg, dxg);
-                for (; l + 2 <= end; l += 2) sp_tile_data(2, wr + l * LINE, lines * LINE, col + l, nr, dyg, dxg);
+                for (; l + 6 <= end; l += 6)
+                    sp_tile_data(6, wr + l * LINE, lines * LINE, col + l, nr, dyg, dxg);
+                for (; l + 2 <= end; l += 2)
+                    sp_tile_data(2, wr + l * LINE, lines * LINE, col + l, nr, dyg, dxg);
                 for (; l < end; l++) sp_tile_data(1, wr + l * LINE, lines * LINE, col + l, nr, dyg, dxg);
             }
         }
 }
 
 /* dw += dy x' over the lanes of ng <= GROUPS_MAX groups, row blocks r0 .. r1. Layouts as in sp_forward. */
-__attribute__((noinline))
-static void sp_backward_weight(const SpMat *m, size_t r0, size_t r1, float *restrict dw, const float *restrict dy,
-                               size_t ys, const float *restrict x, size_t xs, size_t ng) {
+__attribute__((noinline, unused)) static void sp_backward_weight(const SpMat *m, size_t r0, size_t r1,
+                                                                float *restrict dw, const float *restrict dy,
+                                                                size_t ys, const float *restrict x, size_t xs,
+                                                                size_t ng) {
     float dyt[GROUPS_MAX * LINE * LINE] __attribute__((aligned(64)));
     for (size_t r = r0; r < r1; r++) {
         const uint32_t *col = sp_cols(m, r);
         const size_t lines = m->first[r + 1] - m->first[r];
         float *dwr = dw + (size_t)(m->first[r] - m->first[r0]) * LINE;
-        for (size_t g = 0; g < ng; g++) sp_transpose(dyt + g * LINE * LINE, dy + g * ys + (r - r0) * LINE * LINE);
+        for (size_t g = 0; g < ng; g++)
+            sp_transpose(dyt + g * LINE * LINE, dy + g * ys + (r - r0) * LINE * LINE);
         size_t l = 0;
         for (; l + 6 <= lines; l += 6) sp_tile_weight(6, dwr + l * LINE, col + l, dyt, x, xs, ng);
         for (; l + 2 <= lines; l += 2) sp_tile_weight(2, dwr + l * LINE, col + l, dyt, x, xs, ng);

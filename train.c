@@ -6,11 +6,11 @@
  *     ./train sample M --prompt TEXT        the model continues the text
  *     ./train help                          every command and option
  *
- * It refuses to guess: an option that a command does not take, a number out of range or a file that is not what it
- * should be ends in one line and status 2. Status 1: a check failed. Status 3: stopped early.
+ * It refuses to guess: an option that a command does not take, a number out of range or a file that is not
+ * what it should be ends in one line and status 2. Status 1: a check failed. Status 3: stopped early.
  *
- * An option either decides the result (model, data, optimizer, seed) and is stored in the checkpoint, or says how to
- * run (threads, files) and is not; --resume takes only the second kind. */
+ * An option either decides the result (model, data, optimizer, seed) and is stored in the checkpoint, or says
+ * how to run (threads, files) and is not; --resume takes only the second kind. */
 #include "gpt.h"
 #include "data/loader.h"
 #include "data/safetensors.h"
@@ -20,6 +20,7 @@
 
 /* ---- options ------------------------------------------------------------------------------------------ */
 
+enum { GPT2_VOCAB = 50257 };        /* of token shards that come without a vocabulary */
 enum { RUN = 1, EVAL = 2, SAMPLE = 4, TOKENIZE = 8, BENCH = 16, ANY = 31, FILES_MAX = 256 };
 #define AUTO SIZE_MAX
 
@@ -27,7 +28,8 @@ typedef struct {
     struct List { const char *item[FILES_MAX]; size_t n; } text, tokens;
     const char *file;                                       /* the argument that is no option */
     const char *val, *vocab, *model, *out, *resume, *init, *log, *json, *prompt, *save, *shard;
-    size_t layers, heads, width, context, batch, steps, warmup, corpus, seed, every, stop, panel, group, threads;
+    size_t layers, heads, width, context, batch, steps, warmup, corpus, seed, every, stop, panel, group,
+        threads;
     size_t top_k, val_tokens;
     double lr, min_lr, decay, beta1, beta2, eps, clip, val_share, temperature, top_p;
     bool quiet, decode;
@@ -47,13 +49,18 @@ typedef struct {
 
 static const Option options[] = {
 #define AT(field) offsetof(Options, field)
-    {"text", 'l', 0, RUN | EVAL | TOKENIZE, AT(text), 0, 0, "", "FILE... text to read; default: the built-in corpus"},
-    {"tokens", 'l', 0, RUN | EVAL | SAMPLE, AT(tokens), 0, 0, "", "SHARD... of llm.c instead of text; sample: how many"},
-    {"val", 's', 0, RUN, AT(val), 0, 0, "", "FILE to validate on, of the same kind; default: a held-out share"},
+    {"text", 'l', 0, RUN | EVAL | TOKENIZE, AT(text), 0, 0, "",
+     "FILE... text to read; default: the built-in corpus"},
+    {"tokens", 'l', 0, RUN | EVAL | SAMPLE, AT(tokens), 0, 0, "",
+     "SHARD... of llm.c instead of text; sample: how many"},
+    {"val", 's', 0, RUN, AT(val), 0, 0, "",
+     "FILE to validate on, of the same kind; default: a held-out share"},
     {"val-share", 'f', 1, RUN, AT(val_share), 0.0001, 0.9, "0.1", "share of the documents held out"},
-    {"val-tokens", 'u', 1, RUN, AT(val_tokens), 1, 1e15, "65536", "tokens a validation during training reads"},
+    {"val-tokens", 'u', 1, RUN, AT(val_tokens), 1, 1e15, "65536",
+     "tokens a validation during training reads"},
     {"corpus", 'u', 1, RUN | EVAL, AT(corpus), 1e5, 1e10, "8000000", "bytes of built-in stories"},
-    {"vocab", 's', 0, RUN | TOKENIZE, AT(vocab), 0, 0, "2048", "N to train so many tokens, or a vocabulary FILE"},
+    {"vocab", 's', 0, RUN | TOKENIZE, AT(vocab), 0, 0, "2048",
+     "N to train so many tokens, or a vocabulary FILE"},
     {"model", 's', 0, RUN, AT(model), 0, 0, "d4", "dN (N layers of width 64N), gpt2"},
     {"layers", 'u', 1, RUN, AT(layers), 1, 1000, "auto", "layers, in place of the model's"},
     {"heads", 'u', 1, RUN, AT(heads), 1, 10000, "auto", "heads; must divide the width"},
@@ -69,7 +76,8 @@ static const Option options[] = {
     {"beta2", 'f', 1, RUN, AT(beta2), 0, 0.999999, "0.95", "of AdamW"},
     {"eps", 'f', 1, RUN, AT(eps), 1e-30, 1, "1e-8", "of AdamW"},
     {"grad-clip", 'f', 1, RUN, AT(clip), 0, 1e9, "1", "largest norm of the gradient; 0: any"},
-    {"seed", 'u', 1, RUN | SAMPLE | EVAL, AT(seed), 0, 1e15, "1", "of weights, order of data, stories, samples"},
+    {"seed", 'u', 1, RUN | SAMPLE | EVAL, AT(seed), 0, 1e15, "1",
+     "of weights, order of data, stories, samples"},
     {"out", 's', 0, RUN, AT(out), 0, 0, "model.ckpt", "checkpoint to write; the best one goes to OUT.best"},
     {"resume", 's', 0, RUN, AT(resume), 0, 0, "", "CKPT to go on from, bit for bit; --out defaults to it"},
     {"init", 's', 0, RUN, AT(init), 0, 0, "", "CKPT whose weights and vocabulary to start from"},
@@ -78,7 +86,8 @@ static const Option options[] = {
     {"log", 's', 0, RUN, AT(log), 0, 0, "", "FILE.csv, a line per step"},
     {"json", 's', 0, RUN | EVAL | BENCH, AT(json), 0, 0, "", "FILE for the results as one object"},
     {"panel", 'u', 0, RUN | EVAL | BENCH, AT(panel), 16, 128, "64", "tokens per panel: 16, 32, 64 or 128"},
-    {"group", 'u', 0, RUN | EVAL, AT(group), 1, 1e6, "auto", "sequences in memory at once; default: 512 MiB of them"},
+    {"group", 'u', 0, RUN | EVAL, AT(group), 1, 1e6, "auto",
+     "sequences in memory at once; default: 512 MiB of them"},
     {"threads", 'u', 0, ANY, AT(threads), 1, DF_WORKERS, "auto", "default: physical cores"},
     {"quiet", 'b', 0, RUN | EVAL | SAMPLE, AT(quiet), 0, 0, "", "no progress"},
     {"prompt", 's', 0, SAMPLE, AT(prompt), 0, 0, "", "TEXT to continue"},
@@ -153,7 +162,8 @@ static Options *options_read(int argc, char **argv, int command, const char *tak
         if (options[k].kind == 'b') { option_set(o, k, "", ""); continue; }
         if (i + 1 >= argc) usage("%s: '%s' needs a value", argv[0], argv[i]);
         option_set(o, k, argv[++i], "");
-        while (options[k].kind == 'l' && i + 1 < argc && strncmp(argv[i + 1], "--", 2)) option_set(o, k, argv[++i], "");
+        while (options[k].kind == 'l' && i + 1 < argc && strncmp(argv[i + 1], "--", 2))
+            option_set(o, k, argv[++i], "");
     }
     if (takes_file && !o->file) usage("%s: expected %s", argv[0], takes_file);
     if (o->threads == AUTO) o->threads = df_cores();
@@ -162,8 +172,9 @@ static Options *options_read(int argc, char **argv, int command, const char *tak
 }
 
 /* ---- checkpoints -------------------------------------------------------------------------------------- *
- * A safetensors file: parameters under their names, Adam's moments as adam_m.NAME and adam_v.NAME, the vocabulary as
- * the bytes of its own file, and metadata: every deciding option, the step, a hash of the training tokens. */
+ * A safetensors file: parameters under their names, Adam's moments as adam_m.NAME and adam_v.NAME, the
+ * vocabulary as the bytes of its own file, and metadata: every deciding option, the step, a hash of the
+ * training tokens. */
 
 typedef struct {
     Options *o;
@@ -198,7 +209,8 @@ static bool checkpoint_write(const State *s, const char *path) {
     }
     snprintf(text, sizeof text, "%zu", s->m->c.V), st_meta_put(&w, "vocab_size", text);
     snprintf(text, sizeof text, "%zu", s->step), st_meta_put(&w, "step", text);
-    snprintf(text, sizeof text, "%016llx", (unsigned long long)s->data_hash), st_meta_put(&w, "data_hash", text);
+    snprintf(text, sizeof text, "%016llx", (unsigned long long)s->data_hash),
+        st_meta_put(&w, "data_hash", text);
     if (isfinite(s->best)) meta_number(&w, "best_val_loss", s->best);
     for (int kind = 0; kind < 3; kind++)
         for (size_t k = 0; k < s->m->count; k++) {
@@ -235,34 +247,47 @@ static size_t meta_size(const Safetensors *st, const char *path, const char *key
         die("%s: metadata '%s': expected %zu .. %zu, found '%s'", path, key, min, max, value);
     return (size_t)n;
 }
-static void meta_options(const Safetensors *st, const char *path, Options *o) {     /* every deciding option */
+static double meta_positive(const Safetensors *st, const char *path, const char *key) {
+    char *end;
+    const char *value = meta_need(st, path, key);
+    const double x = strtod(value, &end);
+    if (!*value || *end || !(x >= 0) || isinf(x))
+        die("%s: metadata '%s': expected a number, found '%s'", path, key, value);
+    return x;
+}
+static void meta_options(const Safetensors *st, const char *path, Options *o) { /* every deciding option */
     char where[PATH_MAX + 16];
     snprintf(where, sizeof where, "%s: ", path);
     for (int k = 0; k < OPTIONS; k++)
-        if (options[k].decides) option_set(o, k, meta_need(st, path, options[k].name), where), o->given[k] = false;
+        if (options[k].decides)
+            option_set(o, k, meta_need(st, path, options[k].name), where), o->given[k] = false;
 }
 
 static void config_check(const GptConfig *c, const char *where) {
     if (c->C % c->NH) usage("%s--heads: expected a divisor of the width %zu, found %zu", where, c->C, c->NH);
     if (c->V > (1u << 26) || c->C * c->L > (1u << 26) || c->ctx > (1u << 26))
-        usage("%sa model of %zu layers x %zu, vocabulary %zu, is beyond this program", where, c->L, c->C, c->V);
+        usage("%sa model of %zu layers x %zu, vocabulary %zu, is beyond this program", where, c->L, c->C,
+              c->V);
 }
 
-/* Reads a checkpoint into a state with its own options (a copy of o, deciding options replaced by the file's). */
+/* Reads a checkpoint into a state with its own options (a copy of o, deciding options replaced by the
+ * file's). */
 static State checkpoint_read(const char *path, const Options *o, bool train) {
     static const char *const prefix[3] = {"", "adam_m.", "adam_v."};
     Safetensors st = st_read(path);
     State s = {.o = mem_new(1, sizeof *s.o), .best = INFINITY};
     const char *format = st_meta(&st, "format");
     if (!format || strcmp(format, "sparseflow-checkpoint"))
-        die("%s: metadata 'format': expected 'sparseflow-checkpoint', found '%s'", path, format ? format : "none");
+        die("%s: metadata 'format': expected 'sparseflow-checkpoint', found '%s'", path,
+            format ? format : "none");
     meta_size(&st, path, "version", 1, 1);
     *s.o = *o;
     meta_options(&st, path, s.o);
     s.step = meta_size(&st, path, "step", 0, SIZE_MAX / 2);
     s.data_hash = strtoull(meta_need(&st, path, "data_hash"), NULL, 16);
-    if (st_meta(&st, "best_val_loss")) s.best = atof(st_meta(&st, "best_val_loss"));
-    const GptConfig c = {s.o->layers, s.o->heads, s.o->width, meta_size(&st, path, "vocab_size", 2, 1u << 26), s.o->context};
+    if (st_meta(&st, "best_val_loss")) s.best = meta_positive(&st, path, "best_val_loss");
+    const GptConfig c = {s.o->layers, s.o->heads, s.o->width, meta_size(&st, path, "vocab_size", 2, 1u << 26),
+                         s.o->context};
     char where[PATH_MAX + 16];
     snprintf(where, sizeof where, "%s: ", path);
     config_check(&c, where);
@@ -281,14 +306,16 @@ static State checkpoint_read(const char *path, const Options *o, bool train) {
             float *values = mem_new(t->count, sizeof *values);
             st_floats(t, values);
             for (size_t i = 0; i < t->count; i++)
-                if (!isfinite(values[i])) die("%s: %s[%zu]: expected a finite number, found %g", path, name, i, (double)values[i]);
+                if (!isfinite(values[i]))
+                    die("%s: %s[%zu]: expected a finite number, found %g", path, name, i, (double)values[i]);
             gpt_set(p, flat[kind], values);
             free(values);
         }
     const StTensor *vocab = st_find(&st, "vocabulary");
     if (vocab && vocab->type != ST_U8) die("%s: vocabulary: expected type U8", path);
     if (vocab) s.tok = tok_parse(vocab->data, vocab->count, path);
-    if (s.tok && s.tok->n + 1 != c.V) die("%s: vocabulary: expected %zu tokens, found %zu", path, c.V - 1, s.tok->n);
+    if (s.tok && s.tok->n + 1 != c.V)
+        die("%s: vocabulary: expected %zu tokens, found %zu", path, c.V - 1, s.tok->n);
     st_free(&st);
     return s;
 }
@@ -310,15 +337,22 @@ static size_t vocab_number(const char *vocab) {
     return (size_t)n;
 }
 
-/* Reads what the options name; trains a vocabulary on it if *tok is NULL and one is needed. */
-static Data data_read(const Options *o, Tokenizer **tok, bool train) {
+/* Reads what the options name. V is the model's vocabulary, or 0 if it follows from the data: then *tok is
+ * loaded or trained as the options say. */
+static Data data_read(const Options *o, Tokenizer **tok, size_t V, bool train) {
     Data d = {0};
     Documents docs = {0};
+    const bool file = !vocab_number(o->vocab), named = o->given[option_find("vocab")];
     if (o->text.n && o->tokens.n) usage("--text and --tokens contradict each other");
-    if (!*tok && o->given[option_find("vocab")] && !vocab_number(o->vocab)) *tok = tok_load(o->vocab);
+    if (o->val && !o->text.n && !o->tokens.n) usage("--val needs --text or --tokens");
+    if (o->tokens.n && named && !file) usage("--tokens needs a vocabulary file, not a number to train");
+    if (V && !*tok && !o->tokens.n)
+        die("the model has no vocabulary of its own: it needs --tokens, not text");
+    if (!V && !*tok && named && file) *tok = tok_load(o->vocab);
     if (o->tokens.n) {
-        const size_t V = *tok ? (*tok)->n + 1 : 0;
-        for (size_t k = 0; k < o->tokens.n; k++) tokens_read_shard(train ? &d.train : &d.val, o->tokens.item[k], V);
+        if (!V) V = *tok ? (*tok)->n + 1 : GPT2_VOCAB;
+        for (size_t k = 0; k < o->tokens.n; k++)
+            tokens_read_shard(train ? &d.train : &d.val, o->tokens.item[k], V);
         if (train && !o->val) usage("--tokens needs --val");
         if (o->val) tokens_read_shard(&d.val, o->val, V);
     } else {
@@ -347,29 +381,35 @@ static Data data_read(const Options *o, Tokenizer **tok, bool train) {
     }
     return d;
 }
+static uint64_t data_hash(const Data *d) {
+    return rng_mix(tokens_hash(&d->train) + rng_mix(tokens_hash(&d->val)));
+}
 static void data_free(Data *d) { tokens_free(&d->train), tokens_free(&d->val), free(d->bytes); }
 
 /* ---- evaluation --------------------------------------------------------------------------------------- */
 
 typedef struct { double nats, bytes; size_t tokens; } Score;
 
-static double score_bits(const Score *s) { return s->bytes > 0 ? s->nats / 0.69314718055994531 / s->bytes : 0; }
+static double score_bits(const Score *s) {
+    return s->bytes > 0 ? s->nats / 0.69314718055994531 / s->bytes : 0;
+}
 
-/* The loss over the first `most` tokens of d->val (0: all), in windows. */
+/* The loss over windows of d->val that hold the first `most` tokens (0: all). */
 static Score evaluate(GptRun *r, const Data *d, size_t most) {
     Score s = {0};
-    const size_t B = r->B, T = r->T;
+    const size_t B = r->B, T = r->T, end = most ? (most + T - 1) / T : SIZE_MAX;
     int32_t *inputs = mem_new(B * T, 4), *targets = mem_new(B * T, 4);
-    for (size_t first = 0; first * T + 1 < d->val.n && (!most || first * T < most); first += B) {
-        s.tokens += batch_val(&d->val, first, B, T, inputs, targets);
-        s.nats += gpt_eval(r, inputs, targets);
+    for (size_t first = 0; first < end && first * T + 1 < d->val.n; first += B) {
+        s.tokens += batch_val(&d->val, first, end, B, T, inputs, targets);
+        gpt_eval(r, inputs, targets, &s.nats);
         for (size_t i = 0; d->bytes && i < B * T; i++) if (targets[i] >= 0) s.bytes += d->bytes[targets[i]];
     }
     free(inputs), free(targets);
     return s;
 }
 static void score_print(const char *what, const Score *s, double floor) {
-    printf("%s loss %.4f, perplexity %.2f", what, s->nats / (double)s->tokens, exp(s->nats / (double)s->tokens));
+    printf("%s loss %.4f, perplexity %.2f", what, s->nats / (double)s->tokens,
+           exp(s->nats / (double)s->tokens));
     if (s->bytes > 0) printf(", %.4f bits/byte", score_bits(s));
     if (s->bytes > 0 && floor > 0) printf(" (floor %.4f, %.4f above)", floor, score_bits(s) - floor);
     printf(", %zu tokens\n", s->tokens);
@@ -393,7 +433,7 @@ static void memory_check(size_t bytes) {
 
 /* ---- the machine's own peak --------------------------------------------------------------------------- */
 
-static void peak_task(void *arg, size_t task, size_t worker) {     /* 12 independent chains of multiply-adds */
+static void peak_task(void *arg, size_t task, size_t worker) { /* 12 independent chains of multiply-adds */
     float *sink = arg;
     vf a[12];
     (void)worker;
@@ -429,7 +469,7 @@ static double flops_per_token(const Gpt *m, size_t T) {
 static volatile sig_atomic_t interrupted;
 static void on_signal(int signal) { interrupted = signal; }
 
-static double learning_rate(const Options *o, size_t step) {       /* of step 0 .. steps-1: linear, then a cosine */
+static double learning_rate(const Options *o, size_t step) { /* of step 0 .. steps-1: linear, then a cosine */
     if (step < o->warmup) return o->lr * (double)(step + 1) / (double)o->warmup;
     const double part = (double)(step - o->warmup) / fmax(1, (double)(o->steps - o->warmup));
     return o->min_lr + 0.5 * (1 + det_cos(part / 2)) * (o->lr - o->min_lr);
@@ -444,7 +484,8 @@ static void model_shape(Options *o) {
     if (o->layers == AUTO) o->layers = n;
     if (o->heads == AUTO) o->heads = o->width == AUTO ? n : o->width % 64 ? 1 : o->width / 64;
     if (o->width == AUTO) o->width = 64 * n;
-    if (o->width % o->heads) usage("--heads: expected a divisor of the width %zu, found %zu", o->width, o->heads);
+    if (o->width % o->heads)
+        usage("--heads: expected a divisor of the width %zu, found %zu", o->width, o->heads);
 }
 
 static State state_new(Options *o, Data *d) {
@@ -463,11 +504,11 @@ static State state_new(Options *o, Data *d) {
         mine->layers = s.m->c.L, mine->heads = s.m->c.NH, mine->width = s.m->c.C, mine->context = s.m->c.ctx;
         memset(s.m->m, 0, s.m->floats * sizeof(float)), memset(s.m->v, 0, s.m->floats * sizeof(float));
         free(from.o), s.o = mine;
-        *d = data_read(mine, &s.tok, true);
+        *d = data_read(mine, &s.tok, s.m->c.V, true);
     } else {
         model_shape(o);
-        *d = data_read(o, &s.tok, true);
-        size_t V = s.tok ? s.tok->n + 1 : 50257;
+        *d = data_read(o, &s.tok, 0, true);
+        const size_t V = s.tok ? s.tok->n + 1 : GPT2_VOCAB;
         const GptConfig c = {o->layers, o->heads, o->width, V, o->context};
         config_check(&c, "");
         memory_check(c.L * c.C * c.C * 12 * 16);
@@ -476,19 +517,22 @@ static State state_new(Options *o, Data *d) {
     }
     if (s.o->warmup == AUTO) s.o->warmup = s.o->steps * 3 / 100;
     if (isnan(s.o->min_lr)) s.o->min_lr = s.o->lr / 10;
-    s.data_hash = tokens_hash(&d->train);
+    s.data_hash = data_hash(d);
     return s;
 }
 
 static State state_resume(const Options *o, Data *d) {
     for (int k = 0; k < OPTIONS; k++)
-        if (o->given[k] && options[k].decides) usage("--resume keeps what decides the result: --%s cannot change", options[k].name);
+        if (o->given[k] && options[k].decides)
+            usage("--resume keeps what decides the result: --%s cannot change", options[k].name);
     if (o->init || o->given[option_find("vocab")] || o->given[option_find("model")])
         usage("--resume contradicts --init, --vocab and --model");
     State s = checkpoint_read(o->resume, o, true);
-    *d = data_read(s.o, &s.tok, true);
-    if (tokens_hash(&d->train) != s.data_hash)
-        die("%s: expected the text it was trained on (give the same --text or --tokens and --val), found another", o->resume);
+    *d = data_read(s.o, &s.tok, s.m->c.V, true);
+    if (data_hash(d) != s.data_hash)
+        die("%s: expected the text it was trained on (give the same --text or --tokens and --val), found "
+            "another",
+            o->resume);
     return s;
 }
 
@@ -522,36 +566,41 @@ static void report_json(const char *path, const State *s, const Data *d, Report 
     const double tokens = (double)(s->o->batch * s->o->context), flops = flops_per_token(s->m, s->o->context);
     double parameters = 0;
     for (size_t k = 0; k < s->m->count; k++) parameters += (double)gpt_elements(&s->m->table[k]);
-    fprintf(out.f, "{\"steps\": %zu, \"train_loss\": %.9g, \"val_loss\": %.9g, \"bits_per_byte\": ", s->step, rep->loss,
-            rep->val.nats / (double)rep->val.tokens);
+    fprintf(out.f, "{\"steps\": %zu, \"train_loss\": %.9g, \"val_loss\": %.9g, \"bits_per_byte\": ", s->step,
+            rep->loss, rep->val.nats / (double)rep->val.tokens);
     if (rep->val.bytes > 0) fprintf(out.f, "%.9g", score_bits(&rep->val)); else fputs("null", out.f);
     fprintf(out.f, ", \"floor\": ");
     if (d->floor > 0) fprintf(out.f, "%.9g", d->floor); else fputs("null", out.f);
-    fprintf(out.f, ", \"tokens_per_second\": %.6g, \"step_ms\": %.6g, \"flops_per_token\": %.9g, \"peak_share\": %.4g, "
-            "\"peak_memory_bytes\": %zu, \"parameters\": %.0f, \"active_parameters\": %.0f}\n", step > 0 ? tokens / step : 0,
-            1000 * step, flops, step > 0 ? flops * tokens / step / rep->peak : 0, peak_memory(), parameters, parameters);
+    fprintf(
+        out.f,
+        ", \"tokens_per_second\": %.6g, \"step_ms\": %.6g, \"flops_per_token\": %.9g, \"peak_share\": %.4g, "
+        "\"peak_memory_bytes\": %zu, \"parameters\": %.0f, \"active_parameters\": %.0f}\n",
+        step > 0 ? tokens / step : 0, 1000 * step, flops, step > 0 ? flops * tokens / step / rep->peak : 0,
+        peak_memory(), parameters, parameters);
     if (!out_commit(&out)) die("%s: cannot write: %s", path, strerror(errno));
 }
 
 static void progress(const State *s, const Report *rep, double bits, bool terminal) {
     const double n = (double)(s->step - rep->first), tokens = (double)(s->o->batch * s->o->context);
-    const double last = rep->step_seconds[s->step - rep->first - 1], left = (double)(s->o->steps - s->step) * (seconds() - rep->start) / n;
+    const double last = rep->step_seconds[s->step - rep->first - 1],
+                 left = (double)(s->o->steps - s->step) * (seconds() - rep->start) / n;
     printf("%sstep %zu/%zu  loss %.4f", terminal ? "\r\033[K" : "", s->step, s->o->steps, rep->loss);
     if (bits > 0) printf("  %.3f bits/byte", bits);
     printf("  %.0f tokens/s  %.0f %% of peak  %.0f:%02.0f left%s", tokens / last,
-           100 * flops_per_token(s->m, s->o->context) * tokens / last / rep->peak, floor(left / 60), floor(fmod(left, 60)),
-           terminal ? "" : "\n");
+           100 * flops_per_token(s->m, s->o->context) * tokens / last / rep->peak, floor(left / 60),
+           floor(fmod(left, 60)), terminal ? "" : "\n");
     fflush(stdout);
 }
 
 /* One optimizer step in groups of sequences; the mean loss. The gradient's norm goes to *norm. */
-static double train_step(const State *s, GptRun *r, const Data *d, const int32_t *inputs, const int32_t *targets, double *norm) {
+static double train_step(const State *s, GptRun *r, const Data *d, const int32_t *inputs,
+                         const int32_t *targets, double *norm) {
     const size_t B = s->o->batch, T = s->o->context, group = r->B;
     double sum = 0;
     (void)d;
     for (size_t b = 0; b < B; b += group) {
         r->B = B - b < group ? B - b : group;
-        sum += gpt_train(r, inputs + b * T, targets + b * T, B * T);
+        gpt_train(r, inputs + b * T, targets + b * T, B * T, &sum);
     }
     r->B = group;
     *norm = gpt_gradient_norm(s->m, r->pool);
@@ -559,7 +608,8 @@ static double train_step(const State *s, GptRun *r, const Data *d, const int32_t
 }
 
 static void save(const State *s, const char *path) {
-    if (!checkpoint_write(s, path)) die("%s: cannot write: %s; the file before is whole", path, strerror(errno));
+    if (!checkpoint_write(s, path))
+        die("%s: cannot write: %s; the file before is whole", path, strerror(errno));
 }
 
 /* Validates, keeps the best, saves the last. */
@@ -594,16 +644,23 @@ static void train_loop(State *s, GptRun *r, const Data *d, Report *rep, FILE *lo
         if (!isfinite(rep->loss) || !isfinite(norm)) {
             char name[64];
             fflush(stdout);
-            fprintf(stderr, "train: step %zu: the loss is %g and the gradient's norm %g, first seen in %s; last good checkpoint: %s\n",
-                    s->step + 1, rep->loss, norm, gpt_first_bad(r, name), s->step >= o->every || o->resume ? out : "none");
+            fprintf(stderr,
+                    "train: step %zu: the loss is %g and the gradient's norm %g, first seen in %s; last good "
+                    "checkpoint: %s\n",
+                    s->step + 1, rep->loss, norm, gpt_first_bad(r, name),
+                    s->step >= o->every || o->resume ? out : "none");
             exit(3);
         }
         gpt_adamw(s->m, r->pool, &now, ++s->step, norm);
         rep->step_seconds[rep->n++] = seconds() - t;
         for (size_t i = 0; d->bytes && i < B * T; i++) bytes += d->bytes[targets[i]];
         const double bits = bytes > 0 ? rep->loss * (double)(B * T) / bytes / 0.69314718055994531 : 0;
-        if (log) fprintf(log, "%zu,%.9g,%.6g,%.6g,%.6g,%.4f\n", s->step, rep->loss, bits, now.lr, norm, rep->step_seconds[rep->n - 1]), fflush(log);
-        if (!o->quiet && (terminal ? seconds() - shown > 0.2 : s->step % 10 == 0 || s->step == end)) progress(s, rep, bits, terminal), shown = seconds();
+        if (log)
+            fprintf(log, "%zu,%.9g,%.6g,%.6g,%.6g,%.4f\n", s->step, rep->loss, bits, now.lr, norm,
+                    rep->step_seconds[rep->n - 1]),
+                fflush(log);
+        if (!o->quiet && (terminal ? seconds() - shown > 0.2 : s->step % 10 == 0 || s->step == end))
+            progress(s, rep, bits, terminal), shown = seconds();
         if (s->step % o->every == 0 && s->step < end) milestone(s, r, d, o->val_tokens, out, terminal);
     }
     free(inputs), free(targets);
@@ -629,20 +686,23 @@ static int cmd_run(int argc, char **argv) {
     State s = o->resume ? state_resume(o, &d) : state_new(o, &d);
     o = s.o;
     if (d.train.n < o->batch * o->context + 1)
-        die("the training text has %zu tokens; a batch of %zu x %zu needs %zu", d.train.n, o->batch, o->context, o->batch * o->context + 1);
+        die("the training text has %zu tokens; a batch of %zu x %zu needs %zu", d.train.n, o->batch,
+            o->context, o->batch * o->context + 1);
     if (d.val.n < 2) die("the validation text has %zu tokens; at least 2 are needed", d.val.n);
     const size_t group = group_size(o, &s.m->c, o->batch, true);
-    const size_t need = s.m->floats * 16 + s.m->table[WTE].size * 4 + s.m->lanes * 64 + (d.train.n + d.val.n) * 4
-                        + gpt_run_bytes(&s.m->c, group, o->context, o->panel / LINE, o->threads, true);
+    const size_t need = s.m->floats * 16 + s.m->table[WTE].size * 4 + s.m->lanes * 64 +
+                        (d.train.n + d.val.n) * 4 +
+                        gpt_run_bytes(&s.m->c, group, o->context, o->panel / LINE, o->threads, true);
     memory_check(need);
     DfPool *pool = df_begin(o->threads);
     Report rep = {.peak = peak_flops(pool)};
     if (!o->quiet) {
         size_t parameters = 0;
         for (size_t k = 0; k < s.m->count; k++) parameters += gpt_elements(&s.m->table[k]);
-        printf("%zu layers x %zu, %zu heads, vocabulary %zu, context %zu: %.2f M parameters\n", s.m->c.L, s.m->c.C, s.m->c.NH,
-               s.m->c.V, s.m->c.ctx, (double)parameters / 1e6);
-        printf("%zu training and %zu validation tokens; batch %zu x %zu, %zu sequences at a time; %.2f GiB of memory\n",
+        printf("%zu layers x %zu, %zu heads, vocabulary %zu, context %zu: %.2f M parameters\n", s.m->c.L,
+               s.m->c.C, s.m->c.NH, s.m->c.V, s.m->c.ctx, (double)parameters / 1e6);
+        printf("%zu training and %zu validation tokens; batch %zu x %zu, %zu sequences at a time; %.2f GiB "
+               "of memory\n",
                d.train.n, d.val.n, o->batch, o->context, group, (double)need / (1u << 30));
         printf("%zu threads, %.0f GFLOP/s at most; checkpoint %s\n", o->threads, rep.peak / 1e9, out);
     }
@@ -653,13 +713,16 @@ static int cmd_run(int argc, char **argv) {
     const bool terminal = !o->quiet && isatty(1);
     if (interrupted) {
         save(&s, out);
-        printf("%sinterrupted at step %zu; go on with: ./train run --resume %s\n", terminal ? "\n" : "", s.step, out);
+        printf("%sinterrupted at step %zu; go on with: ./train run --resume %s\n", terminal ? "\n" : "",
+               s.step, out);
     } else {
         rep.val = milestone(&s, r, &d, s.step < o->steps ? o->val_tokens : 0, out, terminal);
         const double step = median(rep.step_seconds, rep.n), tokens = (double)(o->batch * o->context);
         if (!o->quiet && step > 0)
-            printf("%.0f tokens/s, %.1f ms a step, %.0f %% of peak, %.2f GiB of memory at most\n", tokens / step, 1000 * step,
-                   100 * flops_per_token(s.m, o->context) * tokens / step / rep.peak, (double)peak_memory() / (1u << 30));
+            printf("%.0f tokens/s, %.1f ms a step, %.0f %% of peak, %.2f GiB of memory at most\n",
+                   tokens / step, 1000 * step,
+                   100 * flops_per_token(s.m, o->context) * tokens / step / rep.peak,
+                   (double)peak_memory() / (1u << 30));
         if (o->json) report_json(o->json, &s, &d, &rep, step);
     }
     if (log && fclose(log)) die("%s: cannot write: %s", o->log, strerror(errno));
@@ -675,7 +738,7 @@ static int cmd_eval(int argc, char **argv) {
     State s = checkpoint_read(o->file, o, false);
     if (o->given[option_find("seed")]) s.o->seed = o->seed;
     if (o->given[option_find("corpus")]) s.o->corpus = o->corpus;
-    Data d = data_read(s.o, &s.tok, false);
+    Data d = data_read(s.o, &s.tok, s.m->c.V, false);
     const size_t group = group_size(s.o, &s.m->c, 16, false);
     DfPool *pool = df_begin(s.o->threads);
     GptRun *r = gpt_run_new(s.m, pool, group, s.m->c.ctx, s.o->panel, false);
@@ -684,7 +747,8 @@ static int cmd_eval(int argc, char **argv) {
     score_print(o->file, &score, d.floor);
     if (o->json) {
         Out out = out_open(o->json);
-        fprintf(out.f, "{\"val_loss\": %.9g, \"tokens\": %zu, \"bits_per_byte\": ", score.nats / (double)score.tokens, score.tokens);
+        fprintf(out.f, "{\"val_loss\": %.9g, \"tokens\": %zu, \"bits_per_byte\": ",
+                score.nats / (double)score.tokens, score.tokens);
         if (score.bytes > 0) fprintf(out.f, "%.9g}\n", score_bits(&score)); else fputs("null}\n", out.f);
         if (!out_commit(&out)) die("%s: cannot write: %s", o->json, strerror(errno));
     }
@@ -693,7 +757,8 @@ static int cmd_eval(int argc, char **argv) {
 }
 
 /* Prints what the model adds to the prompt, as it comes: at most n tokens, until <|endoftext|>. */
-static void sample(const State *s, DfPool *pool, const char *prompt, size_t n, const GptChoice *how, uint64_t seed) {
+static void sample(const State *s, DfPool *pool, const char *prompt, size_t n, const GptChoice *how,
+                   uint64_t seed) {
     const size_t ctx = s->m->c.ctx, bytes = strlen(prompt);
     GptRun *r = gpt_run_new(s->m, pool, 1, ctx, 64, false);
     int32_t *window = mem_new(ctx + bytes + 2, sizeof *window);
@@ -729,7 +794,8 @@ static int cmd_sample(int argc, char **argv) {
     if (!s.tok) die("%s: the model has no vocabulary of its own", o->file);
     DfPool *pool = df_begin(o->threads);
     if (!o->quiet && o->prompt) fputs(o->prompt, stdout);
-    sample(&s, pool, o->prompt ? o->prompt : "", n, &(GptChoice){o->temperature, o->top_p, o->top_k}, o->seed);
+    sample(&s, pool, o->prompt ? o->prompt : "", n, &(GptChoice){o->temperature, o->top_p, o->top_k},
+           o->seed);
     putchar('\n');
     gpt_free(s.m), tok_free(s.tok), df_end(pool);
     return 0;
@@ -741,9 +807,11 @@ static void decode(const Tokenizer *t, Bytes in) {
         if (in.p[i] <= ' ') { i++; continue; }
         uint64_t id = 0;
         const size_t from = i;
-        for (; i < in.n && in.p[i] >= '0' && in.p[i] <= '9' && id <= UINT32_MAX; i++) id = id * 10 + (uint64_t)(in.p[i] - '0');
+        for (; i < in.n && in.p[i] >= '0' && in.p[i] <= '9' && id <= UINT32_MAX; i++)
+            id = id * 10 + (uint64_t)(in.p[i] - '0');
         if (i == from || (i < in.n && in.p[i] > ' ') || id > t->n)
-            die("%s: byte %zu: expected an id 0 .. %zu, found '%.*s'", in.name, from, t->n, (int)(in.n - from < 12 ? in.n - from : 12), in.p + from);
+            die("%s: byte %zu: expected an id 0 .. %zu, found '%.*s'", in.name, from, t->n,
+                (int)(in.n - from < 12 ? in.n - from : 12), in.p + from);
         size_t len;
         const uint8_t *p = tok_bytes(t, (uint32_t)id, &len);
         fwrite(p, 1, len, stdout);
@@ -755,11 +823,16 @@ static void write_shard(const char *path, const uint32_t *ids, size_t n, size_t 
     const int width = V <= 65536 ? 2 : 4;
     if (n > INT32_MAX) die("%s: a shard holds at most 2^31 - 1 tokens, found %zu", path, n);
     for (size_t k = 0; k < 256; k++) {
-        const uint32_t head[3] = {width == 2 ? 20240520 : 20240801, width == 2 ? 1 : 7, (uint32_t)n}, x = k < 3 ? head[k] : 0;
-        out_bytes(&out, (uint8_t[]){(uint8_t)x, (uint8_t)(x >> 8), (uint8_t)(x >> 16), (uint8_t)(x >> 24)}, 4);
+        const uint32_t head[3] = {width == 2 ? 20240520 : 20240801, width == 2 ? 1 : 7, (uint32_t)n},
+                       x = k < 3 ? head[k] : 0;
+        out_bytes(&out, (uint8_t[]){(uint8_t)x, (uint8_t)(x >> 8), (uint8_t)(x >> 16), (uint8_t)(x >> 24)},
+                  4);
     }
     for (size_t i = 0; i < n; i++)
-        out_bytes(&out, (uint8_t[]){(uint8_t)ids[i], (uint8_t)(ids[i] >> 8), (uint8_t)(ids[i] >> 16), (uint8_t)(ids[i] >> 24)}, (size_t)width);
+        out_bytes(&out,
+                  (uint8_t[]){(uint8_t)ids[i], (uint8_t)(ids[i] >> 8), (uint8_t)(ids[i] >> 16),
+                              (uint8_t)(ids[i] >> 24)},
+                  (size_t)width);
     if (!out_commit(&out)) die("%s: cannot write: %s", path, strerror(errno));
 }
 
@@ -804,6 +877,17 @@ static int cmd_tokenize(int argc, char **argv) {
 
 /* ---- bench -------------------------------------------------------------------------------------------- */
 
+/* Prints one measured figure: its rate and its share of the peak measured beside it; to *json too. */
+static void bench_line(Out *json, const char *what, double flops, double share, double ms) {
+    printf("%-64s %7.1f GFLOP/s  %3.0f %% of peak", what, flops / 1e9, 100 * share);
+    if (ms > 0) printf("  %8.1f ms", ms);
+    putchar('\n'), fflush(stdout);
+    if (!json->f) return;
+    fprintf(json->f, "%s\n  {\"name\": \"%s\", \"gflops\": %.6g, \"peak_share\": %.4g, \"step_ms\": ",
+            ftell(json->f) > 1 ? "," : "", what, flops / 1e9, share);
+    if (ms > 0) fprintf(json->f, "%.6g}", ms); else fputs("null}", json->f);
+}
+
 typedef struct { SpMat mat; float *w, *dw, *x, *y; size_t groups, panel; int product; } BenchProduct;
 
 static void bench_product_task(void *arg, size_t task, size_t worker) {
@@ -817,9 +901,10 @@ static void bench_product_task(void *arg, size_t task, size_t worker) {
         else sp_backward_weight(&b->mat, 0, b->mat.nb, b->dw, y, ys, x, xs, b->panel);
     }
 }
-static void bench_products(size_t IC, size_t OC, size_t panel, DfPool *one) {
+static void bench_products(size_t IC, size_t OC, size_t panel, DfPool *one, Out *json) {
     static const char *const name[3] = {"forward", "backward-data", "backward-weight"};
     const size_t T = 256;
+    char what[96];
     BenchProduct b = {.mat = sp_dense(OC, IC), .groups = T / LINE, .panel = panel / LINE};
     b.w = mem_new(b.mat.lines, 64), b.dw = mem_new(b.mat.lines, 64);
     b.x = mem_new(T * IC, 4), b.y = mem_new(T * OC, 4);
@@ -833,30 +918,38 @@ static void bench_products(size_t IC, size_t OC, size_t panel, DfPool *one) {
             const double rate = 2.0 * (double)(T * IC * OC) / (seconds() - t);
             if (n && rate / peak > share) share = rate / peak, best = rate;
         }
-        printf("%4zu -> %4zu  dense  %-15s  %6.1f GFLOP/s  %3.0f %% of one core's peak\n", IC, OC, name[b.product], best / 1e9, 100 * share);
+        snprintf(what, sizeof what, "%zu -> %zu, 256 tokens, dense, %s", IC, OC, name[b.product]);
+        bench_line(json, what, best, share, 0);
         for (size_t i = 0; i < T * IC; i++) b.x[i] = (float)(rng_f64(2, i) - 0.5);
     }
     sp_free(&b.mat), free(b.w), free(b.dw), free(b.x), free(b.y);
 }
 
-static double bench_step(GptConfig c, size_t B, size_t T, size_t panel, size_t threads, size_t steps) {
+static double bench_step(GptConfig c, size_t B, size_t T, const Options *opt, size_t threads, size_t steps,
+                         Out *json) {
     DfPool *pool = df_begin(threads);
     Options o = {.batch = B, .context = T, .group = AUTO};
     State s = {.o = &o, .m = gpt_new(c, true)};
-    GptRun *r = gpt_run_new(s.m, pool, group_size(&o, &c, B, true), T, panel, true);
+    GptRun *r = gpt_run_new(s.m, pool, group_size(&o, &c, B, true), T, opt->panel, true);
     int32_t *inputs = mem_new(B * T, 4), *targets = mem_new(B * T, 4);
     double *took = mem_new(steps, sizeof *took), *share = mem_new(steps, sizeof *share), norm;
     gpt_init(s.m, 1);
-    for (size_t i = 0; i < B * T; i++) inputs[i] = (int32_t)(rng_u64(1, i) % c.V), targets[i] = (int32_t)(rng_u64(2, i) % c.V);
+    for (size_t i = 0; i < B * T; i++)
+        inputs[i] = (int32_t)(rng_u64(1, i) % c.V), targets[i] = (int32_t)(rng_u64(2, i) % c.V);
     for (size_t n = 0; n < steps + 1; n++) {
         const double peak = peak_flops(pool), t = seconds();
         train_step(&s, r, NULL, inputs, targets, &norm);
         gpt_adamw(s.m, pool, &(GptAdam){1e-4, 0.9, 0.95, 1e-8, 0.1, 1}, n + 1, norm);
-        if (n) took[n - 1] = seconds() - t, share[n - 1] = flops_per_token(s.m, T) * (double)(B * T) / took[n - 1] / peak;
+        if (n)
+            took[n - 1] = seconds() - t,
+                     share[n - 1] = flops_per_token(s.m, T) * (double)(B * T) / took[n - 1] / peak;
     }
     const double step = median(took, steps);
-    printf("%zu layers x %zu, T=%zu, V=%zu, B=%zu, %zu thread%s  %8.1f ms a step  %6.0f tokens/s  %3.0f %% of peak\n", c.L, c.C, T,
-           c.V, B, threads, threads > 1 ? "s" : "", 1000 * step, (double)(B * T) / step, 100 * median(share, steps));
+    char what[96];
+    snprintf(what, sizeof what, "step, %zu layers x %zu, T=%zu, V=%zu, B=%zu, %zu threads", c.L, c.C, T, c.V,
+             B, threads);
+    bench_line(json, what, flops_per_token(s.m, T) * (double)(B * T) / step, median(share, steps),
+               1000 * step);
     free(inputs), free(targets), free(took), free(share);
     gpt_run_free(r), gpt_free(s.m), df_end(pool);
     return step;
@@ -864,17 +957,29 @@ static double bench_step(GptConfig c, size_t B, size_t T, size_t panel, size_t t
 
 static int cmd_bench(int argc, char **argv) {
     const Options *o = options_read(argc, argv, BENCH, NULL);
+    const GptConfig small = {6, 6, 384, 1024, 256}, middle = {12, 12, 768, 4096, 256},
+                    gpt2 = {12, 12, 768, 50257, 1024};
     DfPool *one = df_begin(1), *all = df_begin(o->threads);
     const double p1 = peak_flops(one), pn = peak_flops(all);
-    printf("peak of multiply-adds: %.1f GFLOP/s on one core, %.1f on %zu (%.2fx)\n", p1 / 1e9, pn / 1e9, o->threads, pn / p1);
+    Out json = {0};
+    if (o->json) json = out_open(o->json), fputc('[', json.f);
+    bench_line(&json, "multiply-adds, 1 thread", p1, 1, 0);
+    char what[64];
+    snprintf(what, sizeof what, "multiply-adds, %zu threads", o->threads);
+    bench_line(&json, what, pn, 1, 0);
     df_end(all);
-    bench_products(768, 3072, o->panel, one), bench_products(3072, 768, o->panel, one);
+    bench_products(768, 3072, o->panel, one, &json), bench_products(3072, 768, o->panel, one, &json);
     df_end(one);
-    bench_step((GptConfig){6, 6, 384, 1024, 256}, 8, 256, o->panel, o->threads, 5);
-    const double alone = bench_step((GptConfig){12, 12, 768, 4096, 256}, 8, 256, o->panel, 1, 3);
-    const double step = bench_step((GptConfig){12, 12, 768, 4096, 256}, 8, 256, o->panel, o->threads, 3);
-    printf("%zu threads are %.2fx one thread; the peak's own scaling is %.2fx\n", o->threads, alone / step, pn / p1);
-    bench_step((GptConfig){12, 12, 768, 50257, 1024}, 4, 64, o->panel, o->threads, 5);
+    bench_step(small, 8, 256, o, o->threads, 5, &json);
+    const double alone = bench_step(middle, 8, 256, o, 1, 3, &json),
+                 step = bench_step(middle, 8, 256, o, o->threads, 3, &json);
+    printf("%zu threads are %.2fx one thread; the peak's own scaling is %.2fx\n", o->threads, alone / step,
+           pn / p1);
+    bench_step(gpt2, 4, 64, o, o->threads, 5, &json);
+    if (o->json) {
+        fputs("\n]\n", json.f);
+        if (!out_commit(&json)) die("%s: cannot write: %s", o->json, strerror(errno));
+    }
     return 0;
 }
 
@@ -900,8 +1005,8 @@ static int cmd_help(int argc, char **argv) {
         printf("./train %-10s %s\n", commands[k].name, commands[k].help);
         for (int i = 0; i < OPTIONS && commands[k].bit; i++)
             if (options[i].commands & commands[k].bit && options[i].commands != ANY)
-                printf("    --%-13s %s%s%s%s\n", options[i].name, options[i].help, options[i].preset[0] ? " [" : "",
-                       options[i].preset, options[i].preset[0] ? "]" : "");
+                printf("    --%-13s %s%s%s%s\n", options[i].name, options[i].help,
+                       options[i].preset[0] ? " [" : "", options[i].preset, options[i].preset[0] ? "]" : "");
     }
     printf("every command: --threads N, by default the physical cores\n");
     return 0;
@@ -911,8 +1016,9 @@ static int cmd_help(int argc, char **argv) {
 static int cmd_demo(int argc, char **argv) {
     (void)argc;
     unlink("demo.ckpt");
-    char *run[] = {"run", "--model", "d3", "--vocab", "512", "--context", "128", "--steps", "300", "--batch", "16", "--lr",
-                   "0.003", "--corpus", "4000000", "--every", "100", "--out", "demo.ckpt"};
+    char *run[] = {"run",     "--model", "d3",      "--vocab", "512",      "--context", "128",
+                   "--steps", "300",     "--batch", "16",      "--lr",     "0.003",     "--corpus",
+                   "4000000", "--every", "100",     "--out",   "demo.ckpt"};
     char *say[] = {"sample", "demo.ckpt", "--tokens", "150"};
     const int status = cmd_run(sizeof run / sizeof *run, run);
     if (status) return status;
@@ -921,7 +1027,7 @@ static int cmd_demo(int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
-    signal(SIGXFSZ, SIG_IGN);                               /* a full file is an error of fwrite, not of the program */
+    signal(SIGXFSZ, SIG_IGN); /* a full file is an error of fwrite, not of the program */
     if (argc < 2) return cmd_demo(argc, argv);
     for (int k = 0; k < COMMANDS; k++)
         if (!strcmp(argv[1], commands[k].name)) return commands[k].run(argc - 1, argv + 1);

@@ -2,9 +2,9 @@
  *
  * It refuses to be a library. It holds what the program uses and nothing else, and it has one error style:
  * die() prints one line that names the file, the place, what was expected and what was found, and exits with
- * status 2. Readers of files therefore return only good data. Writers go through Out, which writes a temporary
- * file beside the target, flushes it to the disk and renames it, so that the target is at every moment either
- * the old file or the new one, whole.
+ * status 2. Readers of files therefore return only good data. Writers go through Out, which writes a
+ * temporary file beside the target, flushes it to the disk and renames it, so that the target is at every
+ * moment either the old file or the new one, whole.
  *
  * Random numbers are a function of (seed, name, index), not a stream with a hidden state:
  *     rng_f64(rng_key(1, "wte.weight"), 7)   is the seventh uniform number of that tensor under seed 1
@@ -80,7 +80,7 @@ static inline void *mem_grow(void *p, size_t n, size_t *cap, size_t size) {
 
 /* ---- random numbers: a function of (seed, name, index) ----------------------------------------------- */
 
-static inline uint64_t rng_mix(uint64_t z) {                /* the finaliser of splitmix64 (Steele et al. 2014) */
+static inline uint64_t rng_mix(uint64_t z) { /* the finaliser of splitmix64 (Steele et al. 2014) */
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
     return z ^ (z >> 31);
@@ -97,7 +97,8 @@ static inline double rng_f64(uint64_t key, uint64_t index) {            /* unifo
     return (double)(rng_u64(key, index) >> 11) * 0x1p-53;
 }
 
-/* Natural logarithm of a normal positive x: x = m 2^e with m in [0.71, 1.41), log m = 2 atanh((m-1)/(m+1)). */
+/* Natural logarithm of a normal positive x: x = m 2^e with m in [0.71, 1.41), log m = 2 atanh((m-1)/(m+1)).
+ */
 static inline double det_log(double x) {
     int e;
     double m = frexp(x, &e);
@@ -164,7 +165,8 @@ static inline Bytes file_slurp(FILE *f, const char *name) {             /* a pip
     return (Bytes){p, n, name, false};
 }
 
-/* A whole file, memory-mapped where that is possible. Dies on what cannot be read; an empty file has n = 0. */
+/* A whole file, memory-mapped where that is possible. Dies on what cannot be read; an empty file has n = 0.
+ */
 static inline Bytes file_read(const char *path) {
     struct stat st;
     int fd = open(path, O_RDONLY);
@@ -241,7 +243,9 @@ __attribute__((noreturn)) static inline void json_die(const Json *j, const char 
         snprintf(found, sizeof found, *j->p > 0x20 && *j->p < 0x7f ? "'%c'" : "byte 0x%02x", *j->p);
     die("%s: JSON at byte %zu: expected %s, found %s", j->name, (size_t)(j->p - j->begin), expected, found);
 }
-static inline Json json_open(const uint8_t *p, size_t n, const char *name) { return (Json){p, p + n, p, name}; }
+static inline Json json_open(const uint8_t *p, size_t n, const char *name) {
+    return (Json){p, p + n, p, name};
+}
 
 /* The next character that is not white space, not consumed; 0 at the end. */
 static inline int json_peek(Json *j) {
@@ -262,7 +266,7 @@ static inline uint32_t json_hex4(Json *j) {
     }
     return v;
 }
-static inline size_t utf8_put(uint8_t out[4], uint32_t c) {             /* bytes of code point c; returns how many */
+static inline size_t utf8_put(uint8_t out[4], uint32_t c) { /* bytes of code point c; returns how many */
     static const uint8_t lead[5] = {0, 0, 0xc0, 0xe0, 0xf0};
     size_t n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
     for (size_t k = n; --k; c >>= 6) out[k] = (uint8_t)(0x80 | (c & 63));
@@ -270,7 +274,8 @@ static inline size_t utf8_put(uint8_t out[4], uint32_t c) {             /* bytes
     return n;
 }
 
-/* Reads a string into out (cap bytes, a NUL added); returns its length. Dies if it is longer. A NULL out skips. */
+/* Reads a string into out (cap bytes, a NUL added); returns its length. Dies if it is longer. A NULL out
+ * skips. */
 static inline size_t json_string(Json *j, char *out, size_t cap) {
     size_t n = 0;
     json_expect(j, '"');
@@ -288,7 +293,8 @@ static inline size_t json_string(Json *j, char *out, size_t cap) {
             else if (j->p < j->end && *j->p == 'u') {
                 j->p++;
                 uint32_t code = json_hex4(j);
-                if (code >= 0xd800 && code < 0xdc00 && j->end - j->p >= 6 && j->p[0] == '\\' && j->p[1] == 'u') {
+                if (code >= 0xd800 && code < 0xdc00 && j->end - j->p >= 6 && j->p[0] == '\\' &&
+                    j->p[1] == 'u') {
                     j->p += 2;
                     uint32_t low = json_hex4(j);
                     if (low < 0xdc00 || low > 0xdfff) json_die(j, "the second half of a surrogate pair");
@@ -345,7 +351,7 @@ static inline void json_skip(Json *j, int depth) {
     }
 }
 
-static inline void json_put(FILE *f, const char *s) {                   /* s as a JSON string, quotes included */
+static inline void json_put(FILE *f, const char *s) { /* s as a JSON string, quotes included */
     fputc('"', f);
     for (; *s; s++) {
         if (*s == '"' || *s == '\\') fputc('\\', f);

@@ -47,8 +47,7 @@ typedef struct {            /* which option continues text[0 .. n)? The first; a
 } CorpusItem;
 
 enum { TALE_PEOPLE = 4, TALE_THINGS = 3, TALE_PLACES = 5, TALE_OPTIONS = 96, TALE_MARKS = 32 };
-enum { TALE_MOST = 12, TALE_EVENTS = 20 };              /* the largest number; sentences before evening */
-
+enum { TALE_MOST = 12, TALE_EVENTS = 18 };              /* the largest number; sentences before evening */
 typedef struct {
     const char *text, *rest;        /* templates; taking the option sets *what = value and tells both */
     int *what, value;
@@ -87,10 +86,10 @@ static const char *const tale_lists[128] = {
         "lighthouse/talk/ to the gulls|in the square/greet/ the pigeons",
     ['n'] = "kite|ball|drum|book|doll|lantern|whistle|map|scarf|basket|umbrella|flute|key|mirror|bucket|rope|"
         "trumpet|puppet|mask|blanket|box|spoon|teapot|cup|ring|compass|candle|pillow|jug|fan|paper boat",
-    ['x'] = "the sea|the stars|supper|winter|a dream|the moon|a secret|summer|an old song|faraway lands|a "
-        "talking cat|pirates|snow|a flying carpet|giants|school|dragons|the king|ghosts|trains|a lost city",
     ['f'] = "apples/apple|plums/plum|nuts/nut|cherries/cherry|pears/pear|peaches/peach|biscuits/biscuit|buns/"
         "bun|strawberries/strawberry|carrots/carrot|figs/fig|radishes/radish|pancakes/pancake|eggs/egg",
+    ['x'] = "the sea|the stars|supper|winter|a ship|the moon|a secret|summer|an old song|faraway lands|a "
+        "talking cat|pirates|snow|a flying carpet|giants|school|dragons|the king|ghosts|trains|a lost city",
     ['c'] = "a red|an old|a blue|a new|a green|a tiny|a yellow|a shiny|a white|a silver|an orange|a pretty|a "
         "golden|a heavy|a painted|a purple|a strange|an ugly|a pink|an expensive|a striped|a brown",
     ['g'] = "Mia|Nora|Lily|Ella|Ruth|Zoe|Clara|Ida|Hanna|Sofia|Maya|Alice|Rosa|Daisy|Vera|Greta|Olive|Pearl|"
@@ -111,15 +110,14 @@ static const char *const tale_lists[128] = {
     ['q'] = "music|laughter|a juggler|a fiddler|a clown|storytelling|a puppet show|singing|a brass band",
     ['z'] = "hide-and-seek|cards|tag|chess|football|leapfrog|marbles|pirates|charades|dominoes|skittles",
     ['t'] = "a kind|a brave|a clever|a funny|an honest|a shy|a quick|an active|a gentle|a proud|a wise",
-    ['a'] = "slowly|quickly|happily|quietly|proudly|straight|alone|eagerly|back|away|lazily|nervously",
     ['d'] = "lovely|strange|long|beautiful|wonderful|busy|funny|terrible|perfect|peaceful|noisy|dull",
     ['p'] = "feast|dance|parade|concert|bonfire|fair|picnic|wedding|birthday party|play|magic show",
     ['w'] = "sunny|windy|cold|warm|rainy|foggy|bright|frosty|cloudy|quiet|stormy|snowy|grey|golden",
+    ['a'] = "straight|over|alone|happily|down|quietly|up|proudly|away|eagerly|cheerfully|back",
     ['r'] = "traveller|stranger|merchant|soldier|pedlar|monk|hunter|juggler|widow|fiddler",
     ['s'] = "said|answered|replied|whispered|laughed|cried|muttered|smiled",
     ['e'] = "mother|grandmother|father|grandfather|aunt|uncle", ['k'] = "sister|brother|cousin",
 };
-
 static const char *const tale_rules[128] = {
     ['I'] = /* opening */ "[9Once upon a time|6Long ago|4Many years ago|4In the old days|3In a faraway land] "
         "there [3was|2lived] #t [girl [3named|2called] #g|boy [3named|2called] #b]. $H lived #h with $s #k "
@@ -136,18 +134,16 @@ static const char *const tale_rules[128] = {
         "dark^e|25?9\n\nThe day was almost over^e]",
     ['N'] = /* about whom */ "[4*aE$A |2*aJthe &j |*aK$Z's &k ]%E",
     ['E'] = /* an event */ "^s[2?M#v %G|30?M?Hcarried %H %G|15?M?Htook %H %G|20?M?Wand [*bW$B ]#v %G|"
-        "80?W?vgave %V|25?W?vhanded %V|24?Hleft %H%L|10?Hforgot %H%L|80?Ffound %F|40?Fnoticed %F|50?Wasked "
-        "[*bW$B ]%A|10?mwas given [*nm$n more $F]^+ by a #r[3.| and now had$M.]|10?eate [*ne$n $F]^-[3.| and "
-        "had$M left.]|20?I$d^i[4.|2 for a while.|2 until $h was #m.|*bW with $B.]|14thought about #x.|8felt "
-        "#m.|16saw #i #y.|16?Wtold [*bW$B ]about #x.|14?Wplayed #z with [*bW$B].|12drew #i #y.|10waved to #i "
-        "#y.|10sang about #x.|16said, `[2What a #d day!|I am so #m!|Look, #i #y!|I dreamt of #x.|I like #x.|"
-        "Is that #i #y?]`]",
+        "99?W?vgave %V|24?Hleft %H%L|10?Hforgot %H%L|110?Ffound %F|50?Wasked [*bW$B ]%A|10?mwas given [*nm$n "
+        "more $F]^+ by a #r[3.| and now had$M.]|10?eate [*ne$n $F]^-[3.| and had$M left.]|20?I$d^i[4.|2 for "
+        "a while.|2 until $h was #m.|*bW with $B.]|14thought about #x and #i #y.|16saw #i #y.|16?Wtold "
+        "[*bW$B ]about #i #y and #x.|14?Wplayed #z with [*bW$B].|20drew #i #y.|12sang a #d song about #x.|"
+        "16said, `[2What a #d day!|I am so #m!|Look, #i #y!|I dreamt of #i #y.|I like #x.]`]",
     ['H'] = /* her things */ "[4*tHthe $t|2*tHthe $r|2*tH$o $t]",
-    ['G'] = /* to a place */ "[40to|#a to] [2*pP$q|*pQ$q]^m[7.|2 to $D.|4 to look for #i #y.|4?o, where $w "
-        "#u.|2?q, but nobody was there.]",
+    ['G'] = /* to a place */ "[40to|#a to] [*pP$q]^m[7.|2 to $D.|4 to look for #i #y.|4?o, where $w #u.|2?q, "
+        "but nobody was there.]",
     ['V'] = /* gives */ "[*bW$B ][4*tHthe $t%T|2*tHthe $r%T|2*th$o $t%T|2*ng$n $F^f[5.| and kept$M.]]",
-    ['T'] = /* the terms */ "^t[7.| with a smile.| for a while.| as a surprise.|5?r and got [4*trthe $t|"
-        "2*trthe $r]^h in return.]",
+    ['T'] = /* how */ "^t[7.| gladly.| for a while.|5?r and got [4*trthe $t|2*trthe $r]^h in return.]",
     ['L'] = /* leaves */ "^l [3$p|3there|under a [bench|bush|blanket] $p|behind a [wall|tree] $p].",
     ['F'] = /* finds */ "[4*tFthe $t|2*tFthe $r|2*tF$o $t] [3there|2$p]^h and [picked it up|took it].",
     ['A'] = /* asks */ "[2?Sfor [4*tSthe $t|2*tSthe $r].[?i `Here you are,`^h|?j `I think$X has it,`|?l `It "
@@ -208,9 +204,7 @@ static inline unsigned tale_set(const Tale *t, char x) {
     case 'S': return all & ~held & ~lying;      case 'F': return lying & ~(1u << t->fresh);
     case 'Y': for (int p = 0; p < TALE_PEOPLE; p++) set |= tale_held(t, p);
         return set;
-    case 'P': for (int p = 0; p < TALE_PEOPLE; p++) set |= 1u << t->where[p];           /* peopled, empty */
-        return set & ~(1u << here);
-    case 'X': return tale_set(t, 'Y') & ~held;  case 'Q': return 31 & ~tale_set(t, 'P') & ~(1u << here);
+    case 'X': return tale_set(t, 'Y') & ~held;  case 'P': return 31 & ~(1u << here);
     case 'n': return t->p == here;              case 'f': return t->p != here;          /* near, far */
     case 'k': return holder == t->a;            case 'i': return b && holder == t->b;   /* who has t */
     case 'l': return holder >= TALE_PEOPLE;     case 'j': return holder < 4 && !(1u << holder & (a | b));
@@ -220,9 +214,9 @@ static inline unsigned tale_set(const Tale *t, char x) {
     case 'm': for (int p = 0; p < TALE_PEOPLE; p++) set += (unsigned)t->count[p];       /* to get */
         return has && set + 3 <= TALE_MOST ? 14 : 0;
     case 'M': return (unsigned)t->free;         case 'I': return (unsigned)t->idle[t->a];
-    case 't': return (unsigned)t->thanks;       case '4': return 30;                    /* 1 .. 4 */
-    case '6': return 0x1f8;                     case '7': case '8': case '9': return t->events >= 2 * (x - '2');
-    default: return (unsigned)t->kinds >> (x - '0') & 1;                                /* 0 .. 3 */
+    case 't': return (unsigned)t->thanks;       case '4': return 0x1e;                  /* 1 .. 4; 3 .. 8 */
+    case '7': case '8': case '9': return t->events >= 2 * (x - '3');
+    case '6': return 0x1f8;                     default: return (unsigned)t->kinds >> (x - '0') & 1;
     }
 }
 
@@ -300,9 +294,8 @@ static inline void tale_fact(Tale *t, char x) {
     case 'r': tale_word(t, tale_nth(t->adjective[t->t], ' ', 1)), tale_put(t, " ", 1);          /* red kite */
         /* fallthrough */
     case 't': tale_word(t, t->noun[t->t]); break;                                      /* kite */
-    case 'o': own ? tale_fact(t, 's') : tale_name(t, t->owner[t->t]);                  /* her, Mia's */
-        tale_put(t, "'s", own ? 0 : 2);
-        break;
+    case 'o': own ? tale_fact(t, 's') : tale_name(t, t->owner[t->t]), tale_put(t, "'s", own ? 0 : 2);
+        break;                                                                         /* her, Mia's */
     case 'p': tale_word(t, place); break;           case 'q': tale_word(t, tale_nth(place, ' ', 1)); break;
     case 'D': case 'd': tale_word(t, tale_nth(place, '/', 1));                         /* watch the ducks */
         tale_put(t, "ed", x == 'd' ? 2 : 0), tale_word(t, tale_nth(place, '/', 2));
@@ -446,8 +439,8 @@ static inline Tale tale_new(uint64_t seed, uint64_t index, char *out, size_t cap
 }
 static inline void tale_story(Tale *t) {
     tale_tell(t, "%I");
-    for (t->events = 1; t->events < TALE_EVENTS && !t->evening; t->events++) tale_tell(t, "%B");
-    if (!t->evening) tale_tell(t, "\n\nThe day was almost over");
+    for (t->events = 1; !t->evening; t->events++)
+        tale_tell(t, t->events < TALE_EVENTS ? "%B" : "\n\nThe day was almost over^e");
     tale_tell(t, "%Q%C");
 }
 

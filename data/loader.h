@@ -1,20 +1,21 @@
 /* loader.h: from files to batches of tokens.
  *
- * It refuses to copy what it can map and to remember what it can compute: a batch is a function of (seed, number of
- * the sample), so the loader's whole state in a checkpoint is how many samples have been drawn.
+ * It refuses to copy what it can map and to remember what it can compute: a batch is a function of (seed,
+ * number of the sample), so the loader's whole state in a checkpoint is how many samples have been drawn.
  *
  * A text is split at "<|endoftext|>" into documents; the tokens of a text are
  *
  *     EOT document EOT document ... EOT               EOT: the id of <|endoftext|>
  *
- * so that the start and the end of every document are predicted too. Some documents are held out for validation (of a
- * single one its last tenth). Training reads windows of T + 1 tokens, T apart, in an order shuffled anew each pass,
- * from an offset drawn anew each pass; validation reads windows in order.
+ * so that the start and the end of every document are predicted too. Some documents are held out for
+ * validation (of a single one its last tenth). Training reads windows of T + 1 tokens, T apart, in an order
+ * shuffled anew each pass, from an offset drawn anew each pass; validation reads windows in order.
  *
- * Example: 1001 tokens, T = 100: 9 windows a pass, starting at an offset of 0 .. 100 and every 100 tokens from there.
+ * Example: 1001 tokens, T = 100: 9 windows a pass, starting at an offset of 0 .. 99 and every 100 tokens from
+ * there.
  *
- * Token shards are llm.c's: 1024 bytes of header, magic 20240520 (uint16 tokens) or 20240801 (uint32), version 1 or 7,
- * number of tokens; then the tokens, little-endian. They are read where they are mapped. */
+ * Token shards are llm.c's: 1024 bytes of header, magic 20240520 (uint16 tokens) or 20240801 (uint32),
+ * version 1 or 7, number of tokens; then the tokens, little-endian. They are read where they are mapped. */
 #ifndef LOADER_H
 #define LOADER_H
 #include "base.h"
@@ -22,7 +23,12 @@
 #include "tokenizer.h"
 
 typedef struct {
-    struct TokenPart { const uint8_t *p; size_t n, from; int width; Bytes file; } *part;   /* little-endian numbers */
+    struct TokenPart {
+        const uint8_t *p;
+        size_t n, from;
+        int width;
+        Bytes file;
+    } * part;                               /* little-endian numbers */
     size_t parts, n;                        /* n tokens in all; part k starts at token `from` */
 } Tokens;
 
@@ -71,9 +77,11 @@ static inline void tokens_read_shard(Tokens *t, const char *path, size_t V) {
     if (magic != 20240520 && magic != 20240801)
         die("%s: byte 0: expected magic 20240520 or 20240801, found %u", path, magic);
     const int width = magic == 20240520 ? 2 : 4;
-    if (version != (width == 2 ? 1 : 7)) die("%s: byte 4: expected version %d, found %u", path, width == 2 ? 1 : 7, version);
+    if (version != (width == 2 ? 1 : 7))
+        die("%s: byte 4: expected version %d, found %u", path, width == 2 ? 1 : 7, version);
     if (b.n != 1024 + (size_t)n * (size_t)width)
-        die("%s: byte 8: %u tokens need a file of %zu bytes, found %zu", path, n, 1024 + (size_t)n * (size_t)width, b.n);
+        die("%s: byte 8: %u tokens need a file of %zu bytes, found %zu", path, n,
+            1024 + (size_t)n * (size_t)width, b.n);
     for (size_t i = 0; i < n && V; i++) {
         const uint32_t id = width == 2 ? get_u16(b.p + 1024 + 2 * i) : get_u32(b.p + 1024 + 4 * i);
         if (id >= V) die("%s: token %zu: expected an id below %zu, found %u", path, i, V, id);
@@ -90,7 +98,7 @@ typedef struct {
     size_t n, cap;
     Bytes *file;
     size_t files;
-    double nats, bytes;                     /* of held-out stories: the grammar's own -log probability, and size */
+    double nats, bytes; /* of held-out stories: the grammar's own -log probability, and size */
 } Documents;
 
 static inline void documents_add(Documents *d, const uint8_t *p, size_t n, bool held_out) {
@@ -118,7 +126,7 @@ static inline void documents_read(Documents *d, const char *path, bool held_out)
     for (const uint8_t *p = b.p, *end = b.p + b.n; p && p <= end;) {
         const uint8_t *next = memmem(p, (size_t)(end - p), TOK_EOT, mark);
         const uint8_t *stop = next ? next : end;
-        if (next && p < stop && p[0] == '\n' && p > b.p) p++;       /* the line break after a mark on its own line */
+        if (p > b.p && p < stop && p[0] == '\n') p++; /* the line break after a mark on its own line */
         documents_add(d, p, (size_t)(stop - p), held_out);
         p = next ? next + mark : NULL;
     }
@@ -130,7 +138,7 @@ static inline void documents_hold_out(Documents *d, double share, uint64_t seed)
     if (d->n == 1) {
         Document *one = d->doc;
         size_t cut = one->n - one->n / 10;
-        while (cut > 0 && cut < one->n && (one->p[cut] & 0xc0) == 0x80) cut--;     /* not inside a character */
+        while (cut > 0 && cut < one->n && (one->p[cut] & 0xc0) == 0x80) cut--; /* not inside a character */
         documents_add(d, one->p + cut, one->n - cut, true);
         d->doc[0].n = cut;
         return;
@@ -182,24 +190,27 @@ static inline Tokens documents_tokens(const Documents *d, const Tokenizer *t, bo
 /* ---- batches ------------------------------------------------------------------------------------------ */
 
 /* Samples first .. first + B - 1 of training: inputs and targets (B,T). A pass holds W windows; t->n > T. */
-static inline void batch_train(const Tokens *t, uint64_t seed, size_t first, size_t B, size_t T, int32_t *inputs,
-                               int32_t *targets) {
-    const size_t W = t->n >= 2 * T ? (t->n - T) / T : 1, spare = t->n - 1 - W * T + 1;
+static inline void batch_train(const Tokens *t, uint64_t seed, size_t first, size_t B, size_t T,
+                               int32_t *inputs, int32_t *targets) {
+    const size_t W = t->n >= 2 * T ? (t->n - T) / T : 1, spare = t->n - W * T;
     int32_t *window = mem_new(T + 1, sizeof *window);
     for (size_t b = 0; b < B; b++) {
-        const uint64_t pass = (first + b) / W, key = rng_key(seed + pass, "order of windows");
+        const uint64_t key = rng_u64(rng_key(seed, "order of windows"), (first + b) / W);
         const size_t offset = rng_u64(key, W) % (spare < T ? spare : T);
         tokens_get(t, offset + rng_permute(key, (first + b) % W, W) * T, T + 1, window);
-        memcpy(inputs + b * T, window, T * sizeof *window), memcpy(targets + b * T, window + 1, T * sizeof *window);
+        memcpy(inputs + b * T, window, T * sizeof *window),
+            memcpy(targets + b * T, window + 1, T * sizeof *window);
     }
     free(window);
 }
 
-/* Windows first .. first + B - 1 of validation; past the end targets are -1. Returns how many targets count. */
-static inline size_t batch_val(const Tokens *t, size_t first, size_t B, size_t T, int32_t *inputs, int32_t *targets) {
+/* Windows first .. first + B - 1 of validation; past the end of the tokens, and from window `end` on, targets
+ * are -1. Returns how many targets count. */
+static inline size_t batch_val(const Tokens *t, size_t first, size_t end, size_t B, size_t T, int32_t *inputs,
+                               int32_t *targets) {
     size_t count = 0;
     for (size_t i = 0; i < B * T; i++) inputs[i] = 0, targets[i] = -1;
-    for (size_t b = 0, at = first * T; b < B && at + 1 < t->n; b++, at += T) {
+    for (size_t b = 0, at = first * T; b < B && first + b < end && at + 1 < t->n; b++, at += T) {
         const size_t n = t->n - 1 - at < T ? t->n - 1 - at : T;
         tokens_get(t, at, n, inputs + b * T), tokens_get(t, at + 1, n, targets + b * T);
         count += n;

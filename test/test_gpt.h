@@ -1,5 +1,5 @@
-/* test_gpt.h: the model. The specification against finite differences and against dumps that PyTorch wrote in float64;
- * the machine's version against the specification; the same bits for every cut of the work. */
+/* test_gpt.h: the model. The specification against finite differences and against dumps that PyTorch wrote in
+ * float64; the machine's version against the specification; the same bits for every cut of the work. */
 #ifndef TEST_GPT_H
 #define TEST_GPT_H
 #include "../data/safetensors.h"
@@ -17,7 +17,8 @@ static double gpt_worst(const double *a, const double *b, size_t n) {      /* la
     for (size_t i = 0; i < n; i++) worst = fmax(worst, fabs(a[i] - b[i]));
     return worst;
 }
-static double *gpt_values(const Gpt *m, const float *flat, size_t k) {     /* tensor k of the machine, row-major */
+static double *gpt_values(const Gpt *m, const float *flat,
+                          size_t k) { /* tensor k of the machine, row-major */
     const size_t n = gpt_elements(&m->table[k]);
     float *f = mem_new(n, sizeof *f);
     double *d = mem_new(n, sizeof *d);
@@ -38,7 +39,8 @@ typedef struct {
 
 /* Random weights, biases and gains too; sd is the deviation of the matrices. */
 static GptPair pair_new(GptConfig c, size_t B, size_t T, double sd, size_t workers) {
-    GptPair p = {spec_new(c, B, T), gpt_new(c, true), df_begin(workers), mem_new(B * T, 4), mem_new(B * T, 4)};
+    GptPair p = {spec_new(c, B, T), gpt_new(c, true), df_begin(workers), mem_new(B * T, 4),
+                 mem_new(B * T, 4)};
     for (size_t k = 0; k < p.m->count; k++) {
         const GptParam *t = &p.m->table[k];
         float *f = mem_new(gpt_elements(t), sizeof *f);
@@ -63,7 +65,8 @@ static void pair_free(GptPair *p) {
 static void check_against_spec(GptConfig c, size_t B, size_t T, size_t P, double sd) {
     GptPair p = pair_new(c, B, T, sd, 2);
     GptRun *r = gpt_run_new(p.m, p.pool, B, T, P, true);
-    const double loss = gpt_train(r, p.inputs, p.targets, B * T) / (double)(B * T);
+    double loss = 0;
+    gpt_train(r, p.inputs, p.targets, B * T, &loss), loss /= (double)(B * T);
     spec_forward(p.s, p.inputs, p.targets), spec_backward(p.s, p.inputs);
     const double norm = spec_norm(p.s), mine = gpt_gradient_norm(p.m, p.pool);
     CHECK(fabs(loss - p.s->loss) <= 1e-6 * p.s->loss, "loss %.9g, expected %.9g", loss, p.s->loss);
@@ -71,8 +74,8 @@ static void check_against_spec(GptConfig c, size_t B, size_t T, size_t P, double
     for (size_t k = 0; k < p.m->count; k++) {
         double *g = gpt_values(p.m, p.m->g, k);
         const double d = gpt_distance(g, p.s->dw[k], gpt_elements(&p.m->table[k]), 1e-6 * norm);
-        CHECK(d <= 1e-5, "L=%zu C=%zu V=%zu B=%zu T=%zu P=%zu: gradient of %s is off by %.3g", c.L, c.C, c.V, B, T, P,
-              p.m->table[k].name, d);
+        CHECK(d <= 1e-5, "L=%zu C=%zu V=%zu B=%zu T=%zu P=%zu: gradient of %s is off by %.3g", c.L, c.C, c.V,
+              B, T, P, p.m->table[k].name, d);
         free(g);
     }
     gpt_run_free(r), pair_free(&p);
@@ -92,8 +95,8 @@ static void test_finite_differences(void) {
                 at[side] = p.s->loss;
             }
             p.s->w[k][i] = keep;
-            CHECK(fabs((at[1] - at[0]) / (2 * h) - g) <= 1e-6 * fmax(1e-2, fabs(g)), "%s[%zu]: %.9g, expected %.9g",
-                  p.m->table[k].name, i, g, (at[1] - at[0]) / (2 * h));
+            CHECK(fabs((at[1] - at[0]) / (2 * h) - g) <= 1e-6 * fmax(1e-2, fabs(g)),
+                  "%s[%zu]: %.9g, expected %.9g", p.m->table[k].name, i, g, (at[1] - at[0]) / (2 * h));
         }
     pair_free(&p);
 }
@@ -108,7 +111,8 @@ static double *golden_values(const Safetensors *st, const char *kind, const char
     double *d = mem_new(t->count, sizeof *d);
     float *f = mem_new(t->count, sizeof *f);
     if (t->type == ST_U8 || t->type == ST_I32)
-        for (size_t i = 0; i < t->count; i++) d[i] = t->type == ST_U8 ? t->data[i] : (double)get_u32(t->data + 4 * i);
+        for (size_t i = 0; i < t->count; i++)
+            d[i] = t->type == ST_U8 ? t->data[i] : (double)get_u32(t->data + 4 * i);
     else {
         st_floats(t, f);
         for (size_t i = 0; i < t->count; i++) d[i] = f[i];
@@ -178,17 +182,20 @@ static void test_golden(const char *path) {
     double *step_norm = golden_values(&g.st, "", "step_grad_norm", &n);
     GptRun *r = gpt_run_new(m, g.p.pool, s->B, s->T, 64, true);
     for (size_t step = 0; step < steps; step++) {
-        const double mine = gpt_train(r, g.p.inputs, g.p.targets, N) / (double)N;
+        double mine = 0;
+        gpt_train(r, g.p.inputs, g.p.targets, N, &mine), mine /= (double)N;
         spec_forward(s, g.p.inputs, g.p.targets), spec_backward(s, g.p.inputs);
         golden_mask(&g);
         norm = spec_norm(s);
         const double fast_norm = gpt_gradient_norm(m, g.p.pool);
         if (step == 0) {
-            CHECK(fabs(s->loss - *loss) <= 1e-6 * *loss, "%s: loss %.9g, expected %.9g", path, s->loss, *loss);
+            CHECK(fabs(s->loss - *loss) <= 1e-6 * *loss, "%s: loss %.9g, expected %.9g", path, s->loss,
+                  *loss);
             CHECK(fabs(mine - *loss) <= 1e-6 * *loss, "%s: loss %.9g, expected %.9g", path, mine, *loss);
             CHECK(gpt_distance(s->logits, logits, N * s->c.V, 0) <= 1e-6, "%s: logits", path);
             for (size_t k = 0; k < m->count; k++) {
-                double *want = golden_values(&g.st, "grad.", m->table[k].name, &n), *fast = gpt_values(m, m->g, k);
+                double *want = golden_values(&g.st, "grad.", m->table[k].name, &n),
+                       *fast = gpt_values(m, m->g, k);
                 const double a = gpt_distance(s->dw[k], want, n, 1e-6 * norm);
                 const double b = gpt_distance(fast, want, n, 1e-6 * norm);
                 CHECK(a <= 1e-4, "%s: specification's gradient of %s off by %.3g", path, m->table[k].name, a);
@@ -204,15 +211,16 @@ static void test_golden(const char *path) {
     }
     for (size_t k = 0; k < m->count; k++) {
         double *want = golden_values(&g.st, "after.", m->table[k].name, &n), *fast = gpt_values(m, m->w, k);
-        CHECK(gpt_worst(s->w[k], want, n) <= 1e-5, "%s: specification's %s after %zu steps is off by %.3g", path,
-              m->table[k].name, steps, gpt_worst(s->w[k], want, n));
+        CHECK(gpt_worst(s->w[k], want, n) <= 1e-5, "%s: specification's %s after %zu steps is off by %.3g",
+              path, m->table[k].name, steps, gpt_worst(s->w[k], want, n));
         /* The key third of c_attn.bias has a gradient of exactly zero, whose rounding AdamW magnifies. */
         const bool keys = strstr(m->table[k].name, "c_attn.bias") != NULL;
         for (size_t part = 0; part < (keys ? 3 : 1); part++) {
             const size_t len = keys ? n / 3 : n;
             if (keys && part == 1) continue;
             const double worst = gpt_worst(fast + part * len, want + part * len, len);
-            CHECK(worst <= 1e-5, "%s: %s after %zu steps is off by %.3g", path, m->table[k].name, steps, worst);
+            CHECK(worst <= 1e-5, "%s: %s after %zu steps is off by %.3g", path, m->table[k].name, steps,
+                  worst);
         }
         free(want), free(fast);
     }
@@ -234,16 +242,11 @@ static uint64_t bits_of_training(size_t workers, size_t P, size_t group) {
     GptRun *r = gpt_run_new(p.m, p.pool, group, T, P, true);
     uint64_t h = 0;
     for (size_t step = 1; step <= 2; step++) {
-        double sum[4];
-        for (size_t b = 0; b < B; b += group) {
-            gpt_train(r, p.inputs + b * T, p.targets + b * T, B * T);
-            for (size_t i = 0; i < group; i++) {
-                double *first = r->loss + i * r->stride * LINE;
-                sum[b + i] = first[0] + first[T - 1];
-            }
-        }
+        double sum = 0;
+        for (size_t b = 0; b < B; b += group)
+            gpt_train(r, p.inputs + b * T, p.targets + b * T, B * T, &sum);
         const double norm = gpt_gradient_norm(p.m, p.pool);
-        h = rng_mix(h ^ bits_of(sum, sizeof sum) ^ bits_of(&norm, 8) ^ bits_of(p.m->g, p.m->floats * 4));
+        h = rng_mix(h ^ bits_of(&sum, sizeof sum) ^ bits_of(&norm, 8) ^ bits_of(p.m->g, p.m->floats * 4));
         gpt_adamw(p.m, p.pool, &(GptAdam){1e-2, 0.9, 0.95, 1e-8, 0.1, 1}, step, norm);
     }
     h = rng_mix(h ^ bits_of(p.m->w, p.m->floats * 4) ^ bits_of(p.m->m, p.m->floats * 4));
@@ -256,16 +259,17 @@ static void test_bits(void) {
     for (size_t w = 0; w < 4; w++)
         for (size_t p = 0; p < 4; p++)
             for (size_t group = 1; group <= 4; group *= 2)
-                CHECK(bits_of_training(workers[w], panels[p], group) == want, "%zu workers, panels of %zu, groups of %zu",
-                      workers[w], panels[p], group);
+                CHECK(bits_of_training(workers[w], panels[p], group) == want,
+                      "%zu workers, panels of %zu, groups of %zu", workers[w], panels[p], group);
     printf("    bits of training %016llx\n", (unsigned long long)want);
 }
 
 static void test_gpt(void) {
     test_finite_differences();
-    static const struct { GptConfig c; size_t B, T, P; } shape[] = {
-        {{1, 1, 1, 2, 1}, 1, 1, 16},     {{2, 2, 32, 96, 16}, 2, 16, 64}, {{3, 3, 30, 61, 40}, 3, 37, 32},
-        {{2, 4, 64, 130, 100}, 2, 97, 64}, {{1, 5, 35, 17, 33}, 4, 33, 16}, {{2, 2, 48, 300, 200}, 1, 200, 128}};
+    static const struct { GptConfig c; size_t B, T, P;
+    } shape[] = {{{1, 1, 1, 2, 1}, 1, 1, 16},     {{2, 2, 32, 96, 16}, 2, 16, 64},
+                 {{3, 3, 30, 61, 40}, 3, 37, 32}, {{2, 4, 64, 130, 100}, 2, 97, 64},
+                 {{1, 5, 35, 17, 33}, 4, 33, 16}, {{2, 2, 48, 300, 200}, 1, 200, 128}};
     for (size_t i = 0; i < (QUICK ? 4 : sizeof shape / sizeof *shape); i++)
         for (int large = 0; large < 2; large++)
             check_against_spec(shape[i].c, shape[i].B, shape[i].T, shape[i].P, large ? 0.3 : 0.05);

@@ -1,5 +1,6 @@
-/* test_train.h: the commands, from the inside (train.c with its main renamed) and, where a process must be killed,
- * from the outside: resume bit for bit, checkpoints that survive anything, one clear line for every bad input. */
+/* test_train.h: the commands, from the inside (train.c with its main renamed) and, where a process must be
+ * killed, from the outside: resume bit for bit, checkpoints that survive anything, one clear line for every
+ * bad input. */
 #ifndef TEST_TRAIN_H
 #define TEST_TRAIN_H
 #include "check.h"
@@ -51,39 +52,51 @@ static void check_refused(const char *line, const char *expected) {
 
 /* A text of n bytes of made-up words: enough to learn from. */
 static void make_text(const char *path, size_t n) {
-    static const char *const word[] = {"the ", "river ", "moves ", "a ", "stone ", "slowly. ", "Then ", "rain ", "falls,\n"};
+    static const char *const word[] = {"the ",     "river ", "moves ", "a ",      "stone ",
+                                       "slowly. ", "Then ",  "rain ",  "falls,\n"};
     char *text = mem_new(n + 16, 1);
     for (size_t at = 0, k = 0; at < n; k++) at += (size_t)sprintf(text + at, "%s", word[rng_u64(7, k) % 9]);
     file_put(path, text, n);
     free(text);
 }
 
-#define SMALL "--vocab 260 --layers 2 --heads 2 --width 32 --context 24 --batch 5 --steps 12 --every 4 --lr 0.01 --quiet"
+#define SMALL                                                                                                \
+    "--vocab 260 --layers 2 --heads 2 --width 32 --context 24 --batch 5 --steps 12 --every 4 --lr 0.01 "     \
+    "--quiet"
 
 static void test_resume(void) {
     const char *text = file_in("text"), *whole = file_in("whole"), *parts = file_in("parts");
     make_text(text, 20000);
     CHECK(command("run --text %s --out %s --threads 1 " SMALL, text, whole) == 0, "%s", check_line);
-    CHECK(command("run --text %s --out %s --threads 2 --panel 16 --group 2 --stop 3 " SMALL, text, parts) == 0, "%s", check_line);
-    CHECK(command("run --text %s --resume %s --threads 3 --every 4 --stop 7 --quiet", text, parts) == 0, "%s", check_line);
-    CHECK(command("run --text %s --resume %s --threads 1 --panel 128 --every 4 --quiet", text, parts) == 0, "%s", check_line);
-    State a = checkpoint_read(whole, mem_new(1, sizeof(Options)), true), b = checkpoint_read(parts, mem_new(1, sizeof(Options)), true);
+    CHECK(command("run --text %s --out %s --threads 2 --panel 16 --group 2 --stop 3 " SMALL, text, parts) ==
+              0,
+          "%s", check_line);
+    CHECK(command("run --text %s --resume %s --threads 3 --every 4 --stop 7 --quiet", text, parts) == 0, "%s",
+          check_line);
+    CHECK(command("run --text %s --resume %s --threads 1 --panel 128 --every 4 --quiet", text, parts) == 0,
+          "%s", check_line);
+    State a = checkpoint_read(whole, mem_new(1, sizeof(Options)), true),
+          b = checkpoint_read(parts, mem_new(1, sizeof(Options)), true);
     CHECK(a.step == 12 && b.step == 12, "steps %zu and %zu", a.step, b.step);
     CHECK(!memcmp(a.m->w, b.m->w, a.m->floats * 4), "weights differ after a resume");
-    CHECK(!memcmp(a.m->m, b.m->m, a.m->floats * 4) && !memcmp(a.m->v, b.m->v, a.m->floats * 4), "moments differ after a resume");
+    CHECK(!memcmp(a.m->m, b.m->m, a.m->floats * 4) && !memcmp(a.m->v, b.m->v, a.m->floats * 4),
+          "moments differ after a resume");
     gpt_free(a.m), gpt_free(b.m), tok_free(a.tok), tok_free(b.tok), free(a.o), free(b.o);
-    CHECK(command("run --text %s --init %s --out %s --steps 2 --batch 5 --quiet", text, whole, file_in("from")) == 0, "%s", check_line);
+    CHECK(command("run --text %s --init %s --out %s --steps 2 --batch 5 --quiet", text, whole,
+                  file_in("from")) == 0,
+          "%s", check_line);
     CHECK(command("eval %s --text %s --json %s", whole, text, file_in("json")) == 0, "%s", check_line);
 
     char line[256];                                         /* a resume keeps what decides the result */
     snprintf(line, sizeof line, "run --text %s --resume %s --lr 1", text, whole), check_refused(line, "--lr");
     make_text(file_in("other"), 19000);
-    snprintf(line, sizeof line, "run --text %s --resume %s", file_in("other"), whole), check_refused(line, "another");
+    snprintf(line, sizeof line, "run --text %s --resume %s", file_in("other"), whole),
+        check_refused(line, "another");
     snprintf(line, sizeof line, "run --text %s --out %s", text, whole), check_refused(line, "exists");
 }
 
-/* A checkpoint cut anywhere, or with any byte of its header changed, is refused or, where the change means nothing,
- * read; never anything else. */
+/* A checkpoint cut anywhere, or with any byte of its header changed, is refused or, where the change means
+ * nothing, read; never anything else. */
 static void test_damage(void) {
     const Bytes good = file_read(file_in("whole"));
     const size_t header = 8 + (size_t)get_u64(good.p), step = good.n / (QUICK ? 40 : 160);
@@ -117,40 +130,72 @@ static int outside(const char *fmt, ...) {                  /* a shell command; 
 static void test_kill(void) {
     const char *train = getenv("TRAIN"), *text = file_in("text"), *out = file_in("killed");
     if (!train) train = "./train";
-    CHECK(outside("%s run --text %s --out %s " SMALL " --stop 2", train, text, out) == 0, "cannot run %s", train);
+    CHECK(outside("%s run --text %s --out %s " SMALL " --stop 2", train, text, out) == 0, "cannot run %s",
+          train);
     const uint64_t before = file_bits(out);
-    CHECK(outside("(ulimit -f 8; %s run --text %s --resume %s --quiet --stop 3) 2>&1 | grep -q 'is whole'", train, text, out) == 0,
+    CHECK(outside("(ulimit -f 8; %s run --text %s --resume %s --quiet --stop 3) 2>&1 | grep -q 'is whole'",
+                  train, text, out) == 0,
           "no word of a full disk");
     CHECK(file_bits(out) == before, "a full disk spoilt the checkpoint");
-    outside("%s run --text %s --resume %s --quiet --every 1 & sleep 0.3; kill -9 $!; wait $! 2>/dev/null", train, text, out);
+    outside("%s run --text %s --resume %s --quiet --every 1 & sleep 0.3; kill -9 $!; wait $! 2>/dev/null",
+            train, text, out);
     CHECK(command("sample %s --tokens 0 --quiet", out) == 0, "after a kill: %s", check_line);
     outside("rm %s", out);
-    CHECK(outside("%s run --text %s --out %s " SMALL " --batch 64 --vocab 300 2>&1 | grep -q twice", train, text, out) == 0, "an option given twice");
-    const int status = outside("timeout -s INT 1 %s run --text %s --out %s --vocab 260 --model d2 --steps 100000 --quiet > %s",
-                               train, text, out, file_in("said"));
+    CHECK(outside("%s run --text %s --out %s " SMALL " --batch 64 --vocab 300 2>&1 | grep -q twice", train,
+                  text, out) == 0,
+          "an option given twice");
+    const int status = outside(
+        "timeout -s INT 1 %s run --text %s --out %s --vocab 260 --model d2 --steps 100000 --quiet > %s",
+        train, text, out, file_in("said"));
     CHECK(status == 3 || status == 124, "interrupted: status %d", status);
-    CHECK(command("run --text %s --resume %s --stop 1 --quiet", text, out) == 0, "after an interrupt: %s", check_line);
+    CHECK(command("run --text %s --resume %s --stop 1 --quiet", text, out) == 0, "after an interrupt: %s",
+          check_line);
 }
 
 static void test_bad_input(void) {
-    static const struct { const char *line, *expected; } bad[] = {
-        {"fly", "unknown command"}, {"run --fly 1", "unknown option"}, {"run --lr", "needs a value"},
-        {"run --lr fast", "found 'fast'"}, {"run --lr nan", "found 'nan'"}, {"run --lr -1", "found '-1'"},
-        {"run --batch 0", "found '0'"}, {"run --batch -3", "found '-3'"}, {"run --batch 1e99", "found '1e99'"},
-        {"run --batch 99999999999999999999", "found"}, {"run --steps 1.5", "found '1.5'"}, {"run --steps 1 --steps 2", "twice"},
-        {"run --layers 100000000000", "found"}, {"run --heads 3 --width 32 --corpus 100000", "divisor"},
-        {"run --model d0", "--model"}, {"run --model huge", "--model"}, {"run --panel 48", "--panel"}, {"run --panel 8", "--panel"},
-        {"run --vocab 100", "--vocab"}, {"run --vocab nothere", "nothere"}, {"run --text nothere", "nothere"},
-        {"run --text . ", "directory"}, {"run --text a --tokens b", "contradict"}, {"run --threads 0", "--threads"},
-        {"run --resume nothere", "nothere"}, {"run --resume . ", "directory"}, {"run file", "expected an option"},
-        {"sample", "expected a checkpoint"}, {"sample nothere", "nothere"}, {"sample a b", "found 'b'"},
-        {"sample a --tokens many", "found 'many'"}, {"sample a --lr 1", "does not take"}, {"eval a --top-k 3", "does not take"},
-        {"tokenize --decode", "--decode"}, {"run --corpus 100000 --context 1000000 --batch 1000", "the training text has"}};
+    static const struct { const char *line, *expected;
+    } bad[] = {{"fly", "unknown command"},
+               {"run --fly 1", "unknown option"},
+               {"run --lr", "needs a value"},
+               {"run --lr fast", "found 'fast'"},
+               {"run --lr nan", "found 'nan'"},
+               {"run --lr -1", "found '-1'"},
+               {"run --batch 0", "found '0'"},
+               {"run --batch -3", "found '-3'"},
+               {"run --batch 1e99", "found '1e99'"},
+               {"run --batch 99999999999999999999", "found"},
+               {"run --steps 1.5", "found '1.5'"},
+               {"run --steps 1 --steps 2", "twice"},
+               {"run --layers 100000000000", "found"},
+               {"run --heads 3 --width 32 --corpus 100000", "divisor"},
+               {"run --model d0", "--model"},
+               {"run --model huge", "--model"},
+               {"run --panel 48", "--panel"},
+               {"run --panel 8", "--panel"},
+               {"run --vocab 100", "--vocab"},
+               {"run --vocab nothere", "nothere"},
+               {"run --text nothere", "nothere"},
+               {"run --text . ", "directory"},
+               {"run --text a --tokens b", "contradict"},
+               {"run --threads 0", "--threads"},
+               {"run --resume nothere", "nothere"},
+               {"run --resume . ", "directory"},
+               {"run file", "expected an option"},
+               {"sample", "expected a checkpoint"},
+               {"sample nothere", "nothere"},
+               {"sample a b", "found 'b'"},
+               {"sample a --tokens many", "found 'many'"},
+               {"sample a --lr 1", "does not take"},
+               {"eval a --top-k 3", "does not take"},
+               {"tokenize --decode", "--decode"},
+               {"run --corpus 100000 --context 1000000 --batch 1000", "the training text has"}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) check_refused(bad[i].line, bad[i].expected);
 
     char line[256];
-    static const struct { const char *name, *bytes; size_t n; const char *expected; } file[] = {
-        {"empty", "", 0, "found none"}, {"one", "x", 1, "training text has"}, {"mark", "<|endoftext|>", 13, "found none"}};
+    static const struct { const char *name, *bytes; size_t n; const char *expected;
+    } file[] = {{"empty", "", 0, "found none"},
+                {"one", "x", 1, "training text has"},
+                {"mark", "<|endoftext|>", 13, "found none"}};
     for (size_t i = 0; i < 3; i++) {
         file_put(file_in(file[i].name), file[i].bytes, file[i].n);
         snprintf(line, sizeof line, "run --text %s", file_in(file[i].name));
@@ -159,9 +204,9 @@ static void test_bad_input(void) {
         check_refused(line, file[i].name);
     }
     uint8_t shard[1024 + 20] = {0};
-    static const struct { size_t at; uint32_t value; size_t n; const char *expected; } cut[] = {
-        {0, 20240521, 1044, "magic"}, {4, 2, 1044, "version"}, {8, 11, 1044, "need a file of"}, {8, 10, 1043, "need a file of"},
-        {8, 10, 1000, "header"}, {1024, 50258, 1044, "below"}};
+    static const struct { size_t at; uint32_t value; size_t n; const char *expected;
+    } cut[] = {{0, 20240521, 1044, "magic"},    {4, 2, 1044, "version"}, {8, 11, 1044, "need a file of"},
+               {8, 10, 1043, "need a file of"}, {8, 10, 1000, "header"}, {1024, 50258, 1044, "below"}};
     for (size_t i = 0; i < sizeof cut / sizeof *cut; i++) {
         const uint32_t head[3] = {20240520, 1, 10};
         memset(shard, 0, sizeof shard);
@@ -170,7 +215,8 @@ static void test_bad_input(void) {
         file_put(file_in("shard"), shard, cut[i].n);
         Tokens t = {0};
         const bool died = DIES(tokens_read_shard(&t, file_in("shard"), 50257));
-        CHECK(died && strstr(check_line, cut[i].expected), "shard %zu: expected '%s' in: %s", i, cut[i].expected, check_line);
+        CHECK(died && strstr(check_line, cut[i].expected), "shard %zu: expected '%s' in: %s", i,
+              cut[i].expected, check_line);
     }
     if (getuid()) {
         file_put(file_in("secret"), "x", 1), chmod(file_in("secret"), 0);
@@ -184,7 +230,7 @@ static void test_batches(void) {
     static const size_t sizes[] = {11, 12, 20, 21, 100, 1001};
     for (size_t k = 0; k < 6; k++) {
         const size_t n = sizes[k], T = 10, W = n >= 2 * T ? (n - T) / T : 1;
-        uint8_t *bytes = mem_new(n, 2);                     /* exactly: a read past the end is seen by sanitizers */
+        uint8_t *bytes = mem_new(n, 2); /* exactly: a read past the end is seen by sanitizers */
         int32_t in[10], out[10];
         Tokens t = {0};
         for (size_t i = 0; i < n; i++) bytes[2 * i] = (uint8_t)i, bytes[2 * i + 1] = (uint8_t)(i >> 8);
@@ -192,13 +238,16 @@ static void test_batches(void) {
         size_t *seen = mem_new(n, sizeof *seen), offset = SIZE_MAX;
         for (size_t s = 0; s < W; s++) {
             batch_train(&t, 3, s, 1, T, in, out);
-            for (size_t i = 0; i < T; i++) CHECK(out[i] == in[i] + 1 && out[i] < (int)n, "sample %zu of %zu tokens", s, n);
+            for (size_t i = 0; i < T; i++)
+                CHECK(out[i] == in[i] + 1 && out[i] < (int)n, "sample %zu of %zu tokens", s, n);
             if ((size_t)in[0] % T != offset && offset != SIZE_MAX) CHECK(0, "offset changed within a pass");
             offset = (size_t)in[0] % T, seen[in[0]]++;
         }
-        for (size_t i = 0; i < n; i++) CHECK(seen[i] <= 1, "window %zu of %zu tokens read %zu times", i, n, seen[i]);
+        for (size_t i = 0; i < n; i++)
+            CHECK(seen[i] <= 1, "window %zu of %zu tokens read %zu times", i, n, seen[i]);
         size_t count = 0;
-        for (size_t first = 0; first * T + 1 < n; first++) count += batch_val(&t, first, 1, T, in, out);
+        for (size_t first = 0; first * T + 1 < n; first++)
+            count += batch_val(&t, first, SIZE_MAX, 1, T, in, out);
         CHECK(count == n - 1, "validation reads %zu of %zu targets", count, n - 1);
         free(seen), tokens_free(&t);
     }
@@ -207,7 +256,8 @@ static void test_batches(void) {
 /* With the cache of keys and values the same bits of logits as without. */
 static void test_sample(void) {
     GptPair p = pair_new((GptConfig){2, 2, 24, 50, 70}, 1, 70, 0.3, 2);
-    GptRun *cached = gpt_run_new(p.m, p.pool, 1, 70, 64, false), *fresh = gpt_run_new(p.m, p.pool, 1, 70, 64, false);
+    GptRun *cached = gpt_run_new(p.m, p.pool, 1, 70, 64, false),
+           *fresh = gpt_run_new(p.m, p.pool, 1, 70, 64, false);
     for (size_t n = 1, done = 0; n <= 70; done = n, n += n == 1 ? 29 : 1) {
         float a[50], b[50];
         const float *x = gpt_next(cached, p.inputs, n, done);
@@ -217,11 +267,13 @@ static void test_sample(void) {
         CHECK(!memcmp(a, b, sizeof a), "%zu tokens", n);
         spec_forward(p.s, p.inputs, p.targets);
         for (size_t v = 0; v < 50; v++)
-            CHECK(fabs((double)a[v] - p.s->logits[(n - 1) * 50 + v]) < 1e-4, "logit %zu after %zu tokens", v, n);
+            CHECK(fabs((double)a[v] - p.s->logits[(n - 1) * 50 + v]) < 1e-4, "logit %zu after %zu tokens", v,
+                  n);
         if (QUICK && n > 34) n = 69;
     }
     const float logits[4 * LINE] = {[0] = 1, [LINE] = 3, [2 * LINE] = 3, [3 * LINE] = 0};
-    CHECK(gpt_choose(logits, 4, &(GptChoice){0, 1, 0}, 0.99) == 1, "temperature 0: the largest, ties to the smaller id");
+    CHECK(gpt_choose(logits, 4, &(GptChoice){0, 1, 0}, 0.99) == 1,
+          "temperature 0: the largest, ties to the smaller id");
     CHECK(gpt_choose(logits, 4, &(GptChoice){1, 1, 2}, 0.99) == 2, "top-k keeps two");
     CHECK(gpt_choose(logits, 4, &(GptChoice){1, 0.3, 0}, 0.99) == 1, "top-p keeps one");
     CHECK(gpt_choose(logits, 4, &(GptChoice){1, 1, 0}, 0.999999) == 3, "all four");

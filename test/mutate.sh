@@ -1,0 +1,64 @@
+#!/bin/sh
+# mutate.sh: can the tests of the model fail? Breaks each backward stage, and the optimizer, once, and expects a
+# failure every time. A line of the table: what is broken, then a sed expression that must change gpt.h or sparse.h.
+# Usage: test/mutate.sh [C compiler], from the top of the tree. Not part of make test: it compiles once a line.
+cc=${1:-cc} dir=$(mktemp -d) passed=0 failed=0
+trap 'rm -rf "$dir"' EXIT
+mkdir "$dir/test" && cp -r data test/golden test/*.h "$dir" && mv "$dir/golden" "$dir"/test*.h "$dir"/check.h "$dir/test"
+printf '#include "check.h"\n#include "test_gpt.h"\nint main(void) { test_gpt(); return check_failed > 0; }\n' >"$dir/test/gpt.c"
+flags='-std=c11 -O1 -D_GNU_SOURCE -ffp-contract=off -fno-math-errno -w'
+echo 'int x;' | $cc -march=native -c -x c -o /dev/null - 2>/dev/null && flags="$flags -march=native"
+
+try() {     # name, expression
+    cp ./*.h "$dir"
+    sed -i "$2" "$dir/gpt.h" "$dir/sparse.h"
+    if cmp -s gpt.h "$dir/gpt.h" && cmp -s sparse.h "$dir/sparse.h" && [ "$1" != none ]; then
+        failed=$((failed + 1)); echo "$1: the expression changes nothing"; return
+    fi
+    # shellcheck disable=SC2086
+    if ! $cc $flags -o "$dir/gpt" "$dir/test/gpt.c" -lm -pthread 2>"$dir/log"; then
+        failed=$((failed + 1)); echo "$1: does not compile"; head -3 "$dir/log"; return
+    fi
+    (cd "$dir" && QUICK=1 ./gpt >/dev/null 2>log); status=$?
+    case $1:$status in
+        none:0) passed=$((passed + 1));;
+        none:*) failed=$((failed + 1)); echo "unbroken, yet the tests fail"; head -3 "$dir/log";;
+        *:0) failed=$((failed + 1)); echo "$1: broken, yet the tests pass";;
+        *) passed=$((passed + 1)); echo "$1: noticed ($(grep -c FAILED "$dir/log") checks)";;
+    esac
+}
+
+while IFS='|' read -r name expression; do [ -n "$name" ] && try "$name" "$expression"; done <<'TABLE'
+none|s/^$//
+embedding, wte|s/word\[c \* LINE\] += dx\[c \* LINE + t\]/word[c * LINE] = dx[c * LINE + t]/
+embedding, wpe|s/pos\[n\] += dx\[n\]/pos[n] += 0 * dx[n]/
+norm, dx: mean of dn gain|s/a += d, ah = vf_fma/ah = vf_fma/
+norm, dx: mean of dn gain hat|s/a \*= part, ah \*= part/a *= part, ah = vf_all(0)/
+norm, gain|s/vf_fma(vf_load(d + n), hat, vf_load(dgain + n))/vf_load(dgain + n) + vf_load(d + n)/
+norm, bias|s/vf_load(dbias + n) + vf_load(d + n)/vf_load(dbias + n)/
+linear, bias|s/vf_load(db + n) + vf_load(dyp/vf_load(db + n) + 0 * vf_load(dyp/
+linear, dx: a row block lost|s/nr = r1 - r < bundle ? r1 - r : bundle;/nr = r1 - r < bundle ? r1 - r : bundle; if (r + nr == r1 \&\& r) break;/
+linear, dw: transposed|s/out\[(b + j) \* LINE + a + i\]/out[(a + i) * LINE + b + j]/
+linear, dw: a group lost|s/for (size_t g = ng; g-- > 0;) {/for (size_t g = ng; g-- > (ng > 1);) {/
+gelu slope|s/6 \* 0.044715f/2 * 0.044715f/
+gelu, sigmoid part|s/vf_fma(x \* s \* (one - s), slope, s)/x * s * (one - s) * slope/
+attention, dq|s/gpt_mix(hs, col, ds, seq + C \* LINE/gpt_mix(hs, col, prob, seq + C * LINE/
+attention, dk|s/gpt_spread(hs, col, ds + k/gpt_spread(hs, col, prob + k/
+attention, dv|s/gpt_spread(hs, col, prob + k/gpt_spread(hs, col, ds + k/
+attention, softmax term D|s/(vf_load(ds + k \* LINE + v) - D)/vf_load(ds + k * LINE + v)/
+attention, scale|s/- D) \* vf_all(scale)/- D)/
+attention, mask|s/if (k % LINE > v + i) e\[i\] = 0/if (k % LINE > v + i + 1) e[i] = 0/
+head, dwte|s/sp_backward_weight(mat, r0, r1, r->m->g/if (r0) sp_backward_weight(mat, r0, r1, r->m->g/
+head, dn|s/sp_backward_data(mat, 0, mat->nb, gpt_w(r, WTE)/sp_backward_data(mat, 1, mat->nb, gpt_w(r, WTE)/
+cross-entropy, target|s/LINE + i\] -= r->dscale/LINE + i] -= 0.99f * r->dscale/
+cross-entropy, averaged|s/r->dscale = 1 \/ (float)count/r->dscale = 1/
+residual around the MLP|s/case LN2_DATA: gpt_norm_data(p, C,/case LN2_DATA: memset(gpt_at(r->dx, p.at), 0, p.ng * r->dx.rows * 64); gpt_norm_data(p, C,/
+residual around attention|s/case LN1_DATA: gpt_norm_data(p, C,/case LN1_DATA: memset(gpt_at(r->dx, p.at), 0, p.ng * r->dx.rows * 64); gpt_norm_data(p, C,/
+AdamW, decay on everything|s/const float keep = p->decay ?/const float keep = 1 ?/
+AdamW, eps inside the root|s/(sqrtf(v\[i\]) \* u->root2 + u->eps)/sqrtf(v[i] * u->root2 * u->root2 + u->eps)/
+AdamW, bias correction|s/(float)(o->lr \/ (1 - b1))/(float)o->lr/
+AdamW, clipping|s/(float)(o->clip > 0 \&\& norm + 1e-6 > o->clip/(float)(0 \&\& norm + 1e-6 > o->clip/
+tied gradients|s/g\[i\] += u->m->lookup_g\[i\], //
+TABLE
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
