@@ -33,7 +33,7 @@ $(O)train: train.c $(HEADERS)
 	@mkdir -p $(@D)
 	$(CC) $(ARCH) $(CFLAGS) -o $@ $< $(LDFLAGS) -lm
 
-$(O)test/test: test/test.c $(HEADERS) $(TESTS)
+$(O)test/test: test/test.c train.c $(HEADERS) $(TESTS)
 	@mkdir -p $(@D)
 	$(CC) $(ARCH) $(CFLAGS) -o $@ $< $(LDFLAGS) -lm
 

@@ -1056,7 +1056,7 @@ typedef struct {
 
 static inline size_t gpt_pieces(const Gpt *m) { return (m->floats + PIECE - 1) / PIECE; }
 
-/* Sums the lanes of rank-1 gradients, pairwise, and both halves of wte's. */
+/* Sums the lanes of rank-1 gradients, pairwise. */
 static inline void gpt_gather_gradient(Gpt *m) {
     for (size_t k = 0; k < m->count; k++) {
         const GptParam *p = &m->table[k];

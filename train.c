@@ -20,6 +20,7 @@
 
 /* ---- options ------------------------------------------------------------------------------------------ */
 
+static const double NATS_PER_BIT = 0.69314718055994531;
 enum { GPT2_VOCAB = 50257 };        /* of token shards that come without a vocabulary */
 enum { RUN = 1, EVAL = 2, SAMPLE = 4, TOKENIZE = 8, BENCH = 16, ANY = 31, FILES_MAX = 256 };
 #define AUTO SIZE_MAX
@@ -30,7 +31,7 @@ typedef struct {
     const char *val, *vocab, *model, *out, *resume, *init, *log, *json, *prompt, *save, *shard;
     size_t layers, heads, width, context, batch, steps, warmup, corpus, seed, every, stop, panel, group,
         threads;
-    size_t top_k, val_tokens;
+    size_t top_k, val_tokens, count;
     double lr, min_lr, decay, beta1, beta2, eps, clip, val_share, temperature, top_p;
     bool quiet, decode;
     bool given[64];                                         /* by place in the table below */
@@ -51,8 +52,8 @@ static const Option options[] = {
 #define AT(field) offsetof(Options, field)
     {"text", 'l', 0, RUN | EVAL | TOKENIZE, AT(text), 0, 0, "",
      "FILE... text to read; default: the built-in corpus"},
-    {"tokens", 'l', 0, RUN | EVAL | SAMPLE, AT(tokens), 0, 0, "",
-     "SHARD... of llm.c instead of text; sample: how many"},
+    {"tokens", 'l', 0, RUN | EVAL, AT(tokens), 0, 0, "", "SHARD... of llm.c instead of text"},
+    {"tokens", 'u', 0, SAMPLE, AT(count), 0, 1e9, "200", "N, at most so many"},
     {"val", 's', 0, RUN, AT(val), 0, 0, "",
      "FILE to validate on, of the same kind; default: a held-out share"},
     {"val-share", 'f', 1, RUN, AT(val_share), 0.0001, 0.9, "0.1", "share of the documents held out"},
@@ -89,7 +90,7 @@ static const Option options[] = {
     {"group", 'u', 0, RUN | EVAL, AT(group), 1, 1e6, "auto",
      "sequences in memory at once; default: 512 MiB of them"},
     {"threads", 'u', 0, ANY, AT(threads), 1, DF_WORKERS, "auto", "default: physical cores"},
-    {"quiet", 'b', 0, RUN | EVAL | SAMPLE, AT(quiet), 0, 0, "", "no progress"},
+    {"quiet", 'b', 0, RUN | SAMPLE, AT(quiet), 0, 0, "", "no progress"},
     {"prompt", 's', 0, SAMPLE, AT(prompt), 0, 0, "", "TEXT to continue"},
     {"temperature", 'f', 0, SAMPLE, AT(temperature), 0, 1000, "0.8", "0: always the likeliest token"},
     {"top-k", 'u', 0, SAMPLE, AT(top_k), 0, 1e9, "0", "of the k likeliest only; 0: all"},
@@ -100,6 +101,8 @@ static const Option options[] = {
 #undef AT
 };
 enum { OPTIONS = sizeof options / sizeof *options };
+_Static_assert((int)OPTIONS <= (int)(sizeof((Options *)0)->given),
+               "Options.given has a place for every option");
 
 __attribute__((format(printf, 1, 2), noreturn)) static inline void usage(const char *fmt, ...) {
     char line[512];
@@ -133,9 +136,18 @@ static void option_set(Options *o, int k, const char *value, const char *where) 
     if (opt->kind == 'u') *(size_t *)field = (size_t)strtoull(value, NULL, 10);
     else *(double *)field = x;
 }
-static int option_find(const char *name) {
-    for (int k = 0; k < OPTIONS; k++) if (!strcmp(options[k].name, name)) return k;
-    return -1;
+/* The option of that name that a command in `commands` takes; -1: none, -2: only others take it. */
+static int option_find(const char *name, int commands) {
+    int found = -1;
+    for (int k = 0; k < OPTIONS; k++)
+        if (!strcmp(options[k].name, name)) {
+            if (options[k].commands & commands) return k;
+            found = -2;
+        }
+    return found;
+}
+static bool option_given(const Options *o, const char *name) {
+    return o->given[option_find(name, RUN | TOKENIZE)];
 }
 
 /* Defaults, then the command line of a command. A list takes every argument up to the next option. */
@@ -155,12 +167,13 @@ static Options *options_read(int argc, char **argv, int command, const char *tak
             o->file = argv[i];
             continue;
         }
-        const int k = option_find(argv[i] + 2);
-        if (k < 0) usage("%s: unknown option '%s'", argv[0], argv[i]);
-        if (!(options[k].commands & command)) usage("%s does not take '%s'", argv[0], argv[i]);
+        const int k = option_find(argv[i] + 2, command);
+        if (k == -1) usage("%s: unknown option '%s'", argv[0], argv[i]);
+        if (k == -2) usage("%s does not take '%s'", argv[0], argv[i]);
         if (o->given[k] && options[k].kind != 'l') usage("%s: '%s' given twice", argv[0], argv[i]);
         if (options[k].kind == 'b') { option_set(o, k, "", ""); continue; }
-        if (i + 1 >= argc) usage("%s: '%s' needs a value", argv[0], argv[i]);
+        if (i + 1 >= argc || (!strncmp(argv[i + 1], "--", 2) && strcmp(options[k].name, "prompt")))
+            usage("%s: '%s' needs a value", argv[0], argv[i]);
         option_set(o, k, argv[++i], "");
         while (options[k].kind == 'l' && i + 1 < argc && strncmp(argv[i + 1], "--", 2))
             option_set(o, k, argv[++i], "");
@@ -219,6 +232,7 @@ static bool checkpoint_write(const State *s, const char *path) {
             st_declare(&w, text, ST_F32, p->rank, (size_t[]){p->rows, p->cols});
         }
     if (s->tok) st_declare(&w, "vocabulary", ST_U8, 1, &vocab_bytes);
+    st_declare(&w, "header_hash", ST_U8, 1, (size_t[]){8});
     st_begin(&w, path);
     for (int kind = 0; kind < 3; kind++)
         for (size_t k = 0; k < s->m->count; k++) {
@@ -229,6 +243,7 @@ static bool checkpoint_write(const State *s, const char *path) {
             free(values);
         }
     st_write(&w, vocab, vocab_bytes);
+    for (int k = 0; k < 8; k++) st_write(&w, &(uint8_t){(uint8_t)(w.hash >> 8 * k)}, 1);
     free(vocab);
     return st_commit(&w);
 }
@@ -281,9 +296,11 @@ static State checkpoint_read(const char *path, const Options *o, bool train) {
         die("%s: metadata 'format': expected 'sparseflow-checkpoint', found '%s'", path,
             format ? format : "none");
     meta_size(&st, path, "version", 1, 1);
+    if (get_u64(st_need(&st, "header_hash", ST_U8, 1, (size_t[]){8})->data) != st.hash)
+        die("%s: header: expected what was written, found it changed", path);
     *s.o = *o;
     meta_options(&st, path, s.o);
-    s.step = meta_size(&st, path, "step", 0, SIZE_MAX / 2);
+    s.step = meta_size(&st, path, "step", 0, s.o->steps);
     s.data_hash = strtoull(meta_need(&st, path, "data_hash"), NULL, 16);
     if (st_meta(&st, "best_val_loss")) s.best = meta_positive(&st, path, "best_val_loss");
     const GptConfig c = {s.o->layers, s.o->heads, s.o->width, meta_size(&st, path, "vocab_size", 2, 1u << 26),
@@ -306,8 +323,9 @@ static State checkpoint_read(const char *path, const Options *o, bool train) {
             float *values = mem_new(t->count, sizeof *values);
             st_floats(t, values);
             for (size_t i = 0; i < t->count; i++)
-                if (!isfinite(values[i]))
-                    die("%s: %s[%zu]: expected a finite number, found %g", path, name, i, (double)values[i]);
+                if (!isfinite(values[i]) || (kind == 2 && values[i] < 0))
+                    die("%s: %s[%zu]: expected a finite number%s, found %g", path, name, i,
+                        kind == 2 ? ", not below 0" : "", (double)values[i]);
             gpt_set(p, flat[kind], values);
             free(values);
         }
@@ -342,9 +360,14 @@ static size_t vocab_number(const char *vocab) {
 static Data data_read(const Options *o, Tokenizer **tok, size_t V, bool train) {
     Data d = {0};
     Documents docs = {0};
-    const bool file = !vocab_number(o->vocab), named = o->given[option_find("vocab")];
+    const bool file = !vocab_number(o->vocab), named = option_given(o, "vocab");
     if (o->text.n && o->tokens.n) usage("--text and --tokens contradict each other");
     if (o->val && !o->text.n && !o->tokens.n) usage("--val needs --text or --tokens");
+    if (option_given(o, "corpus") && (o->text.n || o->tokens.n))
+        usage("--corpus contradicts --text and --tokens");
+    if (option_given(o, "val-share") && (o->val || !o->text.n))
+        usage("--val-share needs --text and no --val");
+    if (!o->text.n && !o->tokens.n) mem_check(3.0 * (double)o->corpus, "--corpus");
     if (o->tokens.n && named && !file) usage("--tokens needs a vocabulary file, not a number to train");
     if (V && !*tok && !o->tokens.n)
         die("the model has no vocabulary of its own: it needs --tokens, not text");
@@ -368,7 +391,7 @@ static Data data_read(const Options *o, Tokenizer **tok, size_t V, bool train) {
         }
         if (train) d.train = documents_tokens(&docs, *tok, false);
         d.val = documents_tokens(&docs, *tok, true);
-        if (docs.bytes > 0) d.floor = docs.nats / 0.69314718055994531 / docs.bytes;
+        if (docs.bytes > 0) d.floor = docs.nats / NATS_PER_BIT / docs.bytes;
         documents_free(&docs);
     }
     if (*tok) {
@@ -384,14 +407,29 @@ static Data data_read(const Options *o, Tokenizer **tok, size_t V, bool train) {
 static uint64_t data_hash(const Data *d) {
     return rng_mix(tokens_hash(&d->train) + rng_mix(tokens_hash(&d->val)));
 }
+/* Dies unless there are tokens to train and validate on. */
+static void data_check(const Options *o, const Data *d) {
+    const char *name = o->text.n ? o->text.item[0] : o->tokens.n ? o->tokens.item[0] : "the built-in corpus";
+    const size_t need = o->batch * o->context + 1;
+    if (d->train.n < need)
+        die("%s: the training text has %zu tokens; a batch of %zu x %zu needs %zu", name, d->train.n,
+            o->batch, o->context, need);
+    if (d->val.n < 2)
+        die("%s: the validation text has %zu tokens; at least 2 are needed", o->val ? o->val : name,
+            d->val.n);
+}
 static void data_free(Data *d) { tokens_free(&d->train), tokens_free(&d->val), free(d->bytes); }
+
+/* The first signal asks for a clean end, the second ends at once. */
+static volatile sig_atomic_t interrupted;
+static void on_signal(int number) { interrupted = number, signal(number, SIG_DFL); }
 
 /* ---- evaluation --------------------------------------------------------------------------------------- */
 
 typedef struct { double nats, bytes; size_t tokens; } Score;
 
 static double score_bits(const Score *s) {
-    return s->bytes > 0 ? s->nats / 0.69314718055994531 / s->bytes : 0;
+    return s->bytes > 0 ? s->nats / NATS_PER_BIT / s->bytes : 0;
 }
 
 /* The loss over windows of d->val that hold the first `most` tokens (0: all). */
@@ -399,7 +437,7 @@ static Score evaluate(GptRun *r, const Data *d, size_t most) {
     Score s = {0};
     const size_t B = r->B, T = r->T, end = most ? (most + T - 1) / T : SIZE_MAX;
     int32_t *inputs = mem_new(B * T, 4), *targets = mem_new(B * T, 4);
-    for (size_t first = 0; first < end && first * T + 1 < d->val.n; first += B) {
+    for (size_t first = 0; first < end && first * T + 1 < d->val.n && !interrupted; first += B) {
         s.tokens += batch_val(&d->val, first, end, B, T, inputs, targets);
         gpt_eval(r, inputs, targets, &s.nats);
         for (size_t i = 0; d->bytes && i < B * T; i++) if (targets[i] >= 0) s.bytes += d->bytes[targets[i]];
@@ -421,14 +459,6 @@ static size_t group_size(const Options *o, const GptConfig *c, size_t B, bool tr
     const size_t one = gpt_edges(c, gpt_groups(c->ctx), train, NULL), most = (512u << 20) / one;
     const size_t parts = most ? (B + most - 1) / most : B;
     return (B + parts - 1) / parts;
-}
-
-/* Dies if that much memory is not there. */
-static void memory_check(size_t bytes) {
-    const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
-    if (pages > 0 && (double)bytes > (double)pages * (double)page)
-        die("this needs %.2f GiB of memory, the machine has %.2f: try --group 1, a smaller --panel or model",
-            (double)bytes / (1u << 30), (double)pages * (double)page / (1u << 30));
 }
 
 /* ---- the machine's own peak --------------------------------------------------------------------------- */
@@ -466,9 +496,6 @@ static double flops_per_token(const Gpt *m, size_t T) {
 
 /* ---- run: training ------------------------------------------------------------------------------------ */
 
-static volatile sig_atomic_t interrupted;
-static void on_signal(int signal) { interrupted = signal; }
-
 static double learning_rate(const Options *o, size_t step) { /* of step 0 .. steps-1: linear, then a cosine */
     if (step < o->warmup) return o->lr * (double)(step + 1) / (double)o->warmup;
     const double part = (double)(step - o->warmup) / fmax(1, (double)(o->steps - o->warmup));
@@ -477,10 +504,12 @@ static double learning_rate(const Options *o, size_t step) { /* of step 0 .. ste
 
 /* dN, gpt2: layers, heads and width, where they are not given. */
 static void model_shape(Options *o) {
-    size_t n = 0, used = 0;
+    const char *digits = o->model + 1;
+    size_t n = 0;
     if (!strcmp(o->model, "gpt2")) n = 12;
-    else if (sscanf(o->model, "d%3zu%zn", &n, &used) != 1 || o->model[used] || !n)
-        usage("--model: expected dN or gpt2, found '%s'", o->model);
+    else if (o->model[0] == 'd' && strlen(digits) <= 3 && !digits[strspn(digits, "0123456789")])
+        n = (size_t)atoi(digits);
+    if (!n) usage("--model: expected dN or gpt2, found '%s'", o->model);
     if (o->layers == AUTO) o->layers = n;
     if (o->heads == AUTO) o->heads = o->width == AUTO ? n : o->width % 64 ? 1 : o->width / 64;
     if (o->width == AUTO) o->width = 64 * n;
@@ -493,9 +522,9 @@ static State state_new(Options *o, Data *d) {
     if (o->init) {
         for (size_t k = 0; k < 4; k++) {
             static const char *const fixed[4] = {"model", "layers", "heads", "width"};
-            if (o->given[option_find(fixed[k])]) usage("--init and --%s contradict each other", fixed[k]);
+            if (option_given(o, fixed[k])) usage("--init and --%s contradict each other", fixed[k]);
         }
-        if (o->given[option_find("vocab")] || o->given[option_find("context")])
+        if (option_given(o, "vocab") || option_given(o, "context"))
             usage("--init brings its own --vocab and --context");
         Options *mine = mem_new(1, sizeof *mine);
         *mine = *o;
@@ -505,18 +534,24 @@ static State state_new(Options *o, Data *d) {
         memset(s.m->m, 0, s.m->floats * sizeof(float)), memset(s.m->v, 0, s.m->floats * sizeof(float));
         free(from.o), s.o = mine;
         *d = data_read(mine, &s.tok, s.m->c.V, true);
+        data_check(mine, d);
     } else {
         model_shape(o);
         *d = data_read(o, &s.tok, 0, true);
+        data_check(o, d);
         const size_t V = s.tok ? s.tok->n + 1 : GPT2_VOCAB;
         const GptConfig c = {o->layers, o->heads, o->width, V, o->context};
         config_check(&c, "");
-        memory_check(c.L * c.C * c.C * 12 * 16);
+        mem_check(16 * ((double)c.L * (double)c.C * (double)c.C * 12 + (double)(c.V + c.ctx) * (double)c.C),
+                  "the model");
         s.m = gpt_new(c, true);
         gpt_init(s.m, o->seed);
     }
     if (s.o->warmup == AUTO) s.o->warmup = s.o->steps * 3 / 100;
     if (isnan(s.o->min_lr)) s.o->min_lr = s.o->lr / 10;
+    if (s.o->warmup > s.o->steps)
+        usage("--warmup: expected at most the %zu steps, found %zu", s.o->steps, s.o->warmup);
+    if (s.o->min_lr > s.o->lr) usage("--min-lr: expected at most --lr %g, found %g", s.o->lr, s.o->min_lr);
     s.data_hash = data_hash(d);
     return s;
 }
@@ -525,7 +560,7 @@ static State state_resume(const Options *o, Data *d) {
     for (int k = 0; k < OPTIONS; k++)
         if (o->given[k] && options[k].decides)
             usage("--resume keeps what decides the result: --%s cannot change", options[k].name);
-    if (o->init || o->given[option_find("vocab")] || o->given[option_find("model")])
+    if (o->init || option_given(o, "vocab") || option_given(o, "model"))
         usage("--resume contradicts --init, --vocab and --model");
     State s = checkpoint_read(o->resume, o, true);
     *d = data_read(s.o, &s.tok, s.m->c.V, true);
@@ -536,17 +571,23 @@ static State state_resume(const Options *o, Data *d) {
     return s;
 }
 
-typedef struct {                    /* what a run reports */
-    double start, *step_seconds, peak, loss;
-    size_t first, n;
-    Score val;
-} Report;
+typedef struct {                    /* a run under way */
+    State s;
+    Data d;
+    GptRun *r;
+    const char *out, *saved;        /* the checkpoint's path; that again once it has been written */
+    char best[PATH_MAX];
+    FILE *log;
+    bool terminal;                  /* progress on one line */
+    double start, peak, loss, *took;                        /* loss of the last step; seconds of each */
+    size_t first, n, cap;           /* the step it began at; entries of took */
+} Run;
 
 static int by_size(const void *a, const void *b) {
     const double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
 }
-static double median(double *x, size_t n) {
+static double median(double *x, size_t n) {                 /* sorts x; 0 if there is none */
     if (!n) return 0;
     qsort(x, n, sizeof *x, by_size);
     return n % 2 ? x[n / 2] : (x[n / 2 - 1] + x[n / 2]) / 2;
@@ -560,44 +601,64 @@ static size_t peak_memory(void) {
     return (size_t)u.ru_maxrss * 1024;
 #endif
 }
-
-static void report_json(const char *path, const State *s, const Data *d, Report *rep, double step) {
-    Out out = out_open(path);
-    const double tokens = (double)(s->o->batch * s->o->context), flops = flops_per_token(s->m, s->o->context);
-    double parameters = 0;
-    for (size_t k = 0; k < s->m->count; k++) parameters += (double)gpt_elements(&s->m->table[k]);
-    fprintf(out.f, "{\"steps\": %zu, \"train_loss\": %.9g, \"val_loss\": %.9g, \"bits_per_byte\": ", s->step,
-            rep->loss, rep->val.nats / (double)rep->val.tokens);
-    if (rep->val.bytes > 0) fprintf(out.f, "%.9g", score_bits(&rep->val)); else fputs("null", out.f);
-    fprintf(out.f, ", \"floor\": ");
-    if (d->floor > 0) fprintf(out.f, "%.9g", d->floor); else fputs("null", out.f);
-    fprintf(
-        out.f,
-        ", \"tokens_per_second\": %.6g, \"step_ms\": %.6g, \"flops_per_token\": %.9g, \"peak_share\": %.4g, "
-        "\"peak_memory_bytes\": %zu, \"parameters\": %.0f, \"active_parameters\": %.0f}\n",
-        step > 0 ? tokens / step : 0, 1000 * step, flops, step > 0 ? flops * tokens / step / rep->peak : 0,
-        peak_memory(), parameters, parameters);
-    if (!out_commit(&out)) die("%s: cannot write: %s", path, strerror(errno));
+static size_t parameters(const Gpt *m) {
+    size_t n = 0;
+    for (size_t k = 0; k < m->count; k++) n += gpt_elements(&m->table[k]);
+    return n;
+}
+static double tokens_per_step(const Options *o) { return (double)(o->batch * o->context); }
+static double share_of_peak(const Run *run, double step) {
+    return flops_per_token(run->s.m, run->s.o->context) * tokens_per_step(run->s.o) / step / run->peak;
 }
 
-static void progress(const State *s, const Report *rep, double bits, bool terminal) {
-    const double n = (double)(s->step - rep->first), tokens = (double)(s->o->batch * s->o->context);
-    const double last = rep->step_seconds[s->step - rep->first - 1],
-                 left = (double)(s->o->steps - s->step) * (seconds() - rep->start) / n;
-    printf("%sstep %zu/%zu  loss %.4f", terminal ? "\r\033[K" : "", s->step, s->o->steps, rep->loss);
+/* One member of a JSON object; null if the number is not finite. */
+static void json_member_put(Out *out, const char *key, double x) {
+    fprintf(out->f, isfinite(x) ? "%s\"%s\": %.9g" : "%s\"%s\": null", ftell(out->f) > 1 ? ", " : "", key, x);
+}
+static void json_end(Out *out) {
+    fputs("}\n", out->f);
+    if (!out_commit(out)) die("%s: cannot write: %s", out->path, strerror(errno));
+}
+static void json_score(Out *out, const Score *s, double floor) {
+    json_member_put(out, "val_loss", s->nats / (double)s->tokens);
+    json_member_put(out, "val_tokens", (double)s->tokens);
+    json_member_put(out, "bits_per_byte", s->bytes > 0 ? score_bits(s) : NAN);
+    json_member_put(out, "floor", floor > 0 ? floor : NAN);
+}
+static void run_json(const Run *run, const Score *val, double step) {
+    Out out = out_open(run->s.o->json);
+    const double none = run->n ? 1 : NAN;                   /* nothing was measured if no step was taken */
+    fputc('{', out.f);
+    json_member_put(&out, "steps", (double)run->s.step);
+    json_member_put(&out, "train_loss", none * run->loss);
+    json_score(&out, val, run->d.floor);
+    json_member_put(&out, "tokens_per_second", none * tokens_per_step(run->s.o) / step);
+    json_member_put(&out, "step_ms", none * 1000 * step);
+    json_member_put(&out, "flops_per_token", flops_per_token(run->s.m, run->s.o->context));
+    json_member_put(&out, "peak_share", none * share_of_peak(run, step));
+    json_member_put(&out, "peak_memory_bytes", (double)peak_memory());
+    json_member_put(&out, "parameters", (double)parameters(run->s.m));
+    json_member_put(&out, "active_parameters", (double)parameters(run->s.m));
+    json_end(&out);
+}
+
+static void run_progress(const Run *run, double bits) {
+    const Options *o = run->s.o;
+    const double step = run->took[run->n - 1];
+    const double left = (double)(o->steps - run->s.step) * (seconds() - run->start) / (double)run->n;
+    printf("%sstep %zu/%zu  loss %.4f", run->terminal ? "\r\033[K" : "", run->s.step, o->steps, run->loss);
     if (bits > 0) printf("  %.3f bits/byte", bits);
-    printf("  %.0f tokens/s  %.0f %% of peak  %.0f:%02.0f left%s", tokens / last,
-           100 * flops_per_token(s->m, s->o->context) * tokens / last / rep->peak, floor(left / 60),
-           floor(fmod(left, 60)), terminal ? "" : "\n");
+    printf("  %.0f tokens/s  %.0f %% of peak  %.0f:%02.0f left%s", tokens_per_step(o) / step,
+           100 * share_of_peak(run, step), floor(left / 60), floor(fmod(left, 60)),
+           run->terminal ? "" : "\n");
     fflush(stdout);
 }
 
-/* One optimizer step in groups of sequences; the mean loss. The gradient's norm goes to *norm. */
-static double train_step(const State *s, GptRun *r, const Data *d, const int32_t *inputs,
-                         const int32_t *targets, double *norm) {
+/* One optimizer step's gradient in groups of sequences; the mean loss. The gradient's norm goes to *norm. */
+static double train_step(const State *s, GptRun *r, const int32_t *inputs, const int32_t *targets,
+                         double *norm) {
     const size_t B = s->o->batch, T = s->o->context, group = r->B;
     double sum = 0;
-    (void)d;
     for (size_t b = 0; b < B; b += group) {
         r->B = B - b < group ? B - b : group;
         gpt_train(r, inputs + b * T, targets + b * T, B * T, &sum);
@@ -607,128 +668,174 @@ static double train_step(const State *s, GptRun *r, const Data *d, const int32_t
     return sum / (double)(B * T);
 }
 
-static void save(const State *s, const char *path) {
-    if (!checkpoint_write(s, path))
-        die("%s: cannot write: %s; the file before is whole", path, strerror(errno));
+static void run_save(Run *run, const char *path) {
+    const int width = run->saved ? (int)strlen(run->saved) : 0;
+    if (!checkpoint_write(&run->s, path))
+        die("%s: cannot write: %s%s%.*s", path, strerror(errno), width ? "; whole is still " : "", width,
+            run->saved);
+    if (path == run->out) run->saved = path;
 }
 
-/* Validates, keeps the best, saves the last. */
-static Score milestone(State *s, GptRun *r, const Data *d, size_t most, const char *out, bool terminal) {
-    char best[PATH_MAX];
-    const Score score = evaluate(r, d, most);
+/* Validates on the first val_tokens, keeps the best, saves the last. Nothing is validated once interrupted.
+ */
+static Score run_milestone(Run *run) {
+    const Options *o = run->s.o;
+    const Score score = evaluate(run->r, &run->d, o->val_tokens);
     const double loss = score.nats / (double)score.tokens;
-    if (terminal) printf("\n");
-    if (!s->o->quiet) printf("step %zu: ", s->step), score_print("validation", &score, d->floor);
-    if (snprintf(best, sizeof best, "%s.best", out) >= PATH_MAX) die("%.60s...: path too long", out);
-    if (loss < s->best) s->best = loss, save(s, best);
-    save(s, out);
+    if (run->terminal) printf("\n");
+    if (!interrupted && !o->quiet)
+        printf("step %zu: ", run->s.step), score_print("validation", &score, run->d.floor);
+    if (!interrupted && loss < run->s.best) run->s.best = loss, run_save(run, run->best);
+    run_save(run, run->out);
     return score;
 }
 
-static void train_loop(State *s, GptRun *r, const Data *d, Report *rep, FILE *log, const char *out) {
+/* A loss or gradient that is not finite ends the run; weights and checkpoint are still those of the step
+ * before. */
+__attribute__((noreturn)) static void run_not_finite(const Run *run, double norm) {
+    char name[64];
+    fflush(stdout);
+    fprintf(stderr,
+            "train: step %zu: loss %g, norm of the gradient %g, first seen in %s; last good checkpoint: %s\n",
+            run->s.step + 1, run->loss, norm, gpt_first_bad(run->r, name), run->saved ? run->saved : "none");
+    exit(3);
+}
+
+static void run_loop(Run *run) {
+    State *s = &run->s;
     const Options *o = s->o;
     const size_t T = o->context, B = o->batch, end = o->stop < o->steps ? o->stop : o->steps;
     int32_t *inputs = mem_new(B * T, 4), *targets = mem_new(B * T, 4);
-    const bool terminal = !o->quiet && isatty(1);
-    const GptAdam adam = {0, o->beta1, o->beta2, o->eps, o->decay, o->clip};
+    GptAdam adam = {0, o->beta1, o->beta2, o->eps, o->decay, o->clip};
     double shown = 0;
-    rep->first = s->step, rep->start = seconds();
-    rep->step_seconds = mem_new(end > s->step ? end - s->step : 1, sizeof(double));
+    run->first = s->step, run->start = seconds();
     while (s->step < end && !interrupted) {
         const double t = seconds();
         double norm, bytes = 0;
-        GptAdam now = adam;
-        now.lr = learning_rate(o, s->step);
-        batch_train(&d->train, o->seed, s->step * B, B, T, inputs, targets);
-        rep->loss = train_step(s, r, d, inputs, targets, &norm);
-        if (!isfinite(rep->loss) || !isfinite(norm)) {
-            char name[64];
-            fflush(stdout);
-            fprintf(stderr,
-                    "train: step %zu: the loss is %g and the gradient's norm %g, first seen in %s; last good "
-                    "checkpoint: %s\n",
-                    s->step + 1, rep->loss, norm, gpt_first_bad(r, name),
-                    s->step >= o->every || o->resume ? out : "none");
-            exit(3);
+        adam.lr = learning_rate(o, s->step);
+        batch_train(&run->d.train, o->seed, s->step * B, B, T, inputs, targets);
+        run->loss = train_step(s, run->r, inputs, targets, &norm);
+        if (!isfinite(run->loss) || !isfinite(norm)) run_not_finite(run, norm);
+        gpt_adamw(s->m, run->r->pool, &adam, ++s->step, norm);
+        run->took = mem_grow(run->took, run->n, &run->cap, sizeof *run->took);
+        run->took[run->n++] = seconds() - t;
+        for (size_t i = 0; run->d.bytes && i < B * T; i++) bytes += run->d.bytes[targets[i]];
+        const double bits = bytes > 0 ? run->loss * (double)(B * T) / bytes / NATS_PER_BIT : 0;
+        if (run->log)
+            fprintf(run->log, "%zu,%.9g,%.6g,%.6g,%.6g,%.4f\n", s->step, run->loss, bits, adam.lr, norm,
+                    run->took[run->n - 1]);
+        if (run->log && fflush(run->log)) {
+            run_save(run, run->out);
+            die("%s: cannot write: %s; the checkpoint is written", o->log, strerror(errno));
         }
-        gpt_adamw(s->m, r->pool, &now, ++s->step, norm);
-        rep->step_seconds[rep->n++] = seconds() - t;
-        for (size_t i = 0; d->bytes && i < B * T; i++) bytes += d->bytes[targets[i]];
-        const double bits = bytes > 0 ? rep->loss * (double)(B * T) / bytes / 0.69314718055994531 : 0;
-        if (log)
-            fprintf(log, "%zu,%.9g,%.6g,%.6g,%.6g,%.4f\n", s->step, rep->loss, bits, now.lr, norm,
-                    rep->step_seconds[rep->n - 1]),
-                fflush(log);
-        if (!o->quiet && (terminal ? seconds() - shown > 0.2 : s->step % 10 == 0 || s->step == end))
-            progress(s, rep, bits, terminal), shown = seconds();
-        if (s->step % o->every == 0 && s->step < end) milestone(s, r, d, o->val_tokens, out, terminal);
+        if (!o->quiet && (run->terminal ? seconds() - shown > 0.2 : s->step % 10 == 0 || s->step == end))
+            run_progress(run, bits), shown = seconds();
+        if (s->step % o->every == 0 && s->step < end) run_milestone(run);
     }
     free(inputs), free(targets);
 }
 
-static FILE *log_open(const char *path, bool resumed) {
+/* Opens the CSV log. A resumed run goes on after the line of its step: later ones, of a run that was killed,
+ * go. */
+static FILE *log_open(const char *path, size_t step) {
+    static const char head[] = "step,loss,bits_per_byte,lr,grad_norm,seconds\n";
     if (!path) return NULL;
-    struct stat st;
-    const bool fresh = !resumed || stat(path, &st) || !st.st_size;
-    FILE *f = fopen(path, resumed ? "a" : "w");
+    const Bytes old = step && !access(path, F_OK) ? file_read(path) : (Bytes){0};
+    Out out = out_open(path);
+    size_t at = old.n > strlen(head) && !memcmp(old.p, head, strlen(head)) ? strlen(head) : 0;
+    if (old.n && !at) out_drop(&out), die("%s: expected a log of this program to continue", path);
+    while (at < old.n && memchr(old.p + at, '\n', old.n - at) &&
+           strtoull((const char *)old.p + at, NULL, 10) <= step)
+        at = (size_t)((const uint8_t *)memchr(old.p + at, '\n', old.n - at) - old.p) + 1;
+    if (at) out_bytes(&out, old.p, at);
+    else out_bytes(&out, head, strlen(head));
+    if (!out_commit(&out)) die("%s: cannot write: %s", path, strerror(errno));
+    FILE *f = fopen(path, "a");
     if (!f) die("%s: cannot write: %s", path, strerror(errno));
-    if (fresh) fputs("step,loss,bits_per_byte,lr,grad_norm,seconds\n", f);
     return f;
+}
+
+/* Dies unless every file the run will write can be written, and none of them is there already or is read by
+ * it. */
+static void outputs_check(const Run *run, const Options *o) {
+    const char *output[4] = {run->out, run->best, o->log, o->json};
+    const bool fresh = !o->resume || strcmp(run->out, o->resume);
+    struct stat st, in;
+    for (int k = 0; k < 4; k++) {
+        if (!output[k]) continue;
+        const bool there = !stat(output[k], &st) && S_ISREG(st.st_mode);
+        if (there && ((k < 2 && fresh) || (k == 2 && !o->resume)))
+            die("%s: exists already: --resume it, or name another file", output[k]);
+        for (size_t i = 0; there && i < o->text.n + o->tokens.n + 4; i++) {
+            const char *other[4] = {o->val, o->vocab, o->init, k < 2 ? NULL : o->resume};
+            const char *input = i < o->text.n ? o->text.item[i] : i < o->text.n + o->tokens.n
+                              ? o->tokens.item[i - o->text.n] : other[i - o->text.n - o->tokens.n];
+            if (input && !stat(input, &in) && in.st_dev == st.st_dev && in.st_ino == st.st_ino)
+                die("%s: would be written over while it is read", output[k]);
+        }
+        out_probe(output[k]);
+    }
+}
+
+static void run_describe(const Run *run, size_t group, size_t need) {
+    const GptConfig *c = &run->s.m->c;
+    printf("%zu layers x %zu, %zu heads, vocabulary %zu, context %zu: %.2f M parameters\n", c->L, c->C, c->NH,
+           c->V, c->ctx, (double)parameters(run->s.m) / 1e6);
+    printf("%zu training and %zu validation tokens; batch %zu x %zu, %zu sequences at a time; %.2f GiB of "
+           "memory\n",
+           run->d.train.n, run->d.val.n, run->s.o->batch, run->s.o->context, group, (double)need / 0x1p30);
+    printf("%zu threads, %.0f GFLOP/s at most; checkpoint %s\n", run->s.o->threads, run->peak / 1e9,
+           run->out);
+}
+
+/* The end of a run: the whole validation text, the summary and the results as JSON. */
+static void run_finish(Run *run) {
+    const Options *o = run->s.o;
+    Score val = run_milestone(run);
+    if (run->s.step == o->steps && val.tokens + 1 < run->d.val.n && !interrupted) {
+        val = evaluate(run->r, &run->d, 0);
+        if (!interrupted && !o->quiet) score_print("all of the validation text:", &val, run->d.floor);
+    }
+    const double step = median(run->took, run->n);
+    if (!o->quiet && step > 0)
+        printf("%.0f tokens/s, %.1f ms a step, %.0f %% of peak, %.2f GiB of memory at most\n",
+               tokens_per_step(o) / step, 1000 * step, 100 * share_of_peak(run, step),
+               (double)peak_memory() / 0x1p30);
+    if (o->json && !interrupted) run_json(run, &val, step);
 }
 
 static int cmd_run(int argc, char **argv) {
     Options *o = options_read(argc, argv, RUN, NULL);
-    Data d;
-    struct stat st;
-    const char *out = o->resume && !o->given[option_find("out")] ? o->resume : o->out;
-    if (!o->resume && o->given[option_find("out")] && !stat(out, &st) && S_ISREG(st.st_mode))
-        die("%s: exists already: --resume it, or name another --out", out);
-    State s = o->resume ? state_resume(o, &d) : state_new(o, &d);
-    o = s.o;
-    if (d.train.n < o->batch * o->context + 1)
-        die("the training text has %zu tokens; a batch of %zu x %zu needs %zu", d.train.n, o->batch,
-            o->context, o->batch * o->context + 1);
-    if (d.val.n < 2) die("the validation text has %zu tokens; at least 2 are needed", d.val.n);
-    const size_t group = group_size(o, &s.m->c, o->batch, true);
-    const size_t need = s.m->floats * 16 + s.m->table[WTE].size * 4 + s.m->lanes * 64 +
-                        (d.train.n + d.val.n) * 4 +
-                        gpt_run_bytes(&s.m->c, group, o->context, o->panel / LINE, o->threads, true);
-    memory_check(need);
+    Run run = {.out = o->resume && !option_given(o, "out") ? o->resume : o->out};
+    if (snprintf(run.best, sizeof run.best, "%s.best", run.out) >= PATH_MAX - 32)
+        die("%.60s...: expected a shorter path", run.out);
+    outputs_check(&run, o);
+    run.s = o->resume ? state_resume(o, &run.d) : state_new(o, &run.d);
+    if (o->resume && !strcmp(run.out, o->resume)) run.saved = run.out;
+    else run.s.best = INFINITY;
+    o = run.s.o;
+    const size_t group = group_size(o, &run.s.m->c, o->batch, true);
+    const size_t need = run.s.m->floats * 16 + run.s.m->table[WTE].size * 4 + run.s.m->lanes * 64
+                        + (run.d.train.n + run.d.val.n) * 4
+                        + gpt_run_bytes(&run.s.m->c, group, o->context, o->panel / LINE, o->threads, true);
+    mem_check((double)need, "the run (try --group 1, a smaller --panel or model)");
     DfPool *pool = df_begin(o->threads);
-    Report rep = {.peak = peak_flops(pool)};
-    if (!o->quiet) {
-        size_t parameters = 0;
-        for (size_t k = 0; k < s.m->count; k++) parameters += gpt_elements(&s.m->table[k]);
-        printf("%zu layers x %zu, %zu heads, vocabulary %zu, context %zu: %.2f M parameters\n", s.m->c.L,
-               s.m->c.C, s.m->c.NH, s.m->c.V, s.m->c.ctx, (double)parameters / 1e6);
-        printf("%zu training and %zu validation tokens; batch %zu x %zu, %zu sequences at a time; %.2f GiB "
-               "of memory\n",
-               d.train.n, d.val.n, o->batch, o->context, group, (double)need / (1u << 30));
-        printf("%zu threads, %.0f GFLOP/s at most; checkpoint %s\n", o->threads, rep.peak / 1e9, out);
-    }
-    FILE *log = log_open(o->log, s.step > 0);
-    GptRun *r = gpt_run_new(s.m, pool, group, o->context, o->panel, true);
+    run.peak = peak_flops(pool), run.terminal = !o->quiet && isatty(1);
+    run.log = log_open(o->log, run.s.step);
+    run.r = gpt_run_new(run.s.m, pool, group, o->context, o->panel, true);
+    if (!o->quiet) run_describe(&run, group, need);
     signal(SIGINT, on_signal), signal(SIGTERM, on_signal);
-    train_loop(&s, r, &d, &rep, log, out);
-    const bool terminal = !o->quiet && isatty(1);
-    if (interrupted) {
-        save(&s, out);
-        printf("%sinterrupted at step %zu; go on with: ./train run --resume %s\n", terminal ? "\n" : "",
-               s.step, out);
-    } else {
-        rep.val = milestone(&s, r, &d, s.step < o->steps ? o->val_tokens : 0, out, terminal);
-        const double step = median(rep.step_seconds, rep.n), tokens = (double)(o->batch * o->context);
-        if (!o->quiet && step > 0)
-            printf("%.0f tokens/s, %.1f ms a step, %.0f %% of peak, %.2f GiB of memory at most\n",
-                   tokens / step, 1000 * step,
-                   100 * flops_per_token(s.m, o->context) * tokens / step / rep.peak,
-                   (double)peak_memory() / (1u << 30));
-        if (o->json) report_json(o->json, &s, &d, &rep, step);
-    }
-    if (log && fclose(log)) die("%s: cannot write: %s", o->log, strerror(errno));
-    free(rep.step_seconds);
-    gpt_run_free(r), gpt_free(s.m), tok_free(s.tok), data_free(&d), df_end(pool);
-    return interrupted ? 3 : 0;
+    run_loop(&run);
+    if (interrupted) run_save(&run, run.out);
+    else run_finish(&run);
+    const bool early = interrupted;
+    if (early)
+        printf("%sinterrupted at step %zu; go on with: ./train run --resume %s\n", run.terminal ? "\n" : "",
+               run.s.step, run.out);
+    if (run.log && fclose(run.log)) die("%s: cannot write: %s", o->log, strerror(errno));
+    free(run.took);
+    gpt_run_free(run.r), gpt_free(run.s.m), tok_free(run.s.tok), data_free(&run.d), df_end(pool);
+    return early ? 3 : 0;
 }
 
 /* ---- eval, sample, tokenize --------------------------------------------------------------------------- */
@@ -736,8 +843,8 @@ static int cmd_run(int argc, char **argv) {
 static int cmd_eval(int argc, char **argv) {
     Options *o = options_read(argc, argv, EVAL, "a checkpoint");
     State s = checkpoint_read(o->file, o, false);
-    if (o->given[option_find("seed")]) s.o->seed = o->seed;
-    if (o->given[option_find("corpus")]) s.o->corpus = o->corpus;
+    if (option_given(o, "seed")) s.o->seed = o->seed;
+    if (option_given(o, "corpus")) s.o->corpus = o->corpus;
     Data d = data_read(s.o, &s.tok, s.m->c.V, false);
     const size_t group = group_size(s.o, &s.m->c, 16, false);
     DfPool *pool = df_begin(s.o->threads);
@@ -747,13 +854,13 @@ static int cmd_eval(int argc, char **argv) {
     score_print(o->file, &score, d.floor);
     if (o->json) {
         Out out = out_open(o->json);
-        fprintf(out.f, "{\"val_loss\": %.9g, \"tokens\": %zu, \"bits_per_byte\": ",
-                score.nats / (double)score.tokens, score.tokens);
-        if (score.bytes > 0) fprintf(out.f, "%.9g}\n", score_bits(&score)); else fputs("null}\n", out.f);
-        if (!out_commit(&out)) die("%s: cannot write: %s", o->json, strerror(errno));
+        fputc('{', out.f);
+        json_score(&out, &score, d.floor);
+        json_end(&out);
     }
+    const bool finite = isfinite(score.nats);
     gpt_run_free(r), gpt_free(s.m), tok_free(s.tok), data_free(&d), df_end(pool);
-    return 0;
+    return finite ? 0 : 3;
 }
 
 /* Prints what the model adds to the prompt, as it comes: at most n tokens, until <|endoftext|>. */
@@ -766,8 +873,8 @@ static void sample(const State *s, DfPool *pool, const char *prompt, size_t n, c
     window[have++] = (int32_t)s->tok->eot;
     have += tok_encode(s->tok, (const uint8_t *)prompt, bytes, (uint32_t *)window + have);
     for (size_t k = 0; k < n; k++) {
-        if (have > ctx || (have == ctx && k)) {             /* past the context: on from the last half */
-            const size_t keep = have > ctx ? (ctx + 1) / 2 : ctx / 2 ? ctx / 2 : 1;
+        if (have > ctx) {                                   /* past the context: on from the last half */
+            const size_t keep = (ctx + 1) / 2;
             memmove(window, window + have - keep, keep * sizeof *window);
             have = keep, done = 0;
         }
@@ -786,15 +893,11 @@ static void sample(const State *s, DfPool *pool, const char *prompt, size_t n, c
 
 static int cmd_sample(int argc, char **argv) {
     Options *o = options_read(argc, argv, SAMPLE, "a checkpoint");
-    size_t n = 200;
-    if (o->tokens.n > 1 || (o->tokens.n && o->tokens.item[0][strspn(o->tokens.item[0], "0123456789")]))
-        usage("sample: --tokens: expected a number, found '%s'", o->tokens.item[o->tokens.n - 1]);
-    if (o->tokens.n) n = (size_t)strtoull(o->tokens.item[0], NULL, 10);
     State s = checkpoint_read(o->file, o, false);
     if (!s.tok) die("%s: the model has no vocabulary of its own", o->file);
     DfPool *pool = df_begin(o->threads);
     if (!o->quiet && o->prompt) fputs(o->prompt, stdout);
-    sample(&s, pool, o->prompt ? o->prompt : "", n, &(GptChoice){o->temperature, o->top_p, o->top_k},
+    sample(&s, pool, o->prompt ? o->prompt : "", o->count, &(GptChoice){o->temperature, o->top_p, o->top_k},
            o->seed);
     putchar('\n');
     gpt_free(s.m), tok_free(s.tok), df_end(pool);
@@ -819,9 +922,9 @@ static void decode(const Tokenizer *t, Bytes in) {
 }
 
 static void write_shard(const char *path, const uint32_t *ids, size_t n, size_t V) {
-    Out out = out_open(path);
     const int width = V <= 65536 ? 2 : 4;
     if (n > INT32_MAX) die("%s: a shard holds at most 2^31 - 1 tokens, found %zu", path, n);
+    Out out = out_open(path);
     for (size_t k = 0; k < 256; k++) {
         const uint32_t head[3] = {width == 2 ? 20240520 : 20240801, width == 2 ? 1 : 7, (uint32_t)n},
                        x = k < 3 ? head[k] : 0;
@@ -839,6 +942,7 @@ static void write_shard(const char *path, const uint32_t *ids, size_t n, size_t 
 static int cmd_tokenize(int argc, char **argv) {
     Options *o = options_read(argc, argv, TOKENIZE, NULL);
     const size_t size = vocab_number(o->vocab);
+    if (!size && o->text.n) usage("tokenize: --text is for training a vocabulary, --vocab names a file");
     if (o->decode && (size || o->shard)) usage("tokenize: --decode needs --vocab FILE and no --shard");
     Bytes in = file_slurp(stdin, "standard input");
     Tokenizer *t;
@@ -871,7 +975,6 @@ static int cmd_tokenize(int argc, char **argv) {
         free(ids);
     }
     tok_free(t), file_free(&in);
-    if (fflush(stdout) || ferror(stdout)) die("standard output: cannot write: %s", strerror(errno));
     return 0;
 }
 
@@ -884,7 +987,7 @@ static void bench_line(Out *json, const char *what, double flops, double share, 
     putchar('\n'), fflush(stdout);
     if (!json->f) return;
     fprintf(json->f, "%s\n  {\"name\": \"%s\", \"gflops\": %.6g, \"peak_share\": %.4g, \"step_ms\": ",
-            ftell(json->f) > 1 ? "," : "", what, flops / 1e9, share);
+            ftell(json->f) > 13 ? "," : "", what, flops / 1e9, share);
     if (ms > 0) fprintf(json->f, "%.6g}", ms); else fputs("null}", json->f);
 }
 
@@ -938,7 +1041,7 @@ static double bench_step(GptConfig c, size_t B, size_t T, const Options *opt, si
         inputs[i] = (int32_t)(rng_u64(1, i) % c.V), targets[i] = (int32_t)(rng_u64(2, i) % c.V);
     for (size_t n = 0; n < steps + 1; n++) {
         const double peak = peak_flops(pool), t = seconds();
-        train_step(&s, r, NULL, inputs, targets, &norm);
+        train_step(&s, r, inputs, targets, &norm);
         gpt_adamw(s.m, pool, &(GptAdam){1e-4, 0.9, 0.95, 1e-8, 0.1, 1}, n + 1, norm);
         if (n)
             took[n - 1] = seconds() - t,
@@ -962,7 +1065,7 @@ static int cmd_bench(int argc, char **argv) {
     DfPool *one = df_begin(1), *all = df_begin(o->threads);
     const double p1 = peak_flops(one), pn = peak_flops(all);
     Out json = {0};
-    if (o->json) json = out_open(o->json), fputc('[', json.f);
+    if (o->json) json = out_open(o->json), fputs("{\"results\": [", json.f);
     bench_line(&json, "multiply-adds, 1 thread", p1, 1, 0);
     char what[64];
     snprintf(what, sizeof what, "multiply-adds, %zu threads", o->threads);
@@ -977,7 +1080,7 @@ static int cmd_bench(int argc, char **argv) {
            pn / p1);
     bench_step(gpt2, 4, 64, o, o->threads, 5, &json);
     if (o->json) {
-        fputs("\n]\n", json.f);
+        fputs("\n]}\n", json.f);
         if (!out_commit(&json)) die("%s: cannot write: %s", o->json, strerror(errno));
     }
     return 0;
@@ -1015,21 +1118,26 @@ static int cmd_help(int argc, char **argv) {
 /* Trains a small model on the built-in corpus and samples from it. */
 static int cmd_demo(int argc, char **argv) {
     (void)argc;
-    unlink("demo.ckpt");
-    char *run[] = {"run",     "--model", "d3",      "--vocab", "512",      "--context", "128",
-                   "--steps", "300",     "--batch", "16",      "--lr",     "0.003",     "--corpus",
-                   "4000000", "--every", "100",     "--out",   "demo.ckpt"};
+    static char line[] =
+        "run --model d3 --vocab 512 --context 128 --batch 16 --lr 0.003 --steps 500 --corpus 4000000 "
+        "--out demo.ckpt";
+    char *run[32];
+    int n = 0;
+    for (char *word = strtok(line, " "); word; word = strtok(NULL, " ")) run[n++] = word;
+    unlink("demo.ckpt"), unlink("demo.ckpt.best");
     char *say[] = {"sample", "demo.ckpt", "--tokens", "150"};
-    const int status = cmd_run(sizeof run / sizeof *run, run);
+    const int status = cmd_run(n, run);
     if (status) return status;
     printf("\nA story by the model (%s sample demo.ckpt):\n\n", argv[0]);
     return cmd_sample(sizeof say / sizeof *say, say);
 }
 
 int main(int argc, char **argv) {
-    signal(SIGXFSZ, SIG_IGN); /* a full file is an error of fwrite, not of the program */
-    if (argc < 2) return cmd_demo(argc, argv);
-    for (int k = 0; k < COMMANDS; k++)
-        if (!strcmp(argv[1], commands[k].name)) return commands[k].run(argc - 1, argv + 1);
-    usage("unknown command '%s'", argv[1]);
+    int k = 0, status;
+    signal(SIGXFSZ, SIG_IGN), signal(SIGPIPE, SIG_IGN);     /* errors of fwrite, not ends of the program */
+    while (argc > 1 && k < COMMANDS && strcmp(argv[1], commands[k].name)) k++;
+    if (k == COMMANDS) usage("unknown command '%s'", argv[1]);
+    status = argc > 1 ? commands[k].run(argc - 1, argv + 1) : cmd_demo(argc, argv);
+    if (fflush(stdout) || ferror(stdout)) die("standard output: cannot write: %s", strerror(errno));
+    return status;
 }

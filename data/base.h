@@ -42,6 +42,8 @@ __attribute__((format(printf, 1, 2), noreturn)) static inline void die(const cha
     va_start(ap, fmt);
     vsnprintf(line, sizeof line, fmt, ap);
     va_end(ap);
+    for (char *c = line; *c; c++)
+        if ((unsigned char)*c < 32 || *c == 127) *c = '?'; /* one line, always */
     DIE_HOOK(line);
 }
 
@@ -78,6 +80,20 @@ static inline void *mem_grow(void *p, size_t n, size_t *cap, size_t size) {
     return p;
 }
 
+/* Dies if the machine does not have that much memory. */
+static inline void mem_check(double bytes, const char *what) {
+    const double have = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+    if (have > 0 && bytes > have)
+        die("%s: needs %.2f GiB of memory, the machine has %.2f", what, bytes / 0x1p30, have / 0x1p30);
+}
+
+/* FNV-1a over n bytes, continued from h; starts with HASH_START. */
+static const uint64_t HASH_START = 0xcbf29ce484222325u;
+static inline uint64_t hash_bytes(uint64_t h, const void *p, size_t n) {
+    for (size_t i = 0; i < n; i++) h = (h ^ ((const uint8_t *)p)[i]) * 0x100000001b3u;
+    return h;
+}
+
 /* ---- random numbers: a function of (seed, name, index) ----------------------------------------------- */
 
 static inline uint64_t rng_mix(uint64_t z) { /* the finaliser of splitmix64 (Steele et al. 2014) */
@@ -85,10 +101,8 @@ static inline uint64_t rng_mix(uint64_t z) { /* the finaliser of splitmix64 (Ste
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
     return z ^ (z >> 31);
 }
-static inline uint64_t rng_key(uint64_t seed, const char *name) {       /* FNV-1a over the name */
-    uint64_t h = 0xcbf29ce484222325u;
-    for (; *name; name++) h = (h ^ (uint8_t)*name) * 0x100000001b3u;
-    return rng_mix(h ^ rng_mix(seed + 0x9e3779b97f4a7c15u));
+static inline uint64_t rng_key(uint64_t seed, const char *name) {
+    return rng_mix(hash_bytes(HASH_START, name, strlen(name)) ^ rng_mix(seed + 0x9e3779b97f4a7c15u));
 }
 static inline uint64_t rng_u64(uint64_t key, uint64_t index) {
     return rng_mix(key + (index + 1) * 0x9e3779b97f4a7c15u);
@@ -156,6 +170,7 @@ static inline Bytes file_slurp(FILE *f, const char *name) {             /* a pip
     do {
         if (n + 65536 > cap) {
             cap = cap ? size_mul(cap, 2) : 1 << 17;
+            mem_check((double)cap, name);
             if (!(p = realloc(p, cap))) die("%s: out of memory after %zu bytes", name, n);
         }
         got = fread(p + n, 1, 65536, f);
@@ -191,30 +206,39 @@ static inline void file_free(Bytes *b) {
     *b = (Bytes){0};
 }
 
-/* A file being written. Nothing is at path until out_commit. */
+/* A file being written. Nothing is at path until out_commit, unless path is a device or a pipe. */
 typedef struct {
     FILE *f;
-    char path[PATH_MAX], temp[PATH_MAX];
+    char path[PATH_MAX], temp[PATH_MAX];    /* temp is empty if path is written to directly */
 } Out;
 
 static inline Out out_open(const char *path) {
-    Out o;
+    Out o = {0};
     struct stat st;
-    if (!stat(path, &st) && S_ISDIR(st.st_mode)) die("%s: expected a file to write, found a directory", path);
-    if (snprintf(o.path, sizeof o.path, "%s", path) >= PATH_MAX - 16) die("%.60s...: path too long", path);
-    snprintf(o.temp, sizeof o.temp, "%.*s.%ld", PATH_MAX - 32, path, (long)getpid());
-    if (!(o.f = fopen(o.temp, "wb"))) die("%s: cannot write: %s", path, strerror(errno));
+    const bool there = !stat(path, &st);
+    if (there && S_ISDIR(st.st_mode)) die("%s: expected a file to write, found a directory", path);
+    if (strlen(path) >= PATH_MAX - 32) die("%.60s...: expected a shorter path", path);
+    if (!there || !realpath(path, o.path)) strcpy(o.path, path);            /* through a link to its file */
+    if (!there || S_ISREG(st.st_mode))
+        snprintf(o.temp, sizeof o.temp, "%.*s.%ld", PATH_MAX - 32, o.path, (long)getpid());
+    if (!*path || !(o.f = fopen(*o.temp ? o.temp : o.path, "wb")))
+        die("%s: cannot write: %s", path, strerror(errno));
     return o;
 }
 static inline void out_bytes(Out *o, const void *p, size_t n) { if (n) fwrite(p, 1, n, o->f); }
+static inline void out_drop(Out *o) { fclose(o->f); if (*o->temp) unlink(o->temp); }
+static inline void out_probe(const char *path) {            /* dies now if path could not be written later */
+    Out o = out_open(path);
+    out_drop(&o);
+}
 
 /* Flushes, syncs and renames. False, with errno set and the old file untouched, if any write failed. */
 static inline bool out_commit(Out *o) {
-    bool good = !fflush(o->f) && !ferror(o->f) && !fsync(fileno(o->f));
+    bool good = !fflush(o->f) && !ferror(o->f) && (!*o->temp || !fsync(fileno(o->f)));
     int error = errno;
     if (fclose(o->f) && good) good = false, error = errno;
-    if (good && rename(o->temp, o->path)) good = false, error = errno;
-    if (!good) unlink(o->temp);
+    if (good && *o->temp && rename(o->temp, o->path)) good = false, error = errno;
+    if (!good && *o->temp) unlink(o->temp);
     errno = error;
     return good;
 }

@@ -8,7 +8,7 @@
  *     EOT document EOT document ... EOT               EOT: the id of <|endoftext|>
  *
  * so that the start and the end of every document are predicted too. Some documents are held out for
- * validation (of a single one its last tenth). Training reads windows of T + 1 tokens, T apart, in an order
+ * validation (of a single one its end). Training reads windows of T + 1 tokens, T apart, in an order
  * shuffled anew each pass, from an offset drawn anew each pass; validation reads windows in order.
  *
  * Example: 1001 tokens, T = 100: 9 windows a pass, starting at an offset of 0 .. 99 and every 100 tokens from
@@ -57,14 +57,14 @@ static inline void tokens_get(const Tokens *t, size_t at, size_t n, int32_t *out
     }
 }
 
-/* An FNV-1a hash over all tokens, to notice that a run is resumed on another text. */
+/* A hash over all tokens, to notice that a run is resumed on another text. */
 static inline uint64_t tokens_hash(const Tokens *t) {
-    uint64_t h = 0xcbf29ce484222325u;
+    uint64_t h = HASH_START;
     for (size_t at = 0; at < t->n; at += 4096) {
         int32_t buffer[4096];
         const size_t n = t->n - at < 4096 ? t->n - at : 4096;
         tokens_get(t, at, n, buffer);
-        for (size_t i = 0; i < n; i++) h = (h ^ (uint64_t)(uint32_t)buffer[i]) * 0x100000001b3u;
+        for (size_t i = 0; i < n; i++) h = rng_mix(h ^ (uint64_t)(uint32_t)buffer[i]);
     }
     return h;
 }
@@ -101,8 +101,11 @@ typedef struct {
     double nats, bytes; /* of held-out stories: the grammar's own -log probability, and size */
 } Documents;
 
+static inline bool is_blank(const uint8_t *p, size_t n) {
+    for (size_t i = 0; i < n; i++) if (p[i] > ' ') return false;
+    return true;
+}
 static inline void documents_add(Documents *d, const uint8_t *p, size_t n, bool held_out) {
-    if (!n) return;
     d->doc = mem_grow(d->doc, d->n, &d->cap, sizeof *d->doc);
     d->doc[d->n++] = (Document){p, n, held_out};
 }
@@ -119,26 +122,28 @@ static inline void documents_free(Documents *d) {
     *d = (Documents){0};
 }
 
-/* Adds the documents of a text file. */
+/* Adds the documents of a text file. The line break after a mark is no part of a document, nor is one all
+ * blank. */
 static inline void documents_read(Documents *d, const char *path, bool held_out) {
     const Bytes b = *documents_keep(d, file_read(path));
     const size_t mark = strlen(TOK_EOT), before = d->n;
-    for (const uint8_t *p = b.p, *end = b.p + b.n; p && p <= end;) {
-        const uint8_t *next = memmem(p, (size_t)(end - p), TOK_EOT, mark);
-        const uint8_t *stop = next ? next : end;
-        if (p > b.p && p < stop && p[0] == '\n') p++; /* the line break after a mark on its own line */
-        documents_add(d, p, (size_t)(stop - p), held_out);
+    for (const uint8_t *p = b.p, *end = b.p + b.n; p && p < end;) {
+        const uint8_t *next = memmem(p, (size_t)(end - p), TOK_EOT, mark), *stop = next ? next : end;
+        if (p > b.p && p < stop && p[0] == '\r') p++;
+        if (p > b.p && p < stop && p[0] == '\n') p++;
+        if (!is_blank(p, (size_t)(stop - p))) documents_add(d, p, (size_t)(stop - p), held_out);
         p = next ? next + mark : NULL;
     }
     if (d->n == before) die("%s: expected text, found none", path);
 }
 
-/* Holds out about that share of the documents, at least one; of a single document its last tenth. */
+/* Holds out about that share of the documents, at least one; of a single document that share at its end. */
 static inline void documents_hold_out(Documents *d, double share, uint64_t seed) {
     if (d->n == 1) {
         Document *one = d->doc;
-        size_t cut = one->n - one->n / 10;
-        while (cut > 0 && cut < one->n && (one->p[cut] & 0xc0) == 0x80) cut--; /* not inside a character */
+        size_t cut = one->n - (size_t)(share * (double)one->n);
+        for (int k = 0; k < 3 && cut > 1 && cut < one->n && (one->p[cut] & 0xc0) == 0x80; k++)
+            cut--; /* whole characters */
         documents_add(d, one->p + cut, one->n - cut, true);
         d->doc[0].n = cut;
         return;

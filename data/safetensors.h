@@ -62,6 +62,7 @@ typedef struct {
     size_t n, cap, n_meta, cap_meta;
     char *text;                         /* names, keys and values, a NUL after each, `used` bytes in all */
     size_t used;
+    uint64_t hash;                      /* of the header, N included */
 } Safetensors;
 
 /* ---- reading ------------------------------------------------------------------------------------------ */
@@ -199,7 +200,7 @@ static inline void st_sort(const char *file, void *all, size_t n, size_t size) {
 
 /* Everything but the data pointers, from a header of n bytes at b.p + 8. Takes over b. */
 static inline Safetensors st_parse_header(Bytes b, size_t n, size_t total) {
-    Safetensors s = {.file = b, .text = mem_new(n + 1, 1)};
+    Safetensors s = {.file = b, .text = mem_new(n + 1, 1), .hash = hash_bytes(HASH_START, b.p, 8 + n)};
     Json j = {st_utf8(b.p + 8, b.p + 8 + n), b.p + 8 + n, b.p, b.name};
     if (j.p < j.end) json_die(&j, "UTF-8");
     j.p = b.p + 8;
@@ -302,6 +303,7 @@ typedef struct {
     char *header;
     size_t header_bytes, n_meta, n, left;           /* left: bytes of data declared and not yet written */
     Out out;
+    uint64_t hash;                      /* of the header, once it is written */
 } StWriter;
 
 static inline FILE *st_text(StWriter *w) {                  /* where the header grows */
@@ -340,14 +342,14 @@ static inline void st_begin(StWriter *w, const char *path) {
     const size_t n = w->header_bytes - 8;
     for (int k = 0; k < 8; k++) w->header[k] = (char)((uint64_t)n >> 8 * k);
     Safetensors s = st_parse_header((Bytes){(uint8_t *)w->header, n + 8, path, false}, n, w->left);
+    w->hash = s.hash;
     w->out = out_open(path);
     out_bytes(&w->out, w->header, n + 8);
     st_free(&s);
 }
 
 __attribute__((noreturn)) static inline void st_stray(StWriter *w, size_t found) {
-    fclose(w->out.f);
-    unlink(w->out.temp);
+    out_drop(&w->out);
     die("%s: expected %zu more bytes of tensors to write, found %zu", w->out.path, w->left, found);
 }
 

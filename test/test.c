@@ -4,6 +4,7 @@
 #include "check.h"
 #include "test_safetensors.h"
 #include "test_tokenizer.h"
+#include "test_corpus.h"
 #include "test_sparse.h"
 #include "test_gpt.h"
 #include "test_train.h"
@@ -11,6 +12,7 @@
 int main(int argc, char **argv) {
     static const struct { const char *name; void (*run)(void); } tests[] = {
         {"tokenizer", test_tokenizer},
+        {"corpus", test_corpus},
         {"safetensors", test_safetensors},
         {"sparse", test_sparse},
         {"gpt", test_gpt},
