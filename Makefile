@@ -55,10 +55,10 @@ headers:
 	    echo "#include \"$$h\"" | $(CC) $(ARCH) $(CFLAGS) -Wno-unused-function -fsyntax-only -I. -x c - \
 	        || exit 1; done
 
-test/fuzz/bin/%: test/fuzz/%.c $(HEADERS)
+test/fuzz/bin/%: test/fuzz/%.c train.c $(HEADERS)
 	@mkdir -p $(@D)/$*.found
-	clang -O1 -g -std=c11 -Wall -Wextra -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
-	    -o $@ $< -lm
+	clang -O1 -g -std=c11 -D_GNU_SOURCE -ffp-contract=off -Wall -Wextra -fno-sanitize-recover=all \
+	    -fsanitize=fuzzer,address,undefined -o $@ $< -pthread -lm
 fuzz: $(FUZZERS)
 	@for f in $(FUZZERS); do name=$${f##*/fuzz_}; echo "fuzz $$name"; \
 	    $$f -max_total_time=$(SECONDS) -verbosity=0 -print_final_stats=1 -artifact_prefix=test/fuzz/bin/ \

@@ -2,9 +2,9 @@
  * float64; the machine's version against the specification; the same bits for every cut of the work. */
 #ifndef TEST_GPT_H
 #define TEST_GPT_H
+#include "check.h"
 #include "../data/safetensors.h"
 #include "../gpt.h"
-#include "check.h"
 
 /* ||a - b|| / max(||b||, floor) over n elements */
 static double gpt_distance(const double *a, const double *b, size_t n, double floor) {

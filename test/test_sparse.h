@@ -2,8 +2,8 @@
  * patterns; slices against the whole, bit for bit; the exponential against libm's. */
 #ifndef TEST_SPARSE_H
 #define TEST_SPARSE_H
-#include "../sparse.h"
 #include "check.h"
+#include "../sparse.h"
 
 /* A pattern that keeps each line with that probability; row block 1 and input 0 are empty. */
 static SpMat sparse_pattern(size_t OC, size_t IC, double density) {

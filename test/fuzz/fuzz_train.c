@@ -1,0 +1,118 @@
+/* fuzz_train.c: libFuzzer on what train.c and the loader read: checkpoints, texts, token shards, lines of ids and
+ * command lines. The first byte of an input says which; the rest is the file or the line.
+ *
+ * A checkpoint ends with the hash of its own header, which no fuzzer guesses: it is put right before reading, so
+ * that what lies behind it is reached. die() is a longjmp, so all memory is kept on a list and freed after each run. */
+#include <setjmp.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+static jmp_buf fuzz_jump;
+typedef struct Held { struct Held *next, **from; size_t n; } Held;
+static Held *fuzz_list;
+static struct { void *p; size_t n; } fuzz_map[4];
+
+static void *fuzz_alloc(size_t align, size_t n) {           /* a list node, then the block, 64 bytes on */
+    Held *h = aligned_alloc(64, (n + 64 + 63) / 64 * 64);
+    (void)align;
+    if (!h) return NULL;
+    *h = (Held){fuzz_list, &fuzz_list, n};
+    if (fuzz_list) fuzz_list->from = &h->next;
+    fuzz_list = h;
+    return (char *)h + 64;
+}
+static void fuzz_free(void *p) {
+    if (!p) return;
+    Held *h = (Held *)((char *)p - 64);
+    if ((*h->from = h->next)) h->next->from = h->from;
+    free(h);
+}
+static void *fuzz_malloc(size_t n) { return fuzz_alloc(64, n); }
+static void *fuzz_realloc(void *old, size_t n) {
+    void *p = fuzz_alloc(64, n);
+    const size_t had = old ? ((Held *)((char *)old - 64))->n : 0;
+    if (p && old) memcpy(p, old, had < n ? had : n), fuzz_free(old);
+    return p;
+}
+static void *fuzz_mmap(void *at, size_t n, int prot, int flags, int fd, off_t from) {
+    size_t k = 0;
+    while (k < 4 && fuzz_map[k].p) k++;
+    if (k == 4) abort();
+    fuzz_map[k].n = n;
+    return fuzz_map[k].p = mmap(at, n, prot, flags, fd, from);
+}
+static int fuzz_munmap(void *p, size_t n) {
+    for (size_t k = 0; k < 4; k++) if (fuzz_map[k].p == p) fuzz_map[k].p = NULL;
+    return munmap(p, n);
+}
+
+#define DIE_HOOK(line) ((void)(line), longjmp(fuzz_jump, 1))
+#define aligned_alloc fuzz_alloc
+#define malloc fuzz_malloc
+#define realloc fuzz_realloc
+#define free fuzz_free
+#define mmap fuzz_mmap
+#define munmap fuzz_munmap
+#define main train_main
+#include "../../train.c"
+#undef main
+
+static const char *fuzz_file(const uint8_t *p, size_t n) {              /* a path under which these bytes lie */
+    static int fd = -1;
+    static char path[64];
+    if (fd < 0) fd = memfd_create("fuzz", 0), snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    if (fd < 0 || ftruncate(fd, 0) || pwrite(fd, p, n, 0) != (ssize_t)n) abort();
+    return path;
+}
+static void fuzz_checkpoint(uint8_t *p, size_t n) {
+    Options o = {0};
+    const uint64_t header = n >= 8 ? get_u64(p) : 0;
+    if (n >= 16 && header <= n - 16) {
+        const uint64_t hash = hash_bytes(HASH_START, p, 8 + (size_t)header);
+        for (int k = 0; k < 8; k++) p[n - 8 + (size_t)k] = (uint8_t)(hash >> 8 * k);
+    }
+    State s = checkpoint_read(fuzz_file(p, n), &o, true);
+    if (s.step > s.o->steps || !gpt_finite(s.m->w, s.m->floats)) abort();
+}
+static void fuzz_text(const uint8_t *p, size_t n) {
+    Documents d = {0};
+    documents_read(&d, fuzz_file(p, n), false);
+    documents_hold_out(&d, 0.1, n);
+    Tokenizer *t = tok_parse((const uint8_t *)TOK_MAGIC "1 0\n", strlen(TOK_MAGIC) + 4, "none");
+    for (int held = 0; held < 2; held++) {
+        Tokens k = documents_tokens(&d, t, held);
+        int32_t in[8], out[8];
+        if (k.n > 4) batch_train(&k, 1, n, 2, 4, in, out);
+        batch_val(&k, n % 8, SIZE_MAX, 2, 4, in, out);
+    }
+}
+static void fuzz_options(uint8_t *p, size_t n) {
+    char *word[34] = {(char[]){"fuzz"}}, *line = mem_new(n + 1, 1);
+    int count = 1;
+    memcpy(line, p, n);
+    const int command = 1 << (n ? (unsigned char)line[0] % 5 : 0);
+    for (char *at = strtok(line, " "); at && count < 33; at = strtok(NULL, " ")) word[count++] = at;
+    options_read(count, word, command, command == SAMPLE ? "a file" : NULL);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
+    uint8_t *copy = NULL;
+    if (n && !setjmp(fuzz_jump)) {
+        copy = fuzz_malloc(n);
+        memcpy(copy, data + 1, n - 1);
+        Tokens t = {0};
+        switch (data[0] % 5) {
+        case 0: fuzz_checkpoint(copy, n - 1); break;
+        case 1: fuzz_text(copy, n - 1); break;
+        case 2: tokens_read_shard(&t, fuzz_file(copy, n - 1), data[0]); break;
+        case 3: decode(tok_parse((const uint8_t *)TOK_MAGIC "1 0\n", strlen(TOK_MAGIC) + 4, "none"),
+                       (Bytes){copy, n - 1, "ids", false}); break;
+        default: fuzz_options(copy, n - 1);
+        }
+    }
+    while (fuzz_list) fuzz_free((char *)fuzz_list + 64);
+    for (int k = 0; k < 4; k++) if (fuzz_map[k].p) fuzz_munmap(fuzz_map[k].p, fuzz_map[k].n);
+    return 0;
+}
