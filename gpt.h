@@ -385,8 +385,8 @@ static inline Gpt *gpt_new(GptConfig c, bool train) {
 }
 static inline void gpt_free(Gpt *m) {
     for (size_t k = 0; k < m->count; k++) if (m->table[k].rank == 2) sp_free(&m->table[k].mat);
-    free(m->table), free(m->w), free(m->g), free(m->m), free(m->v), free(m->lane_g), free(m->lookup_g),
-        free(m);
+    free(m->table), free(m->w), free(m->g), free(m->m), free(m->v), free(m->lane_g), free(m->lookup_g);
+    free(m);
 }
 
 /* Where element (row, col) of a tensor in its named shape lies among its floats. */
@@ -421,6 +421,10 @@ static inline void gpt_init(Gpt *m, uint64_t seed) {
 /* ---- a run: the activations of B sequences of T tokens ------------------------------------------------ */
 
 typedef struct { float *p; size_t rows; } GptEdge;          /* [group][rows][16]: what flows between stages */
+typedef union {                                             /* of one layer, kept for the backward */
+    struct { GptEdge x, ln1, qkv, soft, att, mid, ln2, fc; };
+    GptEdge edge[8];
+} GptActs;
 
 typedef struct {
     Gpt *m;
@@ -429,39 +433,38 @@ typedef struct {
     size_t from, groups;            /* the groups from .. groups-1 of each sequence are computed */
     size_t panel;                   /* groups a panel */
     const int32_t *inputs, *targets;                        /* (B,T); a target below 0 does not count */
-    struct GptActs {
-        GptEdge x, ln1, qkv, soft, att, mid, ln2, fc;
-    } * acts;                                               /* [L + 1], kept for the backward */
-    GptEdge n, h, dx, dn, dqkv, datt, dh;                   /* of one layer at a time */
+    GptActs *acts;                  /* [L + 1] */
+    union {                         /* of one layer at a time */
+        struct { GptEdge n, h, dx, dn, dqkv, datt, dh; };
+        GptEdge moving[7];
+    };
     float *logits, *scratch;        /* one panel's logits; per worker, two columns of scores of one group */
     double *loss;                   /* (B, stride x 16) of each token */
     float dscale;                   /* 1 / number of targets that count in the whole step */
-    size_t bytes;
 } GptRun;
 
-typedef struct {
-    size_t at, g0, ng;
-} GptPanel; /* first group: in edges, in its sequence; how many */
+typedef struct { size_t at, g0, ng; } GptPanel;             /* first group: in edges, in its sequence; how many */
 
 static inline float *gpt_at(GptEdge e, size_t group) { return e.p + group * e.rows * LINE; }
 static inline size_t gpt_rows(size_t n) { return size_up(n, LINE); }
 static inline float *gpt_w(const GptRun *r, size_t k) { return r->m->w + r->m->table[k].at; }
 
-/* The edges of a run in the order of allocation, for gpt_run_new and for gpt_run_bytes, which only counts. */
+/* Takes memory for an edge of so many groups and rows, or with a NULL edge only counts it; the bytes. */
+static inline size_t gpt_edge(GptEdge *e, size_t groups, size_t rows) {
+    const size_t floats = size_mul(size_mul(groups, rows), LINE);
+    if (e) *e = (GptEdge){rows ? mem_new(floats, sizeof(float)) : NULL, rows};
+    return size_mul(floats, sizeof(float));
+}
+/* All edges of a run, or with a NULL run only their bytes. Above the last layer stand its output and the norm's. */
 static inline size_t gpt_edges(const GptConfig *c, size_t groups, bool train, GptRun *r) {
-    size_t bytes = 0, C = gpt_rows(c->C);
-    const size_t kept[8] = {C, 2, gpt_rows(3 * c->C), 2 * c->NH, C, C, 2, gpt_rows(4 * c->C)};
-    const size_t moving[7] = {C, gpt_rows(4 * c->C), C, C, gpt_rows(3 * c->C), C, gpt_rows(4 * c->C)};
-    for (size_t e = 0; e < 8 * (c->L + 1) + 7; e++) {
-        const bool last = e / 8 == c->L && e < 8 * (c->L + 1);
-        size_t rows = e < 8 * (c->L + 1) ? (last && e % 8 > 1 ? 0 : kept[e % 8]) : moving[e - 8 * (c->L + 1)];
-        if (!train && e >= 8 * (c->L + 1) + 2) rows = 0;
-        const size_t size = size_mul(size_mul(groups, rows), LINE);
-        bytes += size_mul(size, sizeof(float));
-        if (!r) continue;
-        GptEdge *edge = e < 8 * (c->L + 1) ? &(&r->acts[e / 8].x)[e % 8] : &(&r->n)[e - 8 * (c->L + 1)];
-        *edge = (GptEdge){rows ? mem_new(size, sizeof(float)) : NULL, rows};
-    }
+    const size_t C = gpt_rows(c->C), C3 = gpt_rows(3 * c->C), C4 = gpt_rows(4 * c->C);
+    const size_t kept[8] = {C, 2, C3, 2 * c->NH, C, C, 2, C4}, moving[7] = {C, C4, C, C, C3, C, C4};
+    size_t bytes = 0;
+    for (size_t l = 0; l <= c->L; l++)
+        for (size_t k = 0; k < 8; k++)
+            bytes += gpt_edge(r ? &r->acts[l].edge[k] : NULL, groups, l < c->L || k < 2 ? kept[k] : 0);
+    for (size_t k = 0; k < 7; k++)
+        bytes += gpt_edge(r ? &r->moving[k] : NULL, groups, train || k < 2 ? moving[k] : 0);
     return bytes;
 }
 static inline size_t gpt_groups(size_t T) { return (T + LINE - 1) / LINE; }
@@ -490,8 +493,8 @@ static inline GptRun *gpt_run_new(Gpt *m, DfPool *pool, size_t B, size_t T, size
     return r;
 }
 static inline void gpt_run_free(GptRun *r) {
-    for (size_t e = 0; e < 8 * (r->m->c.L + 1); e++) free((&r->acts[e / 8].x)[e % 8].p);
-    for (size_t e = 0; e < 7; e++) free((&r->n)[e].p);
+    for (size_t e = 0; e < 8 * (r->m->c.L + 1); e++) free(r->acts[e / 8].edge[e % 8].p);
+    for (size_t e = 0; e < 7; e++) free(r->moving[e].p);
     free(r->acts), free(r->logits), free(r->scratch), free(r->loss), free(r);
 }
 
@@ -911,7 +914,7 @@ typedef struct {
 
 static inline void gpt_fire_panel(const GptRun *r, GptStage stage, size_t l, GptPanel p) {
     const size_t C = r->m->c.C, k = gpt_layer(l, 0);
-    const struct GptActs *a = &r->acts[l];
+    const GptActs *a = &r->acts[l];
     const GptParam *t = r->m->table;
 #define GAIN(param) gpt_w(r, k + (param)), gpt_w(r, k + (param) + 1)
     switch (stage) {
@@ -969,7 +972,7 @@ static inline void gpt_fire_head(const GptRun *r, GptStage stage, size_t l, size
 }
 
 static inline void gpt_fire_rows(const GptRun *r, GptStage stage, size_t l, size_t r0, size_t r1) {
-    const struct GptActs *a = &r->acts[l];
+    const GptActs *a = &r->acts[l];
     const size_t k = gpt_layer(l, gpt_stage[stage].k);
     gpt_linear_weight(r, k, r0, r1, stage == FC_W ? r->dh : stage == QKV_W ? r->dqkv : r->dx,
                       stage == FC2_W ? r->h : stage == PROJ_W ? a->att : r->n);
@@ -978,7 +981,7 @@ static inline void gpt_fire_rows(const GptRun *r, GptStage stage, size_t l, size
 static inline void gpt_fire(void *arg, size_t task, size_t worker) {
     const GptFire *f = arg;
     const GptRun *r = f->r;
-    const struct GptActs *a = &r->acts[f->l];
+    const GptActs *a = &r->acts[f->l];
     const size_t from = task * f->unit, k = gpt_layer(f->l, 0), C = r->m->c.C;
     const size_t end =
         gpt_stage[f->stage].cut == BY_ROWS ? r->m->table[k + (size_t)gpt_stage[f->stage].k].mat.nb : C;
@@ -1182,7 +1185,7 @@ static inline const char *gpt_first_bad(const GptRun *r, char name[64]) {
         if (!gpt_finite(m->w + m->table[k].at, m->table[k].size))
             return snprintf(name, 64, "%s", m->table[k].name), name;
     for (size_t e = 0; e < 8 * (m->c.L + 1); e++) {
-        const GptEdge x = (&r->acts[e / 8].x)[e % 8];
+        const GptEdge x = r->acts[e / 8].edge[e % 8];
         if (!gpt_finite(x.p, r->B * r->stride * x.rows * LINE))
             return snprintf(name, 64, "layer %zu, %s", e / 8, edge[e % 8]), name;
     }
