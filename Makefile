@@ -27,7 +27,7 @@ ARCH := $(or $(call works,-march=native),$(call works,-mcpu=native))
 HEADERS = $(wildcard *.h data/*.h)
 TESTS = $(wildcard test/*.h)
 FUZZERS = $(patsubst test/fuzz/%.c,test/fuzz/bin/%,$(wildcard test/fuzz/fuzz_*.c))
-SANITIZE = $(MAKE) test O=.build/$@/ CFLAGS='-O2 -g -fno-omit-frame-pointer -fno-sanitize-recover=all
+SANITIZE = $(MAKE) test O=.build/$@/ CFLAGS='-O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all
 
 $(O)train: train.c $(HEADERS)
 	@mkdir -p $(@D)
