@@ -443,7 +443,7 @@ typedef struct {
     float dscale;                   /* 1 / number of targets that count in the whole step */
 } GptRun;
 
-typedef struct { size_t at, g0, ng; } GptPanel;             /* first group: in edges, in its sequence; how many */
+typedef struct { size_t at, g0, ng; } GptPanel;     /* first group: in edges, in its sequence; how many */
 
 static inline float *gpt_at(GptEdge e, size_t group) { return e.p + group * e.rows * LINE; }
 static inline size_t gpt_rows(size_t n) { return size_up(n, LINE); }
@@ -455,7 +455,7 @@ static inline size_t gpt_edge(GptEdge *e, size_t groups, size_t rows) {
     if (e) *e = (GptEdge){rows ? mem_new(floats, sizeof(float)) : NULL, rows};
     return size_mul(floats, sizeof(float));
 }
-/* All edges of a run, or with a NULL run only their bytes. Above the last layer stand its output and the norm's. */
+/* All edges of a run, or with a NULL run only their bytes. Above the last layer: its output, the norm's. */
 static inline size_t gpt_edges(const GptConfig *c, size_t groups, bool train, GptRun *r) {
     const size_t C = gpt_rows(c->C), C3 = gpt_rows(3 * c->C), C4 = gpt_rows(4 * c->C);
     const size_t kept[8] = {C, 2, C3, 2 * c->NH, C, C, 2, C4}, moving[7] = {C, C4, C, C, C3, C, C4};

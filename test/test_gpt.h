@@ -230,11 +230,7 @@ static void test_golden(const char *path) {
 
 /* ---- the same bits ------------------------------------------------------------------------------------ */
 
-static uint64_t bits_of(const void *p, size_t bytes) {                  /* FNV-1a */
-    uint64_t h = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < bytes; i++) h = (h ^ ((const uint8_t *)p)[i]) * 0x100000001b3u;
-    return h;
-}
+static uint64_t bits_of(const void *p, size_t bytes) { return hash_bytes(HASH_START, p, bytes); }
 /* A hash of loss, gradient and weights after two steps, in groups of `group` sequences. */
 static uint64_t bits_of_training(size_t workers, size_t P, size_t group) {
     const size_t B = 4, T = 37;

@@ -1,8 +1,9 @@
-/* fuzz_train.c: libFuzzer on what train.c and the loader read: checkpoints, texts, token shards, lines of ids and
- * command lines. The first byte of an input says which; the rest is the file or the line.
+/* fuzz_train.c: libFuzzer on what train.c and the loader read: checkpoints, texts, token shards, lines of ids
+ * and command lines. The first byte of an input says which; the rest is the file or the line.
  *
- * A checkpoint ends with the hash of its own header, which no fuzzer guesses: it is put right before reading, so
- * that what lies behind it is reached. die() is a longjmp, so all memory is kept on a list and freed after each run. */
+ * A checkpoint ends with the hash of its own header, which no fuzzer guesses: it is put right before reading,
+ * so that what lies behind it is reached. die() is a longjmp, so all memory is kept on a list and freed after
+ * each run. */
 #include <setjmp.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -59,7 +60,7 @@ static int fuzz_munmap(void *p, size_t n) {
 #include "../../train.c"
 #undef main
 
-static const char *fuzz_file(const uint8_t *p, size_t n) {              /* a path under which these bytes lie */
+static const char *fuzz_file(const uint8_t *p, size_t n) { /* a path under which these bytes lie */
     static int fd = -1;
     static char path[64];
     if (fd < 0) fd = memfd_create("fuzz", 0), snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
