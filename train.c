@@ -613,7 +613,8 @@ static double share_of_peak(const Run *run, double step) {
 
 /* One member of a JSON object; null if the number is not finite. */
 static void json_member_put(Out *out, const char *key, double x) {
-    fprintf(out->f, isfinite(x) ? "%s\"%s\": %.12g" : "%s\"%s\": null", ftell(out->f) > 1 ? ", " : "", key, x);
+    fprintf(out->f, isfinite(x) ? "%s\"%s\": %.12g" : "%s\"%s\": null", ftell(out->f) > 1 ? ", " : "", key,
+            x);
 }
 static void json_end(Out *out) {
     fputs("}\n", out->f);
