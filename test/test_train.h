@@ -152,8 +152,9 @@ static void test_kill(void) {
                   text, out) == 0,
           "an option given twice");
     const char *cut = file_in("cut"), *uncut = file_in("uncut");
-    const int status = outside("timeout --preserve-status -k 10 -s INT 1 %s run --text %s --out %s %s > %s",
-                               train, text, cut, more, file_in("said"));
+    const int status =
+        outside("timeout --foreground --preserve-status -k 10 -s INT 1 %s run --text %s --out %s %s > %s",
+                train, text, cut, more, file_in("said"));
     CHECK(status == 3, "interrupted: status %d", status);
     Options none = {0};
     State s = checkpoint_read(cut, &none, true);
