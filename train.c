@@ -811,6 +811,7 @@ static int cmd_run(int argc, char **argv) {
     if (snprintf(run.best, sizeof run.best, "%s.best", run.out) >= PATH_MAX - 32)
         die("%.60s...: expected a shorter path", run.out);
     outputs_check(&run, o);
+    signal(SIGINT, on_signal), signal(SIGTERM, on_signal);
     run.s = o->resume ? state_resume(o, &run.d) : state_new(o, &run.d);
     if (o->resume && !strcmp(run.out, o->resume)) run.saved = run.out;
     else run.s.best = INFINITY;
@@ -825,7 +826,6 @@ static int cmd_run(int argc, char **argv) {
     run.log = log_open(o->log, run.s.step);
     run.r = gpt_run_new(run.s.m, pool, group, o->context, o->panel, true);
     if (!o->quiet) run_describe(&run, group, need);
-    signal(SIGINT, on_signal), signal(SIGTERM, on_signal);
     run_loop(&run);
     if (interrupted) run_save(&run, run.out);
     else run_finish(&run);
