@@ -39,7 +39,9 @@ typedef struct {
     double mean, std;           /* of the initial values */
     size_t at, size;            /* place in the machine's flat arrays, in floats */
     size_t lane;                /* of rank 1: first line of its gradient, which is kept per lane */
-    SpMat mat;                  /* of rank 2, as outputs x inputs */
+    SpMat mat;                  /* as outputs x inputs; rank 1: one input */
+    float rate;                 /* of the learning rate */
+    uint32_t *born;             /* [mat.lines] optimizer step at which a line came; NULL: all at 0 */
 } GptParam;
 
 static inline size_t gpt_count(const GptConfig *c) { return LAYER0 + c->L * PER_LAYER + 2; }
@@ -365,57 +367,106 @@ typedef struct {
     float *lane_g, *lookup_g;           /* gradient of rank 1 per lane; of wte through the lookup */
 } Gpt;
 
-static inline Gpt *gpt_new(GptConfig c, bool train) {
+/* mats[k] is the pattern of tensor k, taken over; where it is empty, and with mats NULL everywhere, the tensor
+ * is dense. gradient: to train; moments: with an optimizer. Freed with gpt_free. */
+static inline Gpt *gpt_make(GptConfig c, const SpMat *mats, bool gradient, bool moments) {
     Gpt *m = mem_new(1, sizeof *m);
     *m = (Gpt){.c = c, .table = gpt_table(&c), .count = gpt_count(&c)};
     for (size_t k = 0; k < m->count; k++) {
         GptParam *p = &m->table[k];
-        if (p->rank == 2) p->mat = p->in_out ? sp_dense(p->cols, p->rows) : sp_dense(p->rows, p->cols);
-        p->at = m->floats, p->size = p->rank == 2 ? p->mat.lines * LINE : size_up(p->rows, LINE);
+        const size_t cols = p->rank == 2 ? p->cols : 1;
+        if (mats && mats[k].first) p->mat = mats[k];
+        else p->mat = p->in_out ? sp_dense(cols, p->rows) : sp_dense(p->rows, cols);
+        p->at = m->floats, p->size = p->mat.lines * LINE, p->rate = 1;
         m->floats += p->size;
         if (p->rank == 1) p->lane = m->lanes, m->lanes += p->size;
     }
     m->w = mem_new(m->floats, sizeof(float));
-    if (train) {
-        m->g = mem_new(m->floats, sizeof(float)), m->m = mem_new(m->floats, sizeof(float));
-        m->v = mem_new(m->floats, sizeof(float)), m->lane_g = mem_new(m->lanes * LINE, sizeof(float));
+    if (gradient) {
+        m->g = mem_new(m->floats, sizeof(float)), m->lane_g = mem_new(m->lanes * LINE, sizeof(float));
         m->lookup_g = mem_new(m->table[WTE].size, sizeof(float));
     }
+    if (moments) m->m = mem_new(m->floats, sizeof(float)), m->v = mem_new(m->floats, sizeof(float));
     return m;
 }
+static inline Gpt *gpt_new(GptConfig c, bool train) { return gpt_make(c, NULL, train, train); }
 static inline void gpt_free(Gpt *m) {
-    for (size_t k = 0; k < m->count; k++) if (m->table[k].rank == 2) sp_free(&m->table[k].mat);
+    for (size_t k = 0; k < m->count; k++) sp_free(&m->table[k].mat), free(m->table[k].born);
     free(m->table), free(m->w), free(m->g), free(m->m), free(m->v), free(m->lane_g), free(m->lookup_g);
     free(m);
 }
 
-/* Where element (row, col) of a tensor in its named shape lies among its floats. */
-static inline size_t gpt_place(const GptParam *p, size_t row, size_t col) {
-    const size_t o = p->in_out ? col : row, i = p->in_out ? row : col;
-    return p->rank == 1 ? row : (o / LINE * p->mat.IC + i) * LINE + o % LINE;
+/* The place in the tensor's named shape, row-major, of output o of line l in row block r; SIZE_MAX if that is
+ * padding or masked. */
+static inline size_t gpt_place(const GptParam *p, size_t r, size_t l, size_t o) {
+    const SpMat *m = &p->mat;
+    const size_t out = r * LINE + o, in = sp_cols(m, r)[l - m->first[r]];
+    if (!(sp_kept(m, r, l) >> o & 1)) return SIZE_MAX;
+    return p->in_out ? in * m->OC + out : out * m->IC + in;
 }
-/* Copies tensor p between a flat array and row-major values (rows, cols) in its named shape. */
+/* Copies tensor p between a flat array and row-major values in its named shape; what is masked reads as 0 and
+ * is not set. */
 static inline void gpt_get(const GptParam *p, const float *flat, float *values) {
-    for (size_t r = 0, n = 0; r < p->rows; r++)
-        for (size_t c = 0; c < (p->rank == 2 ? p->cols : 1); c++)
-            values[n++] = flat[p->at + gpt_place(p, r, c)];
+    const SpMat *m = &p->mat;
+    size_t at;
+    memset(values, 0, gpt_elements(p) * sizeof *values);
+    for (size_t r = 0; r < m->nb; r++)
+        for (size_t l = m->first[r]; l < m->first[r + 1]; l++)
+            for (size_t o = 0; o < LINE; o++)
+                if ((at = gpt_place(p, r, l, o)) != SIZE_MAX) values[at] = flat[p->at + l * LINE + o];
 }
 static inline void gpt_set(const GptParam *p, float *flat, const float *values) {
-    for (size_t r = 0, n = 0; r < p->rows; r++)
-        for (size_t c = 0; c < (p->rank == 2 ? p->cols : 1); c++)
-            flat[p->at + gpt_place(p, r, c)] = values[n++];
+    const SpMat *m = &p->mat;
+    size_t at;
+    for (size_t r = 0; r < m->nb; r++)
+        for (size_t l = m->first[r]; l < m->first[r + 1]; l++)
+            for (size_t o = 0; o < LINE; o++)
+                if ((at = gpt_place(p, r, l, o)) != SIZE_MAX) flat[p->at + l * LINE + o] = values[at];
 }
 
-/* Initial weights: element n of a tensor is a function of (seed, name, n) alone, whatever the layout. */
-static inline void gpt_init(Gpt *m, uint64_t seed) {
+static inline double gpt_density(const GptParam *p) {
+    return (double)sp_elements(&p->mat) / (double)gpt_elements(p);
+}
+
+/* Initial weights: element n of a tensor is a function of (seed, name, n) alone, whatever the layout or mask.
+ * scaled: times 1 / sqrt(density), so that a sparse matrix's outputs are as large as a dense one's. */
+static inline void gpt_init(Gpt *m, uint64_t seed, bool scaled) {
     for (size_t k = 0; k < m->count; k++) {
         const GptParam *p = &m->table[k];
         const uint64_t key = rng_key(seed, p->name);
-        for (size_t r = 0, n = 0; r < p->rows; r++)
-            for (size_t c = 0; c < (p->rank == 2 ? p->cols : 1); c++, n++)
-                m->w[p->at + gpt_place(p, r, c)] =
-                    (float)(p->mean + (p->std > 0 ? p->std * rng_normal(key, n) : 0));
+        const double std = p->std / (scaled ? sqrt(gpt_density(p)) : 1);
+        float *values = mem_new(gpt_elements(p), sizeof *values);
+        for (size_t n = 0; n < gpt_elements(p); n++)
+            values[n] = (float)(p->mean + (std > 0 ? std * rng_normal(key, n) : 0));
+        gpt_set(p, m->w, values);
+        free(values);
     }
+}
+
+/* ---- changing the masks -------------------------------------------------------------------------------- */
+
+static inline bool gpt_maskable(const GptParam *p) { return p->in_out; }    /* the four matrices of a layer */
+
+/* The same model with other patterns (as for gpt_make), ready to train. The weights, and with moments also
+ * Adam's moments, of lines that stay are carried over; a new line is zero, and born at optimizer step `step`. */
+static inline Gpt *gpt_remask(const Gpt *m, const SpMat *mats, uint32_t step, bool moments) {
+    Gpt *n = gpt_make(m->c, mats, true, moments);
+    for (size_t k = 0; k < m->count; k++) {
+        const GptParam *a = &m->table[k];
+        GptParam *b = &n->table[k];
+        b->rate = a->rate;
+        sp_carry(&a->mat, &b->mat, m->w + a->at, n->w + b->at, LINE * sizeof(float));
+        if (!moments) continue;
+        sp_carry(&a->mat, &b->mat, m->m + a->at, n->m + b->at, LINE * sizeof(float));
+        sp_carry(&a->mat, &b->mat, m->v + a->at, n->v + b->at, LINE * sizeof(float));
+        if (!gpt_maskable(b)) continue;
+        uint32_t *old = a->born ? a->born : mem_new(a->mat.lines, sizeof *old);
+        b->born = mem_new(b->mat.lines, sizeof *b->born);
+        for (size_t l = 0; l < b->mat.lines; l++) b->born[l] = step;
+        sp_carry(&a->mat, &b->mat, old, b->born, sizeof *old);
+        if (old != a->born) free(old);
+    }
+    return n;
 }
 
 /* ---- a run: the activations of B sequences of T tokens ------------------------------------------------ */
@@ -1054,7 +1105,9 @@ enum { PIECE = 1 << 15 };                                   /* floats a task */
 typedef struct {
     Gpt *m;
     double *sums;                                           /* one per piece */
-    float lr, beta1, beta2, eps, decay, clip, scale1, root2;
+    const GptAdam *o;
+    size_t t;
+    float clip;
 } GptUpdate;
 
 static inline size_t gpt_pieces(const Gpt *m) { return (m->floats + PIECE - 1) / PIECE; }
@@ -1073,6 +1126,15 @@ static inline void gpt_gather_gradient(Gpt *m) {
         }
     }
 }
+/* Zeroes the gradient of elements from .. to that are masked inside a kept block. */
+static inline void gpt_mask_gradient(Gpt *m, size_t from, size_t to) {
+    for (size_t k = 0; k < m->count; k++) {
+        const GptParam *p = &m->table[k];
+        const size_t a = p->at > from ? p->at : from, b = p->at + p->size < to ? p->at + p->size : to;
+        for (size_t i = a; p->mat.keep && i < b; i++)
+            if (!(p->mat.keep[(i - p->at) / LINE] >> (i - p->at) % LINE & 1)) m->g[i] = 0;
+    }
+}
 static inline void gpt_norm_piece(void *arg, size_t piece, size_t worker) {
     const GptUpdate *u = arg;
     const size_t from = piece * PIECE, to = from + PIECE < u->m->floats ? from + PIECE : u->m->floats;
@@ -1080,10 +1142,33 @@ static inline void gpt_norm_piece(void *arg, size_t piece, size_t worker) {
     double sum[8] = {0};
     float *g = u->m->g;
     (void)worker;
+    gpt_mask_gradient(u->m, from, to);
     for (size_t i = from; i < to && i < lookup; i++) g[i] += u->m->lookup_g[i], u->m->lookup_g[i] = 0;
     for (size_t i = from; i < to; i += 8)
         for (size_t j = 0; j < 8; j++) sum[j] += (double)g[i + j] * (double)g[i + j];
     u->sums[piece] = ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
+}
+
+/* lr / (1 - beta1^t) and 1 / sqrt(1 - beta2^t) after t steps */
+static inline void gpt_correction(const GptUpdate *u, size_t t, float rate, float *scale1, float *root2) {
+    double b1 = 1, b2 = 1, p1 = u->o->beta1, p2 = u->o->beta2;
+    for (size_t n = t; n; n >>= 1, p1 *= p1, p2 *= p2) if (n & 1) b1 *= p1, b2 *= p2;
+    *scale1 = (float)((double)rate * u->o->lr / (1 - b1)), *root2 = (float)(1 / sqrt(1 - b2));
+}
+/* spec_adamw in float32 on elements a .. b, which are t steps old */
+static inline void gpt_adamw_range(const GptUpdate *u, const GptParam *p, size_t a, size_t b, size_t t) {
+    const float beta1 = (float)u->o->beta1, beta2 = (float)u->o->beta2, eps = (float)u->o->eps;
+    const float keep = p->decay ? 1 - (float)u->o->lr * p->rate * (float)u->o->decay : 1, clip = u->clip;
+    float *restrict w = u->m->w, *restrict g = u->m->g, *restrict m = u->m->m, *restrict v = u->m->v;
+    float scale1, root2;
+    gpt_correction(u, t, p->rate, &scale1, &root2);
+    for (size_t i = a; i < b; i++) {
+        const float d = g[i] * clip;
+        m[i] = beta1 * m[i] + (1 - beta1) * d;
+        v[i] = beta2 * v[i] + (1 - beta2) * (d * d);
+        w[i] = w[i] * keep - scale1 * m[i] / (sqrtf(v[i]) * root2 + eps);
+        g[i] = 0;
+    }
 }
 static inline void gpt_adamw_piece(void *arg, size_t piece, size_t worker) {
     const GptUpdate *u = arg;
@@ -1092,14 +1177,11 @@ static inline void gpt_adamw_piece(void *arg, size_t piece, size_t worker) {
     for (size_t k = 0; k < u->m->count; k++) {
         const GptParam *p = &u->m->table[k];
         const size_t a = p->at > from ? p->at : from, b = p->at + p->size < to ? p->at + p->size : to;
-        const float keep = p->decay ? 1 - u->lr * u->decay : 1;
-        float *restrict w = u->m->w, *restrict g = u->m->g, *restrict m = u->m->m, *restrict v = u->m->v;
-        for (size_t i = a; i < b; i++) {                    /* spec_adamw, in float32 */
-            const float d = g[i] * u->clip;
-            m[i] = u->beta1 * m[i] + (1 - u->beta1) * d;
-            v[i] = u->beta2 * v[i] + (1 - u->beta2) * (d * d);
-            w[i] = w[i] * keep - u->scale1 * m[i] / (sqrtf(v[i]) * u->root2 + u->eps);
-            g[i] = 0;
+        for (size_t i = a, end; i < b; i = end) {           /* runs of lines of one age */
+            end = p->born ? i + LINE : b;
+            const uint32_t born = p->born ? p->born[(i - p->at) / LINE] : 0;
+            while (end < b && p->born[(end - p->at) / LINE] == born) end += LINE;
+            gpt_adamw_range(u, p, i, end, u->t - born);
         }
     }
 }
@@ -1117,12 +1199,9 @@ static inline double gpt_gradient_norm(Gpt *m, DfPool *pool) {
 
 /* Step t = 1, 2 ... on a completed gradient of that norm, which is left zero. */
 static inline void gpt_adamw(Gpt *m, DfPool *pool, const GptAdam *o, size_t t, double norm) {
-    double b1 = 1, b2 = 1, p1 = o->beta1, p2 = o->beta2;
-    for (size_t n = t; n; n >>= 1, p1 *= p1, p2 *= p2) if (n & 1) b1 *= p1, b2 *= p2;
-    GptUpdate u = {m, NULL, (float)o->lr, (float)o->beta1, (float)o->beta2, (float)o->eps, (float)o->decay,
-                   (float)(o->clip > 0 && norm + 1e-6 > o->clip ? o->clip / (norm + 1e-6) : 1),
-                   (float)(o->lr / (1 - b1)), (float)(1 / sqrt(1 - b2))};
-    df_run(pool, gpt_adamw_piece, &u, gpt_pieces(m));
+    const GptUpdate u = {.m = m, .o = o, .t = t, .clip = (float)(o->clip > 0 && norm + 1e-6 > o->clip
+                                                                     ? o->clip / (norm + 1e-6) : 1)};
+    df_run(pool, gpt_adamw_piece, (void *)&u, gpt_pieces(m));
 }
 
 /* ---- sampling ----------------------------------------------------------------------------------------- */

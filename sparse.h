@@ -103,28 +103,217 @@ INLINE vf vf_exp(vf x) {
 typedef struct {
     size_t OC, IC, nb;          /* nb = ceil(OC / 16) row blocks; outputs past OC have zero weights */
     size_t lines;               /* kept lines of all row blocks: the matrix holds 16 x lines numbers */
+    size_t w;                   /* inputs that are kept or dropped together: blocks are 16 x w */
     bool dense;
     uint32_t *first;            /* [nb + 1] row block r owns lines first[r] .. first[r+1] */
     uint32_t *col;              /* the input of each line; a dense matrix shares one row 0 .. IC-1 */
+    uint16_t *keep;             /* [lines] bit o: element o of the line is kept; NULL: every one is */
 } SpMat;
 
 static inline const uint32_t *sp_cols(const SpMat *m, size_t r) {
     return m->col + (m->dense ? 0 : m->first[r]);
 }
 
-/* A dense OC x IC pattern. Freed with sp_free. */
-static inline SpMat sp_dense(size_t OC, size_t IC) {
-    SpMat m = {OC, IC, (OC + LINE - 1) / LINE, 0, true, NULL, NULL};
-    m.lines = size_mul(m.nb, IC);
-    if (m.lines > UINT32_MAX / LINE)
-        die("a matrix of %zu x %zu has too many weights for this program", OC, IC);
+/* The matrix that keeps block (r, j), that is inputs j w .. j w + w - 1 of row block r, where on[r][j] is set;
+ * with on NULL all of them. w divides IC. Freed with sp_free. */
+static inline SpMat sp_pattern(size_t OC, size_t IC, size_t w, const uint8_t *on) {
+    SpMat m = {.OC = OC, .IC = IC, .nb = (OC + LINE - 1) / LINE, .w = w, .dense = true};
+    const size_t all = size_mul(m.nb, IC), J = IC / w;
+    if (all > UINT32_MAX / LINE) die("a matrix of %zu x %zu has too many weights for this program", OC, IC);
+    for (size_t b = 0; on && b < m.nb * J; b++) m.lines += on[b] ? w : 0;
+    if (!on) m.lines = all;
+    m.dense = m.lines == all;
     m.first = mem_new(m.nb + 1, sizeof *m.first);
-    m.col = mem_new(IC, sizeof *m.col);
-    for (size_t r = 0; r <= m.nb; r++) m.first[r] = (uint32_t)(r * IC);
-    for (size_t i = 0; i < IC; i++) m.col[i] = (uint32_t)i;
+    m.col = mem_new(m.dense ? IC : m.lines, sizeof *m.col);
+    for (size_t r = 0, l = 0; r < m.nb; m.first[++r] = (uint32_t)l)
+        for (size_t i = 0; i < IC; i++)
+            if (m.dense) m.col[i] = (uint32_t)i, l++;
+            else if (on[r * J + i / w]) m.col[l++] = (uint32_t)i;
     return m;
 }
-static inline void sp_free(SpMat *m) { free(m->first), free(m->col), *m = (SpMat){0}; }
+static inline SpMat sp_dense(size_t OC, size_t IC) { return sp_pattern(OC, IC, 1, NULL); }
+static inline void sp_free(SpMat *m) { free(m->first), free(m->col), free(m->keep), *m = (SpMat){0}; }
+
+static inline size_t sp_blocks(const SpMat *m) { return m->nb * (m->IC / m->w); }
+
+/* on[r][j] (nb, IC / w): whether each block is kept, and if at is given, its first line or UINT32_MAX. */
+static inline void sp_map(const SpMat *m, uint8_t *on, uint32_t *at) {
+    const size_t J = m->IC / m->w;
+    memset(on, 0, m->nb * J);
+    for (size_t b = 0; at && b < m->nb * J; b++) at[b] = UINT32_MAX;
+    for (size_t r = 0; r < m->nb; r++)
+        for (size_t l = m->first[r]; l < m->first[r + 1]; l += m->w) {
+            const size_t b = r * J + sp_cols(m, r)[l - m->first[r]] / m->w;
+            on[b] = 1;
+            if (at) at[b] = (uint32_t)l;
+        }
+}
+
+/* Bits of the elements of line l that exist (outputs below OC) and are kept. */
+static inline uint16_t sp_kept(const SpMat *m, size_t r, size_t l) {
+    const size_t real = m->OC - r * LINE < LINE ? m->OC - r * LINE : LINE;
+    return (uint16_t)((m->keep ? m->keep[l] : 0xffffu) & ((1u << real) - 1));
+}
+static inline size_t sp_elements(const SpMat *m) {          /* that are kept */
+    size_t n = 0;
+    for (size_t r = 0; r < m->nb; r++)
+        if (!m->keep)
+            n += (m->first[r + 1] - m->first[r]) * (m->OC - r * LINE < LINE ? m->OC - r * LINE : LINE);
+        else
+            for (size_t l = m->first[r]; l < m->first[r + 1]; l++)
+                n += (size_t)__builtin_popcount(sp_kept(m, r, l));
+    return n;
+}
+
+/* Copies what belongs to the lines that both have, `bytes` a line, from old in a's layout to new in b's. */
+static inline void sp_carry(const SpMat *a, const SpMat *b, const void *old, void *new, size_t bytes) {
+    for (size_t r = 0; r < b->nb; r++) {
+        const uint32_t *ca = sp_cols(a, r), *cb = sp_cols(b, r);
+        size_t i = a->first[r], j = b->first[r];
+        while (i < a->first[r + 1] && j < b->first[r + 1]) {
+            const uint32_t x = ca[i - a->first[r]], y = cb[j - b->first[r]];
+            if (x == y) memcpy((char *)new + j * bytes, (const char *)old + i * bytes, bytes);
+            i += x <= y, j += y <= x;
+        }
+    }
+}
+
+/* ---- masks: which blocks to keep, and how that changes ------------------------------------------------ *
+ * A mask is on[nb][J], one byte a block. Every rule below is one act: score the blocks, pick the best.
+ *
+ *     balanced    row by row, the columns least used so far, in random order    static, the default
+ *     random      anywhere
+ *     butterfly   on a square of s = 2^k parts a side: i, j with i xor j in 0, 1, 2, 4 ... (Dao et al. 2022)
+ *     magnitude   the largest sums of |w|
+ *     evolving    drop the n kept blocks of the smallest |w|, then grow n of all that are not kept now, those
+ *                 just dropped included: at random (SET: Mocanu et al. 2018) or where the gradient of a dense
+ *                 weight is largest (RigL: Evci et al. 2020). What is dropped and grown at once never left.
+ *
+ * Example, J = 4: kept blocks 0 1 2 with |w| = 5, 1, 3; gradient 9, 2, 1, 7; n = 1. Block 1 goes, block 3 (7,
+ * against block 1's 2) comes. */
+
+typedef struct { float score; uint32_t at; } SpRank;
+
+static inline int sp_by_score(const void *a, const void *b) { /* largest first, ties to the smaller place */
+    const SpRank *x = a, *y = b;
+    return x->score != y->score ? (x->score < y->score ? 1 : -1) : x->at < y->at ? -1 : 1;
+}
+/* Of the n blocks with on == from, the k of the largest score become `to`. */
+static inline void sp_pick(uint8_t *on, uint8_t from, uint8_t to, const float *score, size_t n, size_t k) {
+    SpRank *rank = mem_new(n, sizeof *rank);
+    size_t m = 0;
+    for (size_t b = 0; b < n; b++) if (on[b] == from) rank[m++] = (SpRank){score[b], (uint32_t)b};
+    qsort(rank, m, sizeof *rank, sp_by_score);
+    for (size_t i = 0; i < m && i < k; i++) on[rank[i].at] = to;
+    free(rank);
+}
+
+/* Blocks a row of J at that density: at least one. */
+static inline size_t sp_per_row(double density, size_t J) {
+    const size_t k = (size_t)(density * (double)J + 0.5);
+    return k < 1 ? 1 : k > J ? J : k;
+}
+
+/* k blocks in every row, and in every column as many as in any other, or one less. */
+static inline void sp_mask_balanced(uint8_t *on, size_t nb, size_t J, size_t k, uint64_t key) {
+    float *score = mem_new(J, sizeof *score);
+    size_t *used = mem_new(J, sizeof *used);
+    memset(on, 0, nb * J);
+    for (size_t r = 0; r < nb; r++) {
+        for (size_t j = 0; j < J; j++) score[j] = -(float)used[j] - 0.99f * (float)rng_f64(key, r * J + j);
+        sp_pick(on + r * J, 0, 1, score, J, k);
+        for (size_t j = 0; j < J; j++) used[j] += on[r * J + j];
+    }
+    free(score), free(used);
+}
+static inline void sp_mask_random(uint8_t *on, size_t nb, size_t J, size_t k, uint64_t key) {
+    float *score = mem_new(nb * J, sizeof *score);
+    for (size_t b = 0; b < nb * J; b++) score[b] = (float)rng_f64(key, b);
+    memset(on, 0, nb * J);
+    sp_pick(on, 0, 1, score, nb * J, nb * k);
+    free(score);
+}
+/* The largest s whose s / k' partners, k' = k / J of it, still are powers of two below s. */
+static inline void sp_mask_butterfly(uint8_t *on, size_t nb, size_t J, size_t k) {
+    size_t s = 1, partners = 1;
+    for (size_t t = 1, stages = 1; t <= nb && t <= J; t *= 2, stages++) {      /* stages = 1 + log2 t */
+        const size_t want = (t * k + J / 2) / J;
+        if (want <= stages) s = t, partners = want ? want : 1;
+    }
+    for (size_t r = 0; r < nb; r++)
+        for (size_t j = 0; j < J; j++) {
+            const size_t x = (r * s / nb) ^ (j * s / J);
+            on[r * J + j] = !(x & (x - 1)) && x < (UINT64_C(1) << (partners - 1));
+        }
+}
+/* weight[b]: the sum of |w| of each block. */
+static inline void sp_mask_magnitude(uint8_t *on, size_t nb, size_t J, size_t k, const float *weight) {
+    memset(on, 0, nb * J);
+    sp_pick(on, 0, 1, weight, nb * J, nb * k);
+}
+
+/* Drops n kept blocks of the smallest weight, then grows `back` of the largest grow score, which with grow NULL
+ * is random. Returns how many blocks are new. */
+static inline size_t sp_evolve(uint8_t *on, size_t blocks, size_t n, size_t back, const float *weight,
+                               const float *grow, uint64_t key) {
+    float *score = mem_new(blocks, sizeof *score);
+    uint8_t *was = mem_new(blocks, 1);
+    size_t fresh = 0;
+    memcpy(was, on, blocks);
+    for (size_t b = 0; b < blocks; b++) score[b] = -weight[b];
+    sp_pick(on, 1, 0, score, blocks, n);
+    for (size_t b = 0; b < blocks; b++) score[b] = grow ? grow[b] : (float)rng_f64(key, b);
+    sp_pick(on, 0, 1, score, blocks, back);
+    for (size_t b = 0; b < blocks; b++) fresh += on[b] && !was[b];
+    free(score), free(was);
+    return fresh;
+}
+
+/* sum[b] (nb, IC / w) = the sum of |v| of each block of values in m's layout; 0 where nothing is kept. */
+static inline void sp_sums(const SpMat *m, const float *v, float *sum) {
+    const size_t J = m->IC / m->w;
+    memset(sum, 0, m->nb * J * sizeof *sum);
+    for (size_t r = 0; r < m->nb; r++)
+        for (size_t l = m->first[r]; l < m->first[r + 1]; l++) {
+            float *s = &sum[r * J + sp_cols(m, r)[l - m->first[r]] / m->w];
+            for (size_t o = 0; o < LINE; o++) *s += fabsf(v[l * LINE + o]);
+        }
+}
+
+/* Density of each of n matrices: all the same, or as Erdos-Renyi (Evci et al. 2020) proportional to
+ * (OC + IC) / (OC IC), those that would exceed 1 dense, the whole keeping the same number of weights. */
+static inline void sp_erdos_renyi(size_t n, const size_t *OC, const size_t *IC, double density, double *out) {
+    for (size_t k = 0; k < n; k++) out[k] = 0;
+    for (bool again = true; again;) {
+        double want = 0, have = 0;
+        again = false;
+        for (size_t k = 0; k < n; k++) {
+            want += density * (double)(OC[k] * IC[k]);
+            if (out[k] == 1) want -= (double)(OC[k] * IC[k]);
+            else have += (double)(OC[k] + IC[k]);
+        }
+        for (size_t k = 0; k < n; k++)
+            if (out[k] != 1) {
+                out[k] = want / have * (double)(OC[k] + IC[k]) / (double)(OC[k] * IC[k]);
+                if (out[k] > 1) out[k] = 1, again = true;
+            }
+    }
+}
+
+/* A picture of a mask, at most 24 lines of 64 characters: how full each cell is, from ' ' to '@'. */
+static inline void sp_show(FILE *f, const uint8_t *on, size_t nb, size_t J) {
+    const size_t H = nb < 24 ? nb : 24, W = J < 64 ? J : 64;
+    for (size_t y = 0; y < H; y++) {
+        fputs("    |", f);
+        for (size_t x = 0; x < W; x++) {
+            size_t kept = 0, all = 0;
+            for (size_t r = y * nb / H; r < (y + 1) * nb / H; r++)
+                for (size_t j = x * J / W; j < (x + 1) * J / W; j++) kept += on[r * J + j], all++;
+            fputc(" .:-=+*#%@"[(kept * 9 + all - 1) / all], f);
+        }
+        fputs("|\n", f);
+    }
+}
 
 /* ---- the micro-kernels: R rows x 16 lanes of accumulators --------------------------------------------- */
 

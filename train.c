@@ -12,8 +12,8 @@
  * An option either decides the result (model, data, optimizer, seed) and is stored in the checkpoint, or says
  * how to run (threads, files) and is not; --resume takes only the second kind. */
 #include "gpt.h"
+#include "data/checkpoint.h"
 #include "data/loader.h"
-#include "data/safetensors.h"
 #include <signal.h>
 #include <stddef.h>
 #include <sys/resource.h>
@@ -29,11 +29,14 @@ typedef struct {
     struct List { const char *item[FILES_MAX]; size_t n; } text, tokens;
     const char *file;                                       /* the argument that is no option */
     const char *val, *vocab, *model, *out, *resume, *init, *log, *json, *prompt, *save, *shard;
+    const char *block, *mask, *spread, *update, *scale;
     size_t layers, heads, width, context, batch, steps, warmup, corpus, seed, every, stop, panel, group,
         threads;
     size_t top_k, val_tokens, count;
+    size_t mask_seed, mask_every;
     double lr, min_lr, decay, beta1, beta2, eps, clip, val_share, temperature, top_p;
-    bool quiet, decode;
+    double sparsity, drop, mask_stop, densify, dense_first;
+    bool quiet, decode, show_mask;
     bool given[64];                                         /* by place in the table below */
 } Options;
 
@@ -69,7 +72,7 @@ static const Option options[] = {
     {"context", 'u', 1, RUN, AT(context), 1, 1000000, "256", "positions: tokens of a sequence"},
     {"batch", 'u', 1, RUN, AT(batch), 1, 1e6, "16", "sequences per step"},
     {"steps", 'u', 1, RUN, AT(steps), 1, 1e12, "500", "steps of the whole schedule"},
-    {"lr", 'f', 1, RUN, AT(lr), 0, 100, "0.002", "learning rate"},
+    {"lr", 'f', 1, RUN, AT(lr), 0, 100, "auto", "learning rate; default 0.002 / density^0.75"},
     {"min-lr", 'f', 1, RUN, AT(min_lr), 0, 100, "auto", "at the end of the cosine; default lr / 10"},
     {"warmup", 'u', 1, RUN, AT(warmup), 0, 1e12, "auto", "steps of linear warm-up; default 3 % of the steps"},
     {"weight-decay", 'f', 1, RUN, AT(decay), 0, 100, "0.1", "on matrices, embeddings included"},
@@ -77,6 +80,24 @@ static const Option options[] = {
     {"beta2", 'f', 1, RUN, AT(beta2), 0, 0.999999, "0.95", "of AdamW"},
     {"eps", 'f', 1, RUN, AT(eps), 1e-30, 1, "1e-8", "of AdamW"},
     {"grad-clip", 'f', 1, RUN, AT(clip), 0, 1e9, "1", "largest norm of the gradient; 0: any"},
+    {"sparsity", 'f', 1, RUN, AT(sparsity), 0, 0.999999, "0",
+     "share of zeros in the four matrices of each layer; the rest stays dense"},
+    {"block", 's', 1, RUN, AT(block), 0, 0, "16x4", "16xW: outputs x inputs kept together, W 1, 2, 4, 8, 16"},
+    {"mask", 's', 1, RUN, AT(mask), 0, 0, "balanced",
+     "balanced, random, butterfly, magnitude (with --init or --dense-first), or a FILE of mask.NAME"},
+    {"spread", 's', 1, RUN, AT(spread), 0, 0, "uniform",
+     "uniform, erk, or qkv=S,proj=S,fc=S,fc2=S: sparsity of each kind of matrix"},
+    {"mask-seed", 'u', 1, RUN, AT(mask_seed), 0, 1e15, "1", "of the masks"},
+    {"update", 's', 1, RUN, AT(update), 0, 0, "static",
+     "how masks evolve: static, set, rigl, or gmp (dense at first, pruned step by step)"},
+    {"drop", 'f', 1, RUN, AT(drop), 0.000001, 1, "0.3", "share of the blocks set and rigl move, at first; to 0 by a cosine"},
+    {"mask-every", 'u', 1, RUN, AT(mask_every), 1, 1e12, "100", "steps between updates of the masks"},
+    {"mask-stop", 'f', 1, RUN, AT(mask_stop), 0, 1, "0.75", "share of the steps after which masks stay"},
+    {"densify", 'f', 1, RUN, AT(densify), 0, 1, "0", "share of the steps, at the end, that train dense"},
+    {"dense-first", 'f', 1, RUN, AT(dense_first), 0, 1, "0", "share of the steps, at the start, that train dense"},
+    {"scale", 's', 1, RUN, AT(scale), 0, 0, "init",
+     "none, init (deviation / sqrt(density)), supar (that, and rate / density for the sparse matrices)"},
+    {"show-mask", 'b', 0, RUN, AT(show_mask), 0, 0, "", "a picture of every mask"},
     {"seed", 'u', 1, RUN | SAMPLE | EVAL, AT(seed), 0, 1e15, "1",
      "of weights, order of data, stories, samples"},
     {"out", 's', 0, RUN, AT(out), 0, 0, "model.ckpt", "checkpoint to write; the best one goes to OUT.best"},
@@ -184,11 +205,6 @@ static Options *options_read(int argc, char **argv, int command, const char *tak
     return o;
 }
 
-/* ---- checkpoints -------------------------------------------------------------------------------------- *
- * A safetensors file: parameters under their names, Adam's moments as adam_m.NAME and adam_v.NAME, the
- * vocabulary as the bytes of its own file, and metadata: every deciding option, the step, a hash of the
- * training tokens. */
-
 typedef struct {
     Options *o;
     Gpt *m;
@@ -198,84 +214,294 @@ typedef struct {
     double best;                    /* lowest validation loss so far; infinite before the first */
 } State;
 
-static void meta_number(StWriter *w, const char *key, double x) {
-    char text[40];
-    snprintf(text, sizeof text, "%.17g", x);
-    st_meta_put(w, key, text);
+/* ---- masks: what the options say of sparse.h's rules --------------------------------------------------- */
+
+static size_t parse_block(const Options *o) {               /* W of 16xW */
+    const char *w = !strncmp(o->block, "16x", 3) ? o->block + 3 : "";
+    const size_t n = *w && !w[strspn(w, "0123456789")] && strlen(w) < 3 ? (size_t)atoi(w) : 0;
+    if (!n || n > LINE || (n & (n - 1)))
+        usage("--block: expected 16x1, 16x2, 16x4, 16x8 or 16x16, found '%s'", o->block);
+    return n;
 }
+static int parse_word(const char *option, const char *value, const char *const *words, int n) {
+    for (int k = 0; k < n; k++) if (!strcmp(value, words[k])) return k;
+    usage("--%s: unknown '%s'", option, value);
+}
+static int mask_rule(const Options *o) {                    /* its place in the list; -1: --mask names a file */
+    static const char *const rule[4] = {"balanced", "random", "butterfly", "magnitude"};
+    for (int k = 0; k < 4; k++) if (!strcmp(o->mask, rule[k])) return k;
+    return -1;
+}
+enum { STATIC, SET, RIGL, GMP };
+static int parse_update(const Options *o) {
+    return parse_word("update", o->update, (const char *const[]){"static", "set", "rigl", "gmp"}, 4);
+}
+
+/* Densities of c_attn, attn.c_proj, c_fc and mlp.c_proj, which are the same in every layer. */
+static void mask_densities(const Options *o, size_t C, double out[4]) {
+    static const char *const kind[4] = {"qkv", "proj", "fc", "fc2"};
+    for (int k = 0; k < 4; k++) out[k] = 1 - o->sparsity;
+    if (!strcmp(o->spread, "uniform")) return;
+    if (!strcmp(o->spread, "erk")) {
+        sp_erdos_renyi(4, (size_t[]){3 * C, C, 4 * C, C}, (size_t[]){C, C, C, 4 * C}, 1 - o->sparsity, out);
+        return;
+    }
+    for (const char *p = o->spread; *p;) {
+        const size_t n = strcspn(p, "=");
+        char *end = NULL;
+        int k = 0;
+        while (k < 4 && (strlen(kind[k]) != n || strncmp(p, kind[k], n))) k++;
+        const double s = k < 4 && p[n] ? strtod(p + n + 1, &end) : -1;
+        if (!end || end == p + n + 1 || (*end && *end != ',') || !(s >= 0 && s < 1))
+            usage("--spread: expected uniform, erk or qkv=S,proj=S,fc=S,fc2=S with S in [0,1), found '%s'", p);
+        out[k] = 1 - s;
+        p = *end ? end + 1 : end;
+    }
+}
+/* The place 0 .. 3 of a layer's matrix in the list above. */
+static int mask_kind(size_t k) {
+    const int j = (int)((k - LAYER0) % PER_LAYER);
+    return j == QKVW ? 0 : j == PROJW ? 1 : j == FCW ? 2 : 3;
+}
+
+/* The pattern of parameter k at that density by the rule of --mask; m has the weights for magnitude. */
+static SpMat mask_by_rule(const Options *o, const GptParam *p, double density, const Gpt *m, size_t k) {
+    const size_t w = parse_block(o), OC = p->cols, IC = p->rows, J = IC / w, nb = (OC + LINE - 1) / LINE;
+    const size_t keep = sp_per_row(density, J);
+    const uint64_t key = rng_key(o->mask_seed, p->name);
+    const int rule = mask_rule(o);
+    uint8_t *on = mem_new(nb * J, 1);
+    if (rule == 0) sp_mask_balanced(on, nb, J, keep, key);
+    if (rule == 1) sp_mask_random(on, nb, J, keep, key);
+    if (rule == 2) sp_mask_butterfly(on, nb, J, keep);
+    if (rule == 3) {
+        SpMat all = sp_pattern(OC, IC, w, NULL);
+        float *values = mem_new(all.lines, LINE * sizeof(float)), *sum = mem_new(nb * J, sizeof *sum);
+        sp_carry(&m->table[k].mat, &all, m->w + m->table[k].at, values, LINE * sizeof(float));
+        sp_sums(&all, values, sum);
+        sp_mask_magnitude(on, nb, J, keep, sum);
+        sp_free(&all), free(values), free(sum);
+    }
+    SpMat mat = sp_pattern(OC, IC, w, on);
+    free(on);
+    return mat;
+}
+
+/* Patterns for gpt_make as the options say; m has the weights that magnitude needs. */
+static SpMat *masks_new(const Options *o, const GptConfig *c, const Gpt *m) {
+    SpMat *mats = mem_new(gpt_count(c), sizeof *mats);
+    GptParam *table = gpt_table(c);
+    const bool rule = mask_rule(o) >= 0;
+    Safetensors file = rule ? (Safetensors){0} : st_read(o->mask);
+    double density[4];
+    bool found = rule;
+    mask_densities(o, c->C, density);
+    for (size_t k = 0; k < gpt_count(c); k++) {
+        const GptParam *p = &table[k];
+        if (!gpt_maskable(p)) continue;
+        if (p->rows % parse_block(o))
+            usage("--block: expected one that divides the %zu inputs of %s, found '%s'", p->rows, p->name,
+                  o->block);
+        if (rule) mats[k] = mask_by_rule(o, p, density[mask_kind(k)], m, k);
+        else found |= checkpoint_element_mask(&file, p, parse_block(o), &mats[k]);
+        if (mats[k].keep && parse_update(o) != STATIC)
+            die("%s: mask.%s: expected whole blocks of %s for --update %s", o->mask, p->name, o->block, o->update);
+    }
+    if (!found) die("%s: expected tensors mask.NAME of this model, found none", o->mask);
+    if (!rule) st_free(&file);
+    free(table);
+    return mats;
+}
+
+static bool masks_wanted(const Options *o) {                /* whether the options ask for a sparse model */
+    return o->sparsity > 0 || mask_rule(o) < 0 || strchr(o->spread, '=');
+}
+/* The steps at which the dense start ends and the dense end starts. */
+static size_t masks_from(const Options *o) { return (size_t)(o->dense_first * (double)o->steps + 0.5); }
+static size_t masks_to(const Options *o) { return o->steps - (size_t)(o->densify * (double)o->steps + 0.5); }
+static size_t masks_last(const Options *o) {                /* step of the last update */
+    return (size_t)(o->mask_stop * (double)o->steps) / o->mask_every * o->mask_every;
+}
+static bool masks_due(const Options *o, size_t step) {      /* whether masks evolve after that step */
+    return parse_update(o) != STATIC && step % o->mask_every == 0 && step <= masks_last(o) &&
+           step > masks_from(o) && step < masks_to(o);
+}
+static bool masks_at_start(const Options *o) {              /* or does the run start dense? */
+    return masks_wanted(o) && !masks_from(o) && masks_to(o) && parse_update(o) != GMP;
+}
+
+static void masks_check(const Options *o) {
+    static const char *const need[] = {"block", "mask-seed", "update", "densify", "dense-first"},
+                      *const evolve[] = {"drop", "mask-every", "mask-stop"};
+    const int update = parse_update(o);
+    parse_block(o), parse_word("scale", o->scale, (const char *const[]){"none", "init", "supar"}, 3);
+    for (size_t k = 0; k < sizeof need / sizeof *need; k++)
+        if (option_given(o, need[k]) && !masks_wanted(o)) usage("--%s needs --sparsity", need[k]);
+    for (size_t k = 0; k < sizeof evolve / sizeof *evolve; k++)
+        if (option_given(o, evolve[k]) && update == STATIC) usage("--%s needs --update set, rigl or gmp", evolve[k]);
+    if (mask_rule(o) < 0 && (o->sparsity > 0 || o->dense_first > 0 || update == GMP || strcmp(o->spread, "uniform")))
+        usage("--mask FILE says all: no --sparsity, --spread, --dense-first or --update gmp");
+    if (mask_rule(o) == 3 && !o->init && !(o->dense_first > 0))
+        usage("--mask magnitude needs trained weights: --init CKPT or --dense-first");
+    if (o->dense_first + o->densify > 1) usage("--dense-first and --densify are more than all steps together");
+    if (update != STATIC && masks_last(o) <= masks_from(o))
+        usage("--update %s: expected an update within %g of %zu steps, found --mask-every %zu", o->update,
+              o->mask_stop, o->steps, o->mask_every);
+}
+
+/* Density of the four matrices of all layers together: as they are, or as the options will make them. */
+static double masks_density(const Options *o, const Gpt *m, bool now) {
+    double want[4], kept = 0, all = 0;
+    mask_densities(o, m->c.C, want);
+    for (size_t k = 0; k < m->count; k++) {
+        const GptParam *p = &m->table[k];
+        if (!gpt_maskable(p)) continue;
+        all += (double)gpt_elements(p);
+        kept += now ? (double)sp_elements(&p->mat) : want[mask_kind(k)] * (double)gpt_elements(p);
+    }
+    return kept / all;
+}
+/* What follows from the masks: rates; and of dense matrices the block they will be masked by. */
+static void masks_ready(const Options *o, Gpt *m) {
+    for (size_t k = 0; k < m->count; k++) {
+        GptParam *p = &m->table[k];
+        if (!gpt_maskable(p)) continue;
+        if (!strcmp(o->scale, "supar")) p->rate = (float)(1 / gpt_density(p));
+        if (p->mat.dense && p->rows % parse_block(o) == 0) p->mat.w = parse_block(o);
+    }
+}
+
+/* One update of the masks after step s->step by --update; grow[k]: RigL's scores. Says how many blocks moved. */
+static Gpt *masks_evolve(const State *s, float *const *grow, bool quiet) {
+    const Options *o = s->o;
+    const Gpt *m = s->m;
+    SpMat *mats = mem_new(m->count, sizeof *mats);
+    const double end = (double)masks_last(o), left = 1 - (double)s->step / end;
+    const double share = o->drop / 2 * (1 + det_cos((double)s->step / end / 2));
+    double density[4];
+    mask_densities(o, m->c.C, density);
+    if (!quiet) printf("step %zu: blocks moved:", s->step);
+    for (size_t k = 0; k < m->count; k++) {
+        const GptParam *p = &m->table[k];
+        if (!gpt_maskable(p)) continue;
+        const size_t blocks = sp_blocks(&p->mat), J = p->mat.IC / p->mat.w, have = p->mat.lines / p->mat.w;
+        const double d = density[mask_kind(k)];
+        const size_t want = sp_per_row(d + (1 - d) * left * left * left, J) * p->mat.nb;
+        const bool gmp = parse_update(o) == GMP;
+        const size_t n = !gmp ? (size_t)(share * (double)have + 0.5) : have > want ? have - want : 0;
+        uint8_t *on = mem_new(blocks, 1);
+        float *weight = mem_new(blocks, sizeof *weight);
+        sp_map(&p->mat, on, NULL);
+        sp_sums(&p->mat, m->w + p->at, weight);
+        const size_t fresh = sp_evolve(on, blocks, n, gmp ? 0 : n, weight, grow ? grow[k] : NULL,
+                                       rng_u64(rng_key(o->mask_seed, p->name), s->step));
+        mats[k] = sp_pattern(p->mat.OC, p->mat.IC, p->mat.w, on);
+        if (!quiet && mask_kind(k) == 0) printf(" h.%zu", (k - LAYER0) / PER_LAYER);
+        if (!quiet) printf(" %zu", gmp ? n : fresh);
+        free(on), free(weight);
+    }
+    if (!quiet) printf("\n");
+    Gpt *next = gpt_remask(m, mats, (uint32_t)s->step, true);
+    free(mats);
+    return next;
+}
+
+/* What becomes of the masks after step s->step: the start or end of a dense phase, an update, or nothing. */
+static void masks_step(State *s, GptRun *r, float *const *grow, bool quiet) {
+    const Options *o = s->o;
+    SpMat *mats = NULL;
+    Gpt *next;
+    if (!masks_wanted(o) || s->step >= o->steps) return;
+    if (s->step == masks_to(o)) next = gpt_remask(s->m, NULL, (uint32_t)s->step, true);
+    else if (s->step == masks_from(o) && parse_update(o) != GMP)
+        mats = masks_new(o, &s->m->c, s->m), next = gpt_remask(s->m, mats, (uint32_t)s->step, true);
+    else if (masks_due(o, s->step)) next = masks_evolve(s, grow, quiet);
+    else return;
+    free(mats), gpt_free(s->m);
+    s->m = r->m = next;
+    masks_ready(o, s->m);
+}
+
+/* Forward and backward over the batch in groups of sequences: the mean loss. */
+static double train_groups(const State *s, GptRun *r, const int32_t *inputs, const int32_t *targets) {
+    const size_t B = s->o->batch, T = s->o->context, group = r->B;
+    double sum = 0;
+    for (size_t b = 0; b < B; b += group) {
+        r->B = B - b < group ? B - b : group;
+        gpt_train(r, inputs + b * T, targets + b * T, B * T, &sum);
+    }
+    r->B = group;
+    return sum / (double)(B * T);
+}
+
+/* The gradient of a step in which every weight is there, as RigL needs it: trains a dense copy of the model, then
+ * keeps the active lines' gradient. grow[k] gets the sums of |gradient| of each block of the maskable tensors. */
+static double masks_dense_step(const State *s, GptRun *r, const int32_t *inputs, const int32_t *targets,
+                               float **grow) {
+    Gpt *m = s->m, *all = gpt_remask(m, NULL, 0, false);
+    double sum;
+    r->m = all;
+    sum = train_groups(s, r, inputs, targets);
+    r->m = m;
+    for (size_t k = 0; k < m->count; k++) {
+        const GptParam *p = &m->table[k];
+        sp_carry(&all->table[k].mat, &p->mat, all->g + all->table[k].at, m->g + p->at, LINE * sizeof(float));
+        if (!gpt_maskable(p)) continue;
+        all->table[k].mat.w = p->mat.w;
+        grow[k] = mem_new(sp_blocks(&p->mat), sizeof **grow);
+        sp_sums(&all->table[k].mat, all->g + all->table[k].at, grow[k]);
+    }
+    memcpy(m->lane_g, all->lane_g, m->lanes * LINE * sizeof(float));
+    memcpy(m->lookup_g, all->lookup_g, m->table[WTE].size * sizeof(float));
+    gpt_free(all);
+    return sum;
+}
+
+/* Pictures of all masks. */
+static void masks_show(const Gpt *m) {
+    for (size_t k = 0; k < m->count; k++) {
+        const SpMat *a = &m->table[k].mat;
+        if (!gpt_maskable(&m->table[k]) || a->dense) continue;
+        uint8_t *on = mem_new(sp_blocks(a), 1);
+        sp_map(a, on, NULL);
+        printf("%s: %zu x %zu blocks of 16x%zu, %.4g %% kept\n", m->table[k].name, a->nb, a->IC / a->w, a->w,
+               100 * gpt_density(&m->table[k]));
+        sp_show(stdout, on, a->nb, a->IC / a->w);
+        free(on);
+    }
+}
+
+/* ---- checkpoints: data/checkpoint.h, and as metadata every deciding option, the step, a hash of the tokens */
 
 /* False, with errno set and any older file untouched, if the disk did not take it. */
 static bool checkpoint_write(const State *s, const char *path) {
-    static const char *const prefix[3] = {"", "adam_m.", "adam_v."};
-    const float *flat[3] = {s->m->w, s->m->m, s->m->v};
     StWriter w = {0};
-    uint8_t *vocab = NULL;
     char text[64];
-    const size_t vocab_bytes = s->tok ? tok_save(s->tok, &vocab) : 0;
     st_meta_put(&w, "format", "sparseflow-checkpoint"), st_meta_put(&w, "version", "1");
     for (int k = 0; k < OPTIONS; k++) {
         const void *field = (const char *)s->o + options[k].at;
+        const char *value = text;
         if (!options[k].decides) continue;
-        if (options[k].kind == 'u') snprintf(text, sizeof text, "%zu", *(const size_t *)field);
+        if (options[k].kind == 's') value = *(const char *const *)field;
+        else if (options[k].kind == 'u') snprintf(text, sizeof text, "%zu", *(const size_t *)field);
         else snprintf(text, sizeof text, "%.17g", *(const double *)field);
-        st_meta_put(&w, options[k].name, text);
+        st_meta_put(&w, options[k].name, value);
     }
     snprintf(text, sizeof text, "%zu", s->m->c.V), st_meta_put(&w, "vocab_size", text);
     snprintf(text, sizeof text, "%zu", s->step), st_meta_put(&w, "step", text);
     snprintf(text, sizeof text, "%016llx", (unsigned long long)s->data_hash),
         st_meta_put(&w, "data_hash", text);
-    if (isfinite(s->best)) meta_number(&w, "best_val_loss", s->best);
-    for (int kind = 0; kind < 3; kind++)
-        for (size_t k = 0; k < s->m->count; k++) {
-            const GptParam *p = &s->m->table[k];
-            snprintf(text, sizeof text, "%s%s", prefix[kind], p->name);
-            st_declare(&w, text, ST_F32, p->rank, (size_t[]){p->rows, p->cols});
-        }
-    if (s->tok) st_declare(&w, "vocabulary", ST_U8, 1, &vocab_bytes);
-    st_declare(&w, "header_hash", ST_U8, 1, (size_t[]){8});
-    st_begin(&w, path);
-    for (int kind = 0; kind < 3; kind++)
-        for (size_t k = 0; k < s->m->count; k++) {
-            const size_t n = gpt_elements(&s->m->table[k]);
-            float *values = mem_new(n, sizeof *values);
-            gpt_get(&s->m->table[k], flat[kind], values);
-            st_write(&w, values, n * sizeof *values);
-            free(values);
-        }
-    st_write(&w, vocab, vocab_bytes);
-    for (int k = 0; k < 8; k++) st_write(&w, &(uint8_t){(uint8_t)(w.hash >> 8 * k)}, 1);
-    free(vocab);
-    return st_commit(&w);
+    snprintf(text, sizeof text, "%.17g", s->best);
+    if (isfinite(s->best)) st_meta_put(&w, "best_val_loss", text);
+    return checkpoint_save(&w, path, s->m, s->tok);
 }
 
-static const char *meta_need(const Safetensors *st, const char *path, const char *key) {
-    const char *value = st_meta(st, key);
-    if (!value) die("%s: metadata '%s': expected a value, found none", path, key);
-    return value;
-}
-static size_t meta_size(const Safetensors *st, const char *path, const char *key, size_t min, size_t max) {
-    const char *value = meta_need(st, path, key);
-    char *end;
-    errno = 0;
-    const unsigned long long n = strtoull(value, &end, 10);
-    if (!*value || value[strspn(value, "0123456789")] || errno || n < min || n > max)
-        die("%s: metadata '%s': expected %zu .. %zu, found '%s'", path, key, min, max, value);
-    return (size_t)n;
-}
-static double meta_positive(const Safetensors *st, const char *path, const char *key) {
-    char *end;
-    const char *value = meta_need(st, path, key);
-    const double x = strtod(value, &end);
-    if (!*value || *end || !(x >= 0) || isinf(x))
-        die("%s: metadata '%s': expected a number, found '%s'", path, key, value);
-    return x;
-}
 static void meta_options(const Safetensors *st, const char *path, Options *o) { /* every deciding option */
     char where[PATH_MAX + 16];
     snprintf(where, sizeof where, "%s: ", path);
     for (int k = 0; k < OPTIONS; k++)
         if (options[k].decides)
-            option_set(o, k, meta_need(st, path, options[k].name), where), o->given[k] = false;
+            option_set(o, k, text_copy(meta_need(st, path, options[k].name)), where), o->given[k] = false;
 }
 
 static void config_check(const GptConfig *c, const char *where) {
@@ -288,7 +514,6 @@ static void config_check(const GptConfig *c, const char *where) {
 /* Reads a checkpoint into a state with its own options (a copy of o, deciding options replaced by the
  * file's). */
 static State checkpoint_read(const char *path, const Options *o, bool train) {
-    static const char *const prefix[3] = {"", "adam_m.", "adam_v."};
     Safetensors st = st_read(path);
     State s = {.o = mem_new(1, sizeof *s.o), .best = INFINITY};
     const char *format = st_meta(&st, "format");
@@ -296,8 +521,6 @@ static State checkpoint_read(const char *path, const Options *o, bool train) {
         die("%s: metadata 'format': expected 'sparseflow-checkpoint', found '%s'", path,
             format ? format : "none");
     meta_size(&st, path, "version", 1, 1);
-    if (get_u64(st_need(&st, "header_hash", ST_U8, 1, (size_t[]){8})->data) != st.hash)
-        die("%s: header: expected what was written, found it changed", path);
     *s.o = *o;
     meta_options(&st, path, s.o);
     s.step = meta_size(&st, path, "step", 0, s.o->steps);
@@ -308,32 +531,9 @@ static State checkpoint_read(const char *path, const Options *o, bool train) {
     char where[PATH_MAX + 16];
     snprintf(where, sizeof where, "%s: ", path);
     config_check(&c, where);
-    GptParam *table = gpt_table(&c);
-    for (size_t k = 0; k < gpt_count(&c); k++)             /* every shape, before memory is taken */
-        st_need(&st, table[k].name, ST_F32, table[k].rank, (size_t[]){table[k].rows, table[k].cols});
-    free(table);
-    s.m = gpt_new(c, train);
-    float *flat[3] = {s.m->w, s.m->m, s.m->v};
-    for (int kind = 0; kind < (train ? 3 : 1); kind++)
-        for (size_t k = 0; k < s.m->count; k++) {
-            const GptParam *p = &s.m->table[k];
-            char name[64];
-            snprintf(name, sizeof name, "%s%s", prefix[kind], p->name);
-            const StTensor *t = st_need(&st, name, ST_F32, p->rank, (size_t[]){p->rows, p->cols});
-            float *values = mem_new(t->count, sizeof *values);
-            st_floats(t, values);
-            for (size_t i = 0; i < t->count; i++)
-                if (!isfinite(values[i]) || (kind == 2 && values[i] < 0))
-                    die("%s: %s[%zu]: expected a finite number%s, found %g", path, name, i,
-                        kind == 2 ? ", not below 0" : "", (double)values[i]);
-            gpt_set(p, flat[kind], values);
-            free(values);
-        }
-    const StTensor *vocab = st_find(&st, "vocabulary");
-    if (vocab && vocab->type != ST_U8) die("%s: vocabulary: expected type U8", path);
-    if (vocab) s.tok = tok_parse(vocab->data, vocab->count, path);
-    if (s.tok && s.tok->n + 1 != c.V)
-        die("%s: vocabulary: expected %zu tokens, found %zu", path, c.V - 1, s.tok->n);
+    s.m = checkpoint_load(&st, path, c, s.step, train);
+    s.tok = checkpoint_vocabulary(&st, path, c.V);
+    if (train) masks_ready(s.o, s.m);
     st_free(&st);
     return s;
 }
@@ -486,11 +686,11 @@ static double peak_flops(DfPool *pool) {
     return best;
 }
 
-/* FLOPs of training on one token: 6 per weight of a linear layer or the head, and attention. */
+/* FLOPs of training on one token: 6 per kept weight of a linear layer or the head, and attention. */
 static double flops_per_token(const Gpt *m, size_t T) {
     double weights = 0;
     for (size_t k = 0; k < m->count; k++)
-        if (k == WTE || m->table[k].in_out) weights += (double)gpt_elements(&m->table[k]);
+        if (k == WTE || m->table[k].in_out) weights += (double)sp_elements(&m->table[k].mat);
     return 6 * weights + 6.0 * (double)T * (double)m->c.C * (double)m->c.L;
 }
 
@@ -519,6 +719,7 @@ static void model_shape(Options *o) {
 
 static State state_new(Options *o, Data *d) {
     State s = {.o = o, .best = INFINITY};
+    masks_check(o);
     if (o->init) {
         for (size_t k = 0; k < 4; k++) {
             static const char *const fixed[4] = {"model", "layers", "heads", "width"};
@@ -531,10 +732,17 @@ static State state_new(Options *o, Data *d) {
         State from = checkpoint_read(o->init, o, true);
         s.m = from.m, s.tok = from.tok;
         mine->layers = s.m->c.L, mine->heads = s.m->c.NH, mine->width = s.m->c.C, mine->context = s.m->c.ctx;
-        memset(s.m->m, 0, s.m->floats * sizeof(float)), memset(s.m->v, 0, s.m->floats * sizeof(float));
         free(from.o), s.o = mine;
         *d = data_read(mine, &s.tok, s.m->c.V, true);
         data_check(mine, d);
+        if (masks_at_start(mine)) {
+            SpMat *mats = masks_new(mine, &s.m->c, s.m);
+            Gpt *masked = gpt_remask(s.m, mats, 0, true);
+            free(mats), gpt_free(s.m);
+            s.m = masked;
+        }
+        memset(s.m->m, 0, s.m->floats * sizeof(float)), memset(s.m->v, 0, s.m->floats * sizeof(float));
+        for (size_t k = 0; k < s.m->count; k++) free(s.m->table[k].born), s.m->table[k].born = NULL;
     } else {
         model_shape(o);
         *d = data_read(o, &s.tok, 0, true);
@@ -542,11 +750,16 @@ static State state_new(Options *o, Data *d) {
         const size_t V = s.tok ? s.tok->n + 1 : GPT2_VOCAB;
         const GptConfig c = {o->layers, o->heads, o->width, V, o->context};
         config_check(&c, "");
-        mem_check(16 * ((double)c.L * (double)c.C * (double)c.C * 12 + (double)(c.V + c.ctx) * (double)c.C),
-                  "the model");
-        s.m = gpt_new(c, true);
-        gpt_init(s.m, o->seed);
+        const double linear = 12 * (double)c.L * (double)c.C * (double)c.C * (masks_at_start(o) ? 1 - o->sparsity : 1);
+        mem_check(16 * (linear + (double)(c.V + c.ctx) * (double)c.C), "the model");
+        SpMat *mats = masks_at_start(o) ? masks_new(o, &c, NULL) : NULL;
+        s.m = gpt_make(c, mats, true, true);
+        free(mats);
+        gpt_init(s.m, o->seed, strcmp(o->scale, "none"));
     }
+    masks_ready(s.o, s.m);
+    const double density = masks_density(s.o, s.m, !masks_wanted(s.o) || masks_at_start(s.o));
+    if (isnan(s.o->lr)) s.o->lr = 0.002 / (sqrt(density) * sqrt(sqrt(density)));
     if (s.o->warmup == AUTO) s.o->warmup = s.o->steps * 3 / 100;
     if (isnan(s.o->min_lr)) s.o->min_lr = s.o->lr / 10;
     if (s.o->warmup > s.o->steps)
@@ -579,7 +792,7 @@ typedef struct {                    /* a run under way */
     char best[PATH_MAX];
     FILE *log;
     bool terminal;                  /* progress on one line */
-    double start, peak, loss, *took;                        /* loss of the last step; seconds of each */
+    double start, peak, loss, scoring, *took;               /* of the last step; of RigL's steps; of each step */
     size_t first, n, cap;           /* the step it began at; entries of took */
 } Run;
 
@@ -601,9 +814,10 @@ static size_t peak_memory(void) {
     return (size_t)u.ru_maxrss * 1024;
 #endif
 }
-static size_t parameters(const Gpt *m) {
+static size_t parameters(const Gpt *m, bool active) {
     size_t n = 0;
-    for (size_t k = 0; k < m->count; k++) n += gpt_elements(&m->table[k]);
+    for (size_t k = 0; k < m->count; k++)
+        n += active ? sp_elements(&m->table[k].mat) : gpt_elements(&m->table[k]);
     return n;
 }
 static double tokens_per_step(const Options *o) { return (double)(o->batch * o->context); }
@@ -638,8 +852,8 @@ static void run_json(const Run *run, const Score *val, double step) {
     json_member_put(&out, "flops_per_token", flops_per_token(run->s.m, run->s.o->context));
     json_member_put(&out, "peak_share", none * share_of_peak(run, step));
     json_member_put(&out, "peak_memory_bytes", (double)peak_memory());
-    json_member_put(&out, "parameters", (double)parameters(run->s.m));
-    json_member_put(&out, "active_parameters", (double)parameters(run->s.m));
+    json_member_put(&out, "parameters", (double)parameters(run->s.m, false));
+    json_member_put(&out, "active_parameters", (double)parameters(run->s.m, true));
     json_end(&out);
 }
 
@@ -655,18 +869,12 @@ static void run_progress(const Run *run, double bits) {
     fflush(stdout);
 }
 
-/* One optimizer step's gradient in groups of sequences; the mean loss. The gradient's norm goes to *norm. */
-static double train_step(const State *s, GptRun *r, const int32_t *inputs, const int32_t *targets,
+/* One optimizer step's gradient, complete, in r->m; the mean loss. The gradient's norm goes to *norm. */
+static double train_step(const State *s, GptRun *r, const int32_t *inputs, const int32_t *targets, float **grow,
                          double *norm) {
-    const size_t B = s->o->batch, T = s->o->context, group = r->B;
-    double sum = 0;
-    for (size_t b = 0; b < B; b += group) {
-        r->B = B - b < group ? B - b : group;
-        gpt_train(r, inputs + b * T, targets + b * T, B * T, &sum);
-    }
-    r->B = group;
+    const double loss = grow ? masks_dense_step(s, r, inputs, targets, grow) : train_groups(s, r, inputs, targets);
     *norm = gpt_gradient_norm(s->m, r->pool);
-    return sum / (double)(B * T);
+    return loss;
 }
 
 static void run_save(Run *run, const char *path) {
@@ -715,9 +923,15 @@ static void run_loop(Run *run) {
         double norm, bytes = 0;
         adam.lr = learning_rate(o, s->step);
         batch_train(&run->d.train, o->seed, s->step * B, B, T, inputs, targets);
-        run->loss = train_step(s, run->r, inputs, targets, &norm);
+        const bool score = parse_update(o) == RIGL && masks_due(o, s->step + 1);
+        float **grow = score ? mem_new(s->m->count, sizeof *grow) : NULL;
+        run->loss = train_step(s, run->r, inputs, targets, grow, &norm);
         if (!isfinite(run->loss) || !isfinite(norm)) run_not_finite(run, norm);
         gpt_adamw(s->m, run->r->pool, &adam, ++s->step, norm);
+        if (score) run->scoring += seconds() - t;
+        masks_step(s, run->r, grow, o->quiet);
+        for (size_t k = 0; grow && k < s->m->count; k++) free(grow[k]);
+        free(grow);
         run->took = mem_grow(run->took, run->n, &run->cap, sizeof *run->took);
         run->took[run->n++] = seconds() - t;
         for (size_t i = 0; run->d.bytes && i < B * T; i++) bytes += run->d.bytes[targets[i]];
@@ -781,7 +995,12 @@ static void outputs_check(const Run *run, const Options *o) {
 static void run_describe(const Run *run, size_t group, size_t need) {
     const GptConfig *c = &run->s.m->c;
     printf("%zu layers x %zu, %zu heads, vocabulary %zu, context %zu: %.2f M parameters\n", c->L, c->C, c->NH,
-           c->V, c->ctx, (double)parameters(run->s.m) / 1e6);
+           c->V, c->ctx, (double)parameters(run->s.m, false) / 1e6);
+    if (masks_wanted(run->s.o) || parameters(run->s.m, true) < parameters(run->s.m, false))
+        printf("the four matrices of each layer %.4g %% dense now, in blocks of %s: %.2f M parameters active; masks %s, "
+               "%s; learning rate %.4g\n",
+               100 * masks_density(run->s.o, run->s.m, true), run->s.o->block, (double)parameters(run->s.m, true) / 1e6,
+               run->s.o->mask, run->s.o->update, run->s.o->lr);
     printf("%zu training and %zu validation tokens; batch %zu x %zu, %zu sequences at a time; %.2f GiB of "
            "memory\n",
            run->d.train.n, run->d.val.n, run->s.o->batch, run->s.o->context, group, (double)need / 0x1p30);
@@ -802,6 +1021,8 @@ static void run_finish(Run *run) {
         printf("%.0f tokens/s, %.1f ms a step, %.0f %% of peak, %.2f GiB of memory at most\n",
                tokens_per_step(o) / step, 1000 * step, 100 * share_of_peak(run, step),
                (double)peak_memory() / 0x1p30);
+    if (!o->quiet && run->scoring > 0)
+        printf("%.1f s of it in steps with dense gradients, to score the masks\n", run->scoring);
     if (o->json && !interrupted) run_json(run, &val, step);
 }
 
@@ -826,6 +1047,7 @@ static int cmd_run(int argc, char **argv) {
     run.log = log_open(o->log, run.s.step);
     run.r = gpt_run_new(run.s.m, pool, group, o->context, o->panel, true);
     if (!o->quiet) run_describe(&run, group, need);
+    if (o->show_mask) masks_show(run.s.m);
     run_loop(&run);
     if (interrupted) run_save(&run, run.out);
     else run_finish(&run);
@@ -1037,12 +1259,12 @@ static double bench_step(GptConfig c, size_t B, size_t T, const Options *opt, si
     GptRun *r = gpt_run_new(s.m, pool, group_size(&o, &c, B, true), T, opt->panel, true);
     int32_t *inputs = mem_new(B * T, 4), *targets = mem_new(B * T, 4);
     double *took = mem_new(steps, sizeof *took), *share = mem_new(steps, sizeof *share), norm;
-    gpt_init(s.m, 1);
+    gpt_init(s.m, 1, true);
     for (size_t i = 0; i < B * T; i++)
         inputs[i] = (int32_t)(rng_u64(1, i) % c.V), targets[i] = (int32_t)(rng_u64(2, i) % c.V);
     for (size_t n = 0; n < steps + 1; n++) {
         const double peak = peak_flops(pool), t = seconds();
-        train_step(&s, r, inputs, targets, &norm);
+        train_step(&s, r, inputs, targets, NULL, &norm);
         gpt_adamw(s.m, pool, &(GptAdam){1e-4, 0.9, 0.95, 1e-8, 0.1, 1}, n + 1, norm);
         if (n)
             took[n - 1] = seconds() - t,

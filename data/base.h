@@ -80,6 +80,8 @@ static inline void *mem_grow(void *p, size_t n, size_t *cap, size_t size) {
     return p;
 }
 
+static inline char *text_copy(const char *s) { return strcpy(mem_new(strlen(s) + 1, 1), s); }
+
 /* Dies if the machine does not have that much memory. */
 static inline void mem_check(double bytes, const char *what) {
     const double have = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);

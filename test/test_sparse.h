@@ -7,7 +7,7 @@
 
 /* A pattern that keeps each line with that probability; row block 1 and input 0 are empty. */
 static SpMat sparse_pattern(size_t OC, size_t IC, double density) {
-    SpMat m = {OC, IC, (OC + LINE - 1) / LINE, 0, false, NULL, NULL};
+    SpMat m = {.OC = OC, .IC = IC, .nb = (OC + LINE - 1) / LINE, .w = 1};
     m.first = mem_new(m.nb + 1, sizeof *m.first), m.col = mem_new(m.nb * IC, sizeof *m.col);
     for (size_t r = 0; r < m.nb; r++) {
         for (size_t i = 1; i < IC && r != 1; i++)

@@ -1,0 +1,239 @@
+/* checkpoint.h: a model on disk: a safetensors file of its parameters, Adam's moments, masks and vocabulary.
+ *
+ * It refuses to know what a training run is: the caller gives the metadata, and keeps its own. It trusts nothing
+ * that it reads: every shape is checked before memory is taken, every number before it is used.
+ *
+ *     NAME              F32 in the shape of the parameter table; of a sparse matrix (lines, 16): only the kept
+ *                       lines, row block by row block, as they lie in memory
+ *     blocks.NAME       U8 (row blocks, groups of inputs): 1 where a block is kept; only of sparse matrices
+ *     keep.NAME         U16 (lines): bit o set where element o of the line is kept; only of masked elements
+ *     born.NAME         U32 (lines): the optimizer step at which the line came; only of masks that evolved
+ *     adam_m.NAME, adam_v.NAME       as NAME
+ *     vocabulary        U8: the bytes of a vocabulary file
+ *     header_hash       U8 (8): a hash of the header, so that no byte of it can change unnoticed
+ *
+ * Example: 32 inputs, 16 outputs, blocks of 16x4, one of eight kept: blocks.NAME is (1, 8), NAME is (4, 16). */
+#ifndef CHECKPOINT_H
+#define CHECKPOINT_H
+#include "../gpt.h"
+#include "safetensors.h"
+#include "tokenizer.h"
+
+enum { CHECKPOINT_KINDS = 3 };
+static const char *const checkpoint_kind[CHECKPOINT_KINDS] = {"", "adam_m.", "adam_v."};
+
+static inline const char *checkpoint_name(char out[64], const char *kind, const GptParam *p) {
+    snprintf(out, 64, "%s%s", kind, p->name);
+    return out;
+}
+/* How a tensor of the model lies in the file: the rank of its shape. */
+static inline int checkpoint_shape(const GptParam *p, size_t shape[2]) {
+    shape[0] = p->mat.dense ? p->rows : p->mat.lines, shape[1] = p->mat.dense ? p->cols : LINE;
+    return p->mat.dense ? p->rank : 2;
+}
+
+/* ---- writing ------------------------------------------------------------------------------------------ */
+
+static inline void checkpoint_declare(StWriter *w, const Gpt *m) {
+    char name[64];
+    size_t shape[2];
+    for (int kind = 0; kind < CHECKPOINT_KINDS; kind++)
+        for (size_t k = 0; k < m->count; k++) {
+            const int rank = checkpoint_shape(&m->table[k], shape);
+            st_declare(w, checkpoint_name(name, checkpoint_kind[kind], &m->table[k]), ST_F32, rank, shape);
+        }
+    for (size_t k = 0; k < m->count; k++) {
+        const GptParam *p = &m->table[k];
+        const SpMat *a = &p->mat;
+        if (!a->dense)
+            st_declare(w, checkpoint_name(name, "blocks.", p), ST_U8, 2, (size_t[]){a->nb, a->IC / a->w});
+        if (a->keep) st_declare(w, checkpoint_name(name, "keep.", p), ST_U16, 1, &a->lines);
+        if (p->born) st_declare(w, checkpoint_name(name, "born.", p), ST_U32, 1, &a->lines);
+    }
+}
+static inline void checkpoint_put_values(StWriter *w, const GptParam *p, const float *flat) {
+    if (!p->mat.dense) {
+        st_write(w, flat + p->at, p->size * sizeof *flat);
+        return;
+    }
+    float *values = mem_new(gpt_elements(p), sizeof *values);
+    gpt_get(p, flat, values);
+    st_write(w, values, gpt_elements(p) * sizeof *values);
+    free(values);
+}
+static inline void checkpoint_put_mask(StWriter *w, const GptParam *p) {
+    const SpMat *a = &p->mat;
+    if (!a->dense) {
+        uint8_t *on = mem_new(sp_blocks(a), 1);
+        sp_map(a, on, NULL);
+        st_write(w, on, sp_blocks(a));
+        free(on);
+    }
+    if (a->keep) st_write(w, a->keep, a->lines * sizeof *a->keep);
+    if (p->born) st_write(w, p->born, a->lines * sizeof *p->born);
+}
+
+/* Writes the model and its vocabulary (may be NULL) under the metadata that w holds already. False, with errno
+ * set and any older file untouched, if the disk did not take it. */
+static inline bool checkpoint_save(StWriter *w, const char *path, const Gpt *m, const Tokenizer *tok) {
+    const float *flat[CHECKPOINT_KINDS] = {m->w, m->m, m->v};
+    uint8_t *vocab = NULL;
+    const size_t vocab_bytes = tok ? tok_save(tok, &vocab) : 0;
+    checkpoint_declare(w, m);
+    if (tok) st_declare(w, "vocabulary", ST_U8, 1, &vocab_bytes);
+    st_declare(w, "header_hash", ST_U8, 1, (size_t[]){8});
+    st_begin(w, path);
+    for (int kind = 0; kind < CHECKPOINT_KINDS; kind++)
+        for (size_t k = 0; k < m->count; k++) checkpoint_put_values(w, &m->table[k], flat[kind]);
+    for (size_t k = 0; k < m->count; k++) checkpoint_put_mask(w, &m->table[k]);
+    st_write(w, vocab, vocab_bytes);
+    for (int k = 0; k < 8; k++) st_write(w, &(uint8_t){(uint8_t)(w->hash >> 8 * k)}, 1);
+    free(vocab);
+    return st_commit(w);
+}
+
+/* ---- reading ------------------------------------------------------------------------------------------ */
+
+static inline const char *meta_need(const Safetensors *st, const char *path, const char *key) {
+    const char *value = st_meta(st, key);
+    if (!value) die("%s: metadata '%s': expected a value, found none", path, key);
+    return value;
+}
+static inline size_t meta_size(const Safetensors *st, const char *path, const char *key, size_t min,
+                               size_t max) {
+    const char *value = meta_need(st, path, key);
+    errno = 0;
+    const unsigned long long n = strtoull(value, NULL, 10);
+    if (!*value || value[strspn(value, "0123456789")] || errno || n < min || n > max)
+        die("%s: metadata '%s': expected %zu .. %zu, found '%s'", path, key, min, max, value);
+    return (size_t)n;
+}
+static inline double meta_positive(const Safetensors *st, const char *path, const char *key) {
+    char *end;
+    const char *value = meta_need(st, path, key);
+    const double x = strtod(value, &end);
+    if (!*value || *end || !(x >= 0) || isinf(x))
+        die("%s: metadata '%s': expected a number, found '%s'", path, key, value);
+    return x;
+}
+
+/* The pattern of parameter p, whose matrix would be OC x IC; empty if the file holds it dense. */
+static inline SpMat checkpoint_mask(const Safetensors *st, const char *path, const GptParam *p, size_t OC,
+                                    size_t IC) {
+    char name[64];
+    const StTensor *t = st_find(st, checkpoint_name(name, "blocks.", p));
+    const size_t nb = (OC + LINE - 1) / LINE;
+    if (!t) return (SpMat){0};
+    if (t->type != ST_U8 || t->rank != 2 || t->shape[0] != nb || !t->shape[1] || IC % t->shape[1] ||
+        IC / t->shape[1] > LINE)
+        die("%s: %s: expected U8 (%zu, a divisor of %zu), found another shape", path, name, nb, IC);
+    for (size_t i = 0; i < t->count; i++)
+        if (t->data[i] > 1) die("%s: %s[%zu]: expected 0 or 1, found %u", path, name, i, t->data[i]);
+    SpMat m = sp_pattern(OC, IC, IC / t->shape[1], t->data);
+    if (m.dense) die("%s: %s: expected a block that is not kept, found none", path, name);
+    if (st_find(st, checkpoint_name(name, "keep.", p))) {
+        const StTensor *keep = st_need(st, name, ST_U16, 1, &m.lines);
+        m.keep = mem_new(m.lines, sizeof *m.keep);
+        for (size_t l = 0; l < m.lines; l++) m.keep[l] = (uint16_t)get_u16(keep->data + 2 * l);
+    }
+    return m;
+}
+
+/* The pattern of parameter p by mask.NAME, U8 in its named shape, of any safetensors file: the 16 x w blocks that
+ * hold a kept element, and if they hold others too, which. False if there is no such tensor. */
+static inline bool checkpoint_element_mask(const Safetensors *st, const GptParam *p, size_t w, SpMat *out) {
+    const size_t OC = p->cols, IC = p->rows, J = IC / w, nb = (OC + LINE - 1) / LINE;
+    char name[64];
+    if (!st_find(st, checkpoint_name(name, "mask.", p))) return false;
+    const uint8_t *mask = st_need(st, name, ST_U8, 2, (size_t[]){IC, OC})->data;
+    uint8_t *on = mem_new(nb * J, 1);
+    bool whole = true;
+    for (size_t n = 0; n < IC * OC; n++) {
+        if (mask[n] > 1) die("%s: %s[%zu]: expected 0 or 1, found %u", st->file.name, name, n, mask[n]);
+        on[n % OC / LINE * J + n / OC / w] |= mask[n];
+    }
+    *out = sp_pattern(OC, IC, w, on);
+    out->keep = mem_new(out->lines, sizeof *out->keep);
+    for (size_t r = 0; r < nb; r++)
+        for (size_t l = out->first[r]; l < out->first[r + 1]; l++)
+            for (size_t o = 0, i = sp_cols(out, r)[l - out->first[r]]; o < LINE && r * LINE + o < OC; o++)
+                if (mask[i * OC + r * LINE + o]) out->keep[l] |= (uint16_t)(1u << o);
+                else whole = false;
+    if (whole) free(out->keep), out->keep = NULL;
+    free(on);
+    return true;
+}
+
+/* Reads one kind of values of p into a flat array; every one finite, `second` moments not below 0. */
+static inline void checkpoint_get_values(const Safetensors *st, const char *path, const GptParam *p,
+                                         const char *kind, float *flat, bool second) {
+    char name[64];
+    size_t shape[2];
+    const int rank = checkpoint_shape(p, shape);
+    const StTensor *t = st_need(st, checkpoint_name(name, kind, p), ST_F32, rank, shape);
+    float *values = p->mat.dense ? mem_new(t->count, sizeof *values) : flat + p->at;
+    st_floats(t, values);
+    for (size_t i = 0; i < t->count; i++)
+        if (!isfinite(values[i]) || (second && values[i] < 0))
+            die("%s: %s[%zu]: expected a finite number%s, found %g", path, name, i,
+                second ? ", not below 0" : "", (double)values[i]);
+    if (p->mat.dense) {
+        gpt_set(p, flat, values);
+        free(values);
+        return;
+    }
+    for (size_t r = 0; r < p->mat.nb; r++)
+        for (size_t l = p->mat.first[r]; l < p->mat.first[r + 1]; l++)
+            for (size_t o = 0; o < LINE; o++)
+                if (values[l * LINE + o] != 0 && !(sp_kept(&p->mat, r, l) >> o & 1))
+                    die("%s: %s[%zu]: expected 0 where nothing is kept, found %g", path, name, l * LINE + o,
+                        (double)values[l * LINE + o]);
+}
+static inline void checkpoint_get_born(const Safetensors *st, const char *path, GptParam *p, size_t step) {
+    char name[64];
+    if (!st_find(st, checkpoint_name(name, "born.", p))) return;
+    const StTensor *t = st_need(st, name, ST_U32, 1, &p->mat.lines);
+    p->born = mem_new(p->mat.lines, sizeof *p->born);
+    for (size_t l = 0; l < p->mat.lines; l++) {
+        p->born[l] = get_u32(t->data + 4 * l);
+        if (p->born[l] > step)
+            die("%s: %s[%zu]: expected at most %zu, found %u", path, name, l, step, p->born[l]);
+    }
+}
+
+/* The model of a checkpoint of that configuration, at that step. The metadata is the caller's to check. */
+static inline Gpt *checkpoint_load(const Safetensors *st, const char *path, GptConfig c, size_t step,
+                                   bool train) {
+    if (get_u64(st_need(st, "header_hash", ST_U8, 1, (size_t[]){8})->data) != st->hash)
+        die("%s: header: expected what was written, found it changed", path);
+    GptParam *table = gpt_table(&c);
+    SpMat *mats = mem_new(gpt_count(&c), sizeof *mats);
+    for (size_t k = 0; k < gpt_count(&c); k++) {            /* every shape, before memory is taken */
+        GptParam *p = &table[k];
+        size_t shape[2];
+        if (gpt_maskable(p)) mats[k] = checkpoint_mask(st, path, p, p->cols, p->rows);
+        p->mat = mats[k], p->mat.dense = !mats[k].first;
+        const int rank = checkpoint_shape(p, shape);
+        st_need(st, p->name, ST_F32, rank, shape);
+    }
+    free(table);
+    Gpt *m = gpt_make(c, mats, train, train);
+    float *flat[CHECKPOINT_KINDS] = {m->w, m->m, m->v};
+    free(mats);
+    for (int kind = 0; kind < (train ? CHECKPOINT_KINDS : 1); kind++)
+        for (size_t k = 0; k < m->count; k++)
+            checkpoint_get_values(st, path, &m->table[k], checkpoint_kind[kind], flat[kind], kind == 2);
+    for (size_t k = 0; k < m->count && train; k++) checkpoint_get_born(st, path, &m->table[k], step);
+    return m;
+}
+
+/* The vocabulary of a checkpoint of V ids, or NULL. */
+static inline Tokenizer *checkpoint_vocabulary(const Safetensors *st, const char *path, size_t V) {
+    const StTensor *vocab = st_find(st, "vocabulary");
+    if (!vocab) return NULL;
+    if (vocab->type != ST_U8) die("%s: vocabulary: expected type U8", path);
+    Tokenizer *tok = tok_parse(vocab->data, vocab->count, path);
+    if (tok->n + 1 != V) die("%s: vocabulary: expected %zu tokens, found %zu", path, V - 1, tok->n);
+    return tok;
+}
+#endif
