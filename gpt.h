@@ -435,11 +435,13 @@ static inline void gpt_init(Gpt *m, uint64_t seed, bool scaled) {
         const GptParam *p = &m->table[k];
         const uint64_t key = rng_key(seed, p->name);
         const double std = p->std / (scaled ? sqrt(gpt_density(p)) : 1);
-        float *values = mem_new(gpt_elements(p), sizeof *values);
-        for (size_t n = 0; n < gpt_elements(p); n++)
-            values[n] = (float)(p->mean + (std > 0 ? std * rng_normal(key, n) : 0));
-        gpt_set(p, m->w, values);
-        free(values);
+        const SpMat *mat = &p->mat;
+        size_t n;
+        for (size_t r = 0; r < mat->nb; r++)
+            for (size_t l = mat->first[r]; l < mat->first[r + 1]; l++)
+                for (size_t o = 0; o < LINE; o++)
+                    if ((n = gpt_place(p, r, l, o)) != SIZE_MAX)
+                        m->w[p->at + l * LINE + o] = (float)(p->mean + (std > 0 ? std * rng_normal(key, n) : 0));
     }
 }
 
@@ -626,22 +628,25 @@ static inline void gpt_norm_data(GptPanel p, size_t C, GptEdge ex, const float *
     }
 }
 
-/* y = W x + b (+ add), row blocks r0 .. r1 of parameter k; its bias is parameter k + 1 */
+/* y = W x + b (+ add), row blocks r0 .. r1 of parameter k; its bias is parameter k + 1. The 16 outputs of a row
+ * block are set and summed while they are in the cache. */
 static inline void gpt_linear(const GptRun *r, size_t k, size_t r0, size_t r1, GptPanel p, GptEdge x,
                               GptEdge y, const GptEdge *add) {
     const SpMat *mat = &r->m->table[k].mat;
     const float *bias = gpt_w(r, k + 1);
-    for (size_t g = 0; g < p.ng; g++) {
-        float *yg = gpt_at(y, p.at + g);
-        const float *from = add ? gpt_at(*add, p.at + g) : NULL;
-        for (size_t o = r0 * LINE; o < r1 * LINE; o++)
-            for (size_t v = 0; v < LINE; v += LANES) {
-                const vf b = vf_all(o < mat->OC ? bias[o] : 0);
-                vf_store(yg + o * LINE + v, from ? b + vf_load(from + o * LINE + v) : b);
-            }
+    for (size_t b = r0; b < r1; b++) {
+        for (size_t g = 0; g < p.ng; g++) {
+            float *yg = gpt_at(y, p.at + g) + b * LINE * LINE;
+            const float *from = add ? gpt_at(*add, p.at + g) + b * LINE * LINE : NULL;
+            for (size_t o = 0; o < LINE; o++)
+                for (size_t v = 0; v < LINE; v += LANES) {
+                    const vf s = vf_all(bias[b * LINE + o]);
+                    vf_store(yg + o * LINE + v, from ? s + vf_load(from + o * LINE + v) : s);
+                }
+        }
+        sp_forward(mat, b, b + 1, gpt_w(r, k) + (size_t)mat->first[b] * LINE, gpt_at(x, p.at), x.rows * LINE,
+                   gpt_at(y, p.at) + b * LINE * LINE, y.rows * LINE, p.ng);
     }
-    sp_forward(mat, r0, r1, gpt_w(r, k) + (size_t)mat->first[r0] * LINE, gpt_at(x, p.at), x.rows * LINE,
-               gpt_at(y, p.at) + r0 * LINE * LINE, y.rows * LINE, p.ng);
 }
 
 /* dx = W' dy, by parameter k */

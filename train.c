@@ -82,7 +82,7 @@ static const Option options[] = {
     {"grad-clip", 'f', 1, RUN, AT(clip), 0, 1e9, "1", "largest norm of the gradient; 0: any"},
     {"sparsity", 'f', 1, RUN, AT(sparsity), 0, 0.999999, "0",
      "share of zeros in the four matrices of each layer; the rest stays dense"},
-    {"block", 's', 1, RUN, AT(block), 0, 0, "16x4", "16xW: outputs x inputs kept together, W 1, 2, 4, 8, 16"},
+    {"block", 's', 1, RUN | BENCH, AT(block), 0, 0, "16x4", "16xW: outputs x inputs kept together, W 1, 2, 4, 8, 16"},
     {"mask", 's', 1, RUN, AT(mask), 0, 0, "balanced",
      "balanced, random, butterfly, magnitude (with --init or --dense-first), or a FILE of mask.NAME"},
     {"spread", 's', 1, RUN, AT(spread), 0, 0, "uniform",
@@ -1227,35 +1227,44 @@ static void bench_product_task(void *arg, size_t task, size_t worker) {
         else sp_backward_weight(&b->mat, 0, b->mat.nb, b->dw, y, ys, x, xs, b->panel);
     }
 }
-static void bench_products(size_t IC, size_t OC, size_t panel, DfPool *one, Out *json) {
+/* The three products of one matrix, dense (w = 0) or an eighth of it kept in blocks of 16xw. */
+static void bench_products(size_t IC, size_t OC, size_t w, size_t panel, DfPool *one, Out *json) {
     static const char *const name[3] = {"forward", "backward-data", "backward-weight"};
-    const size_t T = 256;
-    char what[96];
-    BenchProduct b = {.mat = sp_dense(OC, IC), .groups = T / LINE, .panel = panel / LINE};
+    const size_t T = 256, nb = OC / LINE, J = w ? IC / w : 1;
+    char what[96], block[16] = "dense";
+    uint8_t *on = mem_new(nb * J, 1);
+    if (w) sp_mask_balanced(on, nb, J, J / 8, 1), snprintf(block, sizeof block, "1/8 in 16x%zu", w);
+    BenchProduct b = {.mat = sp_pattern(OC, IC, w ? w : 1, w ? on : NULL), .groups = T / LINE, .panel = panel / LINE};
     b.w = mem_new(b.mat.lines, 64), b.dw = mem_new(b.mat.lines, 64);
     b.x = mem_new(T * IC, 4), b.y = mem_new(T * OC, 4);
     for (size_t i = 0; i < b.mat.lines * LINE; i++) b.w[i] = (float)(rng_f64(1, i) - 0.5);
-    for (size_t i = 0; i < T * IC; i++) b.x[i] = (float)(rng_f64(2, i) - 0.5);
     for (b.product = 0; b.product < 3; b.product++) {
         double best = 0, share = 0;
-        for (int n = 0; n < 9; n++) {                       /* each beside a fresh measurement of the peak */
-            const double peak = peak_flops(one), t = seconds();
+        for (int n = 0; n < (w ? 25 : 9); n++) {            /* each beside a fresh measurement of the peak */
+            for (size_t i = 0; i < T * IC; i++) b.x[i] = (float)(rng_f64(2, i) - 0.5);
+            for (size_t i = 0; i < T * OC; i++) b.y[i] = (float)(rng_f64(3, i) - 0.5);
+            const double peak = peak_flops(one);
+            bench_product_task(&b, 0, 0);                   /* once to have it in the caches */
+            const double t = seconds();
             bench_product_task(&b, 0, 0);
-            const double rate = 2.0 * (double)(T * IC * OC) / (seconds() - t);
-            if (n && rate / peak > share) share = rate / peak, best = rate;
+            const double rate = 2.0 * (double)(T * b.mat.lines * LINE) / (seconds() - t);
+            if (rate / peak > share) share = rate / peak, best = rate;
         }
-        snprintf(what, sizeof what, "%zu -> %zu, 256 tokens, dense, %s", IC, OC, name[b.product]);
+        snprintf(what, sizeof what, "%zu -> %zu, 256 tokens, %s, %s", IC, OC, block, name[b.product]);
         bench_line(json, what, best, share, 0);
-        for (size_t i = 0; i < T * IC; i++) b.x[i] = (float)(rng_f64(2, i) - 0.5);
     }
-    sp_free(&b.mat), free(b.w), free(b.dw), free(b.x), free(b.y);
+    sp_free(&b.mat), free(b.w), free(b.dw), free(b.x), free(b.y), free(on);
 }
 
-static double bench_step(GptConfig c, size_t B, size_t T, const Options *opt, size_t threads, size_t steps,
-                         Out *json) {
+/* A whole training step, the four matrices of each layer that sparse; the seconds. */
+static double bench_step(GptConfig c, size_t B, size_t T, double sparsity, const Options *opt, size_t threads,
+                         size_t steps, Out *json) {
     DfPool *pool = df_begin(threads);
-    Options o = {.batch = B, .context = T, .group = AUTO};
-    State s = {.o = &o, .m = gpt_new(c, true)};
+    Options o = {.batch = B, .context = T, .group = AUTO, .sparsity = sparsity, .block = opt->block,
+                 .mask = "balanced", .spread = "uniform", .update = "static"};
+    SpMat *mats = sparsity > 0 ? masks_new(&o, &c, NULL) : NULL;
+    State s = {.o = &o, .m = gpt_make(c, mats, true, true)};
+    free(mats);
     GptRun *r = gpt_run_new(s.m, pool, group_size(&o, &c, B, true), T, opt->panel, true);
     int32_t *inputs = mem_new(B * T, 4), *targets = mem_new(B * T, 4);
     double *took = mem_new(steps, sizeof *took), *share = mem_new(steps, sizeof *share), norm;
@@ -1272,8 +1281,8 @@ static double bench_step(GptConfig c, size_t B, size_t T, const Options *opt, si
     }
     const double step = median(took, steps);
     char what[96];
-    snprintf(what, sizeof what, "step, %zu layers x %zu, T=%zu, V=%zu, B=%zu, %zu threads", c.L, c.C, T, c.V,
-             B, threads);
+    snprintf(what, sizeof what, "step, %zu layers x %zu, T=%zu, V=%zu, B=%zu, %g %% sparse, %zu threads", c.L, c.C,
+             T, c.V, B, 100 * sparsity, threads);
     bench_line(json, what, flops_per_token(s.m, T) * (double)(B * T) / step, median(share, steps),
                1000 * step);
     free(inputs), free(targets), free(took), free(share);
@@ -1285,6 +1294,7 @@ static int cmd_bench(int argc, char **argv) {
     const Options *o = options_read(argc, argv, BENCH, NULL);
     const GptConfig small = {6, 6, 384, 1024, 256}, middle = {12, 12, 768, 4096, 256},
                     gpt2 = {12, 12, 768, 50257, 1024};
+    static const double sparsity[] = {0.5, 0.75, 0.875, 0.9, 0.95};
     DfPool *one = df_begin(1), *all = df_begin(o->threads);
     const double p1 = peak_flops(one), pn = peak_flops(all);
     Out json = {0};
@@ -1294,14 +1304,22 @@ static int cmd_bench(int argc, char **argv) {
     snprintf(what, sizeof what, "multiply-adds, %zu threads", o->threads);
     bench_line(&json, what, pn, 1, 0);
     df_end(all);
-    bench_products(768, 3072, o->panel, one, &json), bench_products(3072, 768, o->panel, one, &json);
+    for (size_t k = 0, w = 0; k < 6; k++, w = 32u >> k)     /* dense, then blocks of 16x16 .. 16x1 */
+        bench_products(768, 3072, w, o->panel, one, &json), bench_products(3072, 768, w, o->panel, one, &json);
     df_end(one);
-    bench_step(small, 8, 256, o, o->threads, 5, &json);
-    const double alone = bench_step(middle, 8, 256, o, 1, 3, &json),
-                 step = bench_step(middle, 8, 256, o, o->threads, 3, &json);
-    printf("%zu threads are %.2fx one thread; the peak's own scaling is %.2fx\n", o->threads, alone / step,
+    bench_step(small, 8, 256, 0, o, o->threads, 5, &json);
+    const double alone = bench_step(middle, 8, 256, 0, o, 1, 3, &json),
+                 dense = bench_step(middle, 8, 256, 0, o, o->threads, 3, &json);
+    printf("%zu threads are %.2fx one thread; the peak's own scaling is %.2fx\n", o->threads, alone / dense,
            pn / p1);
-    bench_step(gpt2, 4, 64, o, o->threads, 5, &json);
+    for (size_t k = 0; k < sizeof sparsity / sizeof *sparsity; k++) {
+        const double linear = 12.0 * (double)(middle.L * middle.C * middle.C), keep = 1 - sparsity[k],
+                     rest = (double)(middle.V * middle.C) + 256.0 * (double)(middle.C * middle.L);
+        const double ratio = dense / bench_step(middle, 8, 256, sparsity[k], o, o->threads, 5, &json);
+        printf("    %.2fx the dense step; its FLOPs would allow %.2fx\n", ratio,
+               (linear + rest) / (linear * keep + rest));
+    }
+    bench_step(gpt2, 4, 64, 0, o, o->threads, 5, &json);
     if (o->json) {
         fputs("\n]}\n", json.f);
         if (!out_commit(&json)) die("%s: cannot write: %s", o->json, strerror(errno));
