@@ -36,18 +36,37 @@ typedef struct {
     int32_t *inputs, *targets;
 } GptPair;
 
-/* Random weights, biases and gains too; sd is the deviation of the matrices. */
-static GptPair pair_new(GptConfig c, size_t B, size_t T, double sd, size_t workers) {
-    GptPair p = {spec_new(c, B, T), gpt_new(c, true), df_begin(workers), mem_new(B * T, 4),
+/* Patterns of random blocks 16 x w, or with w = 0 of random elements of 16 x 1 blocks, at that density. */
+static SpMat *some_masks(const GptConfig *c, size_t w, double density) {
+    SpMat *mats = mem_new(gpt_count(c), sizeof *mats);
+    GptParam *table = gpt_table(c);
+    for (size_t k = 0; k < gpt_count(c); k++) {
+        const size_t OC = table[k].cols, IC = table[k].rows, W = w ? w : 1;
+        if (!gpt_maskable(&table[k]) || IC % W) continue;
+        uint8_t *on = mem_new((OC + LINE - 1) / LINE * (IC / W), 1);
+        sp_mask_random(on, (OC + LINE - 1) / LINE, IC / W, sp_per_row(density, IC / W), rng_key(4, table[k].name));
+        mats[k] = sp_pattern(OC, IC, W, on);
+        if (!w) mats[k].keep = mem_new(mats[k].lines, sizeof *mats[k].keep);
+        for (size_t l = 0; !w && l < mats[k].lines; l++) mats[k].keep[l] = (uint16_t)rng_u64(5, l);
+        free(on);
+    }
+    free(table);
+    return mats;
+}
+
+/* Random weights, biases and gains too; sd is the deviation of the matrices. mats: as for gpt_make, freed. */
+static GptPair pair_masked(GptConfig c, SpMat *mats, size_t B, size_t T, double sd, size_t workers) {
+    GptPair p = {spec_new(c, B, T), gpt_make(c, mats, true, true), df_begin(workers), mem_new(B * T, 4),
                  mem_new(B * T, 4)};
+    free(mats);
     for (size_t k = 0; k < p.m->count; k++) {
         const GptParam *t = &p.m->table[k];
         float *f = mem_new(gpt_elements(t), sizeof *f);
         for (size_t i = 0; i < gpt_elements(t); i++) {
             f[i] = (float)(t->mean + (t->rank == 2 ? sd : 0.1) * rng_normal(rng_key(3, t->name), i));
-            p.s->w[k][i] = f[i];
         }
-        gpt_set(t, p.m->w, f);
+        gpt_set(t, p.m->w, f), gpt_get(t, p.m->w, f);       /* masked ones come back as zeros */
+        for (size_t i = 0; i < gpt_elements(t); i++) p.s->w[k][i] = f[i];
         free(f);
     }
     for (size_t i = 0; i < B * T; i++) {
@@ -56,17 +75,32 @@ static GptPair pair_new(GptConfig c, size_t B, size_t T, double sd, size_t worke
     }
     return p;
 }
+static GptPair pair_new(GptConfig c, size_t B, size_t T, double sd, size_t workers) {
+    return pair_masked(c, NULL, B, T, sd, workers);
+}
 static void pair_free(GptPair *p) {
     spec_free(p->s), gpt_free(p->m), df_end(p->pool), free(p->inputs), free(p->targets);
 }
 
-/* Loss, norm and every gradient of the machine against the specification. */
-static void check_against_spec(GptConfig c, size_t B, size_t T, size_t P, double sd) {
-    GptPair p = pair_new(c, B, T, sd, 2);
+/* The specification knows no masks: zeroes its gradient where the machine keeps nothing. */
+static void mask_spec(GptPair *p) {
+    for (size_t k = 0; k < p->m->count; k++) {
+        const GptParam *t = &p->m->table[k];
+        float *ones = mem_new(p->m->floats, sizeof *ones), *kept = mem_new(gpt_elements(t), sizeof *kept);
+        for (size_t i = 0; i < p->m->floats; i++) ones[i] = 1;
+        gpt_get(t, ones, kept);
+        for (size_t i = 0; i < gpt_elements(t); i++) p->s->dw[k][i] *= (double)kept[i];
+        free(ones), free(kept);
+    }
+}
+
+/* Loss, norm and every gradient of the machine against the specification; masked where w says (some_masks). */
+static void check_against_spec(GptConfig c, size_t B, size_t T, size_t P, double sd, int w) {
+    GptPair p = pair_masked(c, w < 0 ? NULL : some_masks(&c, (size_t)w, 0.3), B, T, sd, 2);
     GptRun *r = gpt_run_new(p.m, p.pool, B, T, P, true);
     double loss = 0;
     gpt_train(r, p.inputs, p.targets, B * T, &loss), loss /= (double)(B * T);
-    spec_forward(p.s, p.inputs, p.targets), spec_backward(p.s, p.inputs);
+    spec_forward(p.s, p.inputs, p.targets), spec_backward(p.s, p.inputs), mask_spec(&p);
     const double norm = spec_norm(p.s), mine = gpt_gradient_norm(p.m, p.pool);
     CHECK(fabs(loss - p.s->loss) <= 1e-6 * p.s->loss, "loss %.9g, expected %.9g", loss, p.s->loss);
     CHECK(fabs(mine - norm) <= 1e-5 * norm, "gradient norm %.9g, expected %.9g", mine, norm);
@@ -156,15 +190,6 @@ static Golden golden_open(const char *path) {
     }
     return g;
 }
-/* The machine's gradient of a masked weight is zero by itself; the specification knows no masks. */
-static void golden_mask(Golden *g) {
-    for (size_t k = 0; k < g->p.m->count; k++) {
-        size_t n;
-        double *mask = golden_values(&g->st, "mask.", g->p.m->table[k].name, &n);
-        for (size_t i = 0; mask && i < n; i++) g->p.s->dw[k][i] *= mask[i];
-        free(mask);
-    }
-}
 static void golden_close(Golden *g) {
     for (size_t k = 0; k < g->p.m->count; k++) free(g->m[k]), free(g->v[k]);
     free(g->m), free(g->v), pair_free(&g->p), st_free(&g->st);
@@ -185,7 +210,7 @@ static void test_golden(const char *path) {
         double mine = 0;
         gpt_train(r, g.p.inputs, g.p.targets, N, &mine), mine /= (double)N;
         spec_forward(s, g.p.inputs, g.p.targets), spec_backward(s, g.p.inputs);
-        golden_mask(&g);
+        mask_spec(&g.p);
         norm = spec_norm(s);
         const double fast_norm = gpt_gradient_norm(m, g.p.pool);
         if (step == 0) {
@@ -232,9 +257,10 @@ static void test_golden(const char *path) {
 
 static uint64_t bits_of(const void *p, size_t bytes) { return hash_bytes(HASH_START, p, bytes); }
 /* A hash of loss, gradient and weights after two steps, in groups of `group` sequences. */
-static uint64_t bits_of_training(size_t workers, size_t P, size_t group) {
+static uint64_t bits_of_training(int w, size_t workers, size_t P, size_t group) {
     const size_t B = 4, T = 37;
-    GptPair p = pair_new((GptConfig){2, 3, 30, 61, 40}, B, T, 0.2, workers);
+    const GptConfig c = {2, 3, w < 0 ? 30 : 48, 61, 40};
+    GptPair p = pair_masked(c, w < 0 ? NULL : some_masks(&c, (size_t)w, 0.3), B, T, 0.2, workers);
     GptRun *r = gpt_run_new(p.m, p.pool, group, T, P, true);
     uint64_t h = 0;
     for (size_t step = 1; step <= 2; step++) {
@@ -250,15 +276,44 @@ static uint64_t bits_of_training(size_t workers, size_t P, size_t group) {
     return h;
 }
 static void test_bits(void) {
-    const uint64_t want = bits_of_training(1, 64, 4);
     static const size_t workers[] = {1, 2, 3, 8}, panels[] = {16, 32, 64, 128};
-    for (size_t w = 0; w < 4; w++)
-        for (size_t p = 0; p < 4; p++)
-            for (size_t group = 1; group <= 4; group *= 2)
-                CHECK(bits_of_training(workers[w], panels[p], group) == want,
-                      "%zu workers, panels of %zu, groups of %zu", workers[w], panels[p], group);
-    CHECK(want == 0x7cf1a00172bcc1acu, "other bits than on every machine and compiler so far: %016llx",
-          (unsigned long long)want);
+    static const uint64_t expected[3] = {0x7cf1a00172bcc1acu, 0xd9037cbdc8881c27u, 0x6c3031b06e6f63efu};
+    /* of dense, of blocks 16x4, of elements */
+    for (int k = 0; k < 3; k++) {
+        const int mask = k == 0 ? -1 : k == 1 ? 4 : 0;
+        const uint64_t want = bits_of_training(mask, 1, 64, 4);
+        for (size_t w = 0; w < 4; w++)
+            for (size_t p = 0; p < 4; p++)
+                for (size_t group = 1; group <= 4; group *= 2)
+                    CHECK(bits_of_training(mask, workers[w], panels[p], group) == want,
+                          "mask %d, %zu workers, panels of %zu, groups of %zu", mask, workers[w], panels[p], group);
+        CHECK(want == expected[k], "mask %d: other bits than on every machine and compiler so far: %016llx", mask,
+              (unsigned long long)want);
+    }
+}
+
+/* After 100 steps a masked element of a kept block, its gradient and its moments are exactly zero. */
+static void test_masked_zero(void) {
+    const GptConfig c = {1, 2, 32, 40, 20};
+    GptPair p = pair_masked(c, some_masks(&c, 0, 0.4), 2, 20, 0.1, 1);
+    GptRun *r = gpt_run_new(p.m, p.pool, 2, 20, 64, true);
+    size_t wrong = 0, masked = 0;
+    for (size_t step = 1; step <= 100; step++) {
+        double loss = 0;
+        gpt_train(r, p.inputs, p.targets, 40, &loss);
+        const double norm = gpt_gradient_norm(p.m, p.pool);
+        gpt_adamw(p.m, p.pool, &(GptAdam){1e-2, 0.9, 0.95, 1e-8, 0.1, 1}, step, norm);
+    }
+    for (size_t k = 0; k < p.m->count; k++) {
+        const GptParam *t = &p.m->table[k];
+        for (size_t row = 0; row < t->mat.nb; row++)
+            for (size_t l = t->mat.first[row]; l < t->mat.first[row + 1]; l++)
+                for (size_t o = 0, at = t->at + l * LINE; o < LINE; o++, at++)
+                    if (!(sp_kept(&t->mat, row, l) >> o & 1))
+                        masked++, wrong += p.m->w[at] != 0 || p.m->g[at] != 0 || p.m->m[at] != 0 || p.m->v[at] != 0;
+    }
+    CHECK(masked > 1000 && !wrong, "%zu of %zu masked elements are not zero", wrong, masked);
+    gpt_run_free(r), pair_free(&p);
 }
 
 static void test_gpt(void) {
@@ -269,7 +324,9 @@ static void test_gpt(void) {
                  {{1, 5, 35, 17, 33}, 4, 33, 16}, {{2, 2, 48, 300, 200}, 1, 200, 128}};
     for (size_t i = 0; i < (QUICK ? 4 : sizeof shape / sizeof *shape); i++)
         for (int large = 0; large < 2; large++)
-            check_against_spec(shape[i].c, shape[i].B, shape[i].T, shape[i].P, large ? 0.3 : 0.05);
+            for (int w = -1; w <= 4; w += w < 0 ? 1 : 4)    /* dense, elements, blocks of 16x4 */
+                check_against_spec(shape[i].c, shape[i].B, shape[i].T, shape[i].P, large ? 0.3 : 0.05, w);
+    test_masked_zero();
     test_golden("test/golden/tiny_dense.safetensors");
     test_golden("test/golden/tiny_sparse.safetensors");
     test_bits();

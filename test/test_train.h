@@ -99,6 +99,54 @@ static void test_resume(void) {
     check_refused(line, "while it is read");
 }
 
+/* Masks that change under way: a run in parts gives the bits of one without a break; what is saved is compact. */
+static void test_masks(void) {
+    static const char *const how[] = {"--mask random --spread qkv=0.5,fc=0.75", "--update set", "--update rigl --block 16x2",
+        "--update gmp --spread erk", "--densify 0.3", "--dense-first 0.4 --mask magnitude", "--mask butterfly --scale supar"};
+    const char *text = file_in("text");
+    Options none = {0};
+    for (size_t k = 0; k < sizeof how / sizeof *how; k++) {
+        char whole[128], parts[128], more[400];
+        snprintf(whole, sizeof whole, "%s/mask%zu", folder, k), snprintf(parts, sizeof parts, "%s/parts%zu", folder, k);
+        snprintf(more, sizeof more, "--sparsity 0.75 %s %s " SMALL, how[k],
+                 strstr(how[k], "update") ? "--mask-every 3 --mask-stop 0.9" : "");
+        CHECK(command("run --text %s --out %s --threads 1 %s", text, whole, more) == 0, "%s: %s", how[k], check_line);
+        CHECK(command("run --text %s --out %s --threads 2 --panel 16 --group 2 --stop 5 %s", text, parts, more) == 0,
+              "%s: %s", how[k], check_line);
+        CHECK(command("run --text %s --resume %s --threads 3 --every 4 --stop 9 --quiet", text, parts) == 0, "%s: %s",
+              how[k], check_line);
+        CHECK(command("run --text %s --resume %s --threads 1 --quiet", text, parts) == 0, "%s: %s", how[k], check_line);
+        State a = checkpoint_read(whole, &none, true), b = checkpoint_read(parts, &none, true);
+        CHECK(a.m->floats == b.m->floats && !memcmp(a.m->w, b.m->w, a.m->floats * 4) &&
+                  !memcmp(a.m->m, b.m->m, a.m->floats * 4) && !memcmp(a.m->v, b.m->v, a.m->floats * 4),
+              "%s: other weights or moments after a resume", how[k]);
+        const double density = masks_density(a.o, a.m, true), end = k == 6 ? 0.354 : k == 4 ? 1 : k == 0 ? (3 * .5 + .25 + 4 * .25 + 4 * .25) / 12 : .25;
+        CHECK(fabs(density - end) < 0.03, "%s: density %g, expected %g", how[k], density, end);
+        for (size_t j = 0; j < a.m->count; j++)
+            CHECK(!a.m->table[j].born == !b.m->table[j].born &&
+                      (!a.m->table[j].born || !memcmp(a.m->table[j].born, b.m->table[j].born, 4 * a.m->table[j].mat.lines)),
+                  "%s: other ages of %s", how[k], a.m->table[j].name);
+        gpt_free(a.m), gpt_free(b.m), tok_free(a.tok), tok_free(b.tok), free(a.o), free(b.o);
+    }
+    CHECK(command("run --text %s --init %s --out %s --mask magnitude --sparsity 0.5 --steps 2 --batch 5 --quiet", text,
+                  file_in("mask4"), file_in("pruned")) == 0, "%s", check_line);
+    CHECK(command("eval %s --text %s", file_in("pruned"), text) == 0, "%s", check_line);
+    StWriter w = {0};                                       /* a mask of the wrong shape, and one of twos */
+    uint8_t bytes[32 * 96] = {2};
+    st_declare(&w, "mask.h.0.attn.c_attn.weight", ST_U8, 2, (size_t[]){32, 95}), st_begin(&w, file_in("wrong"));
+    st_write(&w, bytes, 32 * 95), st_commit(&w);
+    w = (StWriter){0};
+    st_declare(&w, "mask.h.0.attn.c_attn.weight", ST_U8, 2, (size_t[]){32, 96}), st_begin(&w, file_in("twos"));
+    st_write(&w, bytes, 32 * 96), st_commit(&w);
+    static const char *const file[][2] = {{"wrong", "32,96"}, {"twos", "expected 0 or 1"}, {"text", "safetensors"}};
+    for (size_t k = 0; k < 3; k++) {
+        char line[300];
+        snprintf(line, sizeof line, "run --text %s --mask %s --vocab 260 --layers 2 --width 32 --context 24 --batch 5",
+                 text, file_in(file[k][0]));
+        check_refused(line, file[k][1]);
+    }
+}
+
 /* A checkpoint cut anywhere, or with any byte of its header changed, is refused or, where the change means
  * nothing, read; never anything else. */
 static void test_damage(void) {
@@ -212,7 +260,24 @@ static void test_bad_input(void) {
                {"sample a --lr 1", "does not take"},
                {"eval a --top-k 3", "does not take"},
                {"tokenize --decode", "--decode"},
-               {"run --corpus 100000 --context 1000000 --batch 1000", "the training text has"}};
+               {"run --corpus 100000 --context 1000000 --batch 1000", "the training text has"},
+               {"run --sparsity 1", "found '1'"},
+               {"run --sparsity -0.5", "found '-0.5'"},
+               {"run --sparsity 0.5 --block 16x3", "found '16x3'"},
+               {"run --sparsity 0.5 --block 8x8", "found '8x8'"},
+               {"run --sparsity 0.5 --width 30 --heads 1 --corpus 100000", "divides the 30 inputs"},
+               {"run --sparsity 0.5 --mask nothere --corpus 100000", "--mask FILE"},
+               {"run --mask nothere --corpus 100000", "nothere"},
+               {"run --sparsity 0.5 --mask magnitude", "trained weights"},
+               {"run --sparsity 0.5 --spread fc=2", "--spread"},
+               {"run --sparsity 0.5 --spread all", "--spread"},
+               {"run --sparsity 0.5 --scale up", "--scale"},
+               {"run --update rigl", "needs --sparsity"},
+               {"run --sparsity 0.5 --update often", "--update"},
+               {"run --sparsity 0.5 --drop 0.5", "needs --update"},
+               {"run --sparsity 0.5 --update gmp --mask-every 1000", "--mask-every"},
+               {"run --sparsity 0.5 --densify 0.6 --dense-first 0.6", "more than all"},
+               {"run --densify 0.1", "needs --sparsity"}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) check_refused(bad[i].line, bad[i].expected);
 
     char line[256];
@@ -306,7 +371,7 @@ static void test_sample(void) {
 static void test_train(void) {
     snprintf(folder, sizeof folder, "/tmp/train-test-XXXXXX");
     if (!mkdtemp(folder)) abort();
-    test_batches(), test_sample(), test_resume(), test_damage(), test_kill(), test_bad_input();
+    test_batches(), test_sample(), test_resume(), test_masks(), test_damage(), test_kill(), test_bad_input();
     outside("rm -r %s", folder);
 }
 #endif
