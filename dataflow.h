@@ -127,4 +127,725 @@ static inline void df_end(DfPool *p) {
     pthread_mutex_destroy(&p->lock), pthread_cond_destroy(&p->wake);
     free(p);
 }
+
+/* ---- the chip ------------------------------------------------------------------------------------------ *
+ * Presets, and files of key=value lines. Where sources conflict the choice is said beside the number. */
+
+typedef struct {
+    char name[32];
+    size_t tiles, sram;             /* compute tiles; bytes of memory of each */
+    size_t element;                 /* bytes of a number: 4 here, 2 on machines for bfloat16 */
+    double flops, clock, port;      /* of a tile: FLOPs a cycle; Hz; bytes on chip a cycle */
+    double memory, random, launch;  /* off chip: bytes a second streamed, and at random; seconds a kernel's launch */
+} DfChip;
+
+static const DfChip df_chips[] = {
+    /* 64 tiles of 512 KiB and the host's own rate: two cores of some 100 GFLOP/s, 20 GB/s */
+    {"host", 64, 524288, 4, 2, 1.6e9, 64, 20e9, 2e9, 1e-6},
+    /* 640 compute units of 32 x 6 multiply-adds (DFModel; others say 16 x 6), 1.32 GHz for 325 TFLOP/s;
+     * 150 TB/s on chip; DDR4 at 100 GB/s streamed and 12 at random (Peng et al. 2024) */
+    {"sn10", 640, 524288, 2, 384, 1.32e9, 178, 100e9, 12e9, 1e-5},
+    /* two SN10 dies: 1280 units at 1.25 GHz, 614 TFLOP/s (DFModel; 688 elsewhere); 300 GB/s */
+    {"sn30", 1280, 524288, 2, 384, 1.25e9, 188, 300e9, 36e9, 1e-5},
+    /* 1040 units, 638 TFLOP/s, 520 MiB; HBM at 1.8 TB/s (1.6 to 2 are printed) */
+    {"sn40l", 1040, 524288, 2, 384, 1.6e9, 188, 1.8e12, 216e9, 1e-5},
+    /* 108 multiprocessors, 312 TFLOP/s, 192 KiB of their own each and 40 MB of shared cache counted to them;
+     * 2.039 TB/s (the 80 GB model). For the kernel schedule: it has no dataflow */
+    {"a100", 108, 567000, 2, 2048, 1.41e9, 512, 2.039e12, 250e9, 5e-6},
+};
+
+static inline DfChip df_chip_check(DfChip c, const char *where) {
+    const struct { const char *key; double value, max; } need[] = {{"tiles", (double)c.tiles, 65536},
+        {"sram", (double)c.sram, 0x1p40}, {"element", (double)c.element, 8}, {"flops", c.flops, 1e9},
+        {"clock", c.clock, 1e12}, {"port", c.port, 1e9}, {"memory", c.memory, 1e18}, {"random", c.random, 1e18}};
+    for (size_t k = 0; k < sizeof need / sizeof *need; k++)
+        if (!(need[k].value > 0) || need[k].value > need[k].max)
+            die("%s: %s: expected a number above 0, at most %g, found %g", where, need[k].key, need[k].max, need[k].value);
+    if (!(c.launch >= 0) || c.launch > 1) die("%s: launch: expected 0 .. 1 seconds, found %g", where, c.launch);
+    return c;
+}
+/* A preset's name, or a file of key=value lines, one key a line, all keys; # begins a comment. */
+static inline DfChip df_chip(const char *name) {
+    static const char *const keys[9] = {"tiles", "sram", "element", "flops", "clock", "port", "memory", "random", "launch"};
+    for (size_t k = 0; k < sizeof df_chips / sizeof *df_chips; k++)
+        if (!strcmp(name, df_chips[k].name)) return df_chips[k];
+    const Bytes b = file_read(name);
+    double value[9];
+    unsigned seen = 0;
+    for (size_t at = 0, line = 1, n; at < b.n; at += n + 1, line++) {
+        char text[128], *end;
+        for (n = 0; at + n < b.n && b.p[at + n] != '\n'; n++) {}
+        if (n >= sizeof text) die("%s:%zu: expected a shorter line", name, line);
+        memcpy(text, b.p + at, n), text[n] = 0, text[strcspn(text, "#\r")] = 0;
+        if (!text[strspn(text, " \t")]) continue;
+        char *const eq = strchr(text, '=');
+        size_t k = 0;
+        if (eq) *eq = 0;
+        while (k < 9 && (!eq || strcmp(text, keys[k]))) k++;
+        if (k == 9) die("%s:%zu: expected key=value with a key of tiles, sram, element, flops, clock, port, memory, "
+                        "random, launch, found '%s'", name, line, text);
+        if (seen >> k & 1) die("%s:%zu: expected %s once, found it again", name, line, keys[k]);
+        value[k] = strtod(eq + 1, &end);
+        if (end == eq + 1 || *end) die("%s:%zu: %s: expected a number, found '%s'", name, line, keys[k], eq + 1);
+        seen |= 1u << k;
+    }
+    for (size_t k = 0; k < 9; k++) if (!(seen >> k & 1)) die("%s: expected %s=, found none", name, keys[k]);
+    for (size_t k = 0; k < 3; k++)
+        if (!(value[k] >= 0 && value[k] < 0x1p53)) die("%s: %s: expected a whole number, found %g", name, keys[k], value[k]);
+    DfChip c = {"", (size_t)value[0], (size_t)value[1], (size_t)value[2], value[3], value[4], value[5], value[6],
+                value[7], value[8]};
+    snprintf(c.name, sizeof c.name, "%.31s", name);
+    file_free((Bytes *)(uintptr_t)&b);
+    return df_chip_check(c, name);
+}
+
+/* ---- the graph ----------------------------------------------------------------------------------------- */
+
+enum { DF_INS = 5, DF_OUTS = 2, DF_DEPS = 12, DF_LINE = 16, DF_LOAD = -1 };
+
+/* An edge: what one stage gives to others, panel by panel: rows lines for every group of 16 lanes. */
+typedef struct {
+    char name[48];
+    size_t rows;
+    int base;                       /* the edge in whose slots it lies, being written in place; -1: its own */
+    bool kept;                      /* stored off chip whenever it is made: the backward pass wants it */
+} DfEdge;
+
+/* A stage fires once a panel on each of its tiles, which share out its units (row blocks, heads, features). */
+typedef struct {
+    char name[48];
+    int kind;                       /* the owner's; DF_LOAD: brings edge out[0] on the chip */
+    size_t layer;
+    int in[DF_INS], out[DF_OUTS];   /* edges; -1: none */
+    size_t share;                   /* how many stages before it the one is whose tiles it shares; 0: its own */
+    bool chain;                     /* tile k continues the sums of tile k - 1 on the same panel */
+    size_t lag;                     /* panels of its inputs it must see ahead of the one it works on */
+    size_t units;
+    const uint32_t *lines;          /* [units + 1] unit u has the weights lines[u] .. lines[u+1]; NULL: none */
+    bool weights, grads;            /* which it holds on chip: the lines, and accumulators for them */
+    size_t sums, state;             /* lines a unit: other accumulators; what it remembers of a sequence */
+    size_t grain;                   /* lines of state that must lie on one tile: with s times more tiles than units
+                                     * a unit's state is spread over s of them */
+    double per_line, per_unit, per_pair;    /* FLOPs: a weight line and lane; a unit and lane; a unit, lane and
+                                             * earlier lane of the sequence */
+    bool gather;                    /* reads a line by a column list, on chip, for each weight line and group */
+    double reads, writes, random;   /* lines a group straight from and to off-chip memory; of these at random */
+} DfStage;
+
+typedef struct { DfStage *stage; DfEdge *edge; size_t stages, edges, forward; } DfGraph;  /* forward: how many */
+
+static inline double df_lines(const DfStage *s, size_t u0, size_t u1) {
+    return s->lines ? (double)(s->lines[u1] - s->lines[u0]) : 0;
+}
+/* FLOPs of units u0 .. u1 on ng groups, the first of them group g0 of its sequence. */
+static inline double df_flops(const DfStage *s, size_t u0, size_t u1, size_t g0, size_t ng) {
+    const double lanes = (double)(ng * DF_LINE), units = (double)(u1 - u0);
+    return lanes * (df_lines(s, u0, u1) * s->per_line + units * s->per_unit
+                    + units * s->per_pair * ((double)g0 + (double)(ng + 1) / 2) * DF_LINE);
+}
+
+/* ---- sections: what is on the chip together ------------------------------------------------------------- *
+ * A tile's memory, from its start, for each stage that shares the tile:
+ *
+ *     weights | accumulators | sums | state | slots of its edges
+ *
+ * An edge's rows are dealt out over the tiles of its stage, equally many to each, and lie at the same place in
+ * every one of them. Loads, which bring edges of earlier sections on the chip, are stages like others. */
+
+typedef struct {                    /* where an edge lies in a section */
+    size_t slots, per, tile, at;    /* 0 slots: not on chip; rows a tile; first tile; bytes from a tile's start */
+    bool stored;                    /* goes off chip as well */
+    float *chip;                    /* group 0 of slot 0, row 0 of `row` */
+    size_t gs, stride;              /* floats from group to group, from slot to slot */
+    uint32_t *row;                  /* [rows] line offset of each row */
+} DfSlot;
+
+typedef struct {                    /* a stage in a section */
+    DfStage s;
+    size_t home, tile, tiles;       /* the stage whose tiles it uses; the first of them; how many */
+    size_t per;                     /* units a tile */
+    size_t spread, grains;          /* tiles of a unit's state; grains of it on each */
+    size_t w, dw, sums, state;      /* bytes from the start of each tile's memory */
+    size_t needs, need[DF_DEPS];    /* stages that make what it reads */
+    size_t gives, give[DF_DEPS], slots[DF_DEPS];    /* stages that read what it makes; how far it may be ahead */
+    size_t actor;                   /* the first; tiles of them, fewer if there are fewer units */
+    size_t actors;
+    uint32_t *col;                  /* the owner's: its column list as rows of the edge it gathers from */
+} DfPart;
+
+typedef struct {                    /* a stage on one tile */
+    size_t part, k, u0, u1, tile;
+    _Alignas(64) atomic_size_t done;        /* panels */
+    atomic_int busy;
+} DfActor;
+
+typedef struct {
+    DfPart *part;
+    size_t parts, loads, first;     /* loads come first, then the graph's stages from first on */
+    DfActor *actor;
+    size_t actors;
+    DfSlot *slot;                   /* [edges of the graph] */
+    size_t tiles, peak;             /* tiles used; most bytes of a tile */
+    bool streamed;                  /* too big for the chip: its weights stay off chip */
+} DfSection;
+
+typedef struct {
+    DfChip chip;
+    size_t depth, groups;           /* slots of a stream; groups of a panel */
+    DfSection *section;
+    size_t sections;
+    float *memory;                  /* the tiles', one after the other; NULL: a plan only */
+} DfPlan;
+
+static inline bool df_writes(const DfStage *s, int e) { return s->out[0] == e || s->out[1] == e; }
+/* The last stage of the section that writes edge e, or SIZE_MAX. */
+static inline size_t df_writer(const DfSection *x, int e) {
+    for (size_t s = x->parts; s-- > 0;) if (df_writes(&x->part[s].s, e)) return s;
+    return SIZE_MAX;
+}
+/* The edge in whose slots edge e lies in this section. */
+static inline int df_root(const DfGraph *g, const DfSection *x, int e) {
+    const size_t w = df_writer(x, e);
+    return g->edge[e].base >= 0 && w != SIZE_MAX && x->part[w].s.kind != DF_LOAD ? g->edge[e].base : e;
+}
+
+/* Stages s0 .. s1 of the graph and the loads that they need. */
+static inline DfSection df_collect(const DfGraph *g, size_t s0, size_t s1, bool streamed) {
+    DfSection x = {.first = s0, .streamed = streamed};
+    bool *made = mem_new(g->edges, sizeof *made);
+    int *load = mem_new((s1 - s0) * DF_INS, sizeof *load);
+    for (size_t s = s0; s < s1; s++) {
+        for (int k = 0; k < DF_INS; k++) {
+            const int e = g->stage[s].in[k];
+            if (e >= 0 && !made[e]) made[e] = true, load[x.loads++] = e;
+        }
+        for (int k = 0; k < DF_OUTS; k++) if (g->stage[s].out[k] >= 0) made[g->stage[s].out[k]] = true;
+    }
+    x.parts = x.loads + s1 - s0;
+    x.part = mem_new(x.parts, sizeof *x.part);
+    for (size_t p = 0; p < x.loads; p++) {
+        DfStage *s = &x.part[p].s;
+        *s = (DfStage){.kind = DF_LOAD, .in = {-1, -1, -1, -1, -1}, .out = {load[p], -1},
+                       .units = g->edge[load[p]].rows / DF_LINE, .reads = (double)g->edge[load[p]].rows};
+        snprintf(s->name, sizeof s->name, "load %.40s", g->edge[load[p]].name);
+    }
+    for (size_t s = s0; s < s1; s++) x.part[x.loads + s - s0].s = g->stage[s];
+    free(made), free(load);
+    return x;
+}
+
+/* Who waits for whom, and how many slots each edge has: depth, and for an edge that bypasses a path of stages some
+ * more, so as not to stop that path. Dies if so few slots stand still: the path's lag + 1 is the least. */
+static inline void df_depend(const DfGraph *g, DfSection *x, size_t depth) {
+    x->slot = mem_new(g->edges, sizeof *x->slot);
+    for (size_t s = 0; s < x->parts; s++) {
+        DfPart *p = &x->part[s];
+        p->home = s - p->s.share;
+        for (int k = 0; k < DF_INS; k++)
+            if (p->s.in[k] >= 0) p->need[p->needs++] = df_writer(x, p->s.in[k]);
+    }
+    for (size_t s = 0; s < x->parts; s++)
+        for (int k = 0; k < DF_OUTS; k++) {
+            const int e = x->part[s].s.out[k];
+            if (e < 0 || df_root(g, x, e) != e) continue;
+            size_t readers[DF_DEPS], n = 0, lag = 0;
+            for (size_t c = s + 1; c < x->parts; c++)
+                for (int i = 0; i < DF_INS; i++)
+                    if (x->part[c].s.in[i] >= 0 && df_root(g, x, x->part[c].s.in[i]) == e && n < DF_DEPS &&
+                        (!n || readers[n - 1] != c))
+                        readers[n++] = c;
+            for (size_t c = n ? readers[0] : s; n && c < readers[n - 1]; c++) lag += x->part[c].s.lag;
+            for (size_t i = 0; i < n; i++) if (x->part[readers[i]].s.lag > lag) lag = x->part[readers[i]].s.lag;
+            const size_t slots = depth < 2 || n < 2 ? depth : depth + (readers[n - 1] - readers[0] + 1) / 2;
+            if (slots < lag + 1)
+                die("%s: %zu slots would stand still: the path it bypasses lags %zu panels; it needs %zu",
+                    g->edge[e].name, slots, lag, lag + 1);
+            x->slot[e].slots = slots;
+            DfPart *p = &x->part[s];
+            for (size_t i = 0; i < n && p->gives < DF_DEPS; i++)
+                p->give[p->gives] = readers[i], p->slots[p->gives++] = slots;
+        }
+}
+
+/* Lines of weights that a stage holds on one tile, the most of any. */
+static inline size_t df_held(const DfStage *s, size_t per, bool streamed) {
+    size_t most = 0;
+    for (size_t u0 = 0; s->lines && !streamed && u0 < s->units; u0 += per) {
+        const size_t u1 = u0 + per < s->units ? u0 + per : s->units, n = s->lines[u1] - s->lines[u0];
+        if (n > most) most = n;
+    }
+    return most;
+}
+/* Bytes of each of n tiles for the stages at home in part `home`; writes down where all of it lies. */
+static inline size_t df_lay(const DfGraph *g, DfSection *x, size_t home, size_t n, const DfPlan *plan) {
+    const size_t line = DF_LINE * plan->chip.element;
+    size_t at = 0;
+    for (size_t s = home; s < x->parts; s++) {
+        DfPart *p = &x->part[s];
+        if (p->home != home) continue;
+        p->tiles = n, p->per = (p->s.units + n - 1) / n;
+        const size_t held = df_held(&p->s, p->per, x->streamed) * line;
+        p->w = p->s.weights || !p->s.lines ? at : x->part[home].w;
+        at += p->s.weights ? held : 0, p->dw = at;
+        at += p->s.grads ? held : 0, p->sums = at;
+        at += p->per * p->s.sums * line, p->state = at;
+        p->spread = p->s.state && n > p->s.units ? n / p->s.units : 1;
+        p->grains = p->s.state ? (p->s.state / p->s.grain + p->spread - 1) / p->spread : 0;
+        at += p->per * p->grains * p->s.grain * line;
+        for (int k = 0; k < DF_OUTS; k++) {
+            const int e = p->s.out[k];
+            if (e < 0 || df_root(g, x, e) != e) continue;
+            DfSlot *slot = &x->slot[e];
+            slot->per = size_up((g->edge[e].rows + n - 1) / n, DF_LINE), slot->at = at;
+            at += slot->slots * plan->groups * slot->per * line;
+        }
+    }
+    return at;
+}
+/* The fewest tiles that hold part `home` and all at home there; 0 if no number does. */
+static inline size_t df_fewest(const DfGraph *g, DfSection *x, size_t home, const DfPlan *plan) {
+    size_t most = 1;
+    for (size_t s = home; s < x->parts; s++) {
+        const DfPart *p = &x->part[s];
+        if (p->home != home) continue;
+        if (p->s.units > most) most = p->s.units;
+        if (p->s.state && p->s.units * (p->s.state / p->s.grain) > most) most = p->s.units * (p->s.state / p->s.grain);
+        for (int k = 0; k < DF_OUTS; k++)
+            if (p->s.out[k] >= 0 && g->edge[p->s.out[k]].rows / DF_LINE > most)
+                most = g->edge[p->s.out[k]].rows / DF_LINE;
+    }
+    size_t n = df_lay(g, x, home, most, plan);
+    if (n > plan->chip.sram) return 0;
+    for (n = df_lay(g, x, home, 1, plan) / plan->chip.sram, n = n ? n : 1; n < most; n++)
+        if (df_lay(g, x, home, n, plan) <= plan->chip.sram) break;
+    return n;
+}
+static inline double df_busiest(const DfSection *x, size_t home) {      /* FLOPs a lane on the busiest tile */
+    double sum = 0;
+    for (size_t s = home; s < x->parts; s++) {
+        const DfPart *p = &x->part[s];
+        const size_t u1 = p->per < p->s.units ? p->per : p->s.units;
+        if (p->home == home) sum += df_flops(&p->s, 0, u1, 4, 1);
+    }
+    return sum;
+}
+/* Tiles for every part: the fewest, then one more for the slowest while there are any. False if they are too few. */
+static inline bool df_share_out(const DfGraph *g, DfSection *x, const DfPlan *plan, bool all) {
+    size_t *n = mem_new(x->parts, sizeof *n);
+    double *work = mem_new(x->parts, sizeof *work);
+    bool fits = true;
+    x->tiles = 0;
+    for (size_t s = 0; s < x->parts && fits; s++) {
+        if (x->part[s].home != s) continue;
+        n[s] = df_fewest(g, x, s, plan);
+        x->tiles += n[s];
+        fits = n[s] && x->tiles <= plan->chip.tiles;
+        if (fits) df_lay(g, x, s, n[s], plan), work[s] = df_busiest(x, s);
+    }
+    while (fits && all && x->tiles < plan->chip.tiles) {
+        size_t slow = 0;
+        for (size_t s = 1; s < x->parts; s++) if (work[s] > work[slow]) slow = s;
+        size_t units = 1;
+        for (size_t s = slow; s < x->parts; s++)
+            if (x->part[s].home == slow && x->part[s].s.units > units) units = x->part[s].s.units;
+        if (work[slow] <= 0) break;
+        if (n[slow] >= units || df_lay(g, x, slow, n[slow] + 1, plan) > plan->chip.sram) {
+            df_lay(g, x, slow, n[slow], plan), work[slow] = 0;
+            continue;
+        }
+        n[slow]++, x->tiles++, work[slow] = df_busiest(x, slow);
+    }
+    free(n), free(work);
+    return fits;
+}
+static inline void df_section_free(DfSection *x, const DfGraph *g) {
+    for (size_t e = 0; x->slot && e < g->edges; e++) if (x->slot[e].slots) free(x->slot[e].row);
+    for (size_t s = 0; s < x->parts; s++) free(x->part[s].col);
+    free(x->slot), free(x->part), free(x->actor);
+}
+
+static inline bool df_fits(const DfGraph *g, const DfPlan *plan, size_t s0, size_t s1, bool streamed) {
+    DfSection x = df_collect(g, s0, s1, streamed);
+    df_depend(g, &x, plan->depth);
+    const bool fits = df_share_out(g, &x, plan, false);
+    df_section_free(&x, g);
+    return fits;
+}
+/* Whether the graph may be cut before stage s: where the direction turns, or where none shares tiles across. */
+static inline bool df_may_cut(const DfGraph *g, size_t s) {
+    if (s == g->stages) return true;
+    for (size_t t = s; t < g->stages && t < s + 4; t++) if (g->stage[t].share > t - s) return false;
+    return true;
+}
+/* Rows that a cut before stage s takes off the chip and back and that would not go there anyway. */
+static inline size_t df_cut_rows(const DfGraph *g, size_t s0, size_t s) {
+    size_t rows = 0;
+    for (size_t e = 0; e < g->edges; e++) {
+        bool made = false, read = false;
+        for (size_t t = s0; t < s && !made; t++) made = df_writes(&g->stage[t], (int)e);
+        for (size_t t = s; t < g->stages && t < s + 16 && made && !read; t++)
+            for (int k = 0; k < DF_INS; k++) read |= g->stage[t].in[k] == (int)e;
+        if (made && read) rows += g->edge[e].rows * (g->edge[e].kept ? 1 : 2);
+    }
+    return rows;
+}
+
+/* What would have been enough, for the error: the least multiple of `unit` of sram or tiles. */
+static inline size_t df_enough(const DfGraph *g, DfPlan plan, size_t s0, size_t s1, bool sram) {
+    size_t *field = sram ? &plan.chip.sram : &plan.chip.tiles, lo = *field, hi = lo;
+    const size_t unit = sram ? 64 : 1;
+    while (!df_fits(g, &plan, s0, s1, true)) {
+        if (hi > (size_t)1 << 40) return 0;
+        lo = hi, hi = *field = hi * 2;
+    }
+    while (hi - lo > unit) {
+        const size_t mid = *field = (lo + (hi - lo) / 2) / unit * unit;
+        if (mid <= lo) break;
+        if (df_fits(g, &plan, s0, s1, true)) hi = mid;
+        else lo = mid;
+    }
+    return hi;
+}
+__attribute__((noreturn)) static inline void df_too_small(const DfGraph *g, const DfPlan *plan, size_t s0, size_t s1) {
+    DfSection x = df_collect(g, s0, s1, true);
+    df_depend(g, &x, plan->depth);
+    size_t need = 0;
+    for (size_t s = 0; s < x.parts; s++)
+        if (x.part[s].home == s) need += df_lay(g, &x, s, 1, plan);
+    const size_t sram = df_enough(g, *plan, s0, s1, true), tiles = df_enough(g, *plan, s0, s1, false);
+    char hint[64] = "";
+    if (tiles) snprintf(hint, sizeof hint, " or --tiles %zu", tiles);
+    die("%s: needs %zu bytes for its streams alone, found %zu tiles of %zu; --sram %zu%s would do", g->stage[s0].name,
+        need, plan->chip.tiles, plan->chip.sram, sram, hint);
+}
+
+/* Tiles, addresses and actors of a section that fits. */
+static inline void df_place(const DfGraph *g, DfSection *x, const DfPlan *plan) {
+    size_t tile = 0, actors = 0;
+    df_share_out(g, x, plan, true);
+    for (size_t s = 0; s < x->parts; s++) {
+        DfPart *p = &x->part[s];
+        if (p->home == s) {
+            const size_t bytes = df_lay(g, x, s, p->tiles, plan);
+            if (bytes > x->peak) x->peak = bytes;
+            p->tile = tile, tile += p->tiles;
+        } else p->tile = x->part[p->home].tile;
+        p->actor = actors, p->actors = (p->s.units + p->per - 1) / p->per, actors += p->actors;
+    }
+    x->actor = mem_new(actors, sizeof *x->actor), x->actors = actors;
+    for (size_t s = 0; s < x->parts; s++)
+        for (size_t k = 0; k < x->part[s].actors; k++) {
+            const DfPart *p = &x->part[s];
+            DfActor *a = &x->actor[p->actor + k];
+            a->part = s, a->k = k, a->tile = p->tile + k * p->spread, a->u0 = k * p->per;
+            a->u1 = a->u0 + p->per < p->s.units ? a->u0 + p->per : p->s.units;
+        }
+    for (size_t e = 0; e < g->edges; e++) {
+        DfSlot *slot = &x->slot[e];
+        const size_t w = df_writer(x, (int)e);
+        if (w == SIZE_MAX) continue;
+        if (slot->slots) {
+            slot->tile = x->part[w].tile;
+            for (size_t s = 0; s < x->parts; s++)               /* the first writer, not who writes in place */
+                if (df_writes(&x->part[s].s, (int)e)) { slot->tile = x->part[s].tile; break; }
+            slot->gs = slot->per * DF_LINE, slot->stride = plan->groups * slot->gs;
+            slot->row = mem_new(g->edge[e].rows + 16, sizeof *slot->row);
+            for (size_t i = 0; i < g->edge[e].rows; i++)
+                slot->row[i] = (uint32_t)(i / slot->per * (plan->chip.sram / 64) + i % slot->per);
+            if (plan->memory) slot->chip = plan->memory + (slot->tile * plan->chip.sram + slot->at) / 4;
+        }
+        bool later = g->edge[e].kept;
+        for (size_t s = 0; s < g->stages && !later; s++)
+            for (int k = 0; k < DF_INS; k++)
+                later |= g->stage[s].in[k] == (int)e && (s < x->first || s >= x->first + x->parts - x->loads);
+        slot->stored = later && x->part[w].s.kind != DF_LOAD;
+    }
+    for (size_t e = 0; e < g->edges; e++) {                     /* edges written in place lie where their base does */
+        const int base = df_writer(x, (int)e) == SIZE_MAX ? (int)e : df_root(g, x, (int)e);
+        const bool stored = x->slot[e].stored;
+        if (base == (int)e) continue;
+        x->slot[e] = x->slot[base], x->slot[e].stored = stored;
+    }
+}
+
+/* Cuts the graph into sections: as many stages together as fit, ending where least has to leave the chip.
+ * real: with the chip's memory. Dies if a stage cannot fit. */
+static inline DfPlan *df_plan(const DfGraph *g, DfChip chip, size_t depth, size_t groups, bool real) {
+    DfPlan *plan = mem_new(1, sizeof *plan);
+    size_t cap = 0;
+    *plan = (DfPlan){.chip = chip, .depth = depth, .groups = groups};
+    if (chip.sram % 64) die("--sram: expected a multiple of 64 bytes, found %zu", chip.sram);
+    if (real) plan->memory = mem_new(chip.tiles, chip.sram);
+    for (size_t s0 = 0; s0 < g->stages;) {
+        size_t end = s0, best = s0, least = SIZE_MAX, turn = s0 < g->forward ? g->forward : g->stages;
+        for (size_t s = s0 + 1; s <= turn; s++) {
+            if (!df_may_cut(g, s) && s != turn) continue;
+            if (!df_fits(g, plan, s0, s, false)) break;
+            end = s;
+        }
+        bool streamed = end == s0;
+        for (size_t s = s0 + 1; streamed && end == s0; s++)
+            if (df_may_cut(g, s)) end = s;
+        if (streamed && !df_fits(g, plan, s0, end, true)) df_too_small(g, plan, s0, end);
+        for (size_t s = end; s > s0 && !streamed && 2 * (end - s) <= end - s0; s--) {
+            const size_t rows = s == turn ? 0 : df_cut_rows(g, s0, s);
+            if (df_may_cut(g, s) && rows < least) least = rows, best = s;
+        }
+        if (streamed) best = end;
+        plan->section = mem_grow(plan->section, plan->sections, &cap, sizeof *plan->section);
+        DfSection *x = &plan->section[plan->sections++];
+        *x = df_collect(g, s0, best, streamed);
+        df_depend(g, x, depth);
+        df_place(g, x, plan);
+        s0 = best;
+    }
+    return plan;
+}
+static inline void df_plan_free(DfPlan *plan, const DfGraph *g) {
+    for (size_t k = 0; k < plan->sections; k++) df_section_free(&plan->section[k], g);
+    free(plan->section), free(plan->memory), free(plan);
+}
+
+/* ---- running a section ---------------------------------------------------------------------------------- *
+ * An actor fires when every stage it reads from has done the panel (and those its lag asks for), every stage that
+ * reads from it has room, and, in a chain, the tile before it has done the panel. All of that is counters that only
+ * grow, so any worker may find out at any time, and what is ready stays ready: a Kahn network, whose result depends
+ * neither on workers nor on time. Workers look from the last stage on, which keeps panels moving to the end while
+ * they are in a worker's caches. */
+
+typedef void DfFire(void *owner, const DfSection *x, const DfActor *a, size_t panel, size_t worker);
+
+typedef struct { double from, to; uint32_t worker, section, actor, panel; } DfEvent;
+
+typedef struct {
+    DfSection *x;
+    size_t panels;
+    DfFire *fire;
+    void *owner;
+    atomic_size_t left;             /* firings */
+    atomic_int firing;              /* workers that fire now */
+    DfEvent *event;                 /* [panels x actors] when given: what happened on the host */
+    size_t number;                  /* of the section */
+} DfJob;
+
+static inline size_t df_done(const DfSection *x, size_t part) {         /* panels that all its tiles have done */
+    const DfPart *p = &x->part[part];
+    size_t least = SIZE_MAX;
+    for (size_t k = 0; k < p->actors; k++) {
+        const size_t d = atomic_load_explicit(&x->actor[p->actor + k].done, memory_order_acquire);
+        if (d < least) least = d;
+    }
+    return least;
+}
+/* The stage that actor a waits for before panel i, its own number if for the tile before it, or SIZE_MAX: ready. */
+static inline size_t df_waits(const DfSection *x, const DfActor *a, size_t i, size_t panels) {
+    const DfPart *p = &x->part[a->part];
+    const size_t ahead = i + 1 + p->s.lag < panels ? i + 1 + p->s.lag : panels;
+    if (p->s.chain && a->k && atomic_load_explicit(&(a - 1)->done, memory_order_acquire) <= i) return a->part;
+    for (size_t k = 0; k < p->needs; k++) if (df_done(x, p->need[k]) < ahead) return p->need[k];
+    for (size_t k = 0; k < p->gives; k++) if (df_done(x, p->give[k]) + p->slots[k] <= i) return p->give[k];
+    return SIZE_MAX;
+}
+static inline bool df_try(DfJob *j, DfActor *a, size_t worker) {
+    size_t i = atomic_load_explicit(&a->done, memory_order_acquire);
+    if (i == j->panels || atomic_load_explicit(&a->busy, memory_order_relaxed) ||
+        df_waits(j->x, a, i, j->panels) != SIZE_MAX)
+        return false;
+    atomic_fetch_add(&j->firing, 1);
+    int no = 0;
+    const bool mine = atomic_compare_exchange_strong(&a->busy, &no, 1);
+    i = atomic_load_explicit(&a->done, memory_order_acquire);           /* another may have fired it meanwhile */
+    const bool go = mine && i < j->panels && df_waits(j->x, a, i, j->panels) == SIZE_MAX;
+    if (go) {
+        const double from = j->event ? seconds() : 0;
+        j->fire(j->owner, j->x, a, i, worker);
+        if (j->event)
+            j->event[(size_t)(a - j->x->actor) * j->panels + i] =
+                (DfEvent){from, seconds(), (uint32_t)worker, (uint32_t)j->number, (uint32_t)(a - j->x->actor), (uint32_t)i};
+        atomic_store_explicit(&a->done, i + 1, memory_order_release);
+    }
+    if (mine) atomic_store_explicit(&a->busy, 0, memory_order_release);
+    if (go) atomic_fetch_sub(&j->left, 1);
+    atomic_fetch_sub(&j->firing, 1);
+    return go;
+}
+/* Nothing is ready, nobody fires and firings are left: says who waits for whom, and ends the program. */
+__attribute__((noreturn)) static inline void df_stuck(const DfJob *j) {
+    char text[512] = "";
+    size_t a = 0, n = 0;
+    while (a < j->x->actors && atomic_load(&j->x->actor[a].done) == j->panels) a++;
+    for (int hop = 0; hop < 8 && a < j->x->actors; hop++) {
+        const size_t i = atomic_load(&j->x->actor[a].done), w = df_waits(j->x, &j->x->actor[a], i, j->panels);
+        n += (size_t)snprintf(text + n, n < sizeof text ? sizeof text - n : 0, "%s at panel %zu waits for ",
+                              j->x->part[j->x->actor[a].part].s.name, i);
+        if (w == SIZE_MAX || n >= sizeof text) break;
+        a = j->x->part[w].actor;
+        while (a + 1 < j->x->part[w].actor + j->x->part[w].actors &&
+               atomic_load(&j->x->actor[a].done) > atomic_load(&j->x->actor[a + 1].done)) a++;
+    }
+    die("the machine stands still: %s...", text);
+}
+static inline void df_section_worker(void *arg, size_t task, size_t worker) {
+    DfJob *j = arg;
+    (void)task;
+    for (int idle = 0; atomic_load(&j->left);) {
+        bool fired = false;
+        for (size_t a = j->x->actors; a-- > 0 && !fired;) fired = df_try(j, &j->x->actor[a], worker);
+        if (fired) { idle = 0; continue; }
+        if (++idle < DF_SPINS) df_relax();
+        else if (atomic_load(&j->firing) == 0 && atomic_load(&j->left) && idle > 100 * DF_SPINS) df_stuck(j);
+        else sched_yield();
+    }
+}
+/* Runs a section over so many panels on all workers of the pool. */
+static inline void df_section_run(DfPool *pool, DfSection *x, size_t number, size_t panels, DfFire *fire, void *owner,
+                                  DfEvent *event) {
+    DfJob j = {.x = x, .panels = panels, .fire = fire, .owner = owner, .event = event, .number = number};
+    atomic_init(&j.left, panels * x->actors), atomic_init(&j.firing, 0);
+    for (size_t a = 0; a < x->actors; a++) atomic_store(&x->actor[a].done, 0);
+    df_run(pool, df_section_worker, &j, pool->workers);
+}
+
+/* ---- the clock ------------------------------------------------------------------------------------------- *
+ * Simulated cycles, with no data: every tile has a time, every panel the time at which a stage gave it. A firing
+ * begins when its tile is free, its inputs have come and its output has room; it takes the longer of its arithmetic
+ * and its traffic on chip. Nothing of the host enters, so the numbers are the same on any of them. Off-chip traffic
+ * is charged to the section as a whole, at streaming or random rate: the section takes the longer of that and of its
+ * pipeline. Its weights come before it, unless the chip had room for them while the section before ran.
+ *
+ * What it cannot see: contention in the fabric, bank conflicts (a gathered line lies across all banks, so there are
+ * none; see df_bank_share), refresh, and bursts of off-chip traffic. Such models are optimistic. */
+
+typedef struct {
+    double cycles, seconds, compute;        /* cycles of the pipeline; of the section in all; of work of the busiest tile */
+    double flops, utilisation;              /* of all tiles of the chip over the section's seconds */
+    double data_wait, credit_wait;          /* cycles, the mean over tiles used */
+    double weights, grads, in, out, random; /* bytes off chip */
+    double on_chip, gathered;               /* bytes */
+    double load;                            /* seconds of weights that nothing hid */
+    const char *bound;
+} DfClock;
+
+typedef struct { size_t panels, per, groups, last; bool forward; } DfStream;   /* panels in all, of a sequence; groups of
+                                                                                * one, of a sequence's last one */
+/* First group and number of groups of panel i of the stream. */
+static inline void df_stream_at(const DfStream *t, size_t i, size_t *g0, size_t *ng) {
+    const size_t at = t->forward ? i % t->per : t->per - 1 - i % t->per;
+    *g0 = at * t->groups, *ng = at + 1 == t->per ? t->last : t->groups;
+}
+/* Bytes on chip that a firing moves. */
+static inline double df_port_bytes(const DfGraph *g, const DfPart *p, const DfActor *a, size_t ng, size_t element,
+                                   double *gathered) {
+    double rows = 0;
+    const double lines = df_lines(&p->s, a->u0, a->u1), share = (double)(a->u1 - a->u0) / (double)p->s.units;
+    for (int k = 0; k < DF_INS; k++) if (p->s.in[k] >= 0 && !(p->s.gather && k == 0)) rows += (double)g->edge[p->s.in[k]].rows;
+    for (int k = 0; k < DF_OUTS; k++) if (p->s.out[k] >= 0) rows += (double)g->edge[p->s.out[k]].rows;
+    *gathered = p->s.gather ? lines * (double)ng * DF_LINE * (double)element : 0;
+    return *gathered + (rows * share * (double)ng + lines) * DF_LINE * (double)element;
+}
+
+/* One section over a stream. seen(owner, actor, panel, from, to) is told every firing, in cycles; may be NULL. */
+typedef void DfSeen(void *owner, const DfSection *x, size_t actor, size_t panel, double from, double to);
+
+static inline DfClock df_clock(const DfGraph *g, const DfPlan *plan, const DfSection *x, const DfSection *before,
+                               const DfStream *t, DfSeen *seen, void *owner) {
+    const DfChip *c = &plan->chip;
+    const double line = DF_LINE * (double)c->element;
+    double *tile = mem_new(x->tiles + 1, sizeof *tile), *busy = mem_new(x->tiles + 1, sizeof *busy);
+    double *gave = mem_new(size_mul(x->parts, t->panels), sizeof *gave);        /* [panel][part] */
+    DfClock r = {.bound = "compute"};
+    for (size_t i = 0; i < t->panels; i++) {
+        size_t g0, ng;
+        df_stream_at(t, i, &g0, &ng);
+        for (size_t s = 0; s < x->parts; s++) {
+            const DfPart *p = &x->part[s];
+            double data = 0, room = 0, chain = 0, *end = &gave[i * x->parts + s];
+            size_t ahead = i + p->s.lag < t->panels ? i + p->s.lag : t->panels - 1;
+            for (size_t k = 0; k < p->needs; k++) data = fmax(data, gave[ahead * x->parts + p->need[k]]);
+            for (size_t k = 0; k < p->gives; k++)
+                if (i >= p->slots[k]) room = fmax(room, gave[(i - p->slots[k]) * x->parts + p->give[k]]);
+            for (size_t k = 0; k < p->actors; k++) {
+                const DfActor *a = &x->actor[p->actor + k];
+                double gathered, bytes = df_port_bytes(g, p, a, ng, c->element, &gathered);
+                const double flops = df_flops(&p->s, a->u0, a->u1, g0, ng), free_at = tile[a->tile];
+                const double cost = fmax(flops / c->flops, bytes / c->port);
+                const double from = fmax(fmax(free_at, room), fmax(data, chain));
+                r.data_wait += fmax(0, fmax(data, chain) - free_at);
+                r.credit_wait += fmax(0, room - fmax(free_at, fmax(data, chain)));
+                tile[a->tile] = from + cost, busy[a->tile] += cost;
+                if (p->s.chain) chain = from + cost;
+                *end = fmax(*end, from + cost);
+                r.flops += flops, r.on_chip += bytes, r.gathered += gathered;
+                if (seen) seen(owner, x, p->actor + k, i, from, from + cost);
+            }
+            r.in += (p->s.reads - p->s.random) * (double)ng * line, r.random += p->s.random * (double)ng * line;
+            r.out += p->s.writes * (double)ng * line;
+            for (int k = 0; k < DF_OUTS; k++)
+                if (p->s.out[k] >= 0 && x->slot[p->s.out[k]].stored) r.out += (double)g->edge[p->s.out[k]].rows * (double)ng * line;
+            const double w = df_lines(&p->s, 0, p->s.units) * (line + 4);
+            if (x->streamed && p->s.lines) r.weights += w * !p->s.grads, r.grads += 2 * w * p->s.grads;
+            r.cycles = fmax(r.cycles, *end);
+        }
+    }
+    for (size_t s = 0; s < x->parts && !x->streamed; s++) {
+        const DfStage *st = &x->part[s].s;
+        r.weights += df_lines(st, 0, st->units) * (line + 4) * st->weights;
+        r.grads += (2 * df_lines(st, 0, st->units) * st->grads + 2 * (double)(st->units * st->sums)) * line;
+    }
+    for (size_t k = 0; k < x->tiles; k++) r.compute = fmax(r.compute, busy[k]);
+    const double load = x->streamed ? 0 : r.weights / c->memory;
+    const double memory = (r.in + r.out + r.grads + (x->streamed ? r.weights : 0)) / c->memory + r.random / c->random;
+    r.load = before && before->tiles + x->tiles <= c->tiles ? 0 : load;
+    r.seconds = fmax(r.cycles / c->clock, memory + load - r.load) + r.load;
+    if (memory + load - r.load > r.cycles / c->clock) r.bound = "memory";
+    else if (r.compute < 0.5 * r.cycles) r.bound = "pipeline";
+    r.utilisation = r.flops / ((double)c->tiles * c->flops * c->clock * r.seconds);
+    r.data_wait /= (double)(x->tiles ? x->tiles : 1), r.credit_wait /= (double)(x->tiles ? x->tiles : 1);
+    free(tile), free(busy), free(gave);
+    return r;
+}
+
+/* A stage by itself over a stream, as a device without dataflow runs it: all tiles, every edge off chip. */
+static inline DfClock df_clock_kernel(const DfGraph *g, const DfChip *c, const DfStage *s, const DfStream *t) {
+    const double line = DF_LINE * (double)c->element, w = df_lines(s, 0, s->units) * (line + 4);
+    DfClock r = {.bound = "compute", .weights = s->lines && !s->grads ? w : 0, .grads = s->grads ? 2 * w : 0};
+    r.grads += 2 * (double)(s->units * s->sums) * line;
+    for (size_t i = 0; i < t->panels; i++) {
+        size_t g0, ng;
+        df_stream_at(t, i, &g0, &ng);
+        r.flops += df_flops(s, 0, s->units, g0, ng);
+        r.in += (s->reads - s->random) * (double)ng * line, r.random += s->random * (double)ng * line;
+        r.out += s->writes * (double)ng * line;
+        for (int k = 0; k < DF_INS; k++) if (s->in[k] >= 0) r.in += (double)g->edge[s->in[k]].rows * (double)ng * line;
+        for (int k = 0; k < DF_OUTS; k++) if (s->out[k] >= 0) r.out += (double)g->edge[s->out[k]].rows * (double)ng * line;
+    }
+    r.compute = r.cycles = r.flops / ((double)c->tiles * c->flops);
+    const double memory = (r.in + r.out + r.weights + r.grads) / c->memory + r.random / c->random;
+    r.seconds = fmax(r.cycles / c->clock, memory) + c->launch;
+    if (memory > r.cycles / c->clock) r.bound = "memory";
+    r.utilisation = r.flops / ((double)c->tiles * c->flops * c->clock * r.seconds);
+    return r;
+}
+static inline double df_off_chip(const DfClock *r) { return r->weights + r->grads + r->in + r->out + r->random; }
+static inline void df_clock_add(DfClock *sum, const DfClock *r) {
+    sum->cycles += r->cycles, sum->seconds += r->seconds, sum->flops += r->flops, sum->load += r->load;
+    sum->weights += r->weights, sum->grads += r->grads, sum->in += r->in, sum->out += r->out, sum->random += r->random;
+    sum->on_chip += r->on_chip, sum->gathered += r->gathered;
+    sum->data_wait += r->data_wait, sum->credit_wait += r->credit_wait;
+}
+
+/* The share of a memory's throughput that `lanes` reads at random get from so many banks, when all wait for the
+ * fullest: 1 / E[most in a bank], by drawing. 16 into 16: 0.325. A whole line across all banks: 1. */
+static inline double df_bank_share(size_t lanes, size_t banks, size_t draws) {
+    double sum = 0;
+    for (size_t d = 0; d < draws; d++) {
+        size_t full[64] = {0}, most = 0;
+        for (size_t k = 0; k < lanes; k++) {
+            const size_t n = ++full[rng_u64(77, d * lanes + k) % (banks < 64 ? banks : 64)];
+            if (n > most) most = n;
+        }
+        sum += (double)most;
+    }
+    return (double)draws / sum;
+}
 #endif

@@ -471,14 +471,25 @@ static inline Gpt *gpt_remask(const Gpt *m, const SpMat *mats, uint32_t step, bo
     return n;
 }
 
-/* ---- a run: the activations of B sequences of T tokens ------------------------------------------------ */
+/* ---- a run: the activations of B sequences of T tokens ------------------------------------------------ *
+ * An edge is what flows from one stage to another: rows, one line per group of 16 tokens each. All edges have a
+ * place off chip, [group][row][16] for the whole run; those before E_KEPT stay there for the backward pass, one
+ * array a layer, the others are used again by every layer. On chip an edge has a few panels' slots, spread over
+ * the tiles of the stage that writes it. A view is where one panel of an edge lies, wherever that is:
+ *
+ *     row i of group g:     p + g gs + row[i] 16 */
 
-typedef struct { float *p; size_t rows; } GptEdge;          /* [group][rows][16]: what flows between stages */
-typedef union {                                             /* of one layer, kept for the backward */
-    struct { GptEdge x, ln1, qkv, soft, att, mid, ln2, fc; };
-    GptEdge edge[8];
-} GptActs;
+enum { E_X, E_S1, E_QKV, E_SOFT, E_ATT, E_MID, E_S2, E_FC, E_KEPT,  /* S1, S2: statistics of norms; SOFT: of attention */
+       E_N1 = E_KEPT, E_N2, E_H, E_DX, E_DH, E_DG, E_HB, E_DN2, E_N2B, E_DXM, E_DATT, E_DQKV, E_DN1, E_N1B, E_LOGITS,
+       E_DLOGITS, EDGES };
+enum { MOVING = 8 };                                        /* arrays that layers share: n h dx dh dn datt dqkv logits */
 
+typedef struct { float *p; size_t rows; } GptEdge;          /* off chip */
+typedef struct { float *p; size_t gs; const uint32_t *row; } GptView;
+typedef struct { size_t at, g0, ng; } GptPanel;             /* first group: in edges, in its sequence; how many */
+
+typedef struct GptMachine GptMachine;
+enum { MOVED_IN, MOVED_OUT, MOVED_RANDOM, MOVED_WEIGHTS, MOVED_GRADS, MOVED_KINDS = 8 };
 typedef struct {
     Gpt *m;
     DfPool *pool;
@@ -486,49 +497,68 @@ typedef struct {
     size_t from, groups;            /* the groups from .. groups-1 of each sequence are computed */
     size_t panel;                   /* groups a panel */
     const int32_t *inputs, *targets;                        /* (B,T); a target below 0 does not count */
-    GptActs *acts;                  /* [L + 1] */
-    union {                         /* of one layer at a time */
-        struct { GptEdge n, h, dx, dn, dqkv, datt, dh; };
-        GptEdge moving[7];
-    };
-    float *logits, *scratch;        /* one panel's logits; per worker, two columns of scores of one group */
+    GptEdge *kept, moving[MOVING];  /* [(L + 1) KEPT] */
+    uint32_t *identity;             /* 0, 1, 2 ... the rows of an edge off chip */
+    float *scratch;                 /* per worker, two columns of scores of one group */
     double *loss;                   /* (B, stride x 16) of each token */
     float dscale;                   /* 1 / number of targets that count in the whole step */
+    GptMachine *machine;            /* the chip that trains; NULL: stage by stage */
+    const DfSection *on;            /* what the chip runs now */
+    double *moved;                  /* [workers][8] lines that went on and off the chip, counted as they went */
 } GptRun;
 
-typedef struct { size_t at, g0, ng; } GptPanel;     /* first group: in edges, in its sequence; how many */
-
-static inline float *gpt_at(GptEdge e, size_t group) { return e.p + group * e.rows * LINE; }
 static inline size_t gpt_rows(size_t n) { return size_up(n, LINE); }
 static inline float *gpt_w(const GptRun *r, size_t k) { return r->m->w + r->m->table[k].at; }
-
-/* Takes memory for an edge of so many groups and rows, or with a NULL edge only counts it; the bytes. */
-static inline size_t gpt_edge(GptEdge *e, size_t groups, size_t rows) {
-    const size_t floats = size_mul(size_mul(groups, rows), LINE);
-    if (e) *e = (GptEdge){rows ? mem_new(floats, sizeof(float)) : NULL, rows};
-    return size_mul(floats, sizeof(float));
+static inline size_t gpt_edge_rows(const GptConfig *c, int e) {
+    const size_t C = gpt_rows(c->C);
+    switch (e) {
+    case E_S1: case E_S2: return 2;
+    case E_SOFT: return 2 * c->NH;
+    case E_QKV: case E_DQKV: return gpt_rows(3 * c->C);
+    case E_FC: case E_H: case E_HB: case E_DH: case E_DG: return gpt_rows(4 * c->C);
+    case E_LOGITS: case E_DLOGITS: return gpt_rows(c->V);
+    default: return C;
+    }
 }
-/* All edges of a run, or with a NULL run only their bytes. Above the last layer: its output, the norm's. */
-static inline size_t gpt_edges(const GptConfig *c, size_t groups, bool train, GptRun *r) {
-    const size_t C = gpt_rows(c->C), C3 = gpt_rows(3 * c->C), C4 = gpt_rows(4 * c->C);
-    const size_t kept[8] = {C, 2, C3, 2 * c->NH, C, C, 2, C4}, moving[7] = {C, C4, C, C, C3, C, C4};
+/* The shared array an edge uses off chip. */
+static inline int gpt_edge_array(int e) {
+    switch (e) {
+    case E_N1: case E_N2: case E_N1B: case E_N2B: return 0;
+    case E_H: case E_HB: return 1;
+    case E_DX: case E_DXM: return 2;
+    case E_DH: case E_DG: return 3;
+    case E_DN1: case E_DN2: return 4;
+    case E_DATT: return 5;
+    case E_DQKV: return 6;
+    default: return 7;
+    }
+}
+static inline int gpt_array_edge(int array) { return (const int[MOVING]){E_N1, E_H, E_DX, E_DH, E_DN1, E_DATT, E_DQKV, E_LOGITS}[array]; }
+
+/* Takes the memory of all edges of a run, or with a NULL run only counts it; the bytes. To train, everything;
+ * else what the forward pass needs. Above the last layer there are its output, and the norm's statistics. */
+static inline size_t gpt_edges(const GptConfig *c, size_t groups, size_t panel, bool train, GptRun *r) {
     size_t bytes = 0;
-    for (size_t l = 0; l <= c->L; l++)
-        for (size_t k = 0; k < 8; k++)
-            bytes += gpt_edge(r ? &r->acts[l].edge[k] : NULL, groups, l < c->L || k < 2 ? kept[k] : 0);
-    for (size_t k = 0; k < 7; k++)
-        bytes += gpt_edge(r ? &r->moving[k] : NULL, groups, train || k < 2 ? moving[k] : 0);
+    for (size_t k = 0; k < (c->L + 1) * E_KEPT + MOVING; k++) {
+        const size_t l = k / E_KEPT;
+        const bool kept = l <= c->L;
+        const int e = kept ? (int)(k % E_KEPT) : gpt_array_edge((int)(k - (c->L + 1) * E_KEPT));
+        const bool used = kept ? l < c->L || e < 2 : train || e == E_N1 || e == E_H || e == E_LOGITS;
+        GptEdge *edge = r ? kept ? &r->kept[k] : &r->moving[k - (c->L + 1) * E_KEPT] : NULL;
+        const size_t rows = used ? gpt_edge_rows(c, e) : 0;
+        const size_t floats = size_mul(size_mul(e == E_LOGITS ? panel : groups, rows), LINE);
+        if (edge) *edge = (GptEdge){rows ? mem_new(floats, sizeof(float)) : NULL, rows};
+        bytes += size_mul(floats, sizeof(float));
+    }
     return bytes;
 }
 static inline size_t gpt_groups(size_t T) { return (T + LINE - 1) / LINE; }
-static inline size_t gpt_logits(const GptConfig *c, size_t panel) { return panel * gpt_rows(c->V) * LINE; }
 
 /* Bytes that gpt_run_new will take, without taking them. */
 static inline size_t gpt_run_bytes(const GptConfig *c, size_t B, size_t T, size_t panel, size_t workers,
                                    bool train) {
     const size_t groups = size_mul(B, gpt_groups(T));
-    return gpt_edges(c, groups, train, NULL) + gpt_logits(c, panel) * 4 + workers * 2 * gpt_groups(T) * 1024
-           + groups * LINE * 8;
+    return gpt_edges(c, groups, panel, train, NULL) + workers * 2 * gpt_groups(T) * 1024 + groups * LINE * 8;
 }
 
 /* A run of B sequences of up to T tokens, P tokens a panel; fewer if there would be too few panels to share
@@ -536,19 +566,24 @@ static inline size_t gpt_run_bytes(const GptConfig *c, size_t B, size_t T, size_
 static inline GptRun *gpt_run_new(Gpt *m, DfPool *pool, size_t B, size_t T, size_t P, bool train) {
     GptRun *r = mem_new(1, sizeof *r);
     const size_t NG = gpt_groups(T), share = B * NG / (2 * pool->workers);
+    const size_t most = gpt_rows(m->c.V) + 4 * gpt_rows(m->c.C) + AHEAD;
     *r = (GptRun){.m = m, .pool = pool, .B = B, .T = T, .stride = NG, .groups = NG, .panel = P / LINE};
     if (share < r->panel) r->panel = share ? share : 1;
-    r->acts = mem_new(m->c.L + 1, sizeof *r->acts);
-    gpt_edges(&m->c, B * NG, train, r);
-    r->logits = mem_new(gpt_logits(&m->c, r->panel), sizeof(float));
+    r->kept = mem_new((m->c.L + 1) * E_KEPT, sizeof *r->kept);
+    gpt_edges(&m->c, B * NG, r->panel, train, r);
+    r->identity = mem_new(most, sizeof *r->identity);
+    for (size_t i = 0; i < most; i++) r->identity[i] = (uint32_t)i;
     r->scratch = mem_new(pool->workers * 2 * NG * LINE * LINE, sizeof(float));
     r->loss = mem_new(B * NG * LINE, sizeof(double));
+    r->moved = mem_new(pool->workers * MOVED_KINDS, sizeof(double));
     return r;
 }
+static inline void gpt_machine_free(GptRun *r);
 static inline void gpt_run_free(GptRun *r) {
-    for (size_t e = 0; e < 8 * (r->m->c.L + 1); e++) free(r->acts[e / 8].edge[e % 8].p);
-    for (size_t e = 0; e < 7; e++) free(r->moving[e].p);
-    free(r->acts), free(r->logits), free(r->scratch), free(r->loss), free(r);
+    for (size_t e = 0; e < E_KEPT * (r->m->c.L + 1); e++) free(r->kept[e].p);
+    for (size_t e = 0; e < MOVING; e++) free(r->moving[e].p);
+    gpt_machine_free(r), free(r->moved);
+    free(r->kept), free(r->identity), free(r->scratch), free(r->loss), free(r);
 }
 
 static inline size_t gpt_panels(const GptRun *r) { return (r->groups - r->from + r->panel - 1) / r->panel; }
@@ -563,98 +598,136 @@ static inline GptPanel gpt_panel_back(const GptRun *r, size_t p) {
     return gpt_panel(r, p / per * per + (per - 1 - p % per));
 }
 
+/* One firing of a stage: units u0 .. u1 of it (row blocks, heads, features) on panel i of its stream. */
+typedef struct {
+    const GptRun *r;
+    int stage;
+    size_t l, u0, u1, i, worker;    /* layer; place in the stream, which gives the slot of an edge on chip */
+    GptPanel p;
+    const float *w;                 /* lines of row block u0 on */
+    float *dw, *db;                 /* accumulators of the same; lines of per-lane sums of unit u0 on */
+    float *state;                   /* attention's keys and values on chip; NULL: where the edges are */
+    size_t grains, jump;            /* groups of them on a tile; floats from a tile to the next */
+    const uint32_t *col;            /* the matrix's columns as rows of the edge it gathers from; NULL: as they are */
+} GptFire;
+
+static inline GptView gpt_off_chip(const GptFire *f, size_t l, int e) {
+    const GptRun *r = f->r;
+    const GptEdge x = e < E_KEPT ? r->kept[l * E_KEPT + (size_t)e] : r->moving[gpt_edge_array(e)];
+    const size_t at = e == E_LOGITS || e == E_DLOGITS ? 0 : f->p.at;
+    return (GptView){x.p + at * x.rows * LINE, x.rows * LINE, r->identity};
+}
+/* Where panel f->p of edge e of layer l lies. */
+static inline GptView gpt_view(const GptFire *f, size_t l, int e) {
+    const DfSlot *s = f->r->on ? &f->r->on->slot[l * EDGES + (size_t)e] : NULL;
+    if (!s || !s->slots) return gpt_off_chip(f, l, e);
+    return (GptView){s->chip + f->i % s->slots * s->stride, s->gs, s->row};
+}
+static inline float *gpt_line(GptView v, size_t g, size_t i) { return v.p + g * v.gs + (size_t)v.row[i] * LINE; }
+
+static inline void gpt_moved(const GptFire *f, int kind, size_t lines) {
+    f->r->moved[f->worker * MOVED_KINDS + (size_t)kind] += (double)lines;
+}
+
+/* Stores rows i0 .. i1 of an edge off chip too, if it lies on chip and is wanted later. */
+static inline void gpt_keep(const GptFire *f, size_t l, int e, size_t i0, size_t i1) {
+    if (!f->r->on || !f->r->on->slot[l * EDGES + (size_t)e].stored) return;
+    const GptView from = gpt_view(f, l, e), to = gpt_off_chip(f, l, e);
+    for (size_t g = 0; g < f->p.ng; g++)
+        for (size_t i = i0; i < i1; i++) memcpy(gpt_line(to, g, i), gpt_line(from, g, i), LINE * sizeof(float));
+    gpt_moved(f, MOVED_OUT, f->p.ng * (i1 - i0));
+}
+
 /* ---- stages on one panel: norm, linear, GELU ---------------------------------------------------------- */
 
 /* x = wte[token] + wpe[position]; idle lanes 0 */
-static inline void gpt_embed(const GptRun *r, GptPanel p) {
+static inline void gpt_embed(const GptFire *f) {
+    const GptRun *r = f->r;
     const size_t C = r->m->c.C;
-    for (size_t g = 0; g < p.ng; g++) {
-        float *x = gpt_at(r->acts[0].x, p.at + g);
-        const float *pos = gpt_w(r, WPE) + (p.g0 + g) * C * LINE;
+    const GptView vx = gpt_view(f, 0, E_X);
+    for (size_t g = 0; g < f->p.ng; g++) {
+        const float *pos = gpt_w(r, WPE) + (f->p.g0 + g) * C * LINE;
         for (size_t t = 0; t < LINE; t++) {
-            const size_t token = (p.g0 + g) * LINE + t;
-            const size_t id = token < r->T ? (size_t)r->inputs[p.at / r->stride * r->T + token] : 0;
+            const size_t token = (f->p.g0 + g) * LINE + t;
+            const size_t id = token < r->T ? (size_t)r->inputs[f->p.at / r->stride * r->T + token] : 0;
             const float *word = gpt_w(r, WTE) + id / LINE * C * LINE + id % LINE;
             for (size_t c = 0; c < C; c++)
-                x[c * LINE + t] = token < r->T ? word[c * LINE] + pos[c * LINE + t] : 0;
+                gpt_line(vx, g, c)[t] = token < r->T ? word[c * LINE] + pos[c * LINE + t] : 0;
         }
     }
+    gpt_keep(f, 0, E_X, 0, C), gpt_moved(f, MOVED_RANDOM, 2 * f->p.ng * C);
 }
 
-/* out = gain (x - mean) rstd + bias, per lane over C features. stats (2,16): mean and rstd */
-static inline void gpt_norm(GptPanel p, size_t C, GptEdge ex, const float *gain, const float *bias,
-                            GptEdge estats, GptEdge eout) {
-    for (size_t g = 0; g < p.ng; g++) {
-        const float *x = gpt_at(ex, p.at + g);
-        float *stats = gpt_at(estats, p.at + g), *out = gpt_at(eout, p.at + g);
+/* out = gain (x - mean) rstd + bias, per lane over C features. stats (2,16): mean and rstd, off chip; found
+ * there if `again` */
+static inline void gpt_norm(const GptFire *f, int ex, size_t gain_at, int es, int eout, bool again) {
+    const size_t C = f->r->m->c.C;
+    const GptView vx = gpt_view(f, f->l, ex), vs = gpt_off_chip(f, f->l, es), vo = gpt_view(f, f->l, eout);
+    const float *gain = gpt_w(f->r, gpt_layer(f->l, (int)gain_at)), *bias = gpt_w(f->r, gpt_layer(f->l, (int)gain_at + 1));
+    for (size_t g = 0; g < f->p.ng; g++) {
+        const float *x = vx.p + g * vx.gs;
+        float *stats = vs.p + g * vs.gs, *out = vo.p + g * vo.gs;
         for (size_t v = 0; v < LINE; v += LANES) {
-            vf mean = vf_all(0), var = vf_all(0), rstd;
-            for (size_t c = 0; c < C; c++) mean += vf_load(x + c * LINE + v);
+            vf mean = vf_all(0), var = vf_all(0), rstd = vf_all(0);
+            for (size_t c = 0; c < C && !again; c++) mean += vf_load(x + vx.row[c] * LINE + v);
             mean *= vf_all(1 / (float)C);
-            for (size_t c = 0; c < C; c++) {
-                const vf d = vf_load(x + c * LINE + v) - mean;
+            for (size_t c = 0; c < C && !again; c++) {
+                const vf d = vf_load(x + vx.row[c] * LINE + v) - mean;
                 var = vf_fma(d, d, var);
             }
             for (int i = 0; i < LANES; i++) rstd[i] = 1 / sqrtf(var[i] / (float)C + 1e-5f);
+            if (again) mean = vf_load(stats + v), rstd = vf_load(stats + LINE + v);
+            else vf_store(stats + v, mean), vf_store(stats + LINE + v, rstd);
             for (size_t c = 0; c < C; c++)
-                vf_store(out + c * LINE + v,
-                         vf_fma((vf_load(x + c * LINE + v) - mean) * rstd, vf_all(gain[c]), vf_all(bias[c])));
-            vf_store(stats + v, mean), vf_store(stats + LINE + v, rstd);
+                vf_store(out + vo.row[c] * LINE + v, vf_fma((vf_load(x + vx.row[c] * LINE + v) - mean) * rstd,
+                                                            vf_all(gain[c]), vf_all(bias[c])));
         }
     }
+    gpt_keep(f, f->l, eout, 0, C), gpt_moved(f, again ? MOVED_IN : MOVED_OUT, 2 * f->p.ng);
 }
 
-/* dx += the norm's backward of dn: rstd (dn gain - a - hat ah), a and ah the means of dn gain and dn gain hat
- */
-static inline void gpt_norm_data(GptPanel p, size_t C, GptEdge ex, const float *gain, GptEdge estats,
-                                 GptEdge edn, GptEdge edx) {
-    for (size_t g = 0; g < p.ng; g++) {
-        const float *x = gpt_at(ex, p.at + g), *stats = gpt_at(estats, p.at + g), *dn = gpt_at(edn, p.at + g);
-        float *dx = gpt_at(edx, p.at + g);
+/* dout = din + the norm's backward of dn: rstd (dn gain - a - hat ah), a and ah the means of dn gain and
+ * dn gain hat. din < 0: no din */
+static inline void gpt_norm_data(const GptFire *f, int ex, size_t gain_at, int es, int edn, int edin, size_t lout,
+                                 int edout) {
+    const size_t C = f->r->m->c.C;
+    const GptView vx = gpt_view(f, f->l, ex), vs = gpt_off_chip(f, f->l, es), vn = gpt_view(f, f->l, edn);
+    const GptView vi = gpt_view(f, edin == E_DX ? f->l + 1 : f->l, edin < 0 ? edn : edin), vo = gpt_view(f, lout, edout);
+    const float *gain = gpt_w(f->r, gpt_layer(f->l, (int)gain_at));
+    for (size_t g = 0; g < f->p.ng; g++) {
+        const float *x = vx.p + g * vx.gs, *stats = vs.p + g * vs.gs, *dn = vn.p + g * vn.gs, *din = vi.p + g * vi.gs;
+        float *dout = vo.p + g * vo.gs;
         for (size_t v = 0; v < LINE; v += LANES) {
             const vf mean = vf_load(stats + v), rstd = vf_load(stats + LINE + v), part = vf_all(1 / (float)C);
             vf a = vf_all(0), ah = vf_all(0);
             for (size_t c = 0; c < C; c++) {
-                const vf d = vf_load(dn + c * LINE + v) * vf_all(gain[c]);
-                a += d, ah = vf_fma(d, (vf_load(x + c * LINE + v) - mean) * rstd, ah);
+                const vf d = vf_load(dn + vn.row[c] * LINE + v) * vf_all(gain[c]);
+                a += d, ah = vf_fma(d, (vf_load(x + vx.row[c] * LINE + v) - mean) * rstd, ah);
             }
             a *= part, ah *= part;
             for (size_t c = 0; c < C; c++) {
-                const vf hat = (vf_load(x + c * LINE + v) - mean) * rstd;
-                const vf d = vf_fma(-hat, ah, vf_load(dn + c * LINE + v) * vf_all(gain[c]) - a);
-                vf_store(dx + c * LINE + v, vf_fma(rstd, d, vf_load(dx + c * LINE + v)));
+                const vf hat = (vf_load(x + vx.row[c] * LINE + v) - mean) * rstd;
+                const vf d = vf_fma(-hat, ah, vf_load(dn + vn.row[c] * LINE + v) * vf_all(gain[c]) - a);
+                const vf before = edin < 0 ? vf_all(0) : vf_load(din + vi.row[c] * LINE + v);
+                vf_store(dout + vo.row[c] * LINE + v, vf_fma(rstd, d, before));
             }
         }
     }
+    gpt_keep(f, lout, edout, 0, C), gpt_moved(f, MOVED_IN, 2 * f->p.ng);
 }
 
-/* y = W x + b (+ add), row blocks r0 .. r1 of parameter k; its bias is parameter k + 1. The 16 outputs of a row
- * block are set and summed while they are in the cache. */
-static inline void gpt_linear(const GptRun *r, size_t k, size_t r0, size_t r1, GptPanel p, GptEdge x,
-                              GptEdge y, const GptEdge *add) {
-    const SpMat *mat = &r->m->table[k].mat;
-    const float *bias = gpt_w(r, k + 1);
-    for (size_t b = r0; b < r1; b++) {
-        for (size_t g = 0; g < p.ng; g++) {
-            float *yg = gpt_at(y, p.at + g) + b * LINE * LINE;
-            const float *from = add ? gpt_at(*add, p.at + g) + b * LINE * LINE : NULL;
-            for (size_t o = 0; o < LINE; o++)
-                for (size_t v = 0; v < LINE; v += LANES) {
-                    const vf s = vf_all(bias[b * LINE + o]);
-                    vf_store(yg + o * LINE + v, from ? s + vf_load(from + o * LINE + v) : s);
-                }
-        }
-        sp_forward(mat, b, b + 1, gpt_w(r, k) + (size_t)mat->first[b] * LINE, gpt_at(x, p.at), x.rows * LINE,
-                   gpt_at(y, p.at) + b * LINE * LINE, y.rows * LINE, p.ng);
-    }
+/* The pattern of parameter k as a stage sees it that gathers from an edge. */
+static inline SpMat gpt_pattern(const GptFire *f, size_t k, GptView from) {
+    SpMat m = f->r->m->table[k].mat;
+    if (m.dense) m.col = (uint32_t *)(uintptr_t)from.row;   /* only read */
+    else if (f->col) m.col = (uint32_t *)(uintptr_t)f->col;
+    return m;
 }
 
-/* dx = W' dy, by parameter k */
-static inline void gpt_linear_data(const GptRun *r, size_t k, GptPanel p, GptEdge dy, GptEdge dx) {
-    memset(gpt_at(dx, p.at), 0, p.ng * dx.rows * LINE * sizeof(float));
-    sp_backward_data(&r->m->table[k].mat, 0, r->m->table[k].mat.nb, gpt_w(r, k), gpt_at(dy, p.at),
-                     dy.rows * LINE, gpt_at(dx, p.at), dx.rows * LINE, p.ng);
-}
+/* y = W x + b (+ add), row blocks u0 .. u1 of parameter k; its bias is parameter k + 1, unless there is none. The
+ * 16 outputs of a row block are set and summed while they are in the cache. With eh the sums are GELU's input:
+ * they go off chip, GELU of them to eh. */
+static inline void gpt_linear(const GptFire *f, size_t k, int ex, size_t ly, int ey, int eadd, int eh);
 
 /* GELU in its tanh form is x s with s = 1 / (1 + exp(-2u)), u = sqrt(2/pi) (x + 0.044715 x^3) */
 INLINE vf gpt_sigmoid2u(vf x) {
@@ -678,35 +751,153 @@ static inline void gpt_gelu_data(const float *restrict fc, float *restrict h, fl
     }
 }
 
-/* ---- attention: the same products with a head's keys and values in the place of the weights ----------- */
-
-/* Scores of 16 queries (a group) against n groups of keys: s (16n,16) = keys' q; q, keys: hs lines, keys
- * stride apart */
-static inline void gpt_scores(size_t hs, const uint32_t *col, const float *q, const float *keys,
-                              size_t stride, size_t n, float *s) {
-    memset(s, 0, n * LINE * LINE * sizeof(float));
-    for (size_t k = 0; k < n; k++, keys += stride, s += LINE * LINE) {
-        sp_tile_forward(6, keys, col, hs, q, s);
-        sp_tile_forward(5, keys + 6, col, hs, q, s + 6 * LINE);
-        sp_tile_forward(5, keys + 11, col, hs, q, s + 11 * LINE);
+static inline void gpt_linear(const GptFire *f, size_t k, int ex, size_t ly, int ey, int eadd, int eh) {
+    const GptView x = gpt_view(f, f->l, ex), y = eh < 0 ? gpt_view(f, ly, ey) : gpt_off_chip(f, ly, ey);
+    const GptView add = eadd < 0 ? y : gpt_view(f, f->l, eadd), h = eh < 0 ? y : gpt_view(f, ly, eh);
+    const SpMat mat = gpt_pattern(f, k, x);
+    const float *bias = k == WTE ? NULL : gpt_w(f->r, k + 1);
+    for (size_t b = f->u0; b < f->u1; b++) {
+        for (size_t g = 0; g < f->p.ng; g++) {
+            float *to = gpt_line(y, g, b * LINE);
+            const float *from = gpt_line(add, g, b * LINE);
+            for (size_t o = 0; o < LINE; o++)
+                for (size_t v = 0; v < LINE; v += LANES) {
+                    const vf s = vf_all(bias ? bias[b * LINE + o] : 0);
+                    vf_store(to + o * LINE + v, eadd < 0 ? s : s + vf_load(from + o * LINE + v));
+                }
+        }
+        sp_forward(&mat, b, b + 1, f->w + (size_t)(mat.first[b] - mat.first[f->u0]) * LINE, x.p, x.gs,
+                   gpt_line(y, 0, b * LINE), y.gs, f->p.ng);
+        for (size_t g = 0; g < f->p.ng && eh >= 0; g++)
+            gpt_gelu(gpt_line(y, g, b * LINE), gpt_line(h, g, b * LINE), LINE);
+        if (eh < 0) gpt_keep(f, ly, ey, b * LINE, (b + 1) * LINE);
+        else gpt_keep(f, ly, eh, b * LINE, (b + 1) * LINE), gpt_moved(f, MOVED_OUT, f->p.ng * LINE);
     }
 }
-/* out (hs,16) += values times p (16n,16), values: hs lines, stride apart */
-static inline void gpt_mix(size_t hs, const uint32_t *col, const float *p, const float *values, size_t stride,
-                           size_t n, float *out) {
-    size_t d = 0;
-    for (; d + 6 <= hs; d += 6) sp_tile_data(6, values + d * LINE, stride, col + d, n, p, out);
-    for (; d + 2 <= hs; d += 2) sp_tile_data(2, values + d * LINE, stride, col + d, n, p, out);
-    for (; d < hs; d++) sp_tile_data(1, values + d * LINE, stride, col + d, n, p, out);
+
+/* dx = W' dy by parameter k: row blocks u0 .. u1 continue the sums that those before them began */
+static inline void gpt_linear_data(const GptFire *f, size_t k, size_t ly, int edy, int edx) {
+    const GptView dy = gpt_view(f, ly, edy), dx = gpt_view(f, f->l, edx);
+    const SpMat mat = gpt_pattern(f, k, dx);
+    if (f->u0 == 0)
+        for (size_t g = 0; g < f->p.ng; g++)
+            for (size_t i = 0; i < gpt_rows(mat.IC); i++) memset(gpt_line(dx, g, i), 0, LINE * sizeof(float));
+    sp_backward_data(&mat, f->u0, f->u1, f->w, dy.p, dy.row, dy.gs, dx.p, dx.gs, f->p.ng);
+    if (f->u1 == mat.nb) gpt_keep(f, f->l, edx, 0, gpt_rows(mat.IC));
 }
-/* dk (hs,16) += q (hs,16) times ds (16 keys, 16 queries) */
-static inline void gpt_spread(size_t hs, const uint32_t *col, const float *ds, const float *q, float *dk) {
+
+/* dw += dy x' and db += dy for row blocks u0 .. u1 of parameter k */
+static inline void gpt_linear_weight(const GptFire *f, size_t k, size_t ly, int edy, int ex) {
+    const GptView dy = gpt_view(f, ly, edy), x = gpt_view(f, f->l, ex);
+    const SpMat mat = gpt_pattern(f, k, x);
+    sp_backward_weight(&mat, f->u0, f->u1, f->dw, dy.p, dy.row, dy.gs, x.p, x.gs, f->p.ng);
+    for (size_t b = f->u0; b < f->u1 && f->db; b++)
+        for (size_t g = f->p.ng; g-- > 0;) {
+            const float *d = gpt_line(dy, g, b * LINE);
+            float *db = f->db + (b - f->u0) * LINE * LINE;
+            for (size_t n = 0; n < LINE * LINE; n += LANES) vf_store(db + n, vf_load(db + n) + vf_load(d + n));
+        }
+}
+
+/* dh *= gelu'(fc), and h = gelu(fc) again, row blocks u0 .. u1 */
+static inline void gpt_gelu_back(const GptFire *f) {
+    const GptView fc = gpt_off_chip(f, f->l, E_FC), h = gpt_view(f, f->l, E_HB), dh = gpt_view(f, f->l, E_DG);
+    for (size_t b = f->u0; b < f->u1; b++)
+        for (size_t g = 0; g < f->p.ng; g++)
+            gpt_gelu_data(gpt_line(fc, g, b * LINE), gpt_line(h, g, b * LINE), gpt_line(dh, g, b * LINE), LINE);
+    gpt_moved(f, MOVED_IN, f->p.ng * (f->u1 - f->u0) * LINE);
+    gpt_keep(f, f->l, E_HB, f->u0 * LINE, f->u1 * LINE), gpt_keep(f, f->l, E_DG, f->u0 * LINE, f->u1 * LINE);
+}
+
+/* Gain and bias of a norm, features u0 .. u1: dgain += dn hat, dbias += dn. db: dgain's lines, then dbias's */
+static inline void gpt_norm_weight(const GptFire *f, int ex, int es, int edn) {
+    const GptView vx = gpt_view(f, f->l, ex), vs = gpt_off_chip(f, f->l, es), vn = gpt_view(f, f->l, edn);
+    for (size_t g = f->p.ng; g-- > 0;) {
+        const float *st = vs.p + g * vs.gs;
+        for (size_t v = 0; v < LINE; v += LANES) {
+            const vf mean = vf_load(st + v), rstd = vf_load(st + LINE + v);
+            for (size_t c = f->u0; c < f->u1; c++) {
+                float *dgain = f->dw + (c - f->u0) * LINE + v, *dbias = f->db + (c - f->u0) * LINE + v;
+                const vf d = vf_load(gpt_line(vn, g, c) + v), hat = (vf_load(gpt_line(vx, g, c) + v) - mean) * rstd;
+                vf_store(dgain, vf_fma(d, hat, vf_load(dgain)));
+                vf_store(dbias, vf_load(dbias) + d);
+            }
+        }
+    }
+    if (f->u0 == 0) gpt_moved(f, MOVED_IN, 2 * f->p.ng);
+}
+
+/* The embeddings, features u0 .. u1: the rows of wte and wpe that were looked up gain dx */
+static inline void gpt_embed_weight(const GptFire *f) {
+    const GptRun *r = f->r;
+    const size_t C = r->m->c.C;
+    const GptView vx = gpt_view(f, 0, E_DX);
+    for (size_t g = f->p.ng; g-- > 0;) {
+        float *pos = r->m->g + r->m->table[WPE].at + (f->p.g0 + g) * C * LINE;
+        for (size_t c = f->u0; c < f->u1; c++)
+            for (size_t t = 0; t < LINE; t++) pos[c * LINE + t] += gpt_line(vx, g, c)[t];
+        for (size_t t = 0, token = (f->p.g0 + g) * LINE; t < LINE && token < r->T; t++, token++) {
+            const size_t id = (size_t)r->inputs[f->p.at / r->stride * r->T + token];
+            float *word = r->m->lookup_g + id / LINE * C * LINE + id % LINE;
+            for (size_t c = f->u0; c < f->u1; c++) word[c * LINE] += gpt_line(vx, g, c)[t];
+        }
+    }
+    gpt_moved(f, MOVED_RANDOM, 4 * f->p.ng * (f->u1 - f->u0));
+}
+
+/* ---- attention: the same products with a head's keys and values in the place of the weights ----------- */
+
+/* Where head h's keys and values, and with `back` their gradients, of the whole sequence lie, by groups of hs lines.
+ * On chip they are the tile's state, [group][k v dk dv][hs][16], spread over several tiles if one is too small; off
+ * chip the edges themselves. */
+typedef struct { float *k, *v, *dk, *dv; size_t stride, grains, jump; } GptMemory;
+
+static inline GptMemory gpt_memory(const GptFire *f, size_t h, bool back) {
+    const GptRun *r = f->r;
+    const size_t hs = r->m->c.C / r->m->c.NH, C = r->m->c.C, one = hs * LINE, stride = (back ? 4 : 2) * one;
+    if (f->state) {
+        float *p = f->state + (h - f->u0) * f->grains * stride;
+        return (GptMemory){p, p + one, p + 2 * one, p + 3 * one, stride, f->grains, f->jump};
+    }
+    const GptView qkv = gpt_off_chip(f, f->l, E_QKV), d = back ? gpt_off_chip(f, f->l, E_DQKV) : qkv;
+    float *p = qkv.p - f->p.g0 * qkv.gs + h * one, *dp = d.p - f->p.g0 * d.gs + h * one;
+    return (GptMemory){p + C * LINE, p + 2 * C * LINE, dp + C * LINE, dp + 2 * C * LINE, qkv.gs, SIZE_MAX, 0};
+}
+static inline float *gpt_group(const GptMemory *m, float *of, size_t n) {
+    return of + n / m->grains * m->jump + n % m->grains * m->stride;
+}
+
+/* Scores of 16 queries (a group) against n groups of keys, m->k or m->v: s (16n,16) = keys' q; q: lines col of x */
+static inline void gpt_scores(size_t hs, const uint32_t *col, const float *x, const GptMemory *m, float *keys, size_t n,
+                              float *s) {
+    memset(s, 0, n * LINE * LINE * sizeof(float));
+    for (size_t k = 0; k < n; k++, s += LINE * LINE) {
+        const float *w = gpt_group(m, keys, k);
+        sp_tile_forward(6, w, col, hs, x, s);
+        sp_tile_forward(5, w + 6, col, hs, x, s + 6 * LINE);
+        sp_tile_forward(5, w + 11, col, hs, x, s + 11 * LINE);
+    }
+}
+/* lines col of out (hs) += values times p (16n,16), values: m->k or m->v */
+static inline void gpt_mix(size_t hs, const uint32_t *col, const float *p, const GptMemory *m, float *values, size_t n,
+                           float *out) {
+    for (size_t at = 0, run; at < n; at += run, p += run * LINE * LINE) {       /* groups on one tile */
+        const float *w = gpt_group(m, values, at);
+        size_t d = 0;
+        run = m->grains < n - at ? m->grains : n - at;
+        for (; d + 6 <= hs; d += 6) sp_tile_data(6, w + d * LINE, m->stride, col + d, run, p, out);
+        for (; d + 2 <= hs; d += 2) sp_tile_data(2, w + d * LINE, m->stride, col + d, run, p, out);
+        for (; d < hs; d++) sp_tile_data(1, w + d * LINE, m->stride, col + d, run, p, out);
+    }
+}
+/* dk (hs,16) += lines col of x times ds (16 keys, 16 queries) */
+static inline void gpt_spread(size_t hs, const uint32_t *col, const float *ds, const float *x, float *dk) {
     float dst[LINE * LINE] __attribute__((aligned(64)));
     size_t d = 0;
     sp_transpose(dst, ds);
-    for (; d + 6 <= hs; d += 6) sp_tile_weight(6, dk + d * LINE, col + d, dst, q, 0, 1);
-    for (; d + 2 <= hs; d += 2) sp_tile_weight(2, dk + d * LINE, col + d, dst, q, 0, 1);
-    for (; d < hs; d++) sp_tile_weight(1, dk + d * LINE, col + d, dst, q, 0, 1);
+    for (; d + 6 <= hs; d += 6) sp_tile_weight(6, dk + d * LINE, col + d, dst, x, 0, 1);
+    for (; d + 2 <= hs; d += 2) sp_tile_weight(2, dk + d * LINE, col + d, dst, x, 0, 1);
+    for (; d < hs; d++) sp_tile_weight(1, dk + d * LINE, col + d, dst, x, 0, 1);
 }
 /* s (16n,16) becomes exp(s scale - max) mul, and 0 where a key of the last group lies after its query. max,
  * mul (may be NULL) and the sums over keys, sum (may be NULL), are one line each. */
@@ -726,148 +917,128 @@ static inline void gpt_softmax_exp(float *s, size_t n, float scale, const float 
     }
 }
 
-/* att = softmax(q k / sqrt(hs)) v for head h and the queries of a panel; keeps the max and 1 / sum of each
+/* max[.] of the scores s (16n,16) that each of the 16 queries of group n - 1 may see */
+static inline vf gpt_score_max(const float *s, size_t n, size_t v) {
+    vf max = vf_all(0);
+    for (size_t i = 0; i < LANES; i++) {
+        max[i] = s[(n - 1) * LINE * LINE + v + i];
+        for (size_t k = (n - 1) * LINE; k <= (n - 1) * LINE + v + i; k++)
+            if (s[k * LINE + v + i] > max[i]) max[i] = s[k * LINE + v + i];
+    }
+    for (size_t k = 0; k < (n - 1) * LINE; k++) max = vf_max(max, vf_load(s + k * LINE + v));
+    return max;
+}
+/* Copies lines row of group g of a view to or from hs lines of a tile's state. */
+static inline void gpt_move(float *to, GptView v, size_t g, size_t row, size_t hs, bool back) {
+    for (size_t i = 0; i < hs; i++)
+        memcpy(back ? gpt_line(v, g, row + i) : to + i * LINE, back ? to + i * LINE : gpt_line(v, g, row + i), LINE * 4);
+}
+
+/* att = softmax(q k / sqrt(hs)) v for heads u0 .. u1 and the queries of a panel; keeps the max and 1 / sum of each
  * query */
-static inline void gpt_attention(const GptRun *r, size_t l, size_t h, GptPanel p, size_t worker) {
-    const size_t C = r->m->c.C, hs = C / r->m->c.NH, stride = r->acts[l].qkv.rows * LINE;
-    const uint32_t *col = r->m->table[WPE].mat.col;       /* 0, 1, 2 ... */
-    const float scale = 1 / sqrtf((float)hs), *seq = gpt_at(r->acts[l].qkv, p.at - p.g0) + h * hs * LINE;
-    float *s = r->scratch + worker * 2 * r->stride * LINE * LINE;
-    for (size_t g = 0; g < p.ng; g++) {
-        const size_t n = p.g0 + g + 1;
-        float *soft = gpt_at(r->acts[l].soft, p.at + g) + h * 2 * LINE;
-        float *out = gpt_at(r->acts[l].att, p.at + g) + h * hs * LINE;
-        gpt_scores(hs, col, seq + (n - 1) * stride, seq + C * LINE, stride, n, s);
-        for (size_t v = 0; v < LINE; v += LANES) {
-            vf max;                                         /* of the keys that each query may see */
-            for (size_t i = 0; i < LANES; i++) {
-                max[i] = s[(n - 1) * LINE * LINE + v + i];
-                for (size_t k = (n - 1) * LINE; k <= (n - 1) * LINE + v + i; k++)
-                    if (s[k * LINE + v + i] > max[i]) max[i] = s[k * LINE + v + i];
-            }
-            for (size_t k = 0; k < (n - 1) * LINE; k++) max = vf_max(max, vf_load(s + k * LINE + v));
-            vf_store(soft + v, max * vf_all(scale));
+static inline void gpt_attention(const GptFire *f) {
+    const GptRun *r = f->r;
+    const size_t C = r->m->c.C, hs = C / r->m->c.NH;
+    const GptView qkv = gpt_view(f, f->l, E_QKV), vs = gpt_off_chip(f, f->l, E_SOFT), att = gpt_view(f, f->l, E_ATT);
+    const float scale = 1 / sqrtf((float)hs);
+    float *s = r->scratch + f->worker * 2 * r->stride * LINE * LINE;
+    for (size_t h = f->u0; h < f->u1; h++) {
+        const GptMemory m = gpt_memory(f, h, false);
+        for (size_t g = 0; g < f->p.ng && f->state; g++)
+            gpt_move(gpt_group(&m, m.k, f->p.g0 + g), qkv, g, C + h * hs, hs, false),
+                gpt_move(gpt_group(&m, m.v, f->p.g0 + g), qkv, g, 2 * C + h * hs, hs, false);
+        for (size_t g = 0; g < f->p.ng; g++) {
+            const size_t n = f->p.g0 + g + 1;
+            float *soft = vs.p + g * vs.gs + h * 2 * LINE;
+            gpt_scores(hs, qkv.row + h * hs, qkv.p + g * qkv.gs, &m, m.k, n, s);
+            for (size_t v = 0; v < LINE; v += LANES) vf_store(soft + v, gpt_score_max(s, n, v) * vf_all(scale));
+            gpt_softmax_exp(s, n, scale, soft, NULL, soft + LINE);
+            for (size_t v = 0; v < LINE; v += LANES) vf_store(soft + LINE + v, vf_all(1) / vf_load(soft + LINE + v));
+            for (size_t i = 0; i < hs; i++) memset(gpt_line(att, g, h * hs + i), 0, LINE * sizeof(float));
+            gpt_mix(hs, att.row + h * hs, s, &m, m.v, n, att.p + g * att.gs);
+            for (size_t i = 0; i < hs; i++)
+                for (size_t v = 0; v < LINE; v += LANES) {
+                    float *o = gpt_line(att, g, h * hs + i) + v;
+                    vf_store(o, vf_load(o) * vf_load(soft + LINE + v));
+                }
         }
-        gpt_softmax_exp(s, n, scale, soft, NULL, soft + LINE);
-        for (size_t v = 0; v < LINE; v += LANES)
-            vf_store(soft + LINE + v, vf_all(1) / vf_load(soft + LINE + v));
-        memset(out, 0, hs * LINE * sizeof(float));
-        gpt_mix(hs, col, s, seq + 2 * C * LINE, stride, n, out);
-        for (size_t i = 0; i < hs; i++)
-            for (size_t v = 0; v < LINE; v += LANES)
-                vf_store(out + i * LINE + v, vf_load(out + i * LINE + v) * vf_load(soft + LINE + v));
+        gpt_keep(f, f->l, E_ATT, h * hs, (h + 1) * hs), gpt_moved(f, MOVED_OUT, 2 * f->p.ng);
     }
 }
 
-/* dqkv of head h gains what the queries of a panel, last group first, contribute:
+/* dqkv of heads u0 .. u1 gains what the queries of a panel, last group first, contribute:
  *   out = sum p v:                   dv += p dout        dp = v dout
  *   p = softmax(s), s = q k scale:   ds = p (dp - D) scale with D = sum p dp = dout out
- *                                    dq = sum ds k       dk += ds q */
-static inline void gpt_attention_back(const GptRun *r, size_t l, size_t h, GptPanel p, size_t worker) {
-    const size_t C = r->m->c.C, hs = C / r->m->c.NH, stride = r->acts[l].qkv.rows * LINE;
-    const uint32_t *col = r->m->table[WPE].mat.col;       /* 0, 1, 2 ... */
-    const float scale = 1 / sqrtf((float)hs), *seq = gpt_at(r->acts[l].qkv, p.at - p.g0) + h * hs * LINE;
-    float *prob = r->scratch + worker * 2 * r->stride * LINE * LINE, *ds = prob + r->stride * LINE * LINE;
-    float *dseq = gpt_at(r->dqkv, p.at - p.g0) + h * hs * LINE;
-    for (size_t g = p.ng; g-- > 0;) {
-        const size_t n = p.g0 + g + 1;
-        const float *soft = gpt_at(r->acts[l].soft, p.at + g) + h * 2 * LINE, *q = seq + (n - 1) * stride;
-        const float *out = gpt_at(r->acts[l].att, p.at + g) + h * hs * LINE;
-        const float *dout = gpt_at(r->datt, p.at + g) + h * hs * LINE;
-        gpt_scores(hs, col, q, seq + C * LINE, stride, n, prob);
-        gpt_softmax_exp(prob, n, scale, soft, soft + LINE, NULL);
-        gpt_scores(hs, col, dout, seq + 2 * C * LINE, stride, n, ds);
-        for (size_t v = 0; v < LINE; v += LANES) {
-            vf D = vf_all(0);
-            for (size_t i = 0; i < hs; i++)
-                D = vf_fma(vf_load(dout + i * LINE + v), vf_load(out + i * LINE + v), D);
-            for (size_t k = 0; k < n * LINE; k++)
-                vf_store(ds + k * LINE + v,
-                         vf_load(prob + k * LINE + v) * (vf_load(ds + k * LINE + v) - D) * vf_all(scale));
+ *                                    dq = sum ds k       dk += ds q
+ * The first panel of a sequence clears dk and dv, and brings the keys and values on the chip. */
+static inline void gpt_attention_back(const GptFire *f) {
+    const GptRun *r = f->r;
+    const size_t C = r->m->c.C, hs = C / r->m->c.NH;
+    const GptView qkv = gpt_off_chip(f, f->l, E_QKV), vs = gpt_off_chip(f, f->l, E_SOFT), att = gpt_view(f, f->l, E_ATT);
+    const GptView datt = gpt_view(f, f->l, E_DATT), dqkv = gpt_view(f, f->l, E_DQKV);
+    const float scale = 1 / sqrtf((float)hs);
+    float *prob = r->scratch + f->worker * 2 * r->stride * LINE * LINE, *ds = prob + r->stride * LINE * LINE;
+    for (size_t h = f->u0; h < f->u1; h++) {
+        const GptMemory m = gpt_memory(f, h, true);
+        GptView sequence = qkv;
+        sequence.p -= f->p.g0 * qkv.gs;
+        for (size_t g = 0; g < r->groups && f->p.g0 + f->p.ng == r->groups; g++) {
+            memset(gpt_group(&m, m.dk, g), 0, hs * LINE * 4), memset(gpt_group(&m, m.dv, g), 0, hs * LINE * 4);
+            if (!f->state) continue;
+            gpt_move(gpt_group(&m, m.k, g), sequence, g, C + h * hs, hs, false);
+            gpt_move(gpt_group(&m, m.v, g), sequence, g, 2 * C + h * hs, hs, false);
         }
-        gpt_mix(hs, col, ds, seq + C * LINE, stride, n, dseq + (n - 1) * stride);
-        for (size_t k = 0; k < n; k++) {
-            gpt_spread(hs, col, ds + k * LINE * LINE, q, dseq + k * stride + C * LINE);
-            gpt_spread(hs, col, prob + k * LINE * LINE, dout, dseq + k * stride + 2 * C * LINE);
-        }
-    }
-}
-
-/* ---- sums over tokens: slices of a gradient, each in the order of the backward stream ----------------- */
-
-/* dw += dy x' and db += dy for row blocks r0 .. r1 of parameter k, over all panels */
-static inline void gpt_linear_weight(const GptRun *r, size_t k, size_t r0, size_t r1, GptEdge dy, GptEdge x) {
-    const GptParam *w = &r->m->table[k], *b = &r->m->table[k + 1];
-    float *db = r->m->lane_g + (b->lane + r0 * LINE) * LINE,
-          *dw = r->m->g + w->at + (size_t)w->mat.first[r0] * LINE;
-    for (size_t i = 0; i < r->B * gpt_panels(r); i++) {
-        const GptPanel p = gpt_panel_back(r, i);
-        const float *dyp = gpt_at(dy, p.at) + r0 * LINE * LINE;
-        sp_backward_weight(&w->mat, r0, r1, dw, dyp, dy.rows * LINE, gpt_at(x, p.at), x.rows * LINE, p.ng);
-        for (size_t g = p.ng; g-- > 0;)
-            for (size_t n = 0; n < (r1 - r0) * LINE * LINE; n += LANES)
-                vf_store(db + n, vf_load(db + n) + vf_load(dyp + g * dy.rows * LINE + n));
-    }
-}
-
-/* Gain and bias of a norm (parameters k, k + 1), features c0 .. c1: dgain += dn hat, dbias += dn */
-static inline void gpt_norm_weight(const GptRun *r, size_t k, size_t c0, size_t c1, GptEdge dn, GptEdge x,
-                                   GptEdge stats) {
-    float *dgain = r->m->lane_g + r->m->table[k].lane * LINE,
-          *dbias = r->m->lane_g + r->m->table[k + 1].lane * LINE;
-    for (size_t i = 0; i < r->B * gpt_panels(r); i++) {
-        const GptPanel p = gpt_panel_back(r, i);
-        for (size_t g = p.ng; g-- > 0;) {
-            const float *d = gpt_at(dn, p.at + g), *xg = gpt_at(x, p.at + g), *st = gpt_at(stats, p.at + g);
+        for (size_t g = f->p.ng; g-- > 0;) {
+            const size_t n = f->p.g0 + g + 1;
+            const float *soft = vs.p + g * vs.gs + h * 2 * LINE, *q = qkv.p + g * qkv.gs;
+            gpt_scores(hs, qkv.row + h * hs, q, &m, m.k, n, prob);
+            gpt_softmax_exp(prob, n, scale, soft, soft + LINE, NULL);
+            gpt_scores(hs, datt.row + h * hs, datt.p + g * datt.gs, &m, m.v, n, ds);
             for (size_t v = 0; v < LINE; v += LANES) {
-                const vf mean = vf_load(st + v), rstd = vf_load(st + LINE + v);
-                for (size_t n = c0 * LINE + v; n < c1 * LINE; n += LINE) {
-                    const vf hat = (vf_load(xg + n) - mean) * rstd;
-                    vf_store(dgain + n, vf_fma(vf_load(d + n), hat, vf_load(dgain + n)));
-                    vf_store(dbias + n, vf_load(dbias + n) + vf_load(d + n));
-                }
+                vf D = vf_all(0);
+                for (size_t i = 0; i < hs; i++)
+                    D = vf_fma(vf_load(gpt_line(datt, g, h * hs + i) + v), vf_load(gpt_line(att, g, h * hs + i) + v), D);
+                for (size_t k = 0; k < n * LINE; k++)
+                    vf_store(ds + k * LINE + v,
+                             vf_load(prob + k * LINE + v) * (vf_load(ds + k * LINE + v) - D) * vf_all(scale));
+            }
+            for (size_t i = 0; i < hs; i++) memset(gpt_line(dqkv, g, h * hs + i), 0, LINE * sizeof(float));
+            gpt_mix(hs, dqkv.row + h * hs, ds, &m, m.k, n, dqkv.p + g * dqkv.gs);
+            for (size_t k = 0; k < n; k++) {
+                gpt_spread(hs, qkv.row + h * hs, ds + k * LINE * LINE, q, gpt_group(&m, m.dk, k));
+                gpt_spread(hs, datt.row + h * hs, prob + k * LINE * LINE, datt.p + g * datt.gs, gpt_group(&m, m.dv, k));
             }
         }
+        for (size_t g = 0; g < f->p.ng && f->state; g++)
+            gpt_move(gpt_group(&m, m.dk, f->p.g0 + g), dqkv, g, C + h * hs, hs, true),
+                gpt_move(gpt_group(&m, m.dv, f->p.g0 + g), dqkv, g, 2 * C + h * hs, hs, true);
+        for (size_t third = 0; third < 3; third++)
+            gpt_keep(f, f->l, E_DQKV, third * C + h * hs, third * C + (h + 1) * hs);
+        gpt_moved(f, MOVED_IN, f->p.ng * (3 * hs + 2));     /* queries, statistics, and once a sequence keys and values */
     }
 }
 
-/* The embeddings, features c0 .. c1: the rows of wte and wpe that were looked up gain dx */
-static inline void gpt_embed_weight(const GptRun *r, size_t c0, size_t c1) {
-    const size_t C = r->m->c.C;
-    for (size_t i = 0; i < r->B * gpt_panels(r); i++) {
-        const GptPanel p = gpt_panel_back(r, i);
-        for (size_t g = p.ng; g-- > 0;) {
-            const float *dx = gpt_at(r->dx, p.at + g);
-            float *pos = r->m->g + r->m->table[WPE].at + (p.g0 + g) * C * LINE;
-            for (size_t n = c0 * LINE; n < c1 * LINE; n++) pos[n] += dx[n];
-            for (size_t t = 0, token = (p.g0 + g) * LINE; t < LINE && token < r->T; t++, token++) {
-                const size_t id = (size_t)r->inputs[p.at / r->stride * r->T + token];
-                float *word = r->m->lookup_g + id / LINE * C * LINE + id % LINE;
-                for (size_t c = c0; c < c1; c++) word[c * LINE] += dx[c * LINE + t];
-            }
-        }
-    }
-}
+/* ---- the loss ------------------------------------------------------------------------------------------- */
 
-/* ---- the head: logits, loss and their gradients, one panel at a time ---------------------------------- */
-
-/* logits (V,16) of one group become d loss / d logits; loss gets -log p of each token's target */
-static inline void gpt_cross_entropy(const GptRun *r, float *logits, size_t group, bool train) {
-    const size_t V = r->m->c.V, b = group / r->stride, t0 = group % r->stride * LINE;
-    float max[LINE], sum[LINE], mul[LINE];
+/* logits (V,16) of group g of a panel become d loss / d logits; loss gets -log p of each token's target */
+static inline void gpt_cross_entropy(const GptFire *f, size_t g, bool train) {
+    const GptRun *r = f->r;
+    const GptView logits = gpt_view(f, f->l, E_LOGITS);
+    const size_t V = r->m->c.V, group = f->p.at + g, b = group / r->stride, t0 = group % r->stride * LINE;
+    float max[LINE], sum[LINE], mul[LINE], *at = logits.p + g * logits.gs;
     int32_t target[LINE];
     for (size_t i = 0; i < LINE; i++) target[i] = t0 + i < r->T ? r->targets[b * r->T + t0 + i] : -1;
     for (size_t v = 0; v < LINE; v += LANES) {
-        vf m = vf_load(logits + v), s = vf_all(0);
-        for (size_t o = 1; o < V; o++) m = vf_max(vf_load(logits + o * LINE + v), m);
+        vf m = vf_load(at + v), s = vf_all(0);
+        for (size_t o = 1; o < V; o++) m = vf_max(vf_load(at + logits.row[o] * LINE + v), m);
         vf_store(max + v, m);
         for (size_t i = v; i < v + LANES; i++)      /* the target's logit, before it is overwritten */
             if (target[i] >= 0)
-                r->loss[group * LINE + i] = (double)max[i] - (double)logits[(size_t)target[i] * LINE + i];
+                r->loss[group * LINE + i] = (double)max[i] - (double)gpt_line(logits, g, (size_t)target[i])[i];
             else r->loss[group * LINE + i] = 0;
         for (size_t o = 0; o < V; o++) {
-            const vf e = vf_exp(vf_load(logits + o * LINE + v) - m);
-            vf_store(logits + o * LINE + v, e);
+            const vf e = vf_exp(vf_load(at + logits.row[o] * LINE + v) - m);
+            vf_store(at + logits.row[o] * LINE + v, e);
             s += e;
         }
         vf_store(sum + v, s);
@@ -876,195 +1047,200 @@ static inline void gpt_cross_entropy(const GptRun *r, float *logits, size_t grou
         if (target[i] >= 0) r->loss[group * LINE + i] += det_log((double)sum[i]);
         mul[i] = target[i] >= 0 ? r->dscale / sum[i] : 0;
     }
+    gpt_moved(f, MOVED_OUT, 2);                             /* the losses, in double precision */
     if (!train) return;
     for (size_t o = 0; o < V; o++)
         for (size_t v = 0; v < LINE; v += LANES) {
-            float *d = logits + o * LINE + v;
+            float *d = at + logits.row[o] * LINE + v;
             vf_store(d, vf_load(d) * vf_load(mul + v));
         }
-    for (size_t i = 0; i < LINE; i++) if (target[i] >= 0) logits[(size_t)target[i] * LINE + i] -= r->dscale;
+    for (size_t i = 0; i < LINE; i++) if (target[i] >= 0) gpt_line(logits, g, (size_t)target[i])[i] -= r->dscale;
 }
 
-enum { HEAD_BLOCKS = 16 };                                  /* row blocks of wte a task */
-
-typedef struct { GptRun *r; GptPanel p; bool train; } GptHead;
-
-static inline size_t gpt_head_tasks(const Gpt *m) {
-    return (m->table[WTE].mat.nb + HEAD_BLOCKS - 1) / HEAD_BLOCKS;
-}
-static inline size_t gpt_head_end(const Gpt *m, size_t r0) {
-    return r0 + HEAD_BLOCKS < m->table[WTE].mat.nb ? r0 + HEAD_BLOCKS : m->table[WTE].mat.nb;
-}
-static inline void gpt_head_logits(void *arg, size_t task, size_t worker) {
-    const GptHead *h = arg;
-    const GptRun *r = h->r;
-    const SpMat *mat = &r->m->table[WTE].mat;
-    const size_t r0 = task * HEAD_BLOCKS, r1 = gpt_head_end(r->m, r0), stride = mat->nb * LINE * LINE;
-    float *logits = r->logits + r0 * LINE * LINE;
-    (void)worker;
-    for (size_t g = 0; g < h->p.ng; g++)
-        memset(logits + g * stride, 0, (r1 - r0) * LINE * LINE * sizeof(float));
-    sp_forward(mat, r0, r1, gpt_w(r, WTE) + (size_t)mat->first[r0] * LINE, gpt_at(r->n, h->p.at),
-               r->n.rows * LINE, logits, stride, h->p.ng);
-}
-static inline void gpt_head_loss(void *arg, size_t g, size_t worker) {
-    const GptHead *h = arg;
-    (void)worker;
-    gpt_cross_entropy(h->r, h->r->logits + g * h->r->m->table[WTE].mat.nb * LINE * LINE, h->p.at + g,
-                      h->train);
-}
-/* Tasks 0 .. ng-1: dn = wte' dlogits of a group; the others: dwte += dlogits n' of a slice. */
-static inline void gpt_head_back(void *arg, size_t task, size_t worker) {
-    const GptHead *h = arg;
-    const GptRun *r = h->r;
-    const SpMat *mat = &r->m->table[WTE].mat;
-    const size_t stride = mat->nb * LINE * LINE;
-    (void)worker;
-    if (task < h->p.ng) {
-        float *dn = gpt_at(r->dn, h->p.at + task);
-        memset(dn, 0, r->dn.rows * LINE * sizeof(float));
-        sp_backward_data(mat, 0, mat->nb, gpt_w(r, WTE), r->logits + task * stride, stride, dn,
-                         r->dn.rows * LINE, 1);
-    } else {
-        const size_t r0 = (task - h->p.ng) * HEAD_BLOCKS, r1 = gpt_head_end(r->m, r0);
-        sp_backward_weight(mat, r0, r1, r->m->g + r->m->table[WTE].at + (size_t)mat->first[r0] * LINE,
-                           r->logits + r0 * LINE * LINE, stride, gpt_at(r->n, h->p.at), r->n.rows * LINE,
-                           h->p.ng);
-    }
-}
-static inline void gpt_head(GptRun *r, bool train) {
-    for (size_t i = 0; i < r->B * gpt_panels(r); i++) {
-        GptHead h = {r, gpt_panel_back(r, i), train};
-        df_run(r->pool, gpt_head_logits, &h, gpt_head_tasks(r->m));
-        df_run(r->pool, gpt_head_loss, &h, h.p.ng);
-        if (train) df_run(r->pool, gpt_head_back, &h, h.p.ng + gpt_head_tasks(r->m));
-    }
-}
-
-/* ---- the graph: stages in order, each cut into tasks that may run in any order ------------------------ */
+/* ---- the graph ------------------------------------------------------------------------------------------ *
+ * What each stage reads, makes and owns: one table, from which both come: the stages one after the other over the
+ * whole run (schedules serial and kernel), and the chip's graph (dataflow). */
 
 typedef enum {
     EMBED, LN1, QKV, ATTENTION, PROJ, LN2, FC, FC2, LNF,                        /* forward */
-    LNF_W, LNF_DATA, FC2_DATA, FC2_W, FC_DATA, FC_W, LN2_W, LN2_DATA, PROJ_DATA, PROJ_W,
-    ATTENTION_BACK, QKV_DATA, QKV_W, LN1_W, LN1_DATA, EMBED_W, GPT_STAGES       /* backward */
+    HEAD, LOSS, HEAD_DATA, HEAD_W, LNF_W, LNF_DATA,                             /* backward */
+    FC2_DATA, GELU_BACK, FC2_W, FC_DATA, LN2_AGAIN, FC_W, LN2_W, LN2_DATA, PROJ_DATA, PROJ_W,
+    ATTENTION_BACK, QKV_DATA, LN1_AGAIN, QKV_W, LN1_W, LN1_DATA, EMBED_W, GPT_STAGES
 } GptStage;
 typedef enum { BY_PANEL, BY_HEAD, BY_ROWS, BY_FEATURES } GptCut;
 
-/* What cuts a stage into tasks: panels; (sequence, head); row blocks of parameter k; features. */
-static const struct { const char *name; GptCut cut; int k; } gpt_stage[GPT_STAGES] = {
-    {"embed", BY_PANEL, 0},         {"ln_1", BY_PANEL, 0},          {"attn.c_attn", BY_PANEL, QKVW},
-    {"attention", BY_HEAD, 0},      {"attn.c_proj", BY_PANEL, PROJW}, {"ln_2", BY_PANEL, 0},
-    {"mlp.c_fc", BY_PANEL, FCW},    {"mlp.c_proj", BY_PANEL, FC2W}, {"ln_f", BY_PANEL, 0},
-    {"ln_f dw", BY_FEATURES, 0},    {"ln_f dx", BY_PANEL, 0},       {"mlp.c_proj dx", BY_PANEL, FC2W},
-    {"mlp.c_proj dw", BY_ROWS, FC2W}, {"mlp.c_fc dx", BY_PANEL, FCW}, {"mlp.c_fc dw", BY_ROWS, FCW},
-    {"ln_2 dw", BY_FEATURES, 0},    {"ln_2 dx", BY_PANEL, 0},       {"attn.c_proj dx", BY_PANEL, PROJW},
-    {"attn.c_proj dw", BY_ROWS, PROJW}, {"attention dx", BY_HEAD, 0}, {"attn.c_attn dx", BY_PANEL, QKVW},
-    {"attn.c_attn dw", BY_ROWS, QKVW}, {"ln_1 dw", BY_FEATURES, 0}, {"ln_1 dx", BY_PANEL, 0},
-    {"embed dw", BY_FEATURES, 0}};
+/* cut: into what tasks `kernel` cuts it: panels; (sequence, head); row blocks; features. joins: a task of the stage
+ * before does this one too. k: the parameter it owns, -1 none. share: uses the tiles of the stage so many before. */
+static const struct { const char *name; GptCut cut; bool joins; int k, in[3], out[2]; size_t share; } gpt_stage[GPT_STAGES] = {
+    [EMBED] = {"embed", BY_PANEL, 0, -1, {-1, -1, -1}, {E_X, -1}, 0},
+    [LN1] = {"ln_1", BY_PANEL, 0, -1, {E_X, -1, -1}, {E_N1, -1}, 0},
+    [QKV] = {"attn.c_attn", BY_PANEL, 0, QKVW, {E_N1, -1, -1}, {E_QKV, -1}, 0},
+    [ATTENTION] = {"attention", BY_HEAD, 0, -1, {E_QKV, -1, -1}, {E_ATT, -1}, 0},
+    [PROJ] = {"attn.c_proj", BY_PANEL, 0, PROJW, {E_ATT, E_X, -1}, {E_MID, -1}, 0},
+    [LN2] = {"ln_2", BY_PANEL, 0, -1, {E_MID, -1, -1}, {E_N2, -1}, 0},
+    [FC] = {"mlp.c_fc", BY_PANEL, 0, FCW, {E_N2, -1, -1}, {E_H, -1}, 0},
+    [FC2] = {"mlp.c_proj", BY_PANEL, 0, FC2W, {E_H, E_MID, -1}, {E_X, -1}, 0},
+    [LNF] = {"ln_f", BY_PANEL, 0, -1, {E_X, -1, -1}, {E_N1, -1}, 0},
+    [HEAD] = {"head", BY_ROWS, 0, WTE, {E_N1, -1, -1}, {E_LOGITS, -1}, 0},
+    [LOSS] = {"loss", BY_PANEL, 0, -1, {E_LOGITS, -1, -1}, {E_DLOGITS, -1}, 0},
+    [HEAD_DATA] = {"head dx", BY_PANEL, 0, WTE, {E_DLOGITS, -1, -1}, {E_DN1, -1}, 2},
+    [HEAD_W] = {"head dw", BY_ROWS, 0, WTE, {E_N1, E_DLOGITS, -1}, {-1, -1}, 3},
+    [LNF_W] = {"ln_f dw", BY_FEATURES, 0, LN1W, {E_DN1, E_X, -1}, {-1, -1}, 0},
+    [LNF_DATA] = {"ln_f dx", BY_PANEL, 0, -1, {E_DN1, E_X, -1}, {E_DX, -1}, 1},
+    [FC2_DATA] = {"mlp.c_proj dx", BY_PANEL, 0, FC2W, {E_DX, -1, -1}, {E_DH, -1}, 0},
+    [GELU_BACK] = {"gelu dx", BY_PANEL, 1, -1, {E_DH, -1, -1}, {E_DG, E_HB}, 0},
+    [FC2_W] = {"mlp.c_proj dw", BY_ROWS, 0, FC2W, {E_HB, E_DX, -1}, {-1, -1}, 2},
+    [FC_DATA] = {"mlp.c_fc dx", BY_PANEL, 0, FCW, {E_DG, -1, -1}, {E_DN2, -1}, 0},
+    [LN2_AGAIN] = {"ln_2 again", BY_PANEL, 1, -1, {E_MID, -1, -1}, {E_N2B, -1}, 0},
+    [FC_W] = {"mlp.c_fc dw", BY_ROWS, 0, FCW, {E_N2B, E_DG, -1}, {-1, -1}, 2},
+    [LN2_W] = {"ln_2 dw", BY_FEATURES, 0, LN2W, {E_DN2, E_MID, -1}, {-1, -1}, 0},
+    [LN2_DATA] = {"ln_2 dx", BY_PANEL, 0, -1, {E_DN2, E_MID, E_DX}, {E_DXM, -1}, 1},
+    [PROJ_DATA] = {"attn.c_proj dx", BY_PANEL, 0, PROJW, {E_DXM, -1, -1}, {E_DATT, -1}, 0},
+    [PROJ_W] = {"attn.c_proj dw", BY_ROWS, 0, PROJW, {E_ATT, E_DXM, -1}, {-1, -1}, 1},
+    [ATTENTION_BACK] = {"attention dx", BY_HEAD, 0, -1, {E_DATT, E_ATT, -1}, {E_DQKV, -1}, 0},
+    [QKV_DATA] = {"attn.c_attn dx", BY_PANEL, 0, QKVW, {E_DQKV, -1, -1}, {E_DN1, -1}, 0},
+    [LN1_AGAIN] = {"ln_1 again", BY_PANEL, 1, -1, {E_X, -1, -1}, {E_N1B, -1}, 0},
+    [QKV_W] = {"attn.c_attn dw", BY_ROWS, 0, QKVW, {E_N1B, E_DQKV, -1}, {-1, -1}, 2},
+    [LN1_W] = {"ln_1 dw", BY_FEATURES, 0, LN1W, {E_DN1, E_X, -1}, {-1, -1}, 0},
+    [LN1_DATA] = {"ln_1 dx", BY_PANEL, 0, -1, {E_DN1, E_X, E_DXM}, {E_DX, -1}, 1},
+    [EMBED_W] = {"embed dw", BY_FEATURES, 0, -1, {E_DX, -1, -1}, {-1, -1}, 0}};
 
-typedef struct {
-    GptRun *r;
-    GptStage stage;
-    size_t l, unit;
-} GptFire; /* unit: row blocks or features a task */
+static inline size_t gpt_in_layer(GptStage s, size_t l, int e) {        /* whose edge e a stage of layer l reads */
+    return e == E_DX && s != EMBED_W ? l + 1 : l;
+}
+static inline size_t gpt_out_layer(GptStage s, size_t l) { return s == FC2 ? l + 1 : l; }
 
-static inline void gpt_fire_panel(const GptRun *r, GptStage stage, size_t l, GptPanel p) {
-    const size_t C = r->m->c.C, k = gpt_layer(l, 0);
-    const GptActs *a = &r->acts[l];
-    const GptParam *t = r->m->table;
-#define GAIN(param) gpt_w(r, k + (param)), gpt_w(r, k + (param) + 1)
-    switch (stage) {
-    case EMBED: gpt_embed(r, p); break;
-    case LN1: case LNF: gpt_norm(p, C, a->x, GAIN(LN1W), a->ln1, r->n); break;
-    case QKV: gpt_linear(r, k + QKVW, 0, t[k + QKVW].mat.nb, p, r->n, a->qkv, NULL); break;
-    case PROJ: gpt_linear(r, k + PROJW, 0, t[k + PROJW].mat.nb, p, a->att, a->mid, &a->x); break;
-    case LN2: gpt_norm(p, C, a->mid, GAIN(LN2W), a->ln2, r->n); break;
-    case FC:
-        for (size_t b = 0; b < t[k + FCW].mat.nb; b++) {    /* GELU while the 16 rows are in the cache */
-            gpt_linear(r, k + FCW, b, b + 1, p, r->n, a->fc, NULL);
-            for (size_t g = 0; g < p.ng; g++)
-                gpt_gelu(gpt_at(a->fc, p.at + g) + b * LINE * LINE, gpt_at(r->h, p.at + g) + b * LINE * LINE,
-                         LINE);
-        }
-        break;
-    case FC2: gpt_linear(r, k + FC2W, 0, t[k + FC2W].mat.nb, p, r->h, a[1].x, &a->mid); break;
-    case LNF_DATA:
-        memset(gpt_at(r->dx, p.at), 0, p.ng * r->dx.rows * LINE * sizeof(float));
-        gpt_norm_data(p, C, a->x, gpt_w(r, k), a->ln1, r->dn, r->dx);
-        break;
-    case FC2_DATA:
-        gpt_linear_data(r, k + FC2W, p, r->dx, r->dh);
-        for (size_t g = 0; g < p.ng; g++)
-            gpt_gelu_data(gpt_at(a->fc, p.at + g), gpt_at(r->h, p.at + g), gpt_at(r->dh, p.at + g), 4 * C);
-        break;
-    case FC_DATA:
-        gpt_linear_data(r, k + FCW, p, r->dh, r->dn);
-        gpt_norm(p, C, a->mid, GAIN(LN2W), a->ln2, r->n);   /* again: the weight gradient needs it */
-        break;
-    case LN2_DATA: gpt_norm_data(p, C, a->mid, gpt_w(r, k + LN2W), a->ln2, r->dn, r->dx); break;
-    case PROJ_DATA: gpt_linear_data(r, k + PROJW, p, r->dx, r->datt); break;
-    case QKV_DATA:
-        gpt_linear_data(r, k + QKVW, p, r->dqkv, r->dn);
-        gpt_norm(p, C, a->x, GAIN(LN1W), a->ln1, r->n);
-        break;
-    case LN1_DATA: gpt_norm_data(p, C, a->x, gpt_w(r, k + LN1W), a->ln1, r->dn, r->dx); break;
+static inline void gpt_fire(const GptFire *f) {
+    const size_t l = f->l;
+    const GptStage s = (GptStage)f->stage;
+    const size_t k = s >= HEAD && s <= HEAD_W ? WTE : gpt_layer(l, gpt_stage[s].k < 0 ? 0 : gpt_stage[s].k);
+    switch (s) {
+    case EMBED: gpt_embed(f); break;
+    case LN1: case LNF: gpt_norm(f, E_X, LN1W, E_S1, E_N1, false); break;
+    case QKV: gpt_linear(f, k, E_N1, l, E_QKV, -1, -1); break;
+    case ATTENTION: gpt_attention(f); break;
+    case PROJ: gpt_linear(f, k, E_ATT, l, E_MID, E_X, -1); break;
+    case LN2: gpt_norm(f, E_MID, LN2W, E_S2, E_N2, false); break;
+    case FC: gpt_linear(f, k, E_N2, l, E_FC, -1, E_H); break;
+    case FC2: gpt_linear(f, k, E_H, l + 1, E_X, E_MID, -1); break;
+    case HEAD: gpt_linear(f, k, E_N1, l, E_LOGITS, -1, -1); break;
+    case LOSS: for (size_t g = 0; g < f->p.ng; g++) gpt_cross_entropy(f, g, true); break;
+    case HEAD_DATA: gpt_linear_data(f, k, l, E_DLOGITS, E_DN1); break;
+    case HEAD_W: gpt_linear_weight(f, k, l, E_DLOGITS, E_N1); break;
+    case LNF_W: case LN1_W: gpt_norm_weight(f, E_X, E_S1, E_DN1); break;
+    case LNF_DATA: gpt_norm_data(f, E_X, LN1W, E_S1, E_DN1, -1, l, E_DX); break;
+    case FC2_DATA: gpt_linear_data(f, k, l + 1, E_DX, E_DH); break;
+    case GELU_BACK: gpt_gelu_back(f); break;
+    case FC2_W: gpt_linear_weight(f, k, l + 1, E_DX, E_HB); break;
+    case FC_DATA: gpt_linear_data(f, k, l, E_DG, E_DN2); break;
+    case LN2_AGAIN: gpt_norm(f, E_MID, LN2W, E_S2, E_N2B, true); break;
+    case FC_W: gpt_linear_weight(f, k, l, E_DG, E_N2B); break;
+    case LN2_W: gpt_norm_weight(f, E_MID, E_S2, E_DN2); break;
+    case LN2_DATA: gpt_norm_data(f, E_MID, LN2W, E_S2, E_DN2, E_DX, l, E_DXM); break;
+    case PROJ_DATA: gpt_linear_data(f, k, l, E_DXM, E_DATT); break;
+    case PROJ_W: gpt_linear_weight(f, k, l, E_DXM, E_ATT); break;
+    case ATTENTION_BACK: gpt_attention_back(f); break;
+    case QKV_DATA: gpt_linear_data(f, k, l, E_DQKV, E_DN1); break;
+    case LN1_AGAIN: gpt_norm(f, E_X, LN1W, E_S1, E_N1B, true); break;
+    case QKV_W: gpt_linear_weight(f, k, l, E_DQKV, E_N1B); break;
+    case LN1_DATA: gpt_norm_data(f, E_X, LN1W, E_S1, E_DN1, E_DXM, l, E_DX); break;
+    case EMBED_W: gpt_embed_weight(f); break;
     default: break;
     }
-#undef GAIN
 }
 
-static inline void gpt_fire_head(const GptRun *r, GptStage stage, size_t l, size_t task, size_t worker) {
-    const size_t per = gpt_panels(r), h = task % r->m->c.NH, b = task / r->m->c.NH,
-                 hs = r->m->c.C / r->m->c.NH;
-    if (stage == ATTENTION)
-        for (size_t i = 0; i < per; i++) gpt_attention(r, l, h, gpt_panel(r, b * per + i), worker);
-    else {
-        for (size_t g = 0; g < r->groups; g++)
-            for (size_t third = 0; third < 3; third++)
-                memset(gpt_at(r->dqkv, b * r->stride + g) + (third * r->m->c.C + h * hs) * LINE, 0,
-                       hs * LINE * 4);
-        for (size_t i = 0; i < per; i++) gpt_attention_back(r, l, h, gpt_panel_back(r, b * per + i), worker);
-    }
-}
+/* ---- schedules serial and kernel: a stage over the whole run, then the next ------------------------------ */
 
-static inline void gpt_fire_rows(const GptRun *r, GptStage stage, size_t l, size_t r0, size_t r1) {
-    const GptActs *a = &r->acts[l];
-    const size_t k = gpt_layer(l, gpt_stage[stage].k);
-    gpt_linear_weight(r, k, r0, r1, stage == FC_W ? r->dh : stage == QKV_W ? r->dqkv : r->dx,
-                      stage == FC2_W ? r->h : stage == PROJ_W ? a->att : r->n);
-}
-
-static inline void gpt_fire(void *arg, size_t task, size_t worker) {
-    const GptFire *f = arg;
+/* Where units u0 .. u1 of a stage find their weights and accumulators off chip. */
+static inline void gpt_point(GptFire *f) {
     const GptRun *r = f->r;
-    const GptActs *a = &r->acts[f->l];
-    const size_t from = task * f->unit, k = gpt_layer(f->l, 0), C = r->m->c.C;
-    const size_t end =
-        gpt_stage[f->stage].cut == BY_ROWS ? r->m->table[k + (size_t)gpt_stage[f->stage].k].mat.nb : C;
-    const size_t to = from + f->unit < end ? from + f->unit : end;
-    switch (gpt_stage[f->stage].cut) {
-    case BY_PANEL: gpt_fire_panel(r, f->stage, f->l, gpt_panel(r, task)); break;
-    case BY_HEAD: gpt_fire_head(r, f->stage, f->l, task, worker); break;
-    case BY_ROWS: gpt_fire_rows(r, f->stage, f->l, from, to); break;
-    case BY_FEATURES:
-        if (f->stage == EMBED_W) gpt_embed_weight(r, from, to);
-        else if (f->stage == LN2_W) gpt_norm_weight(r, k + LN2W, from, to, r->dn, a->mid, a->ln2);
-        else gpt_norm_weight(r, k, from, to, r->dn, a->x, a->ln1);
+    const int own = gpt_stage[f->stage].k;
+    if (own < 0) return;
+    const size_t k = f->stage >= HEAD && f->stage <= HEAD_W ? WTE : gpt_layer(f->l, own);
+    const GptParam *p = &r->m->table[k], *b = p + 1;
+    if (p->rank == 1) {                                     /* gain and bias of a norm */
+        f->dw = r->m->lane_g + (p->lane + f->u0) * LINE, f->db = r->m->lane_g + (b->lane + f->u0) * LINE;
+        return;
     }
+    f->w = r->m->w + p->at + (size_t)p->mat.first[f->u0] * LINE;
+    if (r->m->g) f->dw = r->m->g + p->at + (size_t)p->mat.first[f->u0] * LINE;
+    if (r->m->g && k != WTE) f->db = r->m->lane_g + (b->lane + f->u0 * LINE) * LINE;
+}
+static inline size_t gpt_units(const GptRun *r, GptStage s, size_t l) { /* row blocks, heads or features */
+    const int k = gpt_stage[s].k;
+    if (s == ATTENTION || s == ATTENTION_BACK) return r->m->c.NH;
+    if (s == GELU_BACK) return gpt_rows(4 * r->m->c.C) / LINE;
+    if (gpt_stage[s].cut == BY_FEATURES) return r->m->c.C;
+    return k < 0 ? 1 : r->m->table[s >= HEAD && s <= HEAD_W ? WTE : gpt_layer(l, k)].mat.nb;
 }
 
+typedef struct { GptRun *r; GptStage stage; size_t l, unit, units; } GptKernel;         /* unit: units a task */
+
+static inline void gpt_kernel_task(void *arg, size_t task, size_t worker) {
+    const GptKernel *n = arg;
+    const GptRun *r = n->r;
+    const size_t per = gpt_panels(r);
+    const GptCut cut = gpt_stage[n->stage].cut;
+    const bool back = n->stage > LNF;
+    GptFire f = {.r = r, .stage = (int)n->stage, .l = n->l, .u1 = n->units, .worker = worker};
+    if (cut == BY_PANEL) {
+        f.p = gpt_panel(r, task);
+        gpt_point(&f), gpt_fire(&f);
+        if (n->stage + 1 == GPT_STAGES || !gpt_stage[n->stage + 1].joins) return;
+        f.stage++, f.u1 = gpt_units(r, (GptStage)f.stage, n->l);
+        gpt_fire(&f);
+        return;
+    }
+    size_t first = 0, last = r->B * per;
+    if (cut == BY_HEAD) f.u0 = task % n->units, f.u1 = f.u0 + 1, first = task / n->units * per, last = first + per;
+    else f.u0 = task * n->unit, f.u1 = f.u0 + n->unit < n->units ? f.u0 + n->unit : n->units;
+    gpt_point(&f);
+    for (size_t i = first; i < last; i++) {
+        f.p = back ? gpt_panel_back(r, i) : gpt_panel(r, i);
+        gpt_fire(&f);
+    }
+}
 /* Runs one stage of layer l over the whole run, all workers. The cut does not change a bit. */
-static inline void gpt_stage_run(GptRun *r, GptStage stage, size_t l) {
+static inline void gpt_kernel(GptRun *r, GptStage stage, size_t l) {
     const GptCut cut = gpt_stage[stage].cut;
-    const size_t units = cut == BY_ROWS ? r->m->table[gpt_layer(l, gpt_stage[stage].k)].mat.nb : r->m->c.C;
-    size_t unit = units / (4 * r->pool->workers), tasks;
-    if (cut == BY_ROWS && unit > 8) unit = 8;               /* a slice of dw that stays in the cache */
-    if (unit < 1) unit = 1;
-    tasks = cut == BY_PANEL  ? r->B * gpt_panels(r)
-            : cut == BY_HEAD ? r->B * r->m->c.NH
-                             : (units + unit - 1) / unit;
-    GptFire f = {r, stage, l, unit};
-    df_run(r->pool, gpt_fire, &f, tasks);
+    GptKernel n = {r, stage, l, 0, gpt_units(r, stage, l)};
+    n.unit = n.units / (4 * r->pool->workers);
+    if (cut == BY_ROWS && n.unit > 8) n.unit = 8;           /* a slice of dw that stays in the cache */
+    if (n.unit < 1) n.unit = 1;
+    df_run(r->pool, gpt_kernel_task, &n, cut == BY_PANEL ? r->B * gpt_panels(r)
+                                         : cut == BY_HEAD ? r->B * n.units : (n.units + n.unit - 1) / n.unit);
+}
+
+/* The head panel by panel, so that no more than one panel's logits exist. */
+enum { HEAD_BLOCKS = 16 };                                  /* row blocks of wte a task */
+typedef struct { GptFire f; bool train; } GptHead;
+
+static inline void gpt_head_task(void *arg, size_t task, size_t worker) {
+    const GptHead *h = arg;
+    GptFire f = h->f;
+    const size_t nb = gpt_units(f.r, HEAD, f.l), ng = f.p.ng;
+    f.worker = worker, f.u1 = nb;
+    if (f.stage == LOSS) { gpt_cross_entropy(&f, task, h->train); return; }
+    if (f.stage == HEAD_DATA && task < ng) {                /* dn = wte' dlogits of a group; then slices of dwte */
+        const GptView logits = gpt_view(&f, f.l, E_LOGITS);
+        GptRun one = *f.r;
+        one.moving[gpt_edge_array(E_LOGITS)].p = logits.p + task * logits.gs;
+        f.r = &one, f.p = (GptPanel){f.p.at + task, f.p.g0 + task, 1};
+        gpt_point(&f), gpt_fire(&f);
+        return;
+    }
+    if (f.stage == HEAD_DATA) f.stage = HEAD_W, task -= ng;
+    f.u0 = task * HEAD_BLOCKS, f.u1 = f.u0 + HEAD_BLOCKS < nb ? f.u0 + HEAD_BLOCKS : nb;
+    gpt_point(&f), gpt_fire(&f);
+}
+static inline void gpt_head(GptRun *r, size_t panel, bool train, bool loss) {
+    const size_t tasks = (gpt_units(r, HEAD, r->m->c.L) + HEAD_BLOCKS - 1) / HEAD_BLOCKS;
+    GptHead h = {{.r = r, .stage = HEAD, .l = r->m->c.L, .p = gpt_panel_back(r, panel)}, train};
+    df_run(r->pool, gpt_head_task, &h, tasks);
+    h.f.stage = LOSS;
+    if (loss) df_run(r->pool, gpt_head_task, &h, h.f.p.ng);
+    h.f.stage = HEAD_DATA;
+    if (train) df_run(r->pool, gpt_head_task, &h, h.f.p.ng + tasks);
 }
 
 /* Adds the tokens' losses to *sum one by one, so that groups of sequences add up as the whole does. */
@@ -1073,33 +1249,225 @@ static inline void gpt_loss_add(const GptRun *r, double *sum) {
         for (size_t t = r->from * LINE; t < r->T; t++) *sum += r->loss[b * r->stride * LINE + t];
 }
 
-/* The layers forward: r->n holds the final norm's output. inputs (B,T). */
+/* The layers forward, up to the final norm's output. inputs (B,T). */
 static inline void gpt_forward(GptRun *r) {
-    gpt_stage_run(r, EMBED, 0);
+    gpt_kernel(r, EMBED, 0);
     for (size_t l = 0; l < r->m->c.L; l++)
-        for (GptStage s = LN1; s <= FC2; s++) gpt_stage_run(r, s, l);
-    gpt_stage_run(r, LNF, r->m->c.L);
+        for (GptStage s = LN1; s <= FC2; s++) gpt_kernel(r, s, l);
+    gpt_kernel(r, LNF, r->m->c.L);
 }
 
 /* Forward only: adds the losses of inputs against targets (B,T) to *sum. */
 static inline void gpt_eval(GptRun *r, const int32_t *inputs, const int32_t *targets, double *sum) {
     r->inputs = inputs, r->targets = targets;
     gpt_forward(r);
-    gpt_head(r, false);
+    for (size_t i = 0; i < r->B * gpt_panels(r); i++) gpt_head(r, i, false, true);
     gpt_loss_add(r, sum);
 }
 
-/* Forward and backward: adds the gradient of (sum of losses) / count to the model's, and the losses to *sum.
- */
+/* ---- schedule dataflow: the graph on the chip ------------------------------------------------------------ */
+
+struct GptMachine {
+    DfGraph graph;
+    DfPlan *plan;
+    const Gpt *m;                   /* whose masks it was planned for */
+    size_t panel;
+    double seconds;                 /* of planning */
+};
+
+static inline DfStage gpt_stage_of(const GptConfig *c, GptStage s, size_t l, size_t NG, const uint32_t *const *lines) {
+    const double C = (double)gpt_rows(c->C), hs = (double)(c->C / c->NH), V = (double)c->V;
+    const int own = gpt_stage[s].k;
+    const size_t k = s >= HEAD && s <= HEAD_W ? WTE : gpt_layer(l, own < 0 ? 0 : own);
+    DfStage st = {.kind = (int)s, .layer = l, .share = gpt_stage[s].share, .units = 1};
+    if (s == EMBED || s == EMBED_W || l == c->L) snprintf(st.name, sizeof st.name, "%s", gpt_stage[s].name);
+    else snprintf(st.name, sizeof st.name, "h.%zu.%s", l, gpt_stage[s].name);
+    for (int i = 0; i < DF_INS; i++) {
+        const int e = i < 3 ? gpt_stage[s].in[i] : -1;
+        st.in[i] = e < 0 ? -1 : (int)(gpt_in_layer(s, l, e) * EDGES) + e;
+    }
+    for (int i = 0; i < DF_OUTS; i++)
+        st.out[i] = gpt_stage[s].out[i] < 0 ? -1 : (int)(gpt_out_layer(s, l) * EDGES) + gpt_stage[s].out[i];
+    if (own >= 0 && gpt_stage[s].cut != BY_FEATURES) {      /* a linear layer: forward, backward-data, backward-weight */
+        const bool weight = gpt_stage[s].cut == BY_ROWS && s != HEAD, data = s == HEAD_DATA || (s > LNF && !weight && s != HEAD);
+        const size_t OC = k == WTE ? c->V : (size_t)(own == QKVW ? 3 : own == FCW ? 4 : 1) * c->C;
+        st.lines = lines[k], st.units = gpt_rows(OC) / LINE, st.per_line = 2 * LINE, st.gather = true;
+        st.weights = !weight && s != HEAD_DATA, st.grads = weight, st.chain = data;
+        st.sums = weight && k != WTE ? LINE : 0;
+        st.per_unit = weight ? LINE : data ? 0 : s == FC ? 16 * 14 : LINE;
+        if (s == FC) st.writes = 4 * C;
+        return st;
+    }
+    switch (s) {
+    case EMBED: st.reads = st.random = 2 * C, st.per_unit = C; break;
+    case LN1: case LN2: case LNF: st.writes = 2, st.per_unit = 7 * C; break;
+    case LN1_AGAIN: case LN2_AGAIN: st.reads = 2, st.per_unit = 4 * C; break;
+    case LNF_W: case LN1_W: case LN2_W: st.units = c->C, st.sums = 2, st.reads = 2, st.per_unit = 5; break;
+    case LNF_DATA: case LN1_DATA: case LN2_DATA: st.reads = 2, st.per_unit = 14 * C; break;
+    case GELU_BACK: st.units = gpt_rows(4 * c->C) / LINE, st.reads = 4 * C, st.per_unit = 16 * 22; break;
+    case LOSS: st.writes = 2, st.per_unit = 12 * V; break;
+    case EMBED_W: st.reads = st.writes = 2 * C, st.random = 2 * C, st.per_unit = 2 * C; break;
+    default:                                                /* attention */
+        st.units = c->NH, st.grain = (s == ATTENTION ? 2 : 4) * (size_t)hs, st.state = NG * st.grain;
+        st.per_pair = s == ATTENTION ? 4 * hs + 12 : 10 * hs + 16;
+        if (s == ATTENTION) st.writes = 2 * (double)c->NH;
+        else st.reads = 3 * (double)c->C + 2 * (double)c->NH;
+    }
+    return st;
+}
+
+/* The model as a graph of stages and edges, forward then backward. lines[k]: [row blocks + 1] the first line of each
+ * row block of parameter k; NG: groups of a sequence. Freed with gpt_graph_free. */
+static inline DfGraph gpt_graph(const GptConfig *c, const uint32_t *const *lines, size_t NG) {
+    static const char *const name[EDGES] = {"x", "", "qkv", "", "att", "mid", "", "", "n1", "n2", "h", "dx", "dh", "dh",
+        "h again", "dn2", "n2 again", "dmid", "datt", "dqkv", "dn1", "n1 again", "logits", "logits"};
+    const size_t L = c->L;
+    DfGraph g = {.edges = (L + 1) * EDGES};
+    g.edge = mem_new(g.edges, sizeof *g.edge), g.stage = mem_new(L * (GPT_STAGES - 9) + 9, sizeof *g.stage);
+    for (size_t e = 0; e < g.edges; e++) {
+        const int k = (int)(e % EDGES);
+        g.edge[e] = (DfEdge){.rows = gpt_edge_rows(c, k), .base = k == E_DG ? (int)e + E_DH - E_DG : -1, .kept = k < E_KEPT};
+        if (k == E_DLOGITS) g.edge[e].base = (int)e + E_LOGITS - E_DLOGITS;
+        snprintf(g.edge[e].name, sizeof g.edge[e].name, "h.%zu %s", e / EDGES, name[k]);
+    }
+    g.stage[g.stages++] = gpt_stage_of(c, EMBED, 0, NG, lines);
+    for (size_t l = 0; l < L; l++)
+        for (GptStage s = LN1; s <= FC2; s++) g.stage[g.stages++] = gpt_stage_of(c, s, l, NG, lines);
+    g.stage[g.stages++] = gpt_stage_of(c, LNF, L, NG, lines);
+    g.forward = g.stages;
+    for (GptStage s = HEAD; s <= LNF_DATA; s++) g.stage[g.stages++] = gpt_stage_of(c, s, L, NG, lines);
+    for (size_t l = L; l-- > 0;)
+        for (GptStage s = FC2_DATA; s <= LN1_DATA; s++) g.stage[g.stages++] = gpt_stage_of(c, s, l, NG, lines);
+    g.stage[g.stages++] = gpt_stage_of(c, EMBED_W, 0, NG, lines);
+    return g;
+}
+static inline void gpt_graph_free(DfGraph *g) { free(g->stage), free(g->edge); }
+
+/* Column lists of sparse matrices as rows of the edges that they gather from. */
+static inline void gpt_machine_columns(const GptMachine *a) {
+    for (size_t n = 0; n < a->plan->sections; n++)
+        for (size_t s = 0; s < a->plan->section[n].parts; s++) {
+            const DfSection *x = &a->plan->section[n];
+            DfPart *p = &x->part[s];
+            if (p->s.kind == DF_LOAD || !p->s.gather) continue;
+            const int own = gpt_stage[p->s.kind].k;
+            const SpMat *m = &a->m->table[p->s.kind >= HEAD && p->s.kind <= HEAD_W ? WTE : gpt_layer(p->s.layer, own)].mat;
+            const DfSlot *slot = &x->slot[p->s.chain ? p->s.out[0] : p->s.in[0]];
+            if (m->dense) continue;
+            p->col = mem_new(m->lines + AHEAD, sizeof *p->col);
+            for (size_t l = 0; l < m->lines; l++) p->col[l] = slot->row[m->col[l]];
+        }
+}
+static inline void gpt_machine_free(GptRun *r) {
+    if (!r->machine) return;
+    df_plan_free(r->machine->plan, &r->machine->graph), gpt_graph_free(&r->machine->graph), free(r->machine);
+    r->machine = NULL;
+}
+/* Plans the chip for a run's model and panels; again when its masks have changed. */
+static inline void gpt_machine_plan(GptRun *r, DfChip chip, size_t depth) {
+    const double start = seconds();
+    gpt_machine_free(r);
+    GptMachine *a = r->machine = mem_new(1, sizeof *a);
+    const uint32_t **lines = mem_new(r->m->count, sizeof *lines);
+    for (size_t k = 0; k < r->m->count; k++) lines[k] = r->m->table[k].mat.first;
+    if (chip.element != sizeof(float)) die("chip %s: numbers of %zu bytes: it can be simulated, not run", chip.name, chip.element);
+    a->graph = gpt_graph(&r->m->c, lines, r->stride);
+    a->m = r->m, a->panel = r->panel;
+    a->plan = df_plan(&a->graph, chip, depth, r->panel, true);
+    gpt_machine_columns(a);
+    free(lines);
+    a->seconds = seconds() - start;
+}
+
+/* What a firing of an actor works on. */
+static inline GptFire gpt_machine_fire(const GptRun *r, const DfSection *x, const DfActor *a) {
+    const DfPart *p = &x->part[a->part];
+    const DfPlan *plan = r->machine->plan;
+    GptFire f = {.r = r, .stage = p->s.kind, .l = p->s.layer, .u0 = a->u0, .u1 = a->u1, .col = p->col};
+    float *tile = plan->memory + a->tile * (plan->chip.sram / 4);
+    if (p->s.kind == DF_LOAD) return f;
+    gpt_point(&f);
+    if (!x->streamed && p->s.lines) f.w = tile + p->w / 4, f.dw = tile + p->dw / 4;
+    if (p->s.lines && p->s.sums) f.db = tile + p->sums / 4;
+    if (!p->s.lines && p->s.sums) f.dw = tile + p->sums / 4, f.db = f.dw + p->per * LINE;
+    if (p->s.state) f.state = tile + p->state / 4, f.grains = p->grains, f.jump = plan->chip.sram / 4;
+    return f;
+}
+static inline void gpt_machine_step(void *owner, const DfSection *x, const DfActor *a, size_t i, size_t worker) {
+    const GptRun *r = owner;
+    GptFire f = gpt_machine_fire(r, x, a);
+    const DfPart *p = &x->part[a->part];
+    f.i = i, f.worker = worker;
+    f.p = x->first < r->machine->graph.forward ? gpt_panel(r, i) : gpt_panel_back(r, i);
+    if (p->s.kind != DF_LOAD) { gpt_fire(&f); return; }
+    const size_t l = (size_t)p->s.out[0] / EDGES;
+    const int e = p->s.out[0] % EDGES;
+    const GptView from = gpt_off_chip(&f, l, e), to = gpt_view(&f, l, e);
+    for (size_t g = 0; g < f.p.ng; g++)
+        for (size_t n = a->u0 * LINE; n < a->u1 * LINE; n++)
+            memcpy(gpt_line(to, g, n), gpt_line(from, g, n), LINE * sizeof(float));
+    gpt_moved(&f, MOVED_IN, f.p.ng * (a->u1 - a->u0) * LINE);
+}
+
+/* Brings an actor's weights and accumulators on the chip, or its accumulators back. */
+typedef struct { GptRun *r; const DfSection *x; bool back; } GptCarry;
+
+static inline void gpt_carry(float *chip, float *flat, size_t lines, bool back) {
+    memcpy(back ? flat : chip, back ? chip : flat, lines * LINE * sizeof(float));
+}
+static inline void gpt_machine_carry(void *arg, size_t task, size_t worker) {
+    const GptCarry *c = arg;
+    const DfActor *a = &c->x->actor[task];
+    const DfPart *p = &c->x->part[a->part];
+    if (p->s.kind == DF_LOAD || (!p->s.lines && !p->s.sums)) return;
+    GptFire chip = gpt_machine_fire(c->r, c->x, a), flat = chip;
+    flat.db = NULL, gpt_point(&flat);
+    const size_t lines = (size_t)df_lines(&p->s, a->u0, a->u1), units = a->u1 - a->u0;
+    double *moved = c->r->moved + worker * MOVED_KINDS;
+    if (p->s.lines && !c->x->streamed) {
+        if (p->s.weights && !c->back)
+            gpt_carry((float *)(uintptr_t)chip.w, (float *)(uintptr_t)flat.w, lines, false), moved[MOVED_WEIGHTS] += (double)lines;
+        if (p->s.grads) gpt_carry(chip.dw, flat.dw, lines, c->back), moved[MOVED_GRADS] += (double)lines;
+    }
+    if (p->s.sums) {
+        if (!p->s.lines) gpt_carry(chip.dw, flat.dw, units, c->back);
+        gpt_carry(chip.db, flat.db, p->s.lines ? units * LINE : units, c->back);
+        moved[MOVED_GRADS] += (double)(units * p->s.sums);
+    }
+}
+/* Forward and backward of a run on the chip, section by section. */
+static inline void gpt_machine_run(GptRun *r, DfEvent **events) {
+    DfPlan *plan = r->machine->plan;
+    const size_t panels = r->B * gpt_panels(r);
+    for (size_t n = 0; n < plan->sections; n++) {
+        DfSection *x = &plan->section[n];
+        GptCarry carry = {r, x, false};
+        r->on = x;
+        df_run(r->pool, gpt_machine_carry, &carry, x->actors);
+        if (events) events[n] = mem_new(panels * x->actors, sizeof **events);
+        df_section_run(r->pool, x, n, panels, gpt_machine_step, r, events ? events[n] : NULL);
+        carry.back = true;
+        df_run(r->pool, gpt_machine_carry, &carry, x->actors);
+    }
+    r->on = NULL;
+}
+
+/* Forward and backward: adds the gradient of (sum of losses) / count to the model's, and the losses to *sum. */
 static inline void gpt_train(GptRun *r, const int32_t *inputs, const int32_t *targets, size_t count,
                              double *sum) {
     r->inputs = inputs, r->targets = targets, r->dscale = 1 / (float)count;
-    gpt_forward(r);
-    gpt_head(r, true);
-    gpt_stage_run(r, LNF_W, r->m->c.L), gpt_stage_run(r, LNF_DATA, r->m->c.L);
-    for (size_t l = r->m->c.L; l-- > 0;)
-        for (GptStage s = FC2_DATA; s <= LN1_DATA; s++) gpt_stage_run(r, s, l);
-    gpt_stage_run(r, EMBED_W, 0);
+    if (r->machine) {
+        if (r->machine->m != r->m) gpt_machine_plan(r, r->machine->plan->chip, r->machine->plan->depth);
+        gpt_machine_run(r, NULL);
+    } else {
+        const size_t L = r->m->c.L;
+        gpt_forward(r);
+        for (size_t i = 0; i < r->B * gpt_panels(r); i++) gpt_head(r, i, true, true);
+        gpt_kernel(r, LNF_W, L), gpt_kernel(r, LNF_DATA, L);
+        for (size_t l = L; l-- > 0;)
+            for (GptStage s = FC2_DATA; s <= LN1_DATA; s++) if (!gpt_stage[s].joins) gpt_kernel(r, s, l);
+        gpt_kernel(r, EMBED_W, 0);
+    }
     gpt_loss_add(r, sum);
 }
 
@@ -1218,9 +1586,9 @@ static inline void gpt_adamw(Gpt *m, DfPool *pool, const GptAdam *o, size_t t, d
 static inline const float *gpt_next(GptRun *r, const int32_t *tokens, size_t n, size_t done) {
     r->inputs = tokens, r->T = n, r->groups = gpt_groups(n), r->from = done / LINE;
     gpt_forward(r);
-    GptHead h = {r, {r->groups - 1, r->groups - 1, 1}, false};
-    df_run(r->pool, gpt_head_logits, &h, gpt_head_tasks(r->m));
-    return r->logits + (n - 1) % LINE;
+    r->from = r->groups - 1;
+    gpt_head(r, 0, false, false);
+    return r->moving[gpt_edge_array(E_LOGITS)].p + (n - 1) % LINE;
 }
 
 typedef struct { double temperature, top_p; size_t top_k; } GptChoice;
@@ -1268,8 +1636,8 @@ static inline const char *gpt_first_bad(const GptRun *r, char name[64]) {
     for (size_t k = 0; k < m->count; k++)
         if (!gpt_finite(m->w + m->table[k].at, m->table[k].size))
             return snprintf(name, 64, "%s", m->table[k].name), name;
-    for (size_t e = 0; e < 8 * (m->c.L + 1); e++) {
-        const GptEdge x = r->acts[e / 8].edge[e % 8];
+    for (size_t e = 0; e < E_KEPT * (m->c.L + 1); e++) {
+        const GptEdge x = r->kept[e];
         if (!gpt_finite(x.p, r->B * r->stride * x.rows * LINE))
             return snprintf(name, 64, "layer %zu, %s", e / 8, edge[e % 8]), name;
     }

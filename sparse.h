@@ -429,22 +429,26 @@ __attribute__((noinline, unused)) static void sp_forward(const SpMat *m, size_t 
     }
 }
 
+/* The line at which the 16 outputs of row block r begin in a group: yrow[16 r], or with yrow NULL 16 r. */
+INLINE size_t sp_row(const uint32_t *yrow, size_t r) { return yrow ? yrow[r * LINE] : r * LINE; }
+
 /* dx += W' dy over row blocks r0 .. r1: continues the sums in dx, so that slices of a matrix taken in order
- * give the bits of the whole. Layouts as in sp_forward. A dense matrix takes four row blocks and 96 inputs at
+ * give the bits of the whole. dy begins at output 0, wherever yrow says its rows are. A dense matrix takes four row blocks and 96 inputs at
  * a time. */
 __attribute__((noinline, unused)) static void sp_backward_data(const SpMat *m, size_t r0, size_t r1,
                                                               const float *restrict w,
-                                                              const float *restrict dy, size_t ys,
-                                                              float *restrict dx, size_t xs, size_t ng) {
+                                                              const float *restrict dy, const uint32_t *yrow,
+                                                              size_t ys, float *restrict dx, size_t xs,
+                                                              size_t ng) {
     const size_t chunk = m->dense ? 96 : SIZE_MAX / 2, bundle = m->dense ? BUNDLE : 1;
     for (size_t l0 = 0; l0 < (m->dense ? m->IC : 1); l0 += chunk)
         for (size_t r = r0, nr; r < r1; r += nr) {
             const uint32_t *col = sp_cols(m, r);
             const size_t lines = m->first[r + 1] - m->first[r], end = l0 + chunk < lines ? l0 + chunk : lines;
             const float *wr = w + (size_t)(m->first[r] - m->first[r0]) * LINE;
-            nr = r1 - r < bundle ? r1 - r : bundle;
+            for (nr = 1; nr < bundle && r + nr < r1 && sp_row(yrow, r + nr) == sp_row(yrow, r) + nr * LINE;) nr++;
             for (size_t g = 0; g < ng; g++) {
-                const float *dyg = dy + g * ys + (r - r0) * LINE * LINE;
+                const float *dyg = dy + g * ys + sp_row(yrow, r) * LINE;
                 float *dxg = dx + g * xs;
                 size_t l = l0;
                 for (; l + 6 <= end; l += 6)
@@ -456,18 +460,18 @@ __attribute__((noinline, unused)) static void sp_backward_data(const SpMat *m, s
         }
 }
 
-/* dw += dy x' over the lanes of ng <= GROUPS_MAX groups, row blocks r0 .. r1. Layouts as in sp_forward. */
+/* dw += dy x' over the lanes of ng <= GROUPS_MAX groups, row blocks r0 .. r1. Layouts as in sp_backward_data. */
 __attribute__((noinline, unused)) static void sp_backward_weight(const SpMat *m, size_t r0, size_t r1,
                                                                 float *restrict dw, const float *restrict dy,
-                                                                size_t ys, const float *restrict x, size_t xs,
-                                                                size_t ng) {
+                                                                const uint32_t *yrow, size_t ys,
+                                                                const float *restrict x, size_t xs, size_t ng) {
     float dyt[GROUPS_MAX * LINE * LINE] __attribute__((aligned(64)));
     for (size_t r = r0; r < r1; r++) {
         const uint32_t *col = sp_cols(m, r);
         const size_t lines = m->first[r + 1] - m->first[r];
         float *dwr = dw + (size_t)(m->first[r] - m->first[r0]) * LINE;
         for (size_t g = 0; g < ng; g++)
-            sp_transpose(dyt + g * LINE * LINE, dy + g * ys + (r - r0) * LINE * LINE);
+            sp_transpose(dyt + g * LINE * LINE, dy + g * ys + sp_row(yrow, r) * LINE);
         size_t l = 0;
         for (; l + 6 <= lines; l += 6) sp_tile_weight(6, dwr + l * LINE, col + l, dyt, x, xs, ng);
         for (; l + 2 <= lines; l += 2) sp_tile_weight(2, dwr + l * LINE, col + l, dyt, x, xs, ng);

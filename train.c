@@ -656,7 +656,7 @@ static void score_print(const char *what, const Score *s, double floor) {
 /* Sequences in memory at once: all of the batch, or equal parts of at most 512 MiB of activations. */
 static size_t group_size(const Options *o, const GptConfig *c, size_t B, bool train) {
     if (o->group != AUTO) return o->group < B ? o->group : B;
-    const size_t one = gpt_edges(c, gpt_groups(c->ctx), train, NULL), most = (512u << 20) / one;
+    const size_t one = gpt_edges(c, gpt_groups(c->ctx), 4, train, NULL), most = (512u << 20) / one;
     const size_t parts = most ? (B + most - 1) / most : B;
     return (B + parts - 1) / parts;
 }
@@ -1223,8 +1223,8 @@ static void bench_product_task(void *arg, size_t task, size_t worker) {
     for (size_t g = 0; g < b->groups; g += b->panel) {
         float *x = b->x + g * xs, *y = b->y + g * ys;
         if (b->product == 0) sp_forward(&b->mat, 0, b->mat.nb, b->w, x, xs, y, ys, b->panel);
-        else if (b->product == 1) sp_backward_data(&b->mat, 0, b->mat.nb, b->w, y, ys, x, xs, b->panel);
-        else sp_backward_weight(&b->mat, 0, b->mat.nb, b->dw, y, ys, x, xs, b->panel);
+        else if (b->product == 1) sp_backward_data(&b->mat, 0, b->mat.nb, b->w, y, NULL, ys, x, xs, b->panel);
+        else sp_backward_weight(&b->mat, 0, b->mat.nb, b->dw, y, NULL, ys, x, xs, b->panel);
     }
 }
 /* The three products of one matrix, dense (w = 0) or an eighth of it kept in blocks of 16xw. */

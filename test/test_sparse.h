@@ -34,14 +34,14 @@ static void check_products(SpMat m, size_t ng) {
     for (size_t i = 0; i < m.lines * LINE; i++) w[i] = (float)rng_normal(1, i);
     for (size_t i = 0; i < ng * xs; i++) x[i] = (float)rng_normal(2, i);
     sp_forward(&m, 0, m.nb, w, x, xs, y, ys, ng);
-    sp_backward_data(&m, 0, m.nb, w, y, ys, dx, xs, ng);
-    sp_backward_weight(&m, 0, m.nb, dw, y, ys, x, xs, ng);
+    sp_backward_data(&m, 0, m.nb, w, y, NULL, ys, dx, xs, ng);
+    sp_backward_weight(&m, 0, m.nb, dw, y, NULL, ys, x, xs, ng);
     const float *upper = w + (size_t)m.first[half] * LINE;
     sp_forward(&m, 0, half, w, x, xs, part, ys, ng);
     sp_forward(&m, half, m.nb, upper, x, xs, part + half * LINE * LINE, ys, ng);
     CHECK(!memcmp(part, y, ng * ys * 4), "slices of forward differ from the whole");
-    sp_backward_data(&m, 0, half, w, y, ys, dpart, xs, ng);
-    sp_backward_data(&m, half, m.nb, upper, y + half * LINE * LINE, ys, dpart, xs, ng);
+    sp_backward_data(&m, 0, half, w, y, NULL, ys, dpart, xs, ng);
+    sp_backward_data(&m, half, m.nb, upper, y, NULL, ys, dpart, xs, ng);
     CHECK(!memcmp(dpart, dx, ng * xs * 4), "slices of backward-data differ from the whole");
     double *yd = mem_new(ng * ys, 8), *dxd = mem_new(ng * xs, 8), *ya = mem_new(ng * ys, 8),
            *dxa = mem_new(ng * xs, 8);
@@ -106,8 +106,8 @@ static void check_ones(size_t OC, size_t IC, size_t ng) {
     for (int k = 0; k < 2; k++) {
         float *y = out[k] = mem_new(n, 4), *dx = y + ng * ys, *dw = dx + ng * xs;
         sp_forward(&m[k], 0, m[k].nb, w, x, xs, y, ys, ng);
-        sp_backward_data(&m[k], 0, m[k].nb, w, y, ys, dx, xs, ng);
-        sp_backward_weight(&m[k], 0, m[k].nb, dw, y, ys, x, xs, ng);
+        sp_backward_data(&m[k], 0, m[k].nb, w, y, NULL, ys, dx, xs, ng);
+        sp_backward_weight(&m[k], 0, m[k].nb, dw, y, NULL, ys, x, xs, ng);
     }
     CHECK(!memcmp(out[0], out[1], n * 4), "%zu -> %zu: all kept differs from dense", IC, OC);
     for (int k = 0; k < 2; k++) sp_free(&m[k]), free(out[k]);
