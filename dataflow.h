@@ -362,6 +362,7 @@ static inline void df_depend(const DfGraph *g, DfSection *x, size_t depth) {
                     g->edge[e].name, slots, lag, lag + 1);
             x->slot[e].slots = slots;
             DfPart *p = &x->part[s];
+            if (!n && p->s.chain) readers[n++] = s;         /* its last tile must be done before its first goes on */
             for (size_t i = 0; i < n && p->gives < DF_DEPS; i++)
                 p->give[p->gives] = readers[i], p->slots[p->gives++] = slots;
         }
@@ -459,7 +460,8 @@ static inline bool df_share_out(const DfGraph *g, DfSection *x, const DfPlan *pl
     return fits;
 }
 static inline void df_section_free(DfSection *x, const DfGraph *g) {
-    for (size_t e = 0; x->slot && e < g->edges; e++) if (x->slot[e].slots) free(x->slot[e].row);
+    for (size_t e = 0; x->slot && e < g->edges; e++)
+        if (g->edge[e].base < 0 || x->slot[e].row != x->slot[g->edge[e].base].row) free(x->slot[e].row);
     for (size_t s = 0; s < x->parts; s++) free(x->part[s].col);
     free(x->slot), free(x->part), free(x->actor);
 }

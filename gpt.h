@@ -629,6 +629,12 @@ static inline void gpt_moved(const GptFire *f, int kind, size_t lines) {
     f->r->moved[f->worker * MOVED_KINDS + (size_t)kind] += (double)lines;
 }
 
+/* Zeroes the rows past n that fill an edge up to whole row blocks: on chip something else lay there before. */
+static inline void gpt_pad(const GptFire *f, GptView v, size_t n) {
+    for (size_t g = 0; g < f->p.ng; g++)
+        for (size_t i = n; i < gpt_rows(n); i++) memset(gpt_line(v, g, i), 0, LINE * sizeof(float));
+}
+
 /* Stores rows i0 .. i1 of an edge off chip too, if it lies on chip and is wanted later. */
 static inline void gpt_keep(const GptFire *f, size_t l, int e, size_t i0, size_t i1) {
     if (!f->r->on || !f->r->on->slot[l * EDGES + (size_t)e].stored) return;
@@ -655,7 +661,7 @@ static inline void gpt_embed(const GptFire *f) {
                 gpt_line(vx, g, c)[t] = token < r->T ? word[c * LINE] + pos[c * LINE + t] : 0;
         }
     }
-    gpt_keep(f, 0, E_X, 0, C), gpt_moved(f, MOVED_RANDOM, 2 * f->p.ng * C);
+    gpt_pad(f, vx, C), gpt_keep(f, 0, E_X, 0, C), gpt_moved(f, MOVED_RANDOM, 2 * f->p.ng * C);
 }
 
 /* out = gain (x - mean) rstd + bias, per lane over C features. stats (2,16): mean and rstd, off chip; found
@@ -683,7 +689,7 @@ static inline void gpt_norm(const GptFire *f, int ex, size_t gain_at, int es, in
                                                             vf_all(gain[c]), vf_all(bias[c])));
         }
     }
-    gpt_keep(f, f->l, eout, 0, C), gpt_moved(f, again ? MOVED_IN : MOVED_OUT, 2 * f->p.ng);
+    gpt_pad(f, vo, C), gpt_keep(f, f->l, eout, 0, C), gpt_moved(f, again ? MOVED_IN : MOVED_OUT, 2 * f->p.ng);
 }
 
 /* dout = din + the norm's backward of dn: rstd (dn gain - a - hat ah), a and ah the means of dn gain and
@@ -713,7 +719,7 @@ static inline void gpt_norm_data(const GptFire *f, int ex, size_t gain_at, int e
             }
         }
     }
-    gpt_keep(f, lout, edout, 0, C), gpt_moved(f, MOVED_IN, 2 * f->p.ng);
+    gpt_pad(f, vo, C), gpt_keep(f, lout, edout, 0, C), gpt_moved(f, MOVED_IN, 2 * f->p.ng);
 }
 
 /* The pattern of parameter k as a stage sees it that gathers from an edge. */
@@ -964,6 +970,7 @@ static inline void gpt_attention(const GptFire *f) {
         }
         gpt_keep(f, f->l, E_ATT, h * hs, (h + 1) * hs), gpt_moved(f, MOVED_OUT, 2 * f->p.ng);
     }
+    if (f->u1 == r->m->c.NH) gpt_pad(f, att, C);
 }
 
 /* dqkv of heads u0 .. u1 gains what the queries of a panel, last group first, contribute:
@@ -1016,6 +1023,7 @@ static inline void gpt_attention_back(const GptFire *f) {
             gpt_keep(f, f->l, E_DQKV, third * C + h * hs, third * C + (h + 1) * hs);
         gpt_moved(f, MOVED_IN, f->p.ng * (3 * hs + 2));     /* queries, statistics, and once a sequence keys and values */
     }
+    if (f->u1 == r->m->c.NH) gpt_pad(f, dqkv, 3 * C);
 }
 
 /* ---- the loss ------------------------------------------------------------------------------------------- */
@@ -1306,7 +1314,7 @@ static inline DfStage gpt_stage_of(const GptConfig *c, GptStage s, size_t l, siz
     case LNF_DATA: case LN1_DATA: case LN2_DATA: st.reads = 2, st.per_unit = 14 * C; break;
     case GELU_BACK: st.units = gpt_rows(4 * c->C) / LINE, st.reads = 4 * C, st.per_unit = 16 * 22; break;
     case LOSS: st.writes = 2, st.per_unit = 12 * V; break;
-    case EMBED_W: st.reads = st.writes = 2 * C, st.random = 2 * C, st.per_unit = 2 * C; break;
+    case EMBED_W: st.units = c->C, st.reads = st.random = 4 * C, st.per_unit = 2; break;
     default:                                                /* attention */
         st.units = c->NH, st.grain = (s == ATTENTION ? 2 : 4) * (size_t)hs, st.state = NG * st.grain;
         st.per_pair = s == ATTENTION ? 4 * hs + 12 : 10 * hs + 16;
