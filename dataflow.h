@@ -271,6 +271,7 @@ typedef struct {                    /* a stage in a section */
     size_t actor;                   /* the first; tiles of them, fewer if there are fewer units */
     size_t actors;
     uint32_t *col;                  /* the owner's: its column list as rows of the edge it gathers from */
+    _Alignas(64) atomic_size_t done;        /* panels that all its tiles have done */
 } DfPart;
 
 typedef struct {                    /* a stage on one tile */
@@ -294,8 +295,13 @@ typedef struct {
     size_t depth, groups;           /* slots of a stream; groups of a panel */
     DfSection *section;
     size_t sections;
-    float *memory;                  /* the tiles', one after the other; NULL: a plan only */
+    float *memory;                  /* the tiles', `stride` lines from one to the next; NULL: a plan only */
+    size_t stride;
 } DfPlan;
+
+/* Lines between the memories of two tiles that belong to none. Without them the same place of every tile would fall
+ * into the same set of the host's caches, for a tile's size is a power of two: that cost a tenth of the speed. */
+enum { DF_GAP = 321 };
 
 static inline bool df_writes(const DfStage *s, int e) { return s->out[0] == e || s->out[1] == e; }
 /* The last stage of the section that writes edge e, or SIZE_MAX. */
@@ -553,8 +559,8 @@ static inline void df_place(const DfGraph *g, DfSection *x, const DfPlan *plan) 
             slot->gs = slot->per * DF_LINE, slot->stride = plan->groups * slot->gs;
             slot->row = mem_new(g->edge[e].rows + 16, sizeof *slot->row);
             for (size_t i = 0; i < g->edge[e].rows; i++)
-                slot->row[i] = (uint32_t)(i / slot->per * (plan->chip.sram / 64) + i % slot->per);
-            if (plan->memory) slot->chip = plan->memory + (slot->tile * plan->chip.sram + slot->at) / 4;
+                slot->row[i] = (uint32_t)(i / slot->per * plan->stride + i % slot->per);
+            if (plan->memory) slot->chip = plan->memory + slot->tile * plan->stride * DF_LINE + slot->at / 4;
         }
         bool later = g->edge[e].kept;
         for (size_t s = 0; s < g->stages && !later; s++)
@@ -577,7 +583,8 @@ static inline DfPlan *df_plan(const DfGraph *g, DfChip chip, size_t depth, size_
     size_t cap = 0;
     *plan = (DfPlan){.chip = chip, .depth = depth, .groups = groups};
     if (chip.sram % 64) die("--sram: expected a multiple of 64 bytes, found %zu", chip.sram);
-    if (real) plan->memory = mem_new(chip.tiles, chip.sram);
+    plan->stride = chip.sram / 64 + DF_GAP;
+    if (real) plan->memory = mem_new(size_mul(chip.tiles, plan->stride), 64);
     for (size_t s0 = 0; s0 < g->stages;) {
         size_t end = s0, best = s0, least = SIZE_MAX, turn = s0 < g->forward ? g->forward : g->stages;
         for (size_t s = s0 + 1; s <= turn; s++) {
@@ -630,46 +637,67 @@ typedef struct {
     size_t number;                  /* of the section */
 } DfJob;
 
-static inline size_t df_done(const DfSection *x, size_t part) {         /* panels that all its tiles have done */
-    const DfPart *p = &x->part[part];
-    size_t least = SIZE_MAX;
-    for (size_t k = 0; k < p->actors; k++) {
-        const size_t d = atomic_load_explicit(&x->actor[p->actor + k].done, memory_order_acquire);
-        if (d < least) least = d;
-    }
-    return least;
+static inline size_t df_done(const DfSection *x, size_t part) {
+    return atomic_load_explicit(&x->part[part].done, memory_order_acquire);
 }
-/* The stage that actor a waits for before panel i, its own number if for the tile before it, or SIZE_MAX: ready. */
-static inline size_t df_waits(const DfSection *x, const DfActor *a, size_t i, size_t panels) {
-    const DfPart *p = &x->part[a->part];
+/* The stage that part p waits for before panel i, or SIZE_MAX. In a chain a tile also waits for the one before. */
+static inline size_t df_waits(const DfSection *x, const DfPart *p, size_t i, size_t panels) {
     const size_t ahead = i + 1 + p->s.lag < panels ? i + 1 + p->s.lag : panels;
-    if (p->s.chain && a->k && atomic_load_explicit(&(a - 1)->done, memory_order_acquire) <= i) return a->part;
     for (size_t k = 0; k < p->needs; k++) if (df_done(x, p->need[k]) < ahead) return p->need[k];
     for (size_t k = 0; k < p->gives; k++) if (df_done(x, p->give[k]) + p->slots[k] <= i) return p->give[k];
     return SIZE_MAX;
 }
-static inline bool df_try(DfJob *j, DfActor *a, size_t worker) {
-    size_t i = atomic_load_explicit(&a->done, memory_order_acquire);
-    if (i == j->panels || atomic_load_explicit(&a->busy, memory_order_relaxed) ||
-        df_waits(j->x, a, i, j->panels) != SIZE_MAX)
-        return false;
-    atomic_fetch_add(&j->firing, 1);
+static inline bool df_chained(const DfPart *p, const DfActor *a, size_t i) {
+    return !p->s.chain || !a->k || atomic_load_explicit(&(a - 1)->done, memory_order_acquire) > i;
+}
+/* After a firing of one of its tiles: how far all of them are. The number only grows, whoever writes it. */
+static inline void df_advance(DfSection *x, DfPart *p) {
+    size_t least = SIZE_MAX, was = atomic_load(&p->done);
+    for (size_t k = 0; k < p->actors; k++) {
+        const size_t d = atomic_load(&x->actor[p->actor + k].done);
+        if (d < least) least = d;
+    }
+    while (was < least && !atomic_compare_exchange_weak(&p->done, &was, least)) {}
+}
+static inline bool df_try(DfJob *j, DfPart *p, DfActor *a, size_t worker) {
     int no = 0;
+    atomic_fetch_add(&j->firing, 1);
     const bool mine = atomic_compare_exchange_strong(&a->busy, &no, 1);
-    i = atomic_load_explicit(&a->done, memory_order_acquire);           /* another may have fired it meanwhile */
-    const bool go = mine && i < j->panels && df_waits(j->x, a, i, j->panels) == SIZE_MAX;
+    const size_t i = atomic_load_explicit(&a->done, memory_order_acquire);  /* another may have fired it meanwhile */
+    const bool go = mine && i < j->panels && df_chained(p, a, i) && df_waits(j->x, p, i, j->panels) == SIZE_MAX;
     if (go) {
         const double from = j->event ? seconds() : 0;
         j->fire(j->owner, j->x, a, i, worker);
         if (j->event)
             j->event[(size_t)(a - j->x->actor) * j->panels + i] =
                 (DfEvent){from, seconds(), (uint32_t)worker, (uint32_t)j->number, (uint32_t)(a - j->x->actor), (uint32_t)i};
-        atomic_store_explicit(&a->done, i + 1, memory_order_release);
+        atomic_store(&a->done, i + 1);                      /* before the loads of df_advance: two that finish at once */
+        df_advance(j->x, p);
+        atomic_fetch_sub(&j->left, 1);
     }
     if (mine) atomic_store_explicit(&a->busy, 0, memory_order_release);
-    if (go) atomic_fetch_sub(&j->left, 1);
     atomic_fetch_sub(&j->firing, 1);
     return go;
+}
+/* Fires one actor that is ready, of the last stage that has one: of the worker's own panels, every workers-th, or
+ * of any. A panel that stays with one worker stays in its cache, and with as many slots as workers so do the slots. */
+static inline bool df_fire_one(DfJob *j, size_t worker, size_t workers, bool any) {
+    DfSection *x = j->x;
+    for (size_t s = x->parts; s-- > 0;) {
+        DfPart *p = &x->part[s];
+        size_t i = df_done(x, s);
+        if (i == j->panels) continue;
+        for (size_t last = i + 1; i <= last && i < j->panels; i++) {    /* its slowest tile's panel, or the next */
+            if ((!any && i % workers != worker) || df_waits(x, p, i, j->panels) != SIZE_MAX) continue;
+            for (size_t k = 0; k < p->actors; k++) {
+                DfActor *a = &x->actor[p->actor + k];
+                if (atomic_load_explicit(&a->done, memory_order_relaxed) == i &&
+                    !atomic_load_explicit(&a->busy, memory_order_relaxed) && df_chained(p, a, i) && df_try(j, p, a, worker))
+                    return true;
+            }
+        }
+    }
+    return false;
 }
 /* Nothing is ready, nobody fires and firings are left: says who waits for whom, and ends the program. */
 __attribute__((noreturn)) static inline void df_stuck(const DfJob *j) {
@@ -677,7 +705,8 @@ __attribute__((noreturn)) static inline void df_stuck(const DfJob *j) {
     size_t a = 0, n = 0;
     while (a < j->x->actors && atomic_load(&j->x->actor[a].done) == j->panels) a++;
     for (int hop = 0; hop < 8 && a < j->x->actors; hop++) {
-        const size_t i = atomic_load(&j->x->actor[a].done), w = df_waits(j->x, &j->x->actor[a], i, j->panels);
+        const size_t i = atomic_load(&j->x->actor[a].done);
+        const size_t w = df_waits(j->x, &j->x->part[j->x->actor[a].part], i, j->panels);
         n += (size_t)snprintf(text + n, n < sizeof text ? sizeof text - n : 0, "%s at panel %zu waits for ",
                               j->x->part[j->x->actor[a].part].s.name, i);
         if (w == SIZE_MAX || n >= sizeof text) break;
@@ -687,25 +716,29 @@ __attribute__((noreturn)) static inline void df_stuck(const DfJob *j) {
     }
     die("the machine stands still: %s...", text);
 }
+typedef struct { DfJob job; size_t workers; } DfCrew;
+
+enum { DF_PATIENCE = 64 };          /* looks in vain for its own panels before a worker takes any */
+
 static inline void df_section_worker(void *arg, size_t task, size_t worker) {
-    DfJob *j = arg;
+    DfCrew *c = arg;
+    DfJob *j = &c->job;
     (void)task;
     for (int idle = 0; atomic_load(&j->left);) {
-        bool fired = false;
-        for (size_t a = j->x->actors; a-- > 0 && !fired;) fired = df_try(j, &j->x->actor[a], worker);
-        if (fired) { idle = 0; continue; }
-        if (++idle < DF_SPINS) df_relax();
-        else if (atomic_load(&j->firing) == 0 && atomic_load(&j->left) && idle > 100 * DF_SPINS) df_stuck(j);
-        else sched_yield();
+        if (df_fire_one(j, worker, c->workers, idle >= DF_PATIENCE)) idle = 0;
+        else if (++idle < DF_SPINS) df_relax();
+        else if (idle < 100 * DF_SPINS || atomic_load(&j->firing) || !atomic_load(&j->left)) sched_yield();
+        else df_stuck(j);
     }
 }
 /* Runs a section over so many panels on all workers of the pool. */
 static inline void df_section_run(DfPool *pool, DfSection *x, size_t number, size_t panels, DfFire *fire, void *owner,
                                   DfEvent *event) {
-    DfJob j = {.x = x, .panels = panels, .fire = fire, .owner = owner, .event = event, .number = number};
-    atomic_init(&j.left, panels * x->actors), atomic_init(&j.firing, 0);
+    DfCrew c = {{.x = x, .panels = panels, .fire = fire, .owner = owner, .event = event, .number = number}, pool->workers};
+    atomic_init(&c.job.left, panels * x->actors), atomic_init(&c.job.firing, 0);
     for (size_t a = 0; a < x->actors; a++) atomic_store(&x->actor[a].done, 0);
-    df_run(pool, df_section_worker, &j, pool->workers);
+    for (size_t s = 0; s < x->parts; s++) atomic_store(&x->part[s].done, 0);
+    df_run(pool, df_section_worker, &c, pool->workers);
 }
 
 /* ---- the clock ------------------------------------------------------------------------------------------- *

@@ -635,12 +635,15 @@ static inline void gpt_pad(const GptFire *f, GptView v, size_t n) {
         for (size_t i = n; i < gpt_rows(n); i++) memset(gpt_line(v, g, i), 0, LINE * sizeof(float));
 }
 
+static inline void gpt_stream(float *restrict to, const float *restrict from, size_t lines) {
+    for (size_t n = 0; n < lines * LINE; n += LANES) vf_stream(to + n, vf_load(from + n));
+}
 /* Stores rows i0 .. i1 of an edge off chip too, if it lies on chip and is wanted later. */
 static inline void gpt_keep(const GptFire *f, size_t l, int e, size_t i0, size_t i1) {
     if (!f->r->on || !f->r->on->slot[l * EDGES + (size_t)e].stored) return;
     const GptView from = gpt_view(f, l, e), to = gpt_off_chip(f, l, e);
     for (size_t g = 0; g < f->p.ng; g++)
-        for (size_t i = i0; i < i1; i++) memcpy(gpt_line(to, g, i), gpt_line(from, g, i), LINE * sizeof(float));
+        for (size_t i = i0; i < i1; i++) gpt_stream(gpt_line(to, g, i), gpt_line(from, g, i), 1);
     gpt_moved(f, MOVED_OUT, f->p.ng * (i1 - i0));
 }
 
@@ -758,26 +761,29 @@ static inline void gpt_gelu_data(const float *restrict fc, float *restrict h, fl
 }
 
 static inline void gpt_linear(const GptFire *f, size_t k, int ex, size_t ly, int ey, int eadd, int eh) {
+    float block[GROUPS_MAX * LINE * LINE] __attribute__((aligned(64)));         /* GELU's input of a row block */
     const GptView x = gpt_view(f, f->l, ex), y = eh < 0 ? gpt_view(f, ly, ey) : gpt_off_chip(f, ly, ey);
     const GptView add = eadd < 0 ? y : gpt_view(f, f->l, eadd), h = eh < 0 ? y : gpt_view(f, ly, eh);
     const SpMat mat = gpt_pattern(f, k, x);
     const float *bias = k == WTE ? NULL : gpt_w(f->r, k + 1);
     for (size_t b = f->u0; b < f->u1; b++) {
+        float *out = eh < 0 ? gpt_line(y, 0, b * LINE) : block;
+        const size_t gs = eh < 0 ? y.gs : LINE * LINE;
         for (size_t g = 0; g < f->p.ng; g++) {
-            float *to = gpt_line(y, g, b * LINE);
             const float *from = gpt_line(add, g, b * LINE);
             for (size_t o = 0; o < LINE; o++)
                 for (size_t v = 0; v < LINE; v += LANES) {
                     const vf s = vf_all(bias ? bias[b * LINE + o] : 0);
-                    vf_store(to + o * LINE + v, eadd < 0 ? s : s + vf_load(from + o * LINE + v));
+                    vf_store(out + g * gs + o * LINE + v, eadd < 0 ? s : s + vf_load(from + o * LINE + v));
                 }
         }
-        sp_forward(&mat, b, b + 1, f->w + (size_t)(mat.first[b] - mat.first[f->u0]) * LINE, x.p, x.gs,
-                   gpt_line(y, 0, b * LINE), y.gs, f->p.ng);
-        for (size_t g = 0; g < f->p.ng && eh >= 0; g++)
-            gpt_gelu(gpt_line(y, g, b * LINE), gpt_line(h, g, b * LINE), LINE);
-        if (eh < 0) gpt_keep(f, ly, ey, b * LINE, (b + 1) * LINE);
-        else gpt_keep(f, ly, eh, b * LINE, (b + 1) * LINE), gpt_moved(f, MOVED_OUT, f->p.ng * LINE);
+        sp_forward(&mat, b, b + 1, f->w + (size_t)(mat.first[b] - mat.first[f->u0]) * LINE, x.p, x.gs, out, gs, f->p.ng);
+        if (eh < 0) { gpt_keep(f, ly, ey, b * LINE, (b + 1) * LINE); continue; }
+        for (size_t g = 0; g < f->p.ng; g++) {
+            gpt_gelu(block + g * gs, gpt_line(h, g, b * LINE), LINE);
+            gpt_stream(gpt_line(y, g, b * LINE), block + g * gs, LINE);
+        }
+        gpt_keep(f, ly, eh, b * LINE, (b + 1) * LINE), gpt_moved(f, MOVED_OUT, f->p.ng * LINE);
     }
 }
 
@@ -1155,6 +1161,7 @@ static inline void gpt_fire(const GptFire *f) {
     case EMBED_W: gpt_embed_weight(f); break;
     default: break;
     }
+    vf_streamed();
 }
 
 /* ---- schedules serial and kernel: a stage over the whole run, then the next ------------------------------ */
@@ -1371,6 +1378,10 @@ static inline void gpt_machine_free(GptRun *r) {
     df_plan_free(r->machine->plan, &r->machine->graph), gpt_graph_free(&r->machine->graph), free(r->machine);
     r->machine = NULL;
 }
+/* To be called when r->m has become another model: the chip is planned anew before it trains. */
+static inline void gpt_machine_stale(GptRun *r) {
+    if (r->machine) r->machine->m = NULL;
+}
 /* Plans the chip for a run's model and panels; again when its masks have changed. */
 static inline void gpt_machine_plan(GptRun *r, DfChip chip, size_t depth) {
     const double start = seconds();
@@ -1392,13 +1403,13 @@ static inline GptFire gpt_machine_fire(const GptRun *r, const DfSection *x, cons
     const DfPart *p = &x->part[a->part];
     const DfPlan *plan = r->machine->plan;
     GptFire f = {.r = r, .stage = p->s.kind, .l = p->s.layer, .u0 = a->u0, .u1 = a->u1, .col = p->col};
-    float *tile = plan->memory + a->tile * (plan->chip.sram / 4);
+    float *tile = plan->memory + a->tile * plan->stride * LINE;
     if (p->s.kind == DF_LOAD) return f;
     gpt_point(&f);
     if (!x->streamed && p->s.lines) f.w = tile + p->w / 4, f.dw = tile + p->dw / 4;
     if (p->s.lines && p->s.sums) f.db = tile + p->sums / 4;
     if (!p->s.lines && p->s.sums) f.dw = tile + p->sums / 4, f.db = f.dw + p->per * LINE;
-    if (p->s.state) f.state = tile + p->state / 4, f.grains = p->grains, f.jump = plan->chip.sram / 4;
+    if (p->s.state) f.state = tile + p->state / 4, f.grains = p->grains, f.jump = plan->stride * LINE;
     return f;
 }
 static inline void gpt_machine_step(void *owner, const DfSection *x, const DfActor *a, size_t i, size_t worker) {

@@ -75,6 +75,26 @@ INLINE vf vf_fma(vf a, vf b, vf c) {                /* a b + c, rounded once: on
     UNROLL for (int i = 0; i < LANES; i++) r[i] = __builtin_fmaf(a[i], b[i], c[i]);
     return r;
 }
+/* Stores past the caches, for what is not read again soon: it neither fetches the line nor drives another out.
+ * p is aligned to the vector. Other threads see it after vf_streamed(). */
+INLINE void vf_stream(float *p, vf v) {
+#if defined __clang__
+    __builtin_nontemporal_store(v, (vf *)(void *)p);
+#elif defined __AVX512F__
+    __builtin_ia32_movntps512(p, v);
+#elif defined __AVX__
+    __builtin_ia32_movntps256(p, v);
+#elif defined __SSE__
+    __builtin_ia32_movntps(p, v);
+#else
+    vf_store(p, v);
+#endif
+}
+INLINE void vf_streamed(void) {
+#if defined __SSE__
+    __builtin_ia32_sfence();
+#endif
+}
 /* The larger; b if either is a NaN, so that a NaN in a is lost: who must notice looks at the inputs. */
 INLINE vf vf_max(vf a, vf b) { return (vf)(((vi)a & (a > b)) | ((vi)b & ~(a > b))); }
 

@@ -29,11 +29,11 @@ typedef struct {
     struct List { const char *item[FILES_MAX]; size_t n; } text, tokens;
     const char *file;                                       /* the argument that is no option */
     const char *val, *vocab, *model, *out, *resume, *init, *log, *json, *prompt, *save, *shard;
-    const char *block, *mask, *spread, *update, *scale;
+    const char *block, *mask, *spread, *update, *scale, *schedule, *chip;
     size_t layers, heads, width, context, batch, steps, warmup, corpus, seed, every, stop, panel, group,
         threads;
     size_t top_k, val_tokens, count;
-    size_t mask_seed, mask_every;
+    size_t mask_seed, mask_every, tiles, sram, depth;
     double lr, min_lr, decay, beta1, beta2, eps, clip, val_share, temperature, top_p;
     double sparsity, drop, mask_stop, densify, dense_first;
     bool quiet, decode, show_mask;
@@ -110,6 +110,12 @@ static const Option options[] = {
     {"panel", 'u', 0, RUN | EVAL | BENCH, AT(panel), 16, 128, "64", "tokens per panel: 16, 32, 64 or 128"},
     {"group", 'u', 0, RUN | EVAL, AT(group), 1, 1e6, "auto",
      "sequences in memory at once; default: 512 MiB of them"},
+    {"schedule", 's', 0, RUN | BENCH, AT(schedule), 0, 0, "kernel",
+     "serial or kernel (a stage at a time), or dataflow (streaming over tiles); the same bits"},
+    {"chip", 's', 0, RUN | BENCH, AT(chip), 0, 0, "host", "host, sn10, sn30, sn40l, a100, or a FILE of key=value"},
+    {"tiles", 'u', 0, RUN | BENCH, AT(tiles), 1, 65536, "auto", "tiles, in place of the chip's"},
+    {"sram", 'u', 0, RUN | BENCH, AT(sram), 64, 1e12, "auto", "bytes of memory of each tile"},
+    {"depth", 'u', 0, RUN | BENCH, AT(depth), 1, 64, "2", "slots of a stream: 2 is double buffering"},
     {"threads", 'u', 0, ANY, AT(threads), 1, DF_WORKERS, "auto", "default: physical cores"},
     {"quiet", 'b', 0, RUN | SAMPLE, AT(quiet), 0, 0, "", "no progress"},
     {"prompt", 's', 0, SAMPLE, AT(prompt), 0, 0, "", "TEXT to continue"},
@@ -171,6 +177,9 @@ static bool option_given(const Options *o, const char *name) {
     return o->given[option_find(name, RUN | TOKENIZE)];
 }
 
+static int parse_schedule(const Options *o);
+enum { SERIAL, KERNEL, DATAFLOW };
+
 /* Defaults, then the command line of a command. A list takes every argument up to the next option. */
 static Options *options_read(int argc, char **argv, int command, const char *takes_file) {
     Options *o = mem_new(1, sizeof *o);
@@ -201,6 +210,7 @@ static Options *options_read(int argc, char **argv, int command, const char *tak
     }
     if (takes_file && !o->file) usage("%s: expected %s", argv[0], takes_file);
     if (o->threads == AUTO) o->threads = df_cores();
+    if (command & RUN && parse_schedule(o) == SERIAL) o->threads = 1;
     if (o->panel & (o->panel - 1)) usage("--panel: expected 16, 32, 64 or 128, found %zu", o->panel);
     return o;
 }
@@ -419,6 +429,7 @@ static void masks_step(State *s, GptRun *r, float *const *grow, bool quiet) {
     else return;
     free(mats), gpt_free(s->m);
     s->m = r->m = next;
+    gpt_machine_stale(r);
     masks_ready(o, s->m);
 }
 
@@ -451,6 +462,7 @@ static double masks_dense_step(const State *s, GptRun *r, const int32_t *inputs,
         grow[k] = mem_new(sp_blocks(&p->mat), sizeof **grow);
         sp_sums(&all->table[k].mat, all->g + all->table[k].at, grow[k]);
     }
+    gpt_machine_stale(r);
     memcpy(m->lane_g, all->lane_g, m->lanes * LINE * sizeof(float));
     memcpy(m->lookup_g, all->lookup_g, m->table[WTE].size * sizeof(float));
     gpt_free(all);
@@ -623,6 +635,22 @@ static void data_free(Data *d) { tokens_free(&d->train), tokens_free(&d->val), f
 /* The first signal asks for a clean end, the second ends at once. */
 static volatile sig_atomic_t interrupted;
 static void on_signal(int number) { interrupted = number, signal(number, SIG_DFL); }
+
+/* ---- the schedule ---------------------------------------------------------------------------------------- */
+
+static int parse_schedule(const Options *o) {
+    return parse_word("schedule", o->schedule, (const char *const[]){"serial", "kernel", "dataflow"}, 3);
+}
+static DfChip parse_chip(const Options *o) {
+    DfChip c = df_chip(o->chip);
+    if (o->tiles != AUTO) c.tiles = o->tiles;
+    if (o->sram != AUTO) c.sram = o->sram;
+    return df_chip_check(c, o->chip);
+}
+/* Gives a run that trains its chip, if the schedule wants one. */
+static void schedule_set(GptRun *r, const Options *o) {
+    if (parse_schedule(o) == DATAFLOW) gpt_machine_plan(r, parse_chip(o), o->depth);
+}
 
 /* ---- evaluation --------------------------------------------------------------------------------------- */
 
@@ -1046,6 +1074,7 @@ static int cmd_run(int argc, char **argv) {
     run.peak = peak_flops(pool), run.terminal = !o->quiet && isatty(1);
     run.log = log_open(o->log, run.s.step);
     run.r = gpt_run_new(run.s.m, pool, group, o->context, o->panel, true);
+    schedule_set(run.r, o);
     if (!o->quiet) run_describe(&run, group, need);
     if (o->show_mask) masks_show(run.s.m);
     run_loop(&run);
@@ -1266,6 +1295,7 @@ static double bench_step(GptConfig c, size_t B, size_t T, double sparsity, const
     State s = {.o = &o, .m = gpt_make(c, mats, true, true)};
     free(mats);
     GptRun *r = gpt_run_new(s.m, pool, group_size(&o, &c, B, true), T, opt->panel, true);
+    schedule_set(r, opt);
     int32_t *inputs = mem_new(B * T, 4), *targets = mem_new(B * T, 4);
     double *took = mem_new(steps, sizeof *took), *share = mem_new(steps, sizeof *share), norm;
     gpt_init(s.m, 1, true);
