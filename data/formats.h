@@ -321,6 +321,19 @@ static inline Tokenizer *model_vocabulary(const ModelFile *f) {
     return t;
 }
 
+/* The kind of a model to be written: what format says or, if it is NULL, what the path looks like. */
+static inline ModelKind model_kind_for(const char *path, const char *format) {
+    static const char *const ends[3] = {".ckpt", ".safetensors", ".bin"};
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path, *dot = strrchr(name, '.');
+    struct stat st;
+    for (int k = 0; k < 3; k++)
+        if (format ? !strcmp(format, model_kinds[k]) : dot && !strcmp(dot, ends[k])) return (ModelKind)k;
+    if (format) die("--format: expected native, hf or llmc, found '%s'", format);
+    if (dot && !(!stat(path, &st) && S_ISDIR(st.st_mode)))
+        die("%s: expected a directory, .ckpt, .safetensors or .bin; or --format native, hf or llmc", path);
+    return MODEL_HF;
+}
+
 /* ---- writing ------------------------------------------------------------------------------------------ */
 
 /* Which elements of a weight (rows, cols) the machine keeps, 1 or 0: all lines of its pattern. */
