@@ -7,7 +7,7 @@
  * of the optimizer is spec_adamw by other arguments. To add one is to add a row, and a field if none of them
  * can say it.
  *
- *     fault_weights(s, f, false);
+ *     s->rules = fault_rules(s, f), fault_weights(s, f, false);
  *     spec_forward(s, inputs, targets), spec_backward(s, inputs);
  *     fault_weights(s, f, true);              // the true weights again, and the gradient by them
  *     fault_gradient(s, f);
@@ -66,9 +66,7 @@ static const Fault faults[] = {
     {"norm-eps-outside", "LayerNorm adds eps outside the root", FORWARD, .eps = 1e-300,
      .eps_outside = 1e-5},
     {"norm-eps-1e-6", "LayerNorm's eps is 1e-6, not 1e-5", FORWARD, .eps = 1e-6},
-    {"norm-eps-1e-8", "LayerNorm's eps is 1e-8, not 1e-5", FORWARD, .eps = 1e-8},
-    {"norm-eps-1e-12", "LayerNorm's eps is 1e-12, not 1e-5", FORWARD, .eps = 1e-12},
-    {"norm-eps-none", "LayerNorm has no eps", FORWARD, .eps = 1e-300},
+    {"norm-eps-1e-8", "LayerNorm's eps is 1e-8 or less, not 1e-5", FORWARD, .eps = 1e-8},
     {"attention-unscaled", "scores are not divided by sqrt(hs)", FORWARD, .q_hs = 0.5},
     {"attention-scale-hs", "scores are divided by hs, not sqrt(hs)", FORWARD, .q_hs = -0.5},
     {"attention-scale-c", "scores are divided by sqrt(C), not sqrt(hs)", FORWARD,
@@ -124,6 +122,14 @@ static inline void flip(double *a, size_t rows, size_t cols) {
 /* a[i] *= by, for the first `part` of each row of `cols` */
 static inline void scale(double *a, size_t rows, size_t cols, size_t part, double by) {
     for (size_t i = 0; i < rows * cols; i++) if (i % cols < part) a[i] *= by;
+}
+
+/* The rules of the faulty program. A variance with 1/(C-1) is one with 1/C, and eps and the gain less:
+ * 1 / sqrt(var C/(C-1) + eps) = gain / sqrt(var + eps gain^2) where gain^2 = (C-1)/C. */
+static inline SpecRules fault_rules(const Spec *s, const Fault *f) {
+    const double C = (double)s->c.C, eps = f->eps > 0 ? f->eps : SPEC_GPT2.eps;
+    return (SpecRules){eps * pow((C - 1) / C, f->unbiased), f->eps_outside, f->ahead,
+                       f->gelu ? f->gelu : spec_gelu, f->slope ? f->slope : spec_gelu_slope};
 }
 
 /* Makes the weights those that the faulty program computes with; undone, the gradient becomes that by its own

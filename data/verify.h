@@ -165,8 +165,7 @@ static inline void dump_compute(Dump *d, const Fault *f, Own *own, CheckVisit *v
     double **v = d->steps ? spec_arrays(d->table, d->count) : NULL;
     for (size_t k = 0; k < d->count; k++)
         for (size_t i = 0; i < gpt_elements(&d->table[k]); i++) s->w[k][i] = (double)d->w[k][i];
-    s->rules = (SpecRules){f->eps > 0 ? f->eps : SPEC_GPT2.eps, f->eps_outside, f->ahead,
-                           f->gelu ? f->gelu : spec_gelu, f->slope ? f->slope : spec_gelu_slope};
+    s->rules = fault_rules(s, f);
     if (own) own_logits(d, own);
     for (size_t t = 0; t == 0 || t < d->steps; t++) {
         fault_weights(s, f, false);
