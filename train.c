@@ -1039,7 +1039,7 @@ static int cmd_verify(int argc, char **argv) {
     DfPool *pool = df_begin(o->threads);
     Dump d = dump_open(o->file, s.m);
     if (s.m) gpt_free(s.m), tok_free(s.tok), free(s.o);
-    const bool right = verify(&d, pool, isnan(o->tolerance) ? 0 : o->tolerance);
+    const bool right = verify_print(&d, pool, isnan(o->tolerance) ? 0 : o->tolerance);
     if (o->json) verify_json(&d, o->json);
     dump_close(&d), df_end(pool), free(o);
     return right ? 0 : 1;
@@ -1057,12 +1057,13 @@ static int cmd_dump(int argc, char **argv) {
         static const char *const fixed[4] = {"layers", "heads", "width", "vocab"};
         if (o->given[option_find(fixed[k], DUMP)]) usage("--init and --%s contradict each other", fixed[k]);
     }
-    Gpt *m = o->init ? checkpoint_read(o->init, o, false).m : gpt_new(c, false);
-    if (!o->init) gpt_init(m, o->seed);
-    const size_t T = c.ctx < m->c.ctx ? c.ctx : m->c.ctx;
-    Dump d = {.c = m->c, .B = o->dump.batch, .T = T, .steps = o->dump.steps,
+    Gpt *m = o->init ? checkpoint_read(o->init, o, false).m : NULL;
+    Dump d = {.c = m ? m->c : c, .B = o->dump.batch, .T = c.ctx, .steps = o->dump.steps,
               .adam = {o->lr, o->beta1, o->beta2, o->eps, o->decay, o->clip}};
-    dump_tables(&d, o->file), dump_weights(&d, m), dump_batch(&d, o->seed);
+    if (d.T > d.c.ctx) d.T = d.c.ctx;
+    dump_tables(&d, o->file);
+    if (!m) m = gpt_new(c, false), gpt_init(m, o->seed);
+    dump_weights(&d, m), dump_batch(&d, o->seed);
     if (o->dump.sparsity > 0) dump_sparsify(&d, o->dump.sparsity, rows, cols, o->seed);
     dump_write(&d, o->file, o->acts, o->dump.sparsity, o->dump.block);
     dump_close(&d), gpt_free(m), free(o);

@@ -215,10 +215,11 @@ static inline void dump_weights(Dump *d, const Gpt *m) {
     }
 }
 
-/* A dump, or with a model an llm.c debug state. Dies on any fault of the file. */
-static inline Dump dump_open(const char *path, const Gpt *model) {
-    Dump d = {0};
-    Bytes b = file_read(path);
+/* A dump, or with a model an llm.c debug state. Takes over b, whose name must outlive the result. Dies on any
+ * fault of the file. */
+static inline Dump dump_parse(Bytes b, const Gpt *model) {
+    const char *path = b.name;
+    Dump d = {.fault = -1};
     if (b.n >= 4 && get_u32(b.p) == LLMC_DEBUG) {
         if (!model) die("%s: a debug state of llm.c holds no weights: --init MODEL names them", path);
         d.c = model->c, d.out_in = true;
@@ -240,6 +241,9 @@ static inline Dump dump_open(const char *path, const Gpt *model) {
     }
     if (!d.n) die("%s: expected results to check (logits, loss, grad.NAME ...), found none", path);
     return d;
+}
+static inline Dump dump_open(const char *path, const Gpt *model) {
+    return dump_parse(file_read(path), model);
 }
 static inline void dump_close(Dump *d) {
     for (size_t k = 0; k < d->count; k++) {

@@ -17,7 +17,7 @@
  *
  *     DfPool *pool = df_begin(2);
  *     Dump d = dump_open("theirs.safetensors", NULL);
- *     const bool right = verify(&d, pool, 0);         // prints a line a tensor
+ *     const bool right = verify_print(&d, pool, 0);   // a line a tensor, and what is wrong
  *     dump_close(&d), df_end(pool); */
 #ifndef VERIFY_H
 #define VERIFY_H
@@ -80,8 +80,9 @@ static inline float *own_values(const Own *o, const Check *c) {
 }
 
 /* AdamW divides a gradient by its own size: one that is all rounding moves its weight by up to the learning
- * rate either way. So where 16 noise / |gradient| is above 0.01, the weight is allowed that times 2 lr a
- * step, at most 2 lr; the noise is our float32's, a root mean square over the row. */
+ * rate either way, and one with a share r of rounding adds about lr r to the weight's error. So a weight with
+ * 4 r > 0.001 is allowed 4 r lr a step, at most 2 lr. r is noise / |gradient|, the noise that of our float32,
+ * a root mean square over the row. */
 static inline void own_slack(Dump *d, const Own *o, const Spec *s) {
     for (size_t k = 0; k < d->count; k++) {
         const GptParam *p = &d->table[k];
@@ -91,10 +92,10 @@ static inline void own_slack(Dump *d, const Own *o, const Spec *s) {
         for (size_t from = 0; from < n; from += row) {
             double noise = 0;
             for (size_t i = from; i < from + row; i++) noise += pow((double)g[i] - s->dw[k][i], 2);
-            noise = VERIFY_MULTIPLE * sqrt(noise / (double)row);
+            noise = 4 * sqrt(noise / (double)row);
             for (size_t i = from; i < from + row && noise > 0; i++)
-                if ((!d->mask[k] || d->mask[k][i]) && noise > 0.01 * fabs(s->dw[k][i]))
-                    d->slack[k][i] += (float)(2 * d->adam.lr * fmin(1, noise / fabs(s->dw[k][i])));
+                if ((!d->mask[k] || d->mask[k][i]) && noise > 0.001 * fabs(s->dw[k][i]))
+                    d->slack[k][i] += (float)(d->adam.lr * fmin(2, noise / fabs(s->dw[k][i])));
         }
         free(g);
     }
@@ -211,7 +212,7 @@ static inline void visit_fault(Dump *d, Check *c, const double *truth, void *arg
 
 /* ---- the verdict -------------------------------------------------------------------------------------- */
 
-static inline Check *first_wrong(const Dump *d) {           /* NULL: all is right */
+static inline const Check *first_wrong(const Dump *d) {           /* NULL: all is right */
     for (size_t i = 0; i < d->n; i++) if (!d->check[i].pass) return &d->check[i];
     return NULL;
 }
@@ -252,35 +253,44 @@ static inline size_t fault_score(const Dump *d, Phase first) {
     }
     return phase ? same + (all ? d->n : 0) : 0;
 }
-static inline void fault_find(Dump *d, Phase first, double took) {
+
+/* After verify found something wrong: the known fault that explains it best goes to d->fault, -1: none. */
+static inline void verify_fault(Dump *d) {
+    const Phase first = phase_of(first_wrong(d)->kind);
     size_t best = 0;
-    if (took > 5) printf("trying %d known faults, %.0f s each\n", FAULTS, took), fflush(stdout);
-    for (size_t k = 0; k < FAULTS; k++) {
+    for (int k = 0; k < FAULTS; k++) {
         if ((faults[k].phase == OPTIMIZER) != (first == OPTIMIZER)) continue;
         dump_compute(d, &faults[k], NULL, visit_fault, NULL);
         const size_t score = fault_score(d, first);
-        if (score > best) best = score, d->fault = (int)k;
+        if (score > best) best = score, d->fault = k;
     }
 }
 
-/* Prints a line for every result of the dump and what is wrong first; whether all are right. tolerance: of
- * the error, in the place of the yardstick; 0: none. */
+/* Measures every result of the dump; whether all are right. tolerance: of the error, in the place of the
+ * yardstick; 0: none. */
 static inline bool verify(Dump *d, DfPool *pool, double tolerance) {
-    const double start = seconds();
     Own own = own_new(d, pool);
     d->tolerance = tolerance, d->fault = -1;
     dump_compute(d, &no_fault, &own, visit_measure, &own);
     own_free(&own);
+    return !first_wrong(d);
+}
+
+/* verify, in words on standard output: a line a tensor, the first wrong one, the fault that explains it. */
+static inline bool verify_print(Dump *d, DfPool *pool, double tolerance) {
+    const double start = seconds();
+    const bool right = verify(d, pool, tolerance);
     const double took = seconds() - start;
     printf("%zu layers x %zu, %zu heads, vocabulary %zu; B=%zu T=%zu; %zu steps. Distances from double "
            "precision:\n%-5s %-32s %-13s %8s %8s  %8s %8s\n", d->c.L, d->c.C, d->c.NH, d->c.V, d->B, d->T,
            d->steps, "", "tensor", "shape", "error", "ours", "worst", "ours");
     for (size_t i = 0; i < d->n; i++) check_print(d, &d->check[i]);
     if (d->strange) printf("not compared: %zu tensors that are not known\n", d->strange);
-    const Check *wrong = first_wrong(d);
-    if (!wrong) return printf("all %zu tensors are right\n", d->n), true;
-    printf("first wrong: %s\n", wrong->name), fflush(stdout);
-    fault_find(d, phase_of(wrong->kind), took);
+    if (right) { printf("all %zu tensors are right\n", d->n); return true; }
+    printf("first wrong: %s\n", first_wrong(d)->name);
+    if (took > 5) printf("trying the known faults, %.0f s each\n", took);
+    fflush(stdout);
+    verify_fault(d);
     if (d->fault >= 0) printf("fault: %s: %s\n", faults[d->fault].name, faults[d->fault].means);
     else printf("fault: none of the %d known ones gives these numbers\n", FAULTS);
     return false;
