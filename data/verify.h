@@ -235,7 +235,7 @@ static inline char *check_index(const Dump *d, const Check *c, char out[96]) {  
 }
 static inline void check_print(const Dump *d, const Check *c) {
     char shape[64], at[96];
-    printf("%-5s %-32s %-13s %8.1e %8.1e  %8.1e %8.1e  %s %.9g for %.9g, %.0f ulp\n",
+    printf("%-5s %-32s %-13s %8.1e %8.1e  %8.1e %8.1e  %s %.9g for %.9g, %.3g ulp\n",
            c->pass ? "ok" : "WRONG", c->name, check_shape(c, shape), c->dump.error, c->own.error,
            c->dump.elem, c->own.elem, check_index(d, c, at), c->dump.got, c->dump.want,
            ulps(c->dump.got, c->dump.want));

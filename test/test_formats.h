@@ -6,8 +6,8 @@
 #define TEST_FORMATS_H
 #include "test_train.h"
 
-static const char *const golden_good[] = {"tiny_dense", "tiny_sparse", "odd", "mask_1x1", "mask_16x16", "long",
-                                          "hf"};
+static const char *const golden_good[] = {"tiny_dense", "tiny_sparse", "odd", "mask_1x1", "mask_16x16",
+                                          "long", "hf"};
 enum { GOLDEN_GOOD = sizeof golden_good / sizeof *golden_good };
 
 static Bytes golden_copy(const char *name) {                /* a golden dump in memory that may be changed */
@@ -57,7 +57,7 @@ static void test_dumps(DfPool *pool) {
 
 /* A fault in one tensor of a dump that is right otherwise: it alone is wrong, and the fault is named. */
 static void test_single_faults(DfPool *pool) {
-    static const struct { const char *tensor, *fault; int change; double by;
+    static const struct { const char *tensor, *fault; bool transpose; double by;
     } bad[] = {{"grad.h.1.mlp.c_fc.bias", "bias-gradient-missing", 0, 0},
                {"grad.h.0.attn.c_attn.bias", "bias-gradient-missing", 0, 0},
                {"grad.h.0.ln_2.weight", "norm-gradient-missing", 0, 0},
@@ -70,11 +70,12 @@ static void test_single_faults(DfPool *pool) {
     for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
         Dump d = dump_parse(golden_copy("odd"), NULL);      /* B=3 T=19 */
         const StTensor *t = st_find(&d.st, bad[k].tensor);
-        for (size_t i = 0; i < t->count && !bad[k].change; i++) tensor_put(t, i, bad[k].by * tensor_get(t, i));
-        for (size_t i = 0; i < t->count && bad[k].change; i++) {
-            const size_t r = i / t->shape[1], c = i % t->shape[1];
-            const float a = tensor_get(t, i), b = tensor_get(t, c * t->shape[1] + r);
-            if (c > r) tensor_put(t, i, b), tensor_put(t, c * t->shape[1] + r, a);
+        for (size_t i = 0; i < t->count && !bad[k].transpose; i++)
+            tensor_put(t, i, bad[k].by * (double)tensor_get(t, i));
+        for (size_t i = 0; i < t->count && bad[k].transpose; i++) {
+            const size_t r = i / t->shape[1], c = i % t->shape[1], j = c * t->shape[1] + r;
+            const float a = tensor_get(t, i), b = tensor_get(t, j);
+            if (c > r) tensor_put(t, i, (double)b), tensor_put(t, j, (double)a);
         }
         CHECK(!verify(&d, pool, 0) && !strcmp(first_wrong(&d)->name, bad[k].tensor), "%s was changed",
               bad[k].tensor);
@@ -142,7 +143,7 @@ static void test_corruptions(DfPool *pool) {
 
 /* ---- the commands ------------------------------------------------------------------------------------- */
 
-static int out_to_null(void) {                              /* verify is long-winded; returns what to restore */
+static int out_to_null(void) {                              /* returns what to restore: verify says a lot */
     fflush(stdout);
     const int keep = dup(1), null = open("/dev/null", O_WRONLY);
     dup2(null, 1), close(null);
@@ -164,11 +165,12 @@ static void test_dump_command(void) {
           (size_t)st.st_size);
     CHECK(command("verify %s --json %s", path, json) == 0, "%s", check_line);
     CHECK(file_has(json, "{\"pass\": true, \"first_wrong\": null, \"fault\": null"), "%s", json);
-    CHECK(command("dump %s --acts --sparsity 0.875 --block 16x4 --heads 4 --steps 2 --batch 3", path) == 0, "%s",
-          check_line);
+    CHECK(command("dump %s --acts --sparsity 0.875 --block 16x4 --heads 4 --steps 2 --batch 3", path) == 0,
+          "%s", check_line);
     CHECK(command("verify %s", path) == 0, "%s", check_line);
     Safetensors s = st_read(path);
-    const StTensor *mask = st_find(&s, "mask.h.0.attn.c_attn.weight"), *gelu = st_find(&s, "act.h.1.mlp.gelu");
+    const StTensor *mask = st_find(&s, "mask.h.0.attn.c_attn.weight");
+    const StTensor *gelu = st_find(&s, "act.h.1.mlp.gelu");
     size_t kept = 0;
     for (size_t i = 0; i < mask->count; i++) kept += mask->data[i];
     CHECK(kept * 8 == mask->count, "%zu of %zu kept", kept, mask->count);
@@ -201,7 +203,8 @@ static void test_round_trips(void) {
     snprintf(native, 128, "%s", file_in("m.ckpt")), snprintf(hf, 128, "%s", file_in("hf"));
     snprintf(bin, 128, "%s", file_in("m.bin")), snprintf(back, 128, "%s", file_in("back.ckpt"));
     make_text(file_in("text"), 20000);
-    CHECK(command("run --text %s --out %s " SMALL " --stop 2", file_in("text"), native) == 0, "%s", check_line);
+    CHECK(command("run --text %s --out %s " SMALL " --stop 2", file_in("text"), native) == 0, "%s",
+          check_line);
     CHECK(command("convert %s %s", native, hf) == 0, "%s", check_line);
     CHECK(command("convert %s %s", hf, back) == 0, "%s", check_line);
     check_same(native, back, true);
@@ -259,9 +262,9 @@ static void hf_put(const char *path, StType type, bool prefix, bool masked, int 
     if (!st_commit(&w)) abort();
     free(table);
 }
-#define HF_CONFIG(more)                                                                                      \
-    "{\"model_type\": \"gpt2\", \"n_layer\": 1, \"n_head\": 2, \"n_embd\": 4, \"vocab_size\": 5, " more       \
-    "\"n_positions\": 3}"
+#define HF_SIZES(L, NH, V) "\"n_layer\": " L ", \"n_head\": " NH ", \"n_embd\": 4, \"vocab_size\": " V
+#define HF_CONFIG(more) "{" HF_SIZES("1", "2", "5") ", " more "\"model_type\": \"gpt2\", \"n_positions\": 3}"
+#define HF_SIZED(L, NH, V) "{" HF_SIZES(L, NH, V) ", \"n_positions\": 3}"
 
 static void test_hf(void) {
     char path[128], line[256];
@@ -287,20 +290,25 @@ static void test_hf(void) {
         }
     snprintf(line, sizeof line, "eval %s", path);
     static const char *const bad_file[4] = {"", "what wte.weight holds", "others", "where the mask is 0"};
-    for (int change = 1; change < 4; change++) hf_put(path, ST_F32, true, true, change), check_refused(line, bad_file[change]);
+    for (int change = 1; change < 4; change++) {
+        hf_put(path, ST_F32, true, true, change);
+        check_refused(line, bad_file[change]);
+    }
     hf_put(path, ST_F32, true, false, 0);
     static const struct { const char *json, *expected;
-    } bad[] = {{"", "expected '{'"}, {"{}", "n_layer"}, {"{\"n_layer\": 1}", "n_head"}, {"[1]", "expected '{'"},
+    } bad[] = {{"", "expected '{'"},
+               {"{}", "n_layer"},
+               {"{\"n_layer\": 1}", "n_head"},
+               {"[1]", "expected '{'"},
                {HF_CONFIG("\"activation_function\": \"gelu\", "), "gelu_new"},
                {HF_CONFIG("\"layer_norm_epsilon\": 1e-6, "), "1e-05"},
                {HF_CONFIG("\"n_inner\": 17, "), "n_inner"},
                {HF_CONFIG("\"scale_attn_weights\": false, "), "scale_attn_weights"},
-               {"{\"n_layer\": 1, \"n_head\": 3, \"n_embd\": 4, \"vocab_size\": 5, \"n_positions\": 3}", "divisor"},
-               {"{\"n_layer\": 0, \"n_head\": 2, \"n_embd\": 4, \"vocab_size\": 5, \"n_positions\": 3}", "layers"},
-               {"{\"n_layer\": 2, \"n_head\": 2, \"n_embd\": 4, \"vocab_size\": 5, \"n_positions\": 3}", "h.1.ln_1"},
-               {"{\"n_layer\": 1, \"n_head\": 2, \"n_embd\": 4, \"vocab_size\": 6, \"n_positions\": 3}", "wte.weight"},
-               {"{\"n_layer\": 1, \"n_head\": 2, \"n_embd\": 4, \"vocab_size\": 99999999999, \"n_positions\": 3}",
-                "smaller"}};
+               {HF_SIZED("1", "3", "5"), "divisor"},
+               {HF_SIZED("0", "2", "5"), "layers"},
+               {HF_SIZED("2", "2", "5"), "h.1.ln_1"},
+               {HF_SIZED("1", "2", "6"), "wte.weight"},
+               {HF_SIZED("1", "2", "99999999999"), "smaller"}};
     for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
         file_put(config, bad[k].json, strlen(bad[k].json));
         check_refused(line, bad[k].expected);
@@ -330,10 +338,12 @@ static void test_llmc(DfPool *pool) {
     GptPair p = pair_new((GptConfig){2, 3, 12, 45, 10}, 2, 7, 0.2, 1);
     const char *bin = file_in("pair.bin"), *debug = file_in("debug.bin");
     llmc_write(bin, p.m);
-    const BadWord model[] = {{4, 4, 4, "version"}, {8, 0, 4, "positions"}, {8, 11, 4, "bytes, found"},
-        {12, 1, 4, "vocabulary"}, {12, 129, 4, "padded"}, {16, 0, 4, "layers"}, {16, 1u << 31, 4, "layers"},
-        {20, 5, 4, "divisor"}, {24, 0, 4, "channels"}, {28, 1u << 31, 4, "padded"}, {SIZE_MAX, 0, 0, "bytes, found"},
-        {SIZE_MAX, 0, 5, "bytes, found"}, {1024, 0x7fc00000, 4, "finite"}, {4, 5, 4, "bytes, found"}};
+    const BadWord model[] = {
+        {4, 4, 4, "version"},       {8, 0, 4, "positions"},         {8, 11, 4, "bytes, found"},
+        {12, 1, 4, "vocabulary"},   {12, 129, 4, "padded"},         {16, 0, 4, "layers"},
+        {16, 1u << 31, 4, "layers"}, {20, 5, 4, "divisor"},         {24, 0, 4, "channels"},
+        {28, 1u << 31, 4, "padded"}, {SIZE_MAX, 0, 0, "bytes, found"}, {SIZE_MAX, 0, 5, "bytes, found"},
+        {1024, 0x7fc00000, 4, "finite"}, {4, 5, 4, "bytes, found"}};
     check_words(bin, "convert %s /dev/null --format llmc", model, sizeof model / sizeof *model);
 
     /* a debug state as llm.c writes it, of what the specification computes; Vp is 128 */
@@ -358,14 +368,16 @@ static void test_llmc(DfPool *pool) {
     memcpy(copy, b.p, b.n);
     Dump d = dump_parse((Bytes){copy, b.n, debug, false}, p.m);
     const Check *c = NULL;
-    for (size_t i = 0; i < d.n; i++) if (!strcmp(d.check[i].name, "grad.h.1.attn.c_attn.weight")) c = &d.check[i];
+    for (size_t i = 0; i < d.n; i++)
+        if (!strcmp(d.check[i].name, "grad.h.1.attn.c_attn.weight")) c = &d.check[i];
     tensor_put(&c->t, 5 * 12 + 3, 1);                       /* (out 5, in 3): ours is [3,5] */
     CHECK(!verify(&d, pool, 0) && first_wrong(&d) == c && c->dump.worst == 3 * 36 + 5, "element %zu",
           c->dump.worst);
     dump_close(&d), file_free(&b);
-    const BadWord state[] = {{4, 1, 4, "version"}, {8, 0, 4, "sequences"}, {12, 11, 4, "tokens"}, {12, 6, 4, "rows"},
-        {8, 1u << 31, 4, "sequences"}, {1024, 45, 4, "expected 0 .. 44"}, {SIZE_MAX, 0, 0, "padding"},
-        {SIZE_MAX, 0, 5, "padding"}};
+    const BadWord state[] = {
+        {4, 1, 4, "version"},           {8, 0, 4, "sequences"},     {12, 11, 4, "tokens"},
+        {12, 6, 4, "rows"},             {8, 1u << 31, 4, "sequences"}, {1024, 45, 4, "expected 0 .. 44"},
+        {SIZE_MAX, 0, 0, "padding"},    {SIZE_MAX, 0, 5, "padding"}};
     char format[256];
     snprintf(format, sizeof format, "verify %%s --init %s", bin);
     check_words(debug, format, state, sizeof state / sizeof *state);
@@ -373,7 +385,8 @@ static void test_llmc(DfPool *pool) {
     snprintf(line, sizeof line, "verify %s", debug), check_refused(line, "--init");
     snprintf(line, sizeof line, "eval %s", debug), check_refused(line, "debug state");
     snprintf(line, sizeof line, "verify %s", bin), check_refused(line, "safetensors");
-    snprintf(line, sizeof line, "verify test/golden/odd.safetensors --init %s", bin), check_refused(line, "own weights");
+    snprintf(line, sizeof line, "verify test/golden/odd.safetensors --init %s", bin);
+    check_refused(line, "own weights");
     pair_free(&p);
 }
 
@@ -404,8 +417,10 @@ static void test_bad_dumps(void) {
         snprintf(line, sizeof line, "verify %s", file_in("bad")), check_refused(line, bad[k].expected);
     }
     static const struct { const char *tensor; size_t at; uint32_t value; const char *expected;
-    } word[] = {{"inputs", 3, 53, "inputs[3]"}, {"targets", 0, UINT32_MAX, "targets[0]"},
-                {"param.wte.weight", 2, 0x7f800000, "finite"}, {"mask.h.0.attn.c_proj.weight", 0, 2, "0 or 1"}};
+    } word[] = {{"inputs", 3, 53, "inputs[3]"},
+                {"targets", 0, UINT32_MAX, "targets[0]"},
+                {"param.wte.weight", 2, 0x7f800000, "finite"},
+                {"mask.h.0.attn.c_proj.weight", 0, 2, "0 or 1"}};
     for (size_t k = 0; k < 4; k++) {
         Bytes b = golden_copy(k < 3 ? "odd" : "mask_1x1");
         Safetensors s = st_parse(b);
@@ -414,10 +429,17 @@ static void test_bad_dumps(void) {
         snprintf(line, sizeof line, "verify %s", file_in("bad")), check_refused(line, word[k].expected);
     }
     static const struct { const char *line, *expected;
-    } usage[] = {{"verify", "expected a dump"}, {"verify nothere", "nothere"}, {"verify .", "directory"},
-                 {"verify x --tolerance -1", "--tolerance"}, {"dump", "a file to write"},
-                 {"dump x --block 4", "--block"}, {"dump x --block 0x4", "--block"}, {"dump x --heads 3", "divisor"},
-                 {"dump /nothere/x", "/nothere/x"}, {"dump x --lr fast", "fast"}, {"verify x --acts", "does not take"},
+    } usage[] = {{"verify", "expected a dump"},
+                 {"verify nothere", "nothere"},
+                 {"verify .", "directory"},
+                 {"verify x --tolerance -1", "--tolerance"},
+                 {"verify x --acts", "does not take"},
+                 {"dump", "a file to write"},
+                 {"dump x --block 4", "--block"},
+                 {"dump x --block 0x4", "--block"},
+                 {"dump x --heads 3", "divisor"},
+                 {"dump /nothere/x", "/nothere/x"},
+                 {"dump x --lr fast", "fast"},
                  {"dump x --context 1000000 --width 4096 --layers 1000", "GiB"}};
     for (size_t k = 0; k < sizeof usage / sizeof *usage; k++) check_refused(usage[k].line, usage[k].expected);
 }
