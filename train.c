@@ -381,7 +381,7 @@ static State checkpoint_read(const char *path, const Options *o, bool train) {
     if (vocab) s.tok = tok_parse(vocab->data, vocab->count, path);
     if (s.tok && s.tok->n + 1 != c.V)
         die("%s: vocabulary: expected %zu tokens, found %zu", path, c.V - 1, s.tok->n);
-    st_free(&st);
+    model_close(&model);
     return s;
 }
 

@@ -202,6 +202,7 @@ static inline void dump_read(Dump *d, const char *path) {
     free(f.at);
     dump_list(d, st, true);
     d->strange = st->n - known - d->n;
+    if (!d->n || phase_of(d->check[d->n - 1].kind) != OPTIMIZER) d->steps = 0;  /* nothing to check after */
 }
 
 /* The initial weights of a model in memory; masks are those of its pattern. */

@@ -133,9 +133,9 @@ static void test_corruptions(DfPool *pool) {
     Bytes b = file_read(path);
     uint8_t *copy = mem_new(b.n, 1);
     memcpy(copy, b.p, b.n);
-    check_corruptions(pool, (Bytes){copy, b.n, path, false}, QUICK ? 1 : 4);
+    check_corruptions(pool, (Bytes){copy, b.n, path, false}, QUICK ? 1 : 3);
     file_free(&b);
-    check_corruptions(pool, golden_copy("odd"), QUICK ? 1 : 4);
+    check_corruptions(pool, golden_copy("odd"), QUICK ? 1 : 3);
     check_corruptions(pool, golden_copy("hf"), 1);
     if (!QUICK) check_corruptions(pool, golden_copy("mask_1x1"), 2);
     if (!QUICK) check_corruptions(pool, golden_copy("long"), 2);
