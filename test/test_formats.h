@@ -33,7 +33,7 @@ static void test_dumps(DfPool *pool) {
     for (size_t k = 0; k < GOLDEN_GOOD; k++) {
         Dump d = dump_parse(golden_copy(golden_good[k]), NULL);
         const bool right = verify(&d, pool, 0);
-        CHECK(right, "%s: %s is wrong", golden_good[k], first_wrong(&d)->name);
+        CHECK(right, "%s: %s is wrong", golden_good[k], right ? "" : first_wrong(&d)->name);
         for (size_t i = 0; i < d.n; i++)
             CHECK(d.check[i].own.error < 1e-4, "%s: our own %s is off by %.3g", golden_good[k],
                   d.check[i].name, d.check[i].own.error);

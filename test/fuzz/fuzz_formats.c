@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 
 static jmp_buf fuzz_jump;
-typedef struct Held { struct Held *next, **from; size_t n; } Held;     /* lies in the 64 bytes before a block */
+typedef struct Held { struct Held *next, **from; size_t n; } Held;     /* in the 64 bytes before a block */
 static Held *fuzz_list;
 
 static void *fuzz_alloc(size_t align, size_t n) {
