@@ -87,6 +87,24 @@ static inline GptParam *gpt_table(const GptConfig *c) {
  *  The specification                                                                                      *
  * ======================================================================================================= */
 
+static const double SPEC_GELU = 0.7978845608028654;         /* sqrt(2 / pi) */
+static inline double spec_gelu(double x) {
+    return 0.5 * x * (1 + tanh(SPEC_GELU * (x + 0.044715 * x * x * x)));
+}
+static inline double spec_gelu_slope(double x) { /* d/dx of the line above; tanh' = 1 - tanh^2 */
+    double t = tanh(SPEC_GELU * (x + 0.044715 * x * x * x));
+    return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * SPEC_GELU * (1 + 3 * 0.044715 * x * x);
+}
+
+/* The small print that is most often got wrong. verify recomputes with other rules to recognise a fault; all
+ * else keeps SPEC_GPT2. */
+typedef struct {
+    double eps, eps_outside;                    /* LayerNorm: (x - mean) / (sqrt(var + eps) + eps_outside) */
+    size_t ahead;                               /* a token attends to itself and so many after it */
+    double (*gelu)(double), (*gelu_slope)(double);
+} SpecRules;
+static const SpecRules SPEC_GPT2 = {1e-5, 0, 0, spec_gelu, spec_gelu_slope};
+
 /* out (N,OC) = inp (N,IC) w (IC,OC) + b (OC), b may be NULL */
 static inline void spec_linear(double *out, const double *inp, const double *w, const double *b, size_t N,
                                size_t IC, size_t OC) {
@@ -114,52 +132,54 @@ static inline void spec_linear_backward(double *dinp, double *dw, double *db, co
 
 /* out (N,C) = w (x - mean) / sqrt(var + 1e-5) + b over each row of x (N,C), var with 1/C */
 static inline void spec_layernorm(double *out, const double *x, const double *w, const double *b, size_t N,
-                                  size_t C) {
+                                  size_t C, const SpecRules *r) {
     for (size_t n = 0; n < N; n++) {
         double mean = 0, var = 0;
         for (size_t c = 0; c < C; c++) mean += x[n * C + c] / (double)C;
         for (size_t c = 0; c < C; c++) var += (x[n * C + c] - mean) * (x[n * C + c] - mean) / (double)C;
-        double rstd = 1 / sqrt(var + 1e-5);
+        double rstd = 1 / (sqrt(var + r->eps) + r->eps_outside);
         for (size_t c = 0; c < C; c++) out[n * C + c] = w[c] * (x[n * C + c] - mean) * rstd + b[c];
     }
 }
 /* dinp += */
 static inline void spec_layernorm_backward(double *dinp, double *dw, double *db, const double *dout,
-                                           const double *x, const double *w, size_t N, size_t C) {
+                                           const double *x, const double *w, size_t N, size_t C,
+                                           const SpecRules *r) {
     for (size_t n = 0; n < N; n++) {
         const double *xn = x + n * C, *d = dout + n * C;
         double mean = 0, var = 0, a = 0, ah = 0;
         for (size_t c = 0; c < C; c++) mean += xn[c] / (double)C;
         for (size_t c = 0; c < C; c++) var += (xn[c] - mean) * (xn[c] - mean) / (double)C;
-        double rstd = 1 / sqrt(var + 1e-5);
+        double root = sqrt(var + r->eps), rstd = 1 / (root + r->eps_outside);
         for (size_t c = 0; c < C; c++) {            /* hat = (x - mean) rstd;  out = w hat + b */
             double hat = (xn[c] - mean) * rstd;
             dw[c] += d[c] * hat, db[c] += d[c];
             a += d[c] * w[c] / (double)C, ah += d[c] * w[c] * hat / (double)C;
         }
         for (size_t c = 0; c < C; c++)              /* mean and rstd depend on every x of the row */
-            dinp[n * C + c] += rstd * (d[c] * w[c] - a - (xn[c] - mean) * rstd * ah);
+            dinp[n * C + c] += rstd * (d[c] * w[c] - a - (xn[c] - mean) / root * ah);
     }
 }
 
-/* p (B,NH,T,T) = softmax over t2 <= t of q k / sqrt(hs); out (B,T,C) = p v; qkv (B,T,3C) */
+/* p (B,NH,T,T) = softmax over t2 <= t (+ ahead) of q k / sqrt(hs); out (B,T,C) = p v; qkv (B,T,3C) */
 static inline void spec_attention(double *out, double *p, const double *qkv, size_t B, size_t T, size_t C,
-                                  size_t NH) {
+                                  size_t NH, size_t ahead) {
     const size_t hs = C / NH;
     for (size_t bh = 0; bh < B * NH; bh++)
         for (size_t t = 0; t < T; t++) {
+            const size_t last = t + ahead < T ? t + ahead : T - 1;
             const double *base = qkv + bh / NH * T * 3 * C + bh % NH * hs, *q = base + t * 3 * C;
             double *row = p + (bh * T + t) * T, *o = out + (bh / NH * T + t) * C + bh % NH * hs, max = 0,
                    sum = 0;
-            for (size_t u = 0; u <= t; u++) {
+            for (size_t u = 0; u <= last; u++) {
                 const double *k = base + u * 3 * C + C;
                 row[u] = 0;
                 for (size_t i = 0; i < hs; i++) row[u] += q[i] * k[i] / sqrt((double)hs);
                 if (u == 0 || row[u] > max) max = row[u];
             }
-            for (size_t u = 0; u <= t; u++) sum += row[u] = exp(row[u] - max);
+            for (size_t u = 0; u <= last; u++) sum += row[u] = exp(row[u] - max);
             for (size_t i = 0; i < hs; i++) o[i] = 0;
-            for (size_t u = 0; u <= t; u++) {
+            for (size_t u = 0; u <= last; u++) {
                 row[u] /= sum;
                 for (size_t i = 0; i < hs; i++) o[i] += row[u] * base[u * 3 * C + 2 * C + i];
             }
@@ -167,22 +187,24 @@ static inline void spec_attention(double *out, double *p, const double *qkv, siz
 }
 /* dqkv += */
 static inline void spec_attention_backward(double *dqkv, const double *dout, const double *p,
-                                           const double *qkv, size_t B, size_t T, size_t C, size_t NH) {
+                                           const double *qkv, size_t B, size_t T, size_t C, size_t NH,
+                                           size_t ahead) {
     const size_t hs = C / NH;
     double *dp = mem_new(T, sizeof *dp);
     for (size_t bh = 0; bh < B * NH; bh++)
         for (size_t t = 0; t < T; t++) {
+            const size_t last = t + ahead < T ? t + ahead : T - 1;
             const size_t base = bh / NH * T * 3 * C + bh % NH * hs, at_q = base + t * 3 * C;
             const double *row = p + (bh * T + t) * T, *d = dout + (bh / NH * T + t) * C + bh % NH * hs;
             double mean = 0;
-            for (size_t u = 0; u <= t; u++) {       /* o[i] += row[u] v[i] */
+            for (size_t u = 0; u <= last; u++) {       /* o[i] += row[u] v[i] */
                 const size_t at_v = base + u * 3 * C + 2 * C;
                 dp[u] = 0;
                 for (size_t i = 0; i < hs; i++)
                     dp[u] += d[i] * qkv[at_v + i], dqkv[at_v + i] += row[u] * d[i];
                 mean += row[u] * dp[u];
             }
-            for (size_t u = 0; u <= t; u++) { /* row = softmax(s): ds[u] = row[u] (dp[u] - sum row dp) */
+            for (size_t u = 0; u <= last; u++) { /* row = softmax(s): ds[u] = row[u] (dp[u] - sum row dp) */
                 const size_t at_k = base + u * 3 * C + C;
                 const double ds = row[u] * (dp[u] - mean) / sqrt((double)hs);
                 for (size_t i = 0; i < hs; i++)     /* s[u] = q k / sqrt(hs) */
@@ -190,15 +212,6 @@ static inline void spec_attention_backward(double *dqkv, const double *dout, con
             }
         }
     free(dp);
-}
-
-static const double SPEC_GELU = 0.7978845608028654;         /* sqrt(2 / pi) */
-static inline double spec_gelu(double x) {
-    return 0.5 * x * (1 + tanh(SPEC_GELU * (x + 0.044715 * x * x * x)));
-}
-static inline double spec_gelu_slope(double x) { /* d/dx of the line above; tanh' = 1 - tanh^2 */
-    double t = tanh(SPEC_GELU * (x + 0.044715 * x * x * x));
-    return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * SPEC_GELU * (1 + 3 * 0.044715 * x * x);
 }
 
 /* loss (1) = mean of -log softmax(logits (N,V))[target]; dlogits = (softmax - [v = target]) / N */
@@ -221,6 +234,7 @@ static inline double spec_cross_entropy(double *dlogits, const double *logits, c
 typedef struct {
     GptConfig c;
     size_t B, T;
+    SpecRules rules;
     GptParam *table;
     double **w, **dw;                           /* [gpt_count] arrays of the table's shapes, row-major */
     struct SpecLayer { double *x, *ln1, *qkv, *p, *att, *mid, *ln2, *fc, *gelu; } *layer;   /* [L + 1] */
@@ -236,7 +250,7 @@ static inline double **spec_arrays(const GptParam *table, size_t count) {
 static inline Spec *spec_new(GptConfig c, size_t B, size_t T) {
     Spec *s = mem_new(1, sizeof *s);
     const size_t N = B * T;
-    *s = (Spec){.c = c, .B = B, .T = T, .table = gpt_table(&c)};
+    *s = (Spec){.c = c, .B = B, .T = T, .rules = SPEC_GPT2, .table = gpt_table(&c)};
     s->w = spec_arrays(s->table, gpt_count(&c)), s->dw = spec_arrays(s->table, gpt_count(&c));
     s->layer = mem_new(c.L + 1, sizeof *s->layer);
     for (size_t l = 0; l <= c.L; l++)
@@ -266,19 +280,19 @@ static inline void spec_forward(Spec *s, const int32_t *inputs, const int32_t *t
     for (size_t l = 0; l < s->c.L; l++) {
         struct SpecLayer *a = &s->layer[l];
         double **w = s->w + gpt_layer(l, 0), *next = s->layer[l + 1].x;
-        spec_layernorm(a->ln1, a->x, w[LN1W], w[LN1B], N, C);
+        spec_layernorm(a->ln1, a->x, w[LN1W], w[LN1B], N, C, &s->rules);
         spec_linear(a->qkv, a->ln1, w[QKVW], w[QKVB], N, C, 3 * C);
-        spec_attention(a->att, a->p, a->qkv, s->B, T, C, s->c.NH);
+        spec_attention(a->att, a->p, a->qkv, s->B, T, C, s->c.NH, s->rules.ahead);
         spec_linear(a->mid, a->att, w[PROJW], w[PROJB], N, C, C);
         for (size_t i = 0; i < N * C; i++) a->mid[i] += a->x[i];
-        spec_layernorm(a->ln2, a->mid, w[LN2W], w[LN2B], N, C);
+        spec_layernorm(a->ln2, a->mid, w[LN2W], w[LN2B], N, C, &s->rules);
         spec_linear(a->fc, a->ln2, w[FCW], w[FCB], N, C, 4 * C);
-        for (size_t i = 0; i < N * 4 * C; i++) a->gelu[i] = spec_gelu(a->fc[i]);
+        for (size_t i = 0; i < N * 4 * C; i++) a->gelu[i] = s->rules.gelu(a->fc[i]);
         spec_linear(next, a->gelu, w[FC2W], w[FC2B], N, 4 * C, C);
         for (size_t i = 0; i < N * C; i++) next[i] += a->mid[i];
     }
     double **f = s->w + gpt_layer(s->c.L, 0);
-    spec_layernorm(s->lnf, s->layer[s->c.L].x, f[0], f[1], N, C);
+    spec_layernorm(s->lnf, s->layer[s->c.L].x, f[0], f[1], N, C, &s->rules);
     for (size_t n = 0; n < N; n++)                  /* logits = lnf wte', the head is tied */
         for (size_t v = 0; v < s->c.V; v++) {
             double sum = 0;
@@ -302,19 +316,19 @@ static inline void spec_backward(Spec *s, const int32_t *inputs) {
                 s->dw[WTE][v * C + i] += s->dlogits[n * V + v] * s->lnf[n * C + i];
             }
     double **f = s->w + gpt_layer(s->c.L, 0), **df = s->dw + gpt_layer(s->c.L, 0);
-    spec_layernorm_backward(dx, df[0], df[1], d, s->layer[s->c.L].x, f[0], N, C);
+    spec_layernorm_backward(dx, df[0], df[1], d, s->layer[s->c.L].x, f[0], N, C, &s->rules);
     for (size_t l = s->c.L; l-- > 0;) { /* dx: the gradient of the layer's output, then of its input */
         struct SpecLayer *a = &s->layer[l];
         double **w = s->w + gpt_layer(l, 0), **dw = s->dw + gpt_layer(l, 0);
         spec_linear_backward(d4, dw[FC2W], dw[FC2B], dx, a->gelu, w[FC2W], N, 4 * C, C);
-        for (size_t i = 0; i < N * 4 * C; i++) d4[i] *= spec_gelu_slope(a->fc[i]);
+        for (size_t i = 0; i < N * 4 * C; i++) d4[i] *= s->rules.gelu_slope(a->fc[i]);
         spec_linear_backward(d, dw[FCW], dw[FCB], d4, a->ln2, w[FCW], N, C, 4 * C);
-        spec_layernorm_backward(dx, dw[LN2W], dw[LN2B], d, a->mid, w[LN2W], N, C);
+        spec_layernorm_backward(dx, dw[LN2W], dw[LN2B], d, a->mid, w[LN2W], N, C, &s->rules);
         spec_linear_backward(d, dw[PROJW], dw[PROJB], dx, a->att, w[PROJW], N, C, C);
         memset(dqkv, 0, N * 3 * C * sizeof(double));
-        spec_attention_backward(dqkv, d, a->p, a->qkv, s->B, T, C, s->c.NH);
+        spec_attention_backward(dqkv, d, a->p, a->qkv, s->B, T, C, s->c.NH, s->rules.ahead);
         spec_linear_backward(d, dw[QKVW], dw[QKVB], dqkv, a->ln1, w[QKVW], N, C, 3 * C);
-        spec_layernorm_backward(dx, dw[LN1W], dw[LN1B], d, a->x, w[LN1W], N, C);
+        spec_layernorm_backward(dx, dw[LN1W], dw[LN1B], d, a->x, w[LN1W], N, C, &s->rules);
     }
     for (size_t n = 0; n < N; n++)
         for (size_t i = 0; i < C; i++) {            /* x = wte[token] + wpe[position] */
@@ -1077,7 +1091,7 @@ static inline void gpt_cross_entropy(const GptFire *f, size_t g, bool train) {
 
 typedef enum {
     EMBED, LN1, QKV, ATTENTION, PROJ, LN2, FC, FC2, LNF,                        /* forward */
-    HEAD, LOSS, HEAD_DATA, HEAD_W, LNF_W, LNF_DATA,                             /* backward */
+    HEAD, HEAD_LOSS, HEAD_DATA, HEAD_W, LNF_W, LNF_DATA,                             /* backward */
     FC2_DATA, GELU_BACK, FC2_W, FC_DATA, LN2_AGAIN, FC_W, LN2_W, LN2_DATA, PROJ_DATA, PROJ_W,
     ATTENTION_BACK, QKV_DATA, LN1_AGAIN, QKV_W, LN1_W, LN1_DATA, EMBED_W, GPT_STAGES
 } GptStage;
@@ -1096,7 +1110,7 @@ static const struct { const char *name; GptCut cut; bool joins; int k, in[3], ou
     [FC2] = {"mlp.c_proj", BY_PANEL, 0, FC2W, {E_H, E_MID, -1}, {E_X, -1}, 0},
     [LNF] = {"ln_f", BY_PANEL, 0, -1, {E_X, -1, -1}, {E_N1, -1}, 0},
     [HEAD] = {"head", BY_ROWS, 0, WTE, {E_N1, -1, -1}, {E_LOGITS, -1}, 0},
-    [LOSS] = {"loss", BY_PANEL, 0, -1, {E_LOGITS, -1, -1}, {E_DLOGITS, -1}, 0},
+    [HEAD_LOSS] = {"loss", BY_PANEL, 0, -1, {E_LOGITS, -1, -1}, {E_DLOGITS, -1}, 0},
     [HEAD_DATA] = {"head dx", BY_PANEL, 0, WTE, {E_DLOGITS, -1, -1}, {E_DN1, -1}, 2},
     [HEAD_W] = {"head dw", BY_ROWS, 0, WTE, {E_N1, E_DLOGITS, -1}, {-1, -1}, 3},
     [LNF_W] = {"ln_f dw", BY_FEATURES, 0, LN1W, {E_DN1, E_X, -1}, {-1, -1}, 0},
@@ -1138,7 +1152,7 @@ static inline void gpt_fire(const GptFire *f) {
     case FC: gpt_linear(f, k, E_N2, l, E_FC, -1, E_H); break;
     case FC2: gpt_linear(f, k, E_H, l + 1, E_X, E_MID, -1); break;
     case HEAD: gpt_linear(f, k, E_N1, l, E_LOGITS, -1, -1); break;
-    case LOSS: for (size_t g = 0; g < f->p.ng; g++) gpt_cross_entropy(f, g, true); break;
+    case HEAD_LOSS: for (size_t g = 0; g < f->p.ng; g++) gpt_cross_entropy(f, g, true); break;
     case HEAD_DATA: gpt_linear_data(f, k, l, E_DLOGITS, E_DN1); break;
     case HEAD_W: gpt_linear_weight(f, k, l, E_DLOGITS, E_N1); break;
     case LNF_W: case LN1_W: gpt_norm_weight(f, E_X, E_S1, E_DN1); break;
@@ -1226,7 +1240,7 @@ static inline void gpt_kernel(GptRun *r, GptStage stage, size_t l) {
                                          : cut == BY_HEAD ? r->B * n.units : (n.units + n.unit - 1) / n.unit);
 }
 
-/* The head panel by panel, so that no more than one panel's logits exist. */
+/* The head panel by panel, so that no more than one panel's logits exist; returns them, [group][V][16]. */
 enum { HEAD_BLOCKS = 16 };                                  /* row blocks of wte a task */
 typedef struct { GptFire f; bool train; } GptHead;
 
@@ -1235,7 +1249,7 @@ static inline void gpt_head_task(void *arg, size_t task, size_t worker) {
     GptFire f = h->f;
     const size_t nb = gpt_units(f.r, HEAD, f.l), ng = f.p.ng;
     f.worker = worker, f.u1 = nb;
-    if (f.stage == LOSS) { gpt_cross_entropy(&f, task, h->train); return; }
+    if (f.stage == HEAD_LOSS) { gpt_cross_entropy(&f, task, h->train); return; }
     if (f.stage == HEAD_DATA && task < ng) {                /* dn = wte' dlogits of a group; then slices of dwte */
         const GptView logits = gpt_view(&f, f.l, E_LOGITS);
         GptRun one = *f.r;
@@ -1248,14 +1262,15 @@ static inline void gpt_head_task(void *arg, size_t task, size_t worker) {
     f.u0 = task * HEAD_BLOCKS, f.u1 = f.u0 + HEAD_BLOCKS < nb ? f.u0 + HEAD_BLOCKS : nb;
     gpt_point(&f), gpt_fire(&f);
 }
-static inline void gpt_head(GptRun *r, size_t panel, bool train, bool loss) {
+static inline float *gpt_head(GptRun *r, size_t panel, bool train, bool loss) {
     const size_t tasks = (gpt_units(r, HEAD, r->m->c.L) + HEAD_BLOCKS - 1) / HEAD_BLOCKS;
     GptHead h = {{.r = r, .stage = HEAD, .l = r->m->c.L, .p = gpt_panel_back(r, panel)}, train};
     df_run(r->pool, gpt_head_task, &h, tasks);
-    h.f.stage = LOSS;
+    h.f.stage = HEAD_LOSS;
     if (loss) df_run(r->pool, gpt_head_task, &h, h.f.p.ng);
     h.f.stage = HEAD_DATA;
     if (train) df_run(r->pool, gpt_head_task, &h, h.f.p.ng + tasks);
+    return r->moving[gpt_edge_array(E_LOGITS)].p;
 }
 
 /* Adds the tokens' losses to *sum one by one, so that groups of sequences add up as the whole does. */
@@ -1320,7 +1335,7 @@ static inline DfStage gpt_stage_of(const GptConfig *c, GptStage s, size_t l, siz
     case LNF_W: case LN1_W: case LN2_W: st.units = c->C, st.sums = 2, st.reads = 2, st.per_unit = 5; break;
     case LNF_DATA: case LN1_DATA: case LN2_DATA: st.reads = 2, st.per_unit = 14 * C; break;
     case GELU_BACK: st.units = gpt_rows(4 * c->C) / LINE, st.reads = 4 * C, st.per_unit = 16 * 22; break;
-    case LOSS: st.writes = 2, st.per_unit = 12 * V; break;
+    case HEAD_LOSS: st.writes = 2, st.per_unit = 12 * V; break;
     case EMBED_W: st.units = c->C, st.reads = st.random = 4 * C, st.per_unit = 2; break;
     default:                                                /* attention */
         st.units = c->NH, st.grain = (s == ATTENTION ? 2 : 4) * (size_t)hs, st.state = NG * st.grain;
@@ -1606,8 +1621,7 @@ static inline const float *gpt_next(GptRun *r, const int32_t *tokens, size_t n, 
     r->inputs = tokens, r->T = n, r->groups = gpt_groups(n), r->from = done / LINE;
     gpt_forward(r);
     r->from = r->groups - 1;
-    gpt_head(r, 0, false, false);
-    return r->moving[gpt_edge_array(E_LOGITS)].p + (n - 1) % LINE;
+    return gpt_head(r, 0, false, false) + (n - 1) % LINE;
 }
 
 typedef struct { double temperature, top_p; size_t top_k; } GptChoice;

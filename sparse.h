@@ -188,6 +188,25 @@ static inline size_t sp_elements(const SpMat *m) {          /* that are kept */
     return n;
 }
 
+/* The matrix that keeps the elements of mask (IC,OC), 0 or 1: the 16 x w blocks that hold a kept element, and if they
+ * hold others too, which. */
+static inline SpMat sp_elements_pattern(size_t OC, size_t IC, size_t w, const uint8_t *mask) {
+    const size_t J = IC / w, nb = (OC + LINE - 1) / LINE;
+    uint8_t *on = mem_new(nb * J, 1);
+    bool whole = true;
+    for (size_t n = 0; n < IC * OC; n++) on[n % OC / LINE * J + n / OC / w] |= mask[n];
+    SpMat m = sp_pattern(OC, IC, w, on);
+    m.keep = mem_new(m.lines, sizeof *m.keep);
+    for (size_t r = 0; r < nb; r++)
+        for (size_t l = m.first[r]; l < m.first[r + 1]; l++)
+            for (size_t o = 0, i = sp_cols(&m, r)[l - m.first[r]]; o < LINE && r * LINE + o < OC; o++)
+                if (mask[i * OC + r * LINE + o]) m.keep[l] |= (uint16_t)(1u << o);
+                else whole = false;
+    if (whole) free(m.keep), m.keep = NULL;
+    free(on);
+    return m;
+}
+
 /* Copies what belongs to the lines that both have, `bytes` a line, from old in a's layout to new in b's. */
 static inline void sp_carry(const SpMat *a, const SpMat *b, const void *old, void *new, size_t bytes) {
     for (size_t r = 0; r < b->nb; r++) {

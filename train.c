@@ -14,6 +14,7 @@
 #include "gpt.h"
 #include "data/checkpoint.h"
 #include "data/loader.h"
+#include "data/verify.h"
 #include <signal.h>
 #include <stddef.h>
 #include <sys/resource.h>
@@ -22,12 +23,18 @@
 
 static const double NATS_PER_BIT = 0.69314718055994531;
 enum { GPT2_VOCAB = 50257 };        /* of token shards that come without a vocabulary */
-enum { RUN = 1, EVAL = 2, SAMPLE = 4, TOKENIZE = 8, BENCH = 16, ANY = 31, FILES_MAX = 256 };
+enum { RUN = 1, EVAL = 2, SAMPLE = 4, TOKENIZE = 8, BENCH = 16, VERIFY = 256, DUMP = 512, CONVERT = 1024,
+       ANY = 31 | VERIFY | DUMP | CONVERT, FILES_MAX = 256 };
 #define AUTO SIZE_MAX
 
 typedef struct {
     struct List { const char *item[FILES_MAX]; size_t n; } text, tokens;
-    const char *file;                                       /* the argument that is no option */
+    const char *file, *to;                                  /* the arguments that are no options */
+    struct { size_t layers, heads, width, context, vocab, batch, steps; double sparsity; const char *block;
+    } dump;
+    const char *format;
+    double tolerance;
+    bool acts;
     const char *val, *vocab, *model, *out, *resume, *init, *log, *json, *prompt, *save, *shard;
     const char *block, *mask, *spread, *update, *scale, *schedule, *chip;
     size_t layers, heads, width, context, batch, steps, warmup, corpus, seed, every, stop, panel, group,
@@ -37,7 +44,7 @@ typedef struct {
     double lr, min_lr, decay, beta1, beta2, eps, clip, val_share, temperature, top_p;
     double sparsity, drop, mask_stop, densify, dense_first;
     bool quiet, decode, show_mask;
-    bool given[64];                                         /* by place in the table below */
+    bool given[128];                                        /* by place in the table below */
 } Options;
 
 /* kind: u whole number, f real number, s text, l list of texts, b flag. Each has a range and a default. */
@@ -72,14 +79,14 @@ static const Option options[] = {
     {"context", 'u', 1, RUN, AT(context), 1, 1000000, "256", "positions: tokens of a sequence"},
     {"batch", 'u', 1, RUN, AT(batch), 1, 1e6, "16", "sequences per step"},
     {"steps", 'u', 1, RUN, AT(steps), 1, 1e12, "500", "steps of the whole schedule"},
-    {"lr", 'f', 1, RUN, AT(lr), 0, 100, "auto", "learning rate; default 0.002 / density^0.75"},
+    {"lr", 'f', 1, RUN | DUMP, AT(lr), 0, 100, "auto", "learning rate; default 0.002 / density^0.75"},
     {"min-lr", 'f', 1, RUN, AT(min_lr), 0, 100, "auto", "at the end of the cosine; default lr / 10"},
     {"warmup", 'u', 1, RUN, AT(warmup), 0, 1e12, "auto", "steps of linear warm-up; default 3 % of the steps"},
-    {"weight-decay", 'f', 1, RUN, AT(decay), 0, 100, "0.1", "on matrices, embeddings included"},
-    {"beta1", 'f', 1, RUN, AT(beta1), 0, 0.999999, "0.9", "of AdamW"},
-    {"beta2", 'f', 1, RUN, AT(beta2), 0, 0.999999, "0.95", "of AdamW"},
-    {"eps", 'f', 1, RUN, AT(eps), 1e-30, 1, "1e-8", "of AdamW"},
-    {"grad-clip", 'f', 1, RUN, AT(clip), 0, 1e9, "1", "largest norm of the gradient; 0: any"},
+    {"weight-decay", 'f', 1, RUN | DUMP, AT(decay), 0, 100, "0.1", "on matrices, embeddings included"},
+    {"beta1", 'f', 1, RUN | DUMP, AT(beta1), 0, 0.999999, "0.9", "of AdamW"},
+    {"beta2", 'f', 1, RUN | DUMP, AT(beta2), 0, 0.999999, "0.95", "of AdamW"},
+    {"eps", 'f', 1, RUN | DUMP, AT(eps), 1e-30, 1, "1e-8", "of AdamW"},
+    {"grad-clip", 'f', 1, RUN | DUMP, AT(clip), 0, 1e9, "1", "largest norm of the gradient; 0: any"},
     {"sparsity", 'f', 1, RUN, AT(sparsity), 0, 0.999999, "0",
      "share of zeros in the four matrices of each layer; the rest stays dense"},
     {"block", 's', 1, RUN | BENCH, AT(block), 0, 0, "16x4", "16xW: outputs x inputs kept together, W 1, 2, 4, 8, 16"},
@@ -98,15 +105,16 @@ static const Option options[] = {
     {"scale", 's', 1, RUN, AT(scale), 0, 0, "init",
      "none, init (deviation / sqrt(density)), supar (that, and rate / density for the sparse matrices)"},
     {"show-mask", 'b', 0, RUN, AT(show_mask), 0, 0, "", "a picture of every mask"},
-    {"seed", 'u', 1, RUN | SAMPLE | EVAL, AT(seed), 0, 1e15, "1",
+    {"seed", 'u', 1, RUN | SAMPLE | EVAL | DUMP, AT(seed), 0, 1e15, "1",
      "of weights, order of data, stories, samples"},
     {"out", 's', 0, RUN, AT(out), 0, 0, "model.ckpt", "checkpoint to write; the best one goes to OUT.best"},
     {"resume", 's', 0, RUN, AT(resume), 0, 0, "", "CKPT to go on from, bit for bit; --out defaults to it"},
-    {"init", 's', 0, RUN, AT(init), 0, 0, "", "CKPT whose weights and vocabulary to start from"},
+    {"init", 's', 0, RUN | VERIFY | DUMP, AT(init), 0, 0, "",
+     "CKPT whose weights and vocabulary to start from; also a model of others"},
     {"every", 'u', 0, RUN, AT(every), 1, 1e12, "100", "steps between validations and checkpoints"},
     {"stop", 'u', 0, RUN, AT(stop), 1, 1e12, "auto", "end after this step, schedule unchanged"},
     {"log", 's', 0, RUN, AT(log), 0, 0, "", "FILE.csv, a line per step"},
-    {"json", 's', 0, RUN | EVAL | BENCH, AT(json), 0, 0, "", "FILE for the results as one object"},
+    {"json", 's', 0, RUN | EVAL | BENCH | VERIFY, AT(json), 0, 0, "", "FILE for the results as one object"},
     {"panel", 'u', 0, RUN | EVAL | BENCH, AT(panel), 16, 128, "64", "tokens per panel: 16, 32, 64 or 128"},
     {"group", 'u', 0, RUN | EVAL, AT(group), 1, 1e6, "auto",
      "sequences in memory at once; default: 512 MiB of them"},
@@ -125,6 +133,20 @@ static const Option options[] = {
     {"save", 's', 0, TOKENIZE, AT(save), 0, 0, "", "FILE for the vocabulary"},
     {"shard", 's', 0, TOKENIZE, AT(shard), 0, 0, "", "FILE for the tokens, in llm.c's format"},
     {"decode", 'b', 0, TOKENIZE, AT(decode), 0, 0, "", "ids to text"},
+    {"tolerance", 'f', 0, VERIFY, AT(tolerance), 1e-12, 1e3, "auto",
+     "relative error allowed; default: 16 times our own float32's"},
+    {"layers", 'u', 0, DUMP, AT(dump.layers), 1, 1000, "2", "layers of fresh weights"},
+    {"heads", 'u', 0, DUMP, AT(dump.heads), 1, 10000, "2", "heads"},
+    {"width", 'u', 0, DUMP, AT(dump.width), 1, 100000, "32", "channels"},
+    {"vocab", 'u', 0, DUMP, AT(dump.vocab), 2, 1u << 26, "96", "tokens"},
+    {"context", 'u', 0, DUMP, AT(dump.context), 1, 1000000, "16", "positions; also the tokens of a sequence"},
+    {"batch", 'u', 0, DUMP, AT(dump.batch), 1, 1e6, "2", "sequences"},
+    {"steps", 'u', 0, DUMP, AT(dump.steps), 0, DUMP_STEPS, "3", "of AdamW on that batch"},
+    {"sparsity", 'f', 0, DUMP, AT(dump.sparsity), 0, 1, "0", "share of the linear weights masked, at random"},
+    {"block", 's', 0, DUMP, AT(dump.block), 0, 0, "1x1", "OUTPUTSxINPUTS masked together, such as 16x4"},
+    {"acts", 'b', 0, DUMP, AT(acts), 0, 0, "", "activations of every stage too"},
+    {"format", 's', 0, CONVERT, AT(format), 0, 0, "",
+     "native, hf or llmc; default: by the name, .ckpt, a directory or .safetensors, .bin"},
 #undef AT
 };
 enum { OPTIONS = sizeof options / sizeof *options };
@@ -193,8 +215,9 @@ static Options *options_read(int argc, char **argv, int command, const char *tak
     }
     for (int i = 1; i < argc; i++) {
         if (strncmp(argv[i], "--", 2)) {
-            if (!takes_file || o->file) usage("%s: expected an option, found '%s'", argv[0], argv[i]);
-            o->file = argv[i];
+            const char **place = o->file && command == CONVERT ? &o->to : &o->file;
+            if (!takes_file || *place) usage("%s: expected an option, found '%s'", argv[0], argv[i]);
+            *place = argv[i];
             continue;
         }
         const int k = option_find(argv[i] + 2, command);
@@ -208,7 +231,8 @@ static Options *options_read(int argc, char **argv, int command, const char *tak
         while (options[k].kind == 'l' && i + 1 < argc && strncmp(argv[i + 1], "--", 2))
             option_set(o, k, argv[++i], "");
     }
-    if (takes_file && !o->file) usage("%s: expected %s", argv[0], takes_file);
+    if (takes_file && (!o->file || (command == CONVERT && !o->to)))
+        usage("%s: expected %s", argv[0], takes_file);
     if (o->threads == AUTO) o->threads = df_cores();
     if (command & RUN && parse_schedule(o) == SERIAL) o->threads = 1;
     if (o->panel & (o->panel - 1)) usage("--panel: expected 16, 32, 64 or 128, found %zu", o->panel);
@@ -523,10 +547,42 @@ static void config_check(const GptConfig *c, const char *where) {
               c->V);
 }
 
+/* The state that a model of others stands for: its weights, the vocabulary beside it, no step done. Options
+ * that it does not bring are as in o or, if they would follow from a run, at their least. Takes over f. */
+static State foreign_read(ModelFile *f, const Options *o, bool train) {
+    State s = {.o = mem_new(1, sizeof *s.o), .best = INFINITY};
+    SpMat *mats = mem_new(gpt_count(&f->c), sizeof *mats);
+    GptParam *table = gpt_table(&f->c);
+    for (size_t k = 0; k < gpt_count(&f->c) && f->kind == MODEL_HF; k++)    /* masks in the widest blocks that fit */
+        for (size_t w = LINE; gpt_maskable(&table[k]) && w && !mats[k].first; w /= 2)
+            if (table[k].rows % w == 0 && checkpoint_element_mask(&f->st, &table[k], w, &mats[k]) && mats[k].keep && w > 1)
+                sp_free(&mats[k]);
+    s.m = gpt_make(f->c, mats, train, train);
+    free(mats), free(table);
+    *s.o = *o;
+    for (int k = 0; k < OPTIONS; k++) {
+        void *field = (char *)s.o + options[k].at;
+        if (!options[k].decides || strcmp(options[k].preset, "auto")) continue;
+        if (options[k].kind == 'u') *(size_t *)field = (size_t)options[k].min;
+        else *(double *)field = options[k].min;
+    }
+    s.o->layers = f->c.L, s.o->heads = f->c.NH, s.o->width = f->c.C, s.o->context = f->c.ctx;
+    for (size_t k = 0; k < s.m->count; k++) {
+        float *values = mem_new(gpt_elements(&s.m->table[k]), sizeof *values);
+        model_values(f, k, values), gpt_set(&s.m->table[k], s.m->w, values);
+        free(values);
+    }
+    s.tok = model_vocabulary(f);
+    model_close(f);
+    return s;
+}
+
 /* Reads a checkpoint into a state with its own options (a copy of o, deciding options replaced by the
  * file's). */
 static State checkpoint_read(const char *path, const Options *o, bool train) {
-    Safetensors st = st_read(path);
+    ModelFile model = model_open(path);
+    if (model.kind != MODEL_NATIVE) return foreign_read(&model, o, train);
+    Safetensors st = model.st;
     State s = {.o = mem_new(1, sizeof *s.o), .best = INFINITY};
     const char *format = st_meta(&st, "format");
     if (!format || strcmp(format, "sparseflow-checkpoint"))
@@ -546,7 +602,7 @@ static State checkpoint_read(const char *path, const Options *o, bool train) {
     s.m = checkpoint_load(&st, path, c, s.step, train);
     s.tok = checkpoint_vocabulary(&st, path, c.V);
     if (train) masks_ready(s.o, s.m);
-    st_free(&st);
+    model_close(&model);
     return s;
 }
 
@@ -803,6 +859,10 @@ static State state_resume(const Options *o, Data *d) {
             usage("--resume keeps what decides the result: --%s cannot change", options[k].name);
     if (o->init || option_given(o, "vocab") || option_given(o, "model"))
         usage("--resume contradicts --init, --vocab and --model");
+    ModelFile model = model_open(o->resume);
+    if (model.kind != MODEL_NATIVE)
+        die("%s: --resume needs a checkpoint of this program; --init starts from others", o->resume);
+    model_close(&model);
     State s = checkpoint_read(o->resume, o, true);
     *d = data_read(s.o, &s.tok, s.m->c.V, true);
     if (data_hash(d) != s.data_hash)
@@ -1230,6 +1290,69 @@ static int cmd_tokenize(int argc, char **argv) {
     return 0;
 }
 
+/* ---- verify, dump, convert ---------------------------------------------------------------------------- */
+
+static int cmd_verify(int argc, char **argv) {
+    Options *o = options_read(argc, argv, VERIFY, "a dump");
+    State s = {0};
+    if (o->init) s = checkpoint_read(o->init, o, false);
+    DfPool *pool = df_begin(o->threads);
+    Dump d = dump_open(o->file, s.m);
+    if (s.m) gpt_free(s.m), tok_free(s.tok), free(s.o);
+    const bool right = verify_print(&d, pool, isnan(o->tolerance) ? 0 : o->tolerance);
+    if (o->json) verify_json(&d, o->json);
+    dump_close(&d), df_end(pool), free(o);
+    return right ? 0 : 1;
+}
+
+static int cmd_dump(int argc, char **argv) {
+    Options *o = options_read(argc, argv, DUMP, "a file to write");
+    if (isnan(o->lr)) o->lr = 0.002;
+    size_t rows = 0, cols = 0;
+    char end;
+    if (sscanf(o->dump.block, "%4zux%4zu%c", &rows, &cols, &end) != 2 || !rows || !cols)
+        usage("--block: expected OUTPUTSxINPUTS, found '%s'", o->dump.block);
+    GptConfig c = {o->dump.layers, o->dump.heads, o->dump.width, o->dump.vocab, o->dump.context};
+    model_check(&c, "dump");
+    for (int k = 0; k < 4 && o->init; k++) {
+        static const char *const fixed[4] = {"layers", "heads", "width", "vocab"};
+        if (o->given[option_find(fixed[k], DUMP)]) usage("--init and --%s contradict each other", fixed[k]);
+    }
+    Gpt *m = o->init ? checkpoint_read(o->init, o, false).m : NULL;
+    Dump d = {.c = m ? m->c : c, .B = o->dump.batch, .T = c.ctx, .steps = o->dump.steps,
+              .adam = {o->lr, o->beta1, o->beta2, o->eps, o->decay, o->clip}};
+    if (d.T > d.c.ctx) d.T = d.c.ctx;
+    dump_tables(&d, o->file);
+    if (!m) m = gpt_new(c, false), gpt_init(m, o->seed, true);
+    dump_weights(&d, m), dump_batch(&d, o->seed);
+    if (o->dump.sparsity > 0) dump_sparsify(&d, o->dump.sparsity, rows, cols, o->seed);
+    dump_write(&d, o->file, o->acts, o->dump.sparsity, o->dump.block);
+    dump_close(&d), gpt_free(m), free(o);
+    return 0;
+}
+
+static int cmd_convert(int argc, char **argv) {
+    Options *o = options_read(argc, argv, CONVERT, "a model and where to write it");
+    const ModelKind to = model_kind_for(o->to, o->format);
+    ModelFile f = model_open(o->file);
+    const ModelKind from = f.kind;
+    bool masks = false;
+    for (size_t k = 0; f.mask && k < gpt_count(&f.c); k++) masks |= f.mask[k] != NULL;
+    model_close(&f);
+    State s = checkpoint_read(o->file, o, to == MODEL_NATIVE);
+    for (size_t k = 0; k < s.m->count; k++) masks |= s.m->table[k].in_out && !s.m->table[k].mat.dense;
+    if (to == MODEL_HF) hf_write(o->to, s.m, s.tok);
+    else if (to == MODEL_LLMC) llmc_write(o->to, s.m);
+    else write_checked(checkpoint_write(&s, o->to), o->to);
+    const bool run = from == MODEL_NATIVE && to != from, vocab = s.tok && to == MODEL_LLMC;
+    printf("%s (%s) -> %s (%s); dropped:%s%s%s%s\n", o->file, model_kinds[from], o->to, model_kinds[to],
+           run ? " [settings of the run, AdamW's moments]" : "", vocab ? " [vocabulary]" : "",
+           masks && to != MODEL_HF ? " [masks, whose zeros stay]" : "",
+           run || vocab || (masks && to != MODEL_HF) ? "" : " nothing");
+    gpt_free(s.m), tok_free(s.tok), free(s.o), free(o);
+    return 0;
+}
+
 /* ---- bench -------------------------------------------------------------------------------------------- */
 
 /* Prints one measured figure: its rate and its share of the peak measured beside it; to *json too. */
@@ -1367,6 +1490,9 @@ static const struct { const char *name; int bit; int (*run)(int, char **); const
     {"eval", EVAL, cmd_eval, "CKPT: its loss on a text"},
     {"sample", SAMPLE, cmd_sample, "CKPT: text from a model"},
     {"tokenize", TOKENIZE, cmd_tokenize, "standard input to ids, and back"},
+    {"verify", VERIFY, cmd_verify, "DUMP: another program's numbers, or an llm.c debug state, by tensor"},
+    {"dump", DUMP, cmd_dump, "OUT: a model, a batch and what must come of them, for others to check"},
+    {"convert", CONVERT, cmd_convert, "IN OUT: between checkpoints, Hugging Face's and llm.c's models"},
     {"bench", BENCH, cmd_bench, "kernels and whole steps against this machine's own peak"},
     {"help", 0, cmd_help, "this text"},
 };

@@ -142,25 +142,13 @@ static inline SpMat checkpoint_mask(const Safetensors *st, const char *path, con
 /* The pattern of parameter p by mask.NAME, U8 in its named shape, of any safetensors file: the 16 x w blocks that
  * hold a kept element, and if they hold others too, which. False if there is no such tensor. */
 static inline bool checkpoint_element_mask(const Safetensors *st, const GptParam *p, size_t w, SpMat *out) {
-    const size_t OC = p->cols, IC = p->rows, J = IC / w, nb = (OC + LINE - 1) / LINE;
+    const size_t OC = p->cols, IC = p->rows;
     char name[64];
     if (!st_find(st, checkpoint_name(name, "mask.", p))) return false;
     const uint8_t *mask = st_need(st, name, ST_U8, 2, (size_t[]){IC, OC})->data;
-    uint8_t *on = mem_new(nb * J, 1);
-    bool whole = true;
-    for (size_t n = 0; n < IC * OC; n++) {
+    for (size_t n = 0; n < IC * OC; n++)
         if (mask[n] > 1) die("%s: %s[%zu]: expected 0 or 1, found %u", st->file.name, name, n, mask[n]);
-        on[n % OC / LINE * J + n / OC / w] |= mask[n];
-    }
-    *out = sp_pattern(OC, IC, w, on);
-    out->keep = mem_new(out->lines, sizeof *out->keep);
-    for (size_t r = 0; r < nb; r++)
-        for (size_t l = out->first[r]; l < out->first[r + 1]; l++)
-            for (size_t o = 0, i = sp_cols(out, r)[l - out->first[r]]; o < LINE && r * LINE + o < OC; o++)
-                if (mask[i * OC + r * LINE + o]) out->keep[l] |= (uint16_t)(1u << o);
-                else whole = false;
-    if (whole) free(out->keep), out->keep = NULL;
-    free(on);
+    *out = sp_elements_pattern(OC, IC, w, mask);
     return true;
 }
 

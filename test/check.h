@@ -12,10 +12,12 @@
 
 static long check_passed, check_failed;
 static jmp_buf check_jump;
+static int check_armed;                                     /* inside DIES */
 static char check_line[1024];
 
 __attribute__((noreturn)) static inline void check_died(const char *line) {
     snprintf(check_line, sizeof check_line, "%s", line);
+    if (!check_armed) fprintf(stderr, "died outside of a test for it: %s\n", line), exit(1);
     longjmp(check_jump, 1);
 }
 #define DIE_HOOK(line) check_died(line)
@@ -33,7 +35,7 @@ static inline void check(int good, const char *file, int line, const char *what,
     fputc('\n', stderr);
 }
 #define CHECK(cond, ...) check((cond) != 0, __FILE__, __LINE__, #cond, __VA_ARGS__)
-#define DIES(statement) (check_line[0] = 0, setjmp(check_jump) ? 1 : ((statement), 0))
+#define DIES(statement) (check_line[0] = 0, check_armed = 1, setjmp(check_jump) ? 1 : ((statement), 0))
 
 static inline int check_quick(void) { const char *q = getenv("QUICK"); return q && *q && *q != '0'; }
 #define QUICK check_quick()

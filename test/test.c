@@ -8,6 +8,7 @@
 #include "test_sparse.h"
 #include "test_gpt.h"
 #include "test_train.h"
+#include "test_formats.h"
 
 int main(int argc, char **argv) {
     static const struct { const char *name; void (*run)(void); } tests[] = {
@@ -17,6 +18,7 @@ int main(int argc, char **argv) {
         {"sparse", test_sparse},
         {"gpt", test_gpt},
         {"train", test_train},
+        {"formats", test_formats},
     };
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
         const long before = check_passed + check_failed;

@@ -1,0 +1,300 @@
+/* dump.h: the reference dump, a model with a batch and what some implementation made of them, as a list of
+ * tensors to check.
+ *
+ * It refuses to judge: verify.h does. It reads two kinds, told from their content, without trust: our own
+ * (safetensors; every name in README.md beside this file) and llm.c's debug state, whose weights are those of
+ * a model named beside it. Either becomes
+ *
+ *     weights w[k], masks, batch, AdamW's settings        what to compute with
+ *     check[0 .. n-1]                                     what came out, in the order of computing it:
+ *         activations of every layer, logits, loss,       forward
+ *         gradients, last parameter first,                backward
+ *         losses and norms of the steps, new weights      optimizer
+ *
+ * where a result that the file does not hold has no entry. So the first check that fails is where an
+ * implementation first went wrong. For example a file with `logits` and `grad.wte.weight` has two checks. */
+#ifndef DUMP_H
+#define DUMP_H
+#include "formats.h"
+#include <stddef.h>
+
+enum { DUMP_STEPS = 10000 };        /* the most */
+
+/* ---- the tensors of a dump, in the order in which they are computed ----------------------------------- */
+
+typedef enum { ACT, LOGITS, LOSS, GRAD, STEP_LOSS, STEP_NORM, AFTER } CheckKind;
+typedef enum { FORWARD, BACKWARD, OPTIMIZER } Phase;
+
+static inline Phase phase_of(CheckKind k) { return k < GRAD ? FORWARD : k == GRAD ? BACKWARD : OPTIMIZER; }
+
+typedef struct { double error, elem, got, want; size_t worst; } Distance;
+
+typedef struct {
+    CheckKind kind;
+    char name[64];
+    size_t k, l;                /* the parameter; of an activation its stage and layer */
+    StTensor t;
+    Distance dump, own;         /* from the truth */
+    bool pass, same;            /* right; as the fault being tried would have it */
+} Check;
+
+typedef struct {
+    GptConfig c;
+    GptParam *table;
+    size_t count, B, T, steps;
+    GptAdam adam;
+    int32_t *inputs, *targets;  /* (B,T) */
+    float **w, **slack;         /* initial parameters; what rounding may do to each by way of AdamW */
+    const uint8_t **mask;       /* of each parameter; NULL: all kept */
+    Check *check;               /* n, in order */
+    size_t n, cap, strange;     /* strange: tensors that are not known */
+    bool out_in;                /* linear weights among the results lie (out, in) */
+    double tolerance, norm, *step_loss, *step_norm;         /* norm: of the gradient */
+    int fault;                  /* that explains what is wrong, by its place in a table; -1: none */
+    Safetensors st;
+    LlmcDebug debug;
+} Dump;
+
+/* The stages of a layer, by name: the array of struct SpecLayer that holds them, width in C. */
+enum { STAGE_OUT = 7, STAGE_EMBED, STAGE_LNF, STAGES };
+static const struct { const char *name; size_t at, width; } act_stage[STAGES] = {
+#define AT(field) offsetof(struct SpecLayer, field)
+    {"ln_1", AT(ln1), 1}, {"attn.c_attn", AT(qkv), 3}, {"attention", AT(att), 1}, {"mid", AT(mid), 1},
+    {"ln_2", AT(ln2), 1}, {"mlp.c_fc", AT(fc), 4}, {"mlp.gelu", AT(gelu), 4}, {"out", AT(x), 1},
+    {"embed", AT(x), 1}, {"ln_f", 0, 1}};
+#undef AT
+
+/* What s holds now of the tensor of a check. */
+static inline const double *check_truth(const Dump *d, const Spec *s, const Check *c) {
+    switch (c->kind) {
+    case ACT:
+        if (c->k == STAGE_LNF) return s->lnf;
+        return *(double *const *)((const char *)&s->layer[c->l + (c->k == STAGE_OUT)] + act_stage[c->k].at);
+    case LOGITS: return s->logits;
+    case LOSS: return &s->loss;
+    case GRAD: return s->dw[c->k];
+    case STEP_LOSS: return d->step_loss;
+    case STEP_NORM: return d->step_norm;
+    default: return s->w[c->k];
+    }
+}
+
+/* Adds a check if st has a tensor of that name (of the right shape, or it dies), or if st is NULL. */
+static inline void dump_expect(Dump *d, const Safetensors *st, Check c, int rank, const size_t *shape) {
+    const StTensor *t = st ? st_find(st, c.name) : NULL;
+    if (st && !t) return;
+    if (st) c.t = *st_need(st, c.name, t->type <= ST_BF16 ? t->type : ST_F32, rank, shape);
+    else c.t = (StTensor){.name = c.name, .file = "dump", .type = ST_F32, .rank = rank};
+    for (int k = 0; k < rank && !st; k++) c.t.shape[k] = shape[k];
+    st_measure(&c.t);
+    d->check = mem_grow(d->check, d->n, &d->cap, sizeof c);
+    d->check[d->n++] = c;
+}
+static inline Check check_named(CheckKind kind, size_t k, size_t l, const char *prefix, const char *name) {
+    Check c = {.kind = kind, .k = k, .l = l};
+    snprintf(c.name, sizeof c.name, "%s%s", prefix, name);
+    return c;
+}
+/* Every result that st has; without st every one there is, activations if asked for. */
+static inline void dump_list(Dump *d, const Safetensors *st, bool acts) {
+    const size_t BT[3] = {d->B, d->T, d->c.V}, C = d->c.C;
+    for (size_t n = 0; n < 2 + d->c.L * (STAGE_OUT + 1) && acts; n++) {     /* embed, the layers, ln_f */
+        const size_t l = n ? (n - 1) / (STAGE_OUT + 1) : 0;
+        const size_t k = !n ? STAGE_EMBED : l == d->c.L ? STAGE_LNF : (n - 1) % (STAGE_OUT + 1);
+        char layer[32] = "act.";
+        if (k <= STAGE_OUT) snprintf(layer, sizeof layer, "act.h.%zu.", l);
+        dump_expect(d, st, check_named(ACT, k, l, layer, act_stage[k].name), 3,
+                    (size_t[]){d->B, d->T, act_stage[k].width * C});
+    }
+    dump_expect(d, st, check_named(LOGITS, 0, 0, "", "logits"), 3, BT);
+    dump_expect(d, st, check_named(LOSS, 0, 0, "", "loss"), 1, (size_t[]){1});
+    for (size_t k = d->count; k-- > 0;)                     /* backward: the table from its end */
+        dump_expect(d, st, check_named(GRAD, k, 0, "grad.", d->table[k].name), d->table[k].rank,
+                    (size_t[]){d->table[k].rows, d->table[k].cols});
+    if (!d->steps) return;
+    dump_expect(d, st, check_named(STEP_LOSS, 0, 0, "", "step_loss"), 1, &d->steps);
+    dump_expect(d, st, check_named(STEP_NORM, 0, 0, "", "step_grad_norm"), 1, &d->steps);
+    for (size_t k = 0; k < d->count; k++)
+        dump_expect(d, st, check_named(AFTER, k, 0, "after.", d->table[k].name), d->table[k].rank,
+                    (size_t[]){d->table[k].rows, d->table[k].cols});
+}
+
+/* ---- reading a dump ----------------------------------------------------------------------------------- */
+
+static inline double dump_number(const Safetensors *st, const char *key, double min, double max) {
+    const char *text = st_meta(st, key);
+    char *end = NULL;
+    const double x = text ? strtod(text, &end) : NAN;
+    if (!text || !*text || *end || !(x >= min && x <= max))
+        die("%s: metadata '%s': expected a number %g .. %g, found '%s'", st->file.name, key, min, max,
+            text ? text : "none");
+    return x;
+}
+static inline size_t dump_size(const Safetensors *st, const char *key, double min, double max) {
+    const double x = dump_number(st, key, min, max);
+    if (x != floor(x)) die("%s: metadata '%s': expected a whole number, found %g", st->file.name, key, x);
+    return (size_t)x;
+}
+static inline int32_t *dump_ids(const Dump *d, const uint8_t *p, const char *what, const char *file) {
+    int32_t *ids = mem_new(d->B * d->T, sizeof *ids);
+    for (size_t i = 0; i < d->B * d->T; i++) {
+        const uint32_t id = get_u32(p + 4 * i);
+        if (id >= d->c.V) die("%s: %s[%zu]: expected 0 .. %zu, found %d", file, what, i, d->c.V - 1, (int)id);
+        ids[i] = (int32_t)id;
+    }
+    return ids;
+}
+/* Tables for a configuration, batch and steps that are set. Dies if the machine's memory is too small. */
+static inline void dump_tables(Dump *d, const char *file) {
+    const double N = (double)d->B * (double)d->T, C = (double)d->c.C, L = (double)d->c.L, V = (double)d->c.V;
+    const double weights = (double)llmc_count(&d->c, d->c.V), heads = (double)(d->B * d->c.NH);
+    mem_check(weights * (d->steps ? 60 : 40) + (L + 1) * (heads * (double)(d->T * d->T) + 30 * N * C) * 8
+              + N * V * 24, file);
+    d->table = gpt_table(&d->c), d->count = gpt_count(&d->c);
+    d->w = mem_new(d->count, sizeof *d->w), d->mask = mem_new(d->count, sizeof *d->mask);
+    d->step_loss = mem_new(d->steps + 1, sizeof(double));
+    d->step_norm = mem_new(d->steps + 1, sizeof(double));
+    if (!d->steps) return;
+    d->slack = mem_new(d->count, sizeof *d->slack);
+    for (size_t k = 0; k < d->count; k++) d->slack[k] = mem_new(gpt_elements(&d->table[k]), sizeof(float));
+}
+
+static inline void dump_read(Dump *d, const char *path) {
+    const Safetensors *st = &d->st;
+    const char *format = st_meta(st, "format"), *on = st_meta(st, "weight_decay_on");
+    if (!format || strcmp(format, "gpt-reference-dump"))
+        die("%s: metadata 'format': expected 'gpt-reference-dump', found '%s'", path,
+            format ? format : "none");
+    dump_size(st, "version", 1, 1);
+    d->c = (GptConfig){dump_size(st, "n_layer", 1, 1000), dump_size(st, "n_head", 1, 10000),
+                       dump_size(st, "n_embd", 1, 1e5), dump_size(st, "vocab_size", 2, 1u << 26),
+                       dump_size(st, "n_ctx", 1, 1e6)};
+    model_check(&d->c, path);
+    d->steps = st_meta(st, "steps") ? dump_size(st, "steps", 0, DUMP_STEPS) : 0;
+    if (d->steps && (!on || strcmp(on, "matrices")))
+        die("%s: metadata 'weight_decay_on': expected 'matrices', found '%s'", path, on ? on : "none");
+    if (d->steps)
+        d->adam = (GptAdam){dump_number(st, "learning_rate", 0, 100), dump_number(st, "beta1", 0, 0.9999999),
+                            dump_number(st, "beta2", 0, 0.9999999), dump_number(st, "eps", 1e-30, 1),
+                            dump_number(st, "weight_decay", 0, 100), dump_number(st, "grad_clip", 0, 1e30)};
+    const StTensor *in = st_find(st, "inputs");
+    if (!in || in->rank != 2 || !in->count || in->shape[1] > d->c.ctx)
+        die("%s: tensor 'inputs': expected I32 (B,T) with T at most %zu", path, d->c.ctx);
+    d->B = in->shape[0], d->T = in->shape[1];
+    GptParam *table = gpt_table(&d->c);
+    for (size_t k = 0; k < gpt_count(&d->c); k++) {         /* every shape, before memory is taken */
+        const Check c = check_named(AFTER, k, 0, "param.", table[k].name);
+        st_need(st, c.name, ST_F32, table[k].rank, (size_t[]){table[k].rows, table[k].cols});
+    }
+    free(table);
+    dump_tables(d, path);
+    d->inputs = dump_ids(d, st_need(st, "inputs", ST_I32, 2, in->shape)->data, "inputs", path);
+    d->targets = dump_ids(d, st_need(st, "targets", ST_I32, 2, in->shape)->data, "targets", path);
+    size_t known = 2 + d->count;
+    ModelFile f = {.path = (char *)(uintptr_t)path, .table = d->table, .mask = d->mask,
+                   .at = mem_new(d->count, sizeof *f.at)};
+    for (size_t k = 0; k < d->count; k++) {
+        f.at[k] = *st_find(st, check_named(AFTER, k, 0, "param.", d->table[k].name).name);
+        d->mask[k] = d->table[k].in_out ? mask_find(st, &d->table[k]) : NULL;
+        d->w[k] = mem_new(f.at[k].count, sizeof(float)), known += d->mask[k] != NULL;
+        model_values(&f, k, d->w[k]);
+    }
+    free(f.at);
+    dump_list(d, st, true);
+    d->strange = st->n - known - d->n;
+    if (!d->n || phase_of(d->check[d->n - 1].kind) != OPTIMIZER) d->steps = 0;  /* nothing to check after */
+}
+
+/* The initial weights of a model in memory; masks are those of its pattern. */
+static inline void dump_weights(Dump *d, const Gpt *m) {
+    for (size_t k = 0; k < d->count; k++) {
+        const GptParam *p = &m->table[k];
+        d->w[k] = weights_of(m, k);
+        if (!p->in_out || p->mat.dense) continue;
+        uint8_t *mask = mem_new(gpt_elements(p), 1);
+        mask_of(p, mask), d->mask[k] = mask;
+    }
+}
+
+/* A dump, or with a model an llm.c debug state. Takes over b, whose name must outlive the result. Dies on any
+ * fault of the file. */
+static inline Dump dump_parse(Bytes b, const Gpt *model) {
+    const char *path = b.name;
+    Dump d = {.fault = -1};
+    if (b.n >= 4 && get_u32(b.p) == LLMC_DEBUG) {
+        if (!model) die("%s: a debug state of llm.c holds no weights: --init MODEL names them", path);
+        d.c = model->c, d.out_in = true;
+        d.debug = llmc_debug(b, &d.c, model->table);
+        d.B = d.debug.B, d.T = d.debug.T;
+        dump_tables(&d, path);
+        d.inputs = dump_ids(&d, d.debug.inputs, "inputs", path);
+        d.targets = dump_ids(&d, d.debug.targets, "targets", path);
+        dump_weights(&d, model);
+        dump_list(&d, NULL, false);
+        for (size_t i = 0; i < d.n; i++)
+            d.check[i].t = d.check[i].kind == LOGITS ? d.debug.logits
+                         : d.check[i].kind == LOSS   ? d.debug.loss
+                                                     : d.debug.grad[d.check[i].k];
+    } else {
+        if (model) die("%s: a dump holds its own weights: --init is for debug states of llm.c", path);
+        d.st = st_parse(b);
+        dump_read(&d, path);
+    }
+    if (!d.n) die("%s: expected results to check (logits, loss, grad.NAME ...), found none", path);
+    return d;
+}
+static inline Dump dump_open(const char *path, const Gpt *model) {
+    return dump_parse(file_read(path), model);
+}
+static inline void dump_close(Dump *d) {
+    for (size_t k = 0; k < d->count; k++) {
+        free(d->w[k]);
+        if (d->slack) free(d->slack[k]);
+        if (!d->st.n) free((void *)(uintptr_t)d->mask[k]);  /* else it lies in the file */
+    }
+    if (d->debug.file.p) file_free(&d->debug.file), free(d->debug.grad);
+    if (d->st.tensors) st_free(&d->st);
+    free(d->w), free(d->mask), free(d->slack), free(d->table), free(d->check), free(d->inputs);
+    free(d->targets), free(d->step_loss), free(d->step_norm);
+    *d = (Dump){0};
+}
+
+/* ---- making one ---------------------------------------------------------------------------------------- */
+
+/* A random mask on every linear weight: of the groups of `in` inputs, each block of `out` outputs keeps the
+ * share 1 - sparsity, at least one. Weights that are not kept become zero. */
+static inline void dump_sparsify(Dump *d, double sparsity, size_t out, size_t in, uint64_t seed) {
+    for (size_t k = 0; k < d->count; k++) {
+        const GptParam *p = &d->table[k];
+        if (!p->in_out) continue;
+        const size_t groups = (p->rows + in - 1) / in;
+        const size_t share = (size_t)((1 - sparsity) * (double)groups + 0.5);
+        const uint64_t key = rng_key(seed, p->name);
+        uint8_t *mask = mem_new(gpt_elements(p), 1);
+        for (size_t block = 0; block * out < p->cols; block++)
+            for (size_t n = 0; n < (share ? share : 1); n++) {
+                const size_t from = (size_t)rng_permute(key + 4 * block, n, groups) * in;
+                for (size_t i = from; i < from + in && i < p->rows; i++)
+                    for (size_t o = block * out; o < (block + 1) * out && o < p->cols; o++)
+                        mask[i * p->cols + o] = 1;
+            }
+        for (size_t i = 0; i < gpt_elements(p); i++) if (!mask[i]) d->w[k][i] = 0;
+        free((void *)(uintptr_t)d->mask[k]), d->mask[k] = mask;
+    }
+}
+/* A batch of random tokens, each the target of the one before. */
+static inline void dump_batch(Dump *d, uint64_t seed) {
+    const uint64_t key = rng_key(seed, "inputs");
+    d->inputs = mem_new(d->B * d->T, sizeof *d->inputs);
+    d->targets = mem_new(d->B * d->T, sizeof *d->targets);
+    for (size_t i = 0; i < d->B * d->T; i++) {
+        d->inputs[i] = (int32_t)(rng_u64(key, i) % d->c.V);
+        d->targets[i] = (int32_t)(rng_u64(key, i + 1) % d->c.V);
+    }
+}
+static inline void dump_meta(StWriter *w, const char *key, double x) {
+    char text[40];
+    snprintf(text, sizeof text, "%.17g", x);
+    st_meta_put(w, key, text);
+}
+#endif

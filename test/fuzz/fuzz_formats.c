@@ -1,0 +1,102 @@
+/* fuzz_formats.c: libFuzzer on the readers of formats.h and dump.h. The first byte of an input says which: a
+ * dump, an llm.c model, an llm.c debug state, or a Hugging Face model, whose config.json comes first, its
+ * length in a byte. A model that is accepted gives all its values, a small dump is verified. die() is a
+ * longjmp here, so all memory is kept on a list and freed after each run. */
+#include <setjmp.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+static jmp_buf fuzz_jump;
+typedef struct Held { struct Held *next, **from; size_t n; } Held;     /* in the 64 bytes before a block */
+static Held *fuzz_list;
+
+static void *fuzz_alloc(size_t align, size_t n) {
+    Held *h = n < 1u << 30 ? aligned_alloc(64, (n + 127) / 64 * 64) : NULL;
+    (void)align;
+    if (!h) return NULL;
+    *h = (Held){fuzz_list, &fuzz_list, n};
+    if (fuzz_list) fuzz_list->from = &h->next;
+    fuzz_list = h;
+    return (char *)h + 64;
+}
+static void fuzz_free(void *p) {
+    if (!p) return;
+    Held *h = (Held *)((char *)p - 64);
+    if ((*h->from = h->next)) h->next->from = h->from;
+    free(h);
+}
+static void *fuzz_realloc(void *old, size_t n) {
+    void *p = fuzz_alloc(64, n);
+    const size_t had = old ? ((Held *)((char *)old - 64))->n : 0;
+    if (p && old) memcpy(p, old, had < n ? had : n), fuzz_free(old);
+    return p;
+}
+static int fuzz_munmap(void *p, size_t n) { return (void)p, (void)n, 0; }   /* inputs are on the list */
+
+#define DIE_HOOK(line) ((void)(line), longjmp(fuzz_jump, 1))
+#define aligned_alloc fuzz_alloc
+#define realloc fuzz_realloc
+#define free fuzz_free
+#define munmap fuzz_munmap
+#include "../../data/verify.h"
+
+/* n bytes that end where their block does, so that a read past them is seen. */
+static Bytes fuzz_bytes(const uint8_t *p, size_t n) {
+    uint8_t *copy = (uint8_t *)mem_new(n, 1) + (size_up(n ? n : 1, 64) - n);
+    if (n) memcpy(copy, p, n);
+    return (Bytes){copy, n, "fuzz", true};
+}
+static void fuzz_values(ModelFile *f) {                     /* every number of a model; then it is closed */
+    f->path = mem_new(1, 1);
+    for (size_t k = 0; k < gpt_count(&f->c); k++) {
+        float *values = mem_new(gpt_elements(&f->table[k]), sizeof *values);
+        model_values(f, k, values);
+        if (!gpt_finite(values, gpt_elements(&f->table[k]))) abort();
+        free(values);
+    }
+    model_close(f);
+}
+static void fuzz_dump(Bytes b) {
+    Dump d = dump_parse(b, NULL);
+    const double work = (double)llmc_count(&d.c, d.c.V) * (double)(d.B * d.T) * (double)(d.steps + 1);
+    if (work + (double)d.c.L * (double)d.c.NH * (double)d.T * (double)d.T < 1e5) {
+        DfPool *pool = df_begin(1);
+        verify(&d, pool, 0);
+        df_end(pool);
+    }
+    dump_close(&d);
+}
+static void fuzz_debug(Bytes b) {
+    const GptConfig c = {1, 1, 2, 3, 4};
+    GptParam *table = gpt_table(&c);
+    LlmcDebug d = llmc_debug(b, &c, table);
+    float *values = mem_new(d.logits.count + 64, sizeof *values);
+    st_floats(&d.logits, values), st_floats(&d.loss, values);
+    for (size_t k = 0; k < gpt_count(&c); k++) model_unpack(&d.grad[k], &table[k], true, values);
+    if (get_u32(d.inputs) + get_u32(d.targets + 4 * (d.B * d.T - 1)) == 12345) free(values);
+}
+static void fuzz_hf(Bytes b) {
+    ModelFile f = {.kind = MODEL_HF};
+    const size_t n = b.n ? b.p[0] : 0;
+    if (n + 1 > b.n) die("short");
+    f.c = hf_config(fuzz_bytes(b.p + 1, n).p, n, "config");
+    f.st = st_parse(fuzz_bytes(b.p + 1 + n, b.n - 1 - n));
+    hf_place(&f), fuzz_values(&f);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
+    if (n && !setjmp(fuzz_jump)) {
+        const Bytes b = fuzz_bytes(data + 1, n - 1);
+        ModelFile f = {.kind = MODEL_LLMC, .file = b};
+        switch (data[0] % 4) {
+        case 0: fuzz_dump(b); break;
+        case 1: llmc_read(&f), fuzz_values(&f); break;
+        case 2: fuzz_debug(b); break;
+        default: fuzz_hf(b);
+        }
+    }
+    while (fuzz_list) fuzz_free((char *)fuzz_list + 64);
+    return 0;
+}

@@ -1,0 +1,457 @@
+/* test_formats.h: verify, dump, convert and the files of others. Dumps that PyTorch and transformers wrote
+ * pass; those with a fault are told by its name; one element that is off by 3e-3 is found, in every kind of
+ * tensor; models go to Hugging Face's and llm.c's files and back without losing a bit; bad files end in one
+ * line. */
+#ifndef TEST_FORMATS_H
+#define TEST_FORMATS_H
+#include "test_train.h"
+
+static const char *const golden_good[] = {"tiny_dense", "tiny_sparse", "odd", "mask_1x1", "mask_16x16",
+                                          "long", "hf"};
+enum { GOLDEN_GOOD = sizeof golden_good / sizeof *golden_good };
+
+static Bytes golden_copy(const char *name) {                /* a golden dump in memory that may be changed */
+    static char path[8][96];
+    static int turn;
+    snprintf(path[turn = (turn + 1) % 8], 96, "test/golden/%s.safetensors", name);
+    Bytes b = file_read(path[turn]);
+    uint8_t *p = mem_new(b.n, 1);
+    memcpy(p, b.p, b.n);
+    const size_t n = b.n;
+    file_free(&b);
+    return (Bytes){p, n, path[turn], false};
+}
+static float tensor_get(const StTensor *t, size_t i) { return get_f32(t->data + 4 * i); }
+static void tensor_put(const StTensor *t, size_t i, double x) {
+    const float f = (float)x;
+    memcpy((uint8_t *)(uintptr_t)t->data + 4 * i, &f, 4);
+}
+
+/* ---- right dumps, known faults ------------------------------------------------------------------------ */
+
+static void test_dumps(DfPool *pool) {
+    for (size_t k = 0; k < GOLDEN_GOOD; k++) {
+        Dump d = dump_parse(golden_copy(golden_good[k]), NULL);
+        const bool right = verify(&d, pool, 0);
+        CHECK(right, "%s: %s is wrong", golden_good[k], right ? "" : first_wrong(&d)->name);
+        for (size_t i = 0; i < d.n; i++)
+            CHECK(d.check[i].own.error < 1e-4, "%s: our own %s is off by %.3g", golden_good[k],
+                  d.check[i].name, d.check[i].own.error);
+        dump_close(&d);
+    }
+    for (int k = 0; k < FAULTS; k++) {                      /* as PyTorch computes with each of them */
+        char name[64];
+        snprintf(name, sizeof name, "fault_%s", faults[k].name);
+        Dump d = dump_parse(golden_copy(name), NULL);
+        const bool right = verify(&d, pool, 0);
+        CHECK(!right, "%s passes", name);
+        if (!right) {
+            verify_fault(&d);
+            CHECK(d.fault == k, "%s is called %s", name, d.fault < 0 ? "unknown" : faults[d.fault].name);
+            CHECK(phase_of(first_wrong(&d)->kind) <= faults[k].phase || k < 4, "%s: first wrong is %s", name,
+                  first_wrong(&d)->name);
+        }
+        dump_close(&d);
+    }
+}
+
+/* A fault in one tensor of a dump that is right otherwise: it alone is wrong, and the fault is named. */
+static void test_single_faults(DfPool *pool) {
+    static const struct { const char *tensor, *fault; bool transpose; double by;
+    } bad[] = {{"grad.h.1.mlp.c_fc.bias", "bias-gradient-missing", 0, 0},
+               {"grad.h.0.attn.c_attn.bias", "bias-gradient-missing", 0, 0},
+               {"grad.h.0.ln_2.weight", "norm-gradient-missing", 0, 0},
+               {"grad.wpe.weight", "wpe-gradient-missing", 0, 0},
+               {"loss", "loss-summed", 0, 57},
+               {"grad.h.1.mlp.c_proj.weight", "gradient-summed", 0, 57},
+               {"grad.wte.weight", "gradient-doubled", 0, 2},
+               {"grad.h.0.attn.c_proj.weight", "gradient-transposed", 1, 0},
+               {"grad.h.1.attn.c_proj.weight", NULL, 0, 1.5}};
+    for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
+        Dump d = dump_parse(golden_copy("odd"), NULL);      /* B=3 T=19 */
+        const StTensor *t = st_find(&d.st, bad[k].tensor);
+        for (size_t i = 0; i < t->count && !bad[k].transpose; i++)
+            tensor_put(t, i, bad[k].by * (double)tensor_get(t, i));
+        for (size_t i = 0; i < t->count && bad[k].transpose; i++) {
+            const size_t r = i / t->shape[1], c = i % t->shape[1], j = c * t->shape[1] + r;
+            const float a = tensor_get(t, i), b = tensor_get(t, j);
+            if (c > r) tensor_put(t, i, (double)b), tensor_put(t, j, (double)a);
+        }
+        CHECK(!verify(&d, pool, 0) && !strcmp(first_wrong(&d)->name, bad[k].tensor), "%s was changed",
+              bad[k].tensor);
+        verify_fault(&d);
+        const char *found = d.fault < 0 ? NULL : faults[d.fault].name;
+        CHECK(bad[k].fault ? found && !strcmp(found, bad[k].fault) : !found, "%s: expected %s, found %s",
+              bad[k].tensor, bad[k].fault ? bad[k].fault : "none", found ? found : "none");
+        dump_close(&d);
+    }
+}
+
+/* ---- unknown corruptions ------------------------------------------------------------------------------ */
+
+/* The first element from `from` on, counted round, that is no smaller than the tensor's root mean square and,
+ * of weights after a step, whose gradient was not all rounding: what AdamW makes of that nobody can check. */
+static size_t large_element(const Dump *d, const Check *c, size_t from) {
+    const StTensor *t = &c->t;
+    double sum = 0;
+    for (size_t i = 0; i < t->count; i++) sum += pow((double)tensor_get(t, i), 2);
+    for (size_t n = 0; n < t->count; n++) {
+        const size_t i = (from + n) % t->count;
+        const double x = fabs((double)tensor_get(t, i)), slack = c->kind == AFTER ? d->slack[c->k][i] : 0;
+        if (x * x * (double)t->count >= sum && slack < 1e-3 * x) return i;
+    }
+    return 0;
+}
+
+/* One element of each tensor in turn is changed by 3e-3 of itself: it is found, nothing else is. */
+static void check_corruptions(DfPool *pool, Bytes good, size_t each) {
+    Dump d = dump_parse(good, NULL);
+    CHECK(verify(&d, pool, 0), "%s is right", good.name);
+    for (size_t k = 0; k < d.n; k++)
+        for (size_t n = 0; n < each; n++) {
+            const Check *c = &d.check[k];
+            const size_t i = large_element(&d, c, (size_t)rng_u64(rng_key(n, c->name), k) % c->t.count);
+            const float x = tensor_get(&c->t, i);
+            double sum = 0;
+            for (size_t j = 0; j < c->t.count; j++) sum += pow((double)tensor_get(&c->t, j), 2);
+            if (c->kind == GRAD && sqrt(sum) < 1e-6 * d.norm) continue;     /* below the floor */
+            tensor_put(&c->t, i, (double)x * (n % 2 ? 1.003 : 0.997));
+            verify(&d, pool, 0);
+            const Check *wrong = first_wrong(&d);
+            CHECK(wrong == c && wrong->dump.worst == i, "%s: %s[%zu] = %g was changed, found %s[%zu]",
+                  good.name, c->name, i, (double)x, wrong ? wrong->name : "nothing",
+                  wrong ? wrong->dump.worst : 0);
+            tensor_put(&c->t, i, (double)x);
+        }
+    CHECK(verify(&d, pool, 0), "%s is right again", good.name);
+    dump_close(&d);
+}
+static void test_corruptions(DfPool *pool) {
+    const char *path = file_in("acts.safetensors");
+    CHECK(command("dump %s --layers 1 --heads 3 --width 12 --vocab 37 --context 9 --acts --sparsity 0.5 "
+                  "--block 4x2 --batch 2", path) == 0, "%s", check_line);
+    Bytes b = file_read(path);
+    uint8_t *copy = mem_new(b.n, 1);
+    memcpy(copy, b.p, b.n);
+    check_corruptions(pool, (Bytes){copy, b.n, path, false}, QUICK ? 1 : 3);
+    file_free(&b);
+    check_corruptions(pool, golden_copy("odd"), QUICK ? 1 : 3);
+    check_corruptions(pool, golden_copy("hf"), 1);
+    if (!QUICK) check_corruptions(pool, golden_copy("mask_1x1"), 2);
+    if (!QUICK) check_corruptions(pool, golden_copy("long"), 2);
+}
+
+/* ---- the commands ------------------------------------------------------------------------------------- */
+
+static int out_to_null(void) {                              /* returns what to restore: verify says a lot */
+    fflush(stdout);
+    const int keep = dup(1), null = open("/dev/null", O_WRONLY);
+    dup2(null, 1), close(null);
+    return keep;
+}
+static void out_restore(int keep) { fflush(stdout), dup2(keep, 1), close(keep); }
+
+static bool file_has(const char *path, const char *text) {
+    Bytes b = file_read(path);
+    const bool has = memmem(b.p, b.n, text, strlen(text)) != NULL;
+    file_free(&b);
+    return has;
+}
+
+static void test_dump_command(void) {
+    const char *path = file_in("dump.safetensors"), *json = file_in("verdict.json");
+    struct stat st;
+    CHECK(command("dump %s", path) == 0 && !stat(path, &st) && st.st_size < 1000000, "a dump of %zu bytes",
+          (size_t)st.st_size);
+    CHECK(command("verify %s --json %s", path, json) == 0, "%s", check_line);
+    CHECK(file_has(json, "{\"pass\": true, \"first_wrong\": null, \"fault\": null"), "%s", json);
+    CHECK(command("dump %s --acts --sparsity 0.875 --block 16x4 --heads 4 --steps 2 --batch 3", path) == 0,
+          "%s", check_line);
+    CHECK(command("verify %s", path) == 0, "%s", check_line);
+    Safetensors s = st_read(path);
+    const StTensor *mask = st_find(&s, "mask.h.0.attn.c_attn.weight");
+    const StTensor *gelu = st_find(&s, "act.h.1.mlp.gelu");
+    size_t kept = 0;
+    for (size_t i = 0; i < mask->count; i++) kept += mask->data[i];
+    CHECK(kept * 8 == mask->count, "%zu of %zu kept", kept, mask->count);
+    CHECK(gelu && gelu->count == 3 * 16 * 128, "activations of a stage");
+    Bytes b = s.file;
+    uint8_t *copy = mem_new(b.n, 1);
+    memcpy(copy, b.p, b.n);
+    const size_t at = (size_t)(gelu->data - b.p) + 3;
+    copy[at] ^= 0x80;                                       /* a sign */
+    file_put(file_in("changed"), copy, b.n);
+    CHECK(command("verify %s --json %s", file_in("changed"), json) == 1, "a sign was changed");
+    CHECK(file_has(json, "{\"pass\": false, \"first_wrong\": \"act.h.1.mlp.gelu\""), "%s", json);
+    CHECK(command("verify %s --tolerance 100", file_in("changed")) == 0, "anything goes: %s", check_line);
+    st_free(&s), free(copy);
+}
+
+/* ---- models of others --------------------------------------------------------------------------------- */
+
+static void check_same(const char *a, const char *b, bool vocabulary) {
+    Options o = {0};
+    State x = checkpoint_read(a, &o, false), y = checkpoint_read(b, &o, false);
+    CHECK(x.m->floats == y.m->floats && !memcmp(x.m->w, y.m->w, x.m->floats * 4), "%s and %s differ", a, b);
+    CHECK(!vocabulary || (x.tok && y.tok && x.tok->n == y.tok->n && x.tok->eot == y.tok->eot &&
+                          !memcmp(x.tok->merges.bytes, y.tok->merges.bytes, 8 * x.tok->merges.n)),
+          "the vocabularies of %s and %s differ", a, b);
+    gpt_free(x.m), gpt_free(y.m), tok_free(x.tok), tok_free(y.tok), free(x.o), free(y.o);
+}
+static void test_round_trips(void) {
+    char native[128], hf[128], bin[128], back[128];
+    snprintf(native, 128, "%s", file_in("m.ckpt")), snprintf(hf, 128, "%s", file_in("hf"));
+    snprintf(bin, 128, "%s", file_in("m.bin")), snprintf(back, 128, "%s", file_in("back.ckpt"));
+    make_text(file_in("text"), 20000);
+    CHECK(command("run --text %s --out %s " SMALL " --stop 2", file_in("text"), native) == 0, "%s",
+          check_line);
+    CHECK(command("convert %s %s", native, hf) == 0, "%s", check_line);
+    CHECK(command("convert %s %s", hf, back) == 0, "%s", check_line);
+    check_same(native, back, true);
+    CHECK(command("convert %s %s", native, bin) == 0, "%s", check_line);
+    CHECK(command("convert %s %s", bin, back) == 0, "%s", check_line);
+    check_same(native, back, false);
+    CHECK(command("convert %s %s --format llmc", hf, file_in("again")) == 0, "%s", check_line);
+    CHECK(file_bits(file_in("again")) == file_bits(bin), "llm.c's file by way of Hugging Face's");
+    CHECK(command("eval %s --text %s", hf, file_in("text")) == 0, "%s", check_line);
+    CHECK(command("sample %s/model.safetensors --tokens 2 --quiet", hf) == 0, "%s", check_line);
+    CHECK(command("run --text %s --init %s --out %s --steps 2 --batch 5 --quiet", file_in("text"), hf,
+                  file_in("further")) == 0, "%s", check_line);
+    CHECK(command("run --text %s --resume %s --quiet", file_in("text"), back) == 2, "no text is known");
+    char line[256];
+    snprintf(line, sizeof line, "run --resume %s", bin), check_refused(line, "--init");
+    snprintf(line, sizeof line, "convert %s x.y", bin), check_refused(line, "--format");
+    snprintf(line, sizeof line, "convert %s x --format gguf", bin), check_refused(line, "gguf");
+    snprintf(line, sizeof line, "convert %s", bin), check_refused(line, "where to write");
+    snprintf(line, sizeof line, "sample %s", bin), check_refused(line, "no vocabulary");
+}
+
+/* A Hugging Face model of the given type with buffers, a head and, if masked, a mask; weights are k / 64, so
+ * that every type holds them. change: 1 the head differs, 2 a tensor more, 3 a weight where the mask is 0. */
+static void hf_put(const char *path, StType type, bool prefix, bool masked, int change) {
+    const GptConfig c = {1, 2, 4, 5, 3};
+    GptParam *table = gpt_table(&c);
+    const char *const more[3] = {"lm_head.weight", "h.0.attn.bias", "score.weight"};
+    StWriter w = {0};
+    char name[64];
+    for (size_t k = 0; k < gpt_count(&c); k++) {
+        snprintf(name, sizeof name, "%s%s", prefix ? "transformer." : "", table[k].name);
+        st_declare(&w, name, type, table[k].rank, (size_t[]){table[k].rows, table[k].cols});
+    }
+    for (int k = 0; k < (change == 2 ? 3 : 2); k++) {
+        snprintf(name, sizeof name, "%s%s", k == 1 && prefix ? "transformer." : "", more[k]);
+        st_declare(&w, name, type, 2, (size_t[]){5, 4});
+    }
+    if (masked) st_declare(&w, "mask.h.0.attn.c_proj.weight", ST_U8, 2, (size_t[]){4, 4});
+    st_begin(&w, path);
+    for (size_t k = 0; k < gpt_count(&c) + (change == 2 ? 3 : 2); k++)
+        for (size_t i = 0; i < (k < gpt_count(&c) ? gpt_elements(&table[k]) : 20); i++) {
+            const bool other = k == gpt_count(&c) && change == 1 && i == 7;
+            const bool gone = masked && k == gpt_layer(0, PROJW) && i == 5 && change != 3;
+            const float f = gone ? 0 : (float)((k % gpt_count(&c) * 7 + i) % 100) / 64 + (float)other;
+            const double d = (double)f;
+            uint32_t u;
+            memcpy(&u, &f, 4);
+            const uint16_t bf = (uint16_t)(u >> 16),
+                           half = (uint16_t)(u ? ((u >> 23) - 112) << 10 | (u >> 13 & 0x3ff) : 0);
+            if (type == ST_F64) st_write(&w, &d, 8);
+            else if (type == ST_F32) st_write(&w, &f, 4);
+            else st_write(&w, type == ST_F16 ? &half : &bf, 2);
+        }
+    for (size_t i = 0; i < 16 && masked; i++) st_write(&w, &(uint8_t){i != 5}, 1);
+    if (!st_commit(&w)) abort();
+    free(table);
+}
+#define HF_SIZES(L, NH, V) "\"n_layer\": " L ", \"n_head\": " NH ", \"n_embd\": 4, \"vocab_size\": " V
+#define HF_CONFIG(more) "{" HF_SIZES("1", "2", "5") ", " more "\"model_type\": \"gpt2\", \"n_positions\": 3}"
+#define HF_SIZED(L, NH, V) "{" HF_SIZES(L, NH, V) ", \"n_positions\": 3}"
+
+static void test_hf(void) {
+    char path[128], line[256];
+    outside("mkdir -p %s/model", folder);
+    snprintf(path, sizeof path, "%s/model/model.safetensors", folder);
+    char *config = path_beside(path, "config.json");
+    file_put(config, HF_CONFIG(""), strlen(HF_CONFIG("")));
+    for (StType type = ST_F64; type <= ST_BF16; type++)
+        for (int prefix = 0; prefix < 2; prefix++) {
+            hf_put(path, type, prefix, prefix, 0);
+            ModelFile f = model_open(path);
+            size_t wrong = 0;
+            for (size_t k = 0; k < gpt_count(&f.c); k++) {
+                float values[128];
+                model_values(&f, k, values);
+                for (size_t i = 0; i < gpt_elements(&f.table[k]); i++)
+                    wrong += values[i] != (float)((k * 7 + i) % 100) / 64 &&
+                             !(prefix && k == gpt_layer(0, PROJW) && i == 5);
+            }
+            CHECK(!wrong, "%s: %zu numbers differ", st_names[type], wrong);
+            CHECK(!f.mask[gpt_layer(0, PROJW)] == !prefix, "a mask is found");
+            model_close(&f);
+        }
+    snprintf(line, sizeof line, "eval %s", path);
+    static const char *const bad_file[4] = {"", "what wte.weight holds", "others", "where the mask is 0"};
+    for (int change = 1; change < 4; change++) {
+        hf_put(path, ST_F32, true, true, change);
+        check_refused(line, bad_file[change]);
+    }
+    hf_put(path, ST_F32, true, false, 0);
+    static const struct { const char *json, *expected;
+    } bad[] = {{"", "expected '{'"},
+               {"{}", "n_layer"},
+               {"{\"n_layer\": 1}", "n_head"},
+               {"[1]", "expected '{'"},
+               {HF_CONFIG("\"activation_function\": \"gelu\", "), "gelu_new"},
+               {HF_CONFIG("\"layer_norm_epsilon\": 1e-6, "), "1e-05"},
+               {HF_CONFIG("\"n_inner\": 17, "), "n_inner"},
+               {HF_CONFIG("\"scale_attn_weights\": false, "), "scale_attn_weights"},
+               {HF_SIZED("1", "3", "5"), "divisor"},
+               {HF_SIZED("0", "2", "5"), "layers"},
+               {HF_SIZED("2", "2", "5"), "h.1.ln_1"},
+               {HF_SIZED("1", "2", "6"), "wte.weight"},
+               {HF_SIZED("1", "2", "99999999999"), "smaller"}};
+    for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
+        file_put(config, bad[k].json, strlen(bad[k].json));
+        check_refused(line, bad[k].expected);
+    }
+    unlink(config), check_refused(line, "config.json");
+    unlink(path);
+    snprintf(line, sizeof line, "eval %s/model", folder), check_refused(line, "model.safetensors");
+    free(config);
+}
+
+/* A file of little-endian words with one of them changed, or cut, is refused with a word about it. */
+typedef struct { size_t at; uint32_t value; size_t cut; const char *expected; } BadWord;
+static void check_words(const char *good, const char *format, const BadWord *bad, size_t n) {
+    Bytes b = file_read(good);
+    uint8_t *copy = mem_new(b.n + 4, 1);
+    char line[512];
+    const char *path = file_in("bad");
+    for (size_t k = 0; k < n; k++) {
+        memcpy(copy, b.p, b.n);
+        if (bad[k].at < b.n) memcpy(copy + bad[k].at, &bad[k].value, 4);
+        file_put(path, copy, b.n + 4 - bad[k].cut);
+        snprintf(line, sizeof line, format, path), check_refused(line, bad[k].expected);
+    }
+    file_free(&b), free(copy);
+}
+static void test_llmc(DfPool *pool) {
+    GptPair p = pair_new((GptConfig){2, 3, 12, 45, 10}, 2, 7, 0.2, 1);
+    const char *bin = file_in("pair.bin"), *debug = file_in("debug.bin");
+    llmc_write(bin, p.m);
+    const BadWord model[] = {
+        {4, 4, 4, "version"},       {8, 0, 4, "positions"},         {8, 11, 4, "bytes, found"},
+        {12, 1, 4, "vocabulary"},   {12, 129, 4, "padded"},         {16, 0, 4, "layers"},
+        {16, 1u << 31, 4, "layers"}, {20, 5, 4, "divisor"},         {24, 0, 4, "channels"},
+        {28, 1u << 31, 4, "padded"}, {SIZE_MAX, 0, 0, "bytes, found"}, {SIZE_MAX, 0, 5, "bytes, found"},
+        {1024, 0x7fc00000, 4, "finite"}, {4, 5, 4, "bytes, found"}};
+    check_words(bin, "convert %s /dev/null --format llmc", model, sizeof model / sizeof *model);
+
+    /* a debug state as llm.c writes it, of what the specification computes; Vp is 128 */
+    spec_forward(p.s, p.inputs, p.targets), spec_backward(p.s, p.inputs);
+    FILE *f = fopen(debug, "wb");
+    const uint32_t head[256] = {LLMC_DEBUG, 2, 2, 7};
+    fwrite(head, 4, 256, f), fwrite(p.inputs, 4, 14, f), fwrite(p.targets, 4, 14, f);
+    for (size_t i = 0; i < 14 * 45; i++) fwrite(&(float){(float)p.s->logits[i]}, 4, 1, f);
+    fwrite(&(float){(float)p.s->loss}, 4, 1, f);
+    for (size_t n = 0; n < p.m->count; n++) {
+        const size_t k = llmc_order(&p.s->c, n);
+        const GptParam *t = &p.m->table[k];
+        for (size_t i = 0; i < (k == WTE ? 128 * 12 : gpt_elements(t)); i++) {
+            const size_t from = t->in_out ? i % t->rows * t->cols + i / t->rows : i;
+            fwrite(&(float){i < gpt_elements(t) ? (float)p.s->dw[k][from] : 0}, 4, 1, f);
+        }
+    }
+    fclose(f);
+    CHECK(command("verify %s --init %s", debug, bin) == 0, "%s", check_line);
+    Bytes b = file_read(debug);
+    uint8_t *copy = mem_new(b.n, 1);
+    memcpy(copy, b.p, b.n);
+    Dump d = dump_parse((Bytes){copy, b.n, debug, false}, p.m);
+    const Check *c = NULL;
+    for (size_t i = 0; i < d.n; i++)
+        if (!strcmp(d.check[i].name, "grad.h.1.attn.c_attn.weight")) c = &d.check[i];
+    tensor_put(&c->t, 5 * 12 + 3, 1);                       /* (out 5, in 3): ours is [3,5] */
+    CHECK(!verify(&d, pool, 0) && first_wrong(&d) == c && c->dump.worst == 3 * 36 + 5, "element %zu",
+          c->dump.worst);
+    dump_close(&d), file_free(&b);
+    const BadWord state[] = {
+        {4, 1, 4, "version"},           {8, 0, 4, "sequences"},     {12, 11, 4, "tokens"},
+        {12, 6, 4, "rows"},             {8, 1u << 31, 4, "sequences"}, {1024, 45, 4, "expected 0 .. 44"},
+        {SIZE_MAX, 0, 0, "padding"},    {SIZE_MAX, 0, 5, "padding"}};
+    char format[256];
+    snprintf(format, sizeof format, "verify %%s --init %s", bin);
+    check_words(debug, format, state, sizeof state / sizeof *state);
+    char line[256];
+    snprintf(line, sizeof line, "verify %s", debug), check_refused(line, "--init");
+    snprintf(line, sizeof line, "eval %s", debug), check_refused(line, "debug state");
+    snprintf(line, sizeof line, "verify %s", bin), check_refused(line, "safetensors");
+    snprintf(line, sizeof line, "verify test/golden/odd.safetensors --init %s", bin);
+    check_refused(line, "own weights");
+    pair_free(&p);
+}
+
+/* Dumps with one thing of the header, or one number, changed in place by as many bytes. */
+static void test_bad_dumps(void) {
+    static const struct { const char *from, *to, *expected;
+    } bad[] = {{"gpt-reference-dump", "gpt-reference-dumb", "gpt-reference-dump"},
+               {"\"n_head\":\"5\"", "\"n_head\":\"4\"", "divisor"},
+               {"\"n_head\":\"5\"", "\"n_head\":\"x\"", "n_head"},
+               {"\"n_layer\":\"2\"", "\"n_layer\":\"3\"", "h.2.ln_1"},
+               {"\"n_embd\":\"15\"", "\"n_embd\":\"20\"", "wte.weight"},
+               {"\"vocab_size\":\"53\"", "\"vocab_size\":\"-3\"", "vocab_size"},
+               {"\"n_ctx\":\"21\"", "\"n_ctx\":\"18\"", "inputs"},
+               {"\"steps\":\"3\"", "\"steps\":\"4\"", "step_loss"},
+               {"\"beta1\":\"0.9\"", "\"beta1\":\"1.0\"", "beta1"},
+               {"\"beta1\":\"0.9\"", "\"beta1\":\"nan\"", "beta1"},
+               {"\"version\":\"1\"", "\"version\":\"2\"", "version"},
+               {"\"matrices\"", "\"nothings\"", "matrices"},
+               {"\"targets\"", "\"tarGets\"", "targets"},
+               {"\"param.wpe.weight\"", "\"param.wpe.weighT\"", "wpe.weight"}};
+    char line[256];
+    for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
+        Bytes b = golden_copy("odd");
+        uint8_t *at = memmem(b.p, b.n, bad[k].from, strlen(bad[k].from));
+        CHECK(at, "%s stands in the header", bad[k].from);
+        if (at) memcpy(at, bad[k].to, strlen(bad[k].to));
+        file_put(file_in("bad"), b.p, b.n), file_free(&b);
+        snprintf(line, sizeof line, "verify %s", file_in("bad")), check_refused(line, bad[k].expected);
+    }
+    static const struct { const char *tensor; size_t at; uint32_t value; const char *expected;
+    } word[] = {{"inputs", 3, 53, "inputs[3]"},
+                {"targets", 0, UINT32_MAX, "targets[0]"},
+                {"param.wte.weight", 2, 0x7f800000, "finite"},
+                {"mask.h.0.attn.c_proj.weight", 0, 2, "0 or 1"}};
+    for (size_t k = 0; k < 4; k++) {
+        Bytes b = golden_copy(k < 3 ? "odd" : "mask_1x1");
+        Safetensors s = st_parse(b);
+        memcpy((uint8_t *)(uintptr_t)st_find(&s, word[k].tensor)->data + 4 * word[k].at, &word[k].value, 4);
+        file_put(file_in("bad"), b.p, b.n), st_free(&s);
+        snprintf(line, sizeof line, "verify %s", file_in("bad")), check_refused(line, word[k].expected);
+    }
+    static const struct { const char *line, *expected;
+    } usage[] = {{"verify", "expected a dump"},
+                 {"verify nothere", "nothere"},
+                 {"verify .", "directory"},
+                 {"verify x --tolerance -1", "--tolerance"},
+                 {"verify x --acts", "does not take"},
+                 {"dump", "a file to write"},
+                 {"dump x --block 4", "--block"},
+                 {"dump x --block 0x4", "--block"},
+                 {"dump x --heads 3", "divisor"},
+                 {"dump /nothere/x", "/nothere/x"},
+                 {"dump x --lr fast", "fast"},
+                 {"dump x --context 1000000 --width 4096 --layers 1000", "GiB"}};
+    for (size_t k = 0; k < sizeof usage / sizeof *usage; k++) check_refused(usage[k].line, usage[k].expected);
+}
+
+static void test_formats(void) {
+    snprintf(folder, sizeof folder, "/tmp/train-test-XXXXXX");
+    if (!mkdtemp(folder)) abort();
+    DfPool *pool = df_begin(1);         /* a second worker would spin while the specification runs */
+    const int keep = out_to_null();
+    test_dumps(pool), test_single_faults(pool), test_corruptions(pool), test_dump_command();
+    test_round_trips(), test_hf(), test_llmc(pool), test_bad_dumps();
+    out_restore(keep), df_end(pool);
+    outside("rm -r %s", folder);
+}
+#endif
