@@ -264,6 +264,7 @@ typedef struct {                    /* a stage in a section */
     DfStage s;
     size_t home, tile, tiles;       /* the stage whose tiles it uses; the first of them; how many */
     size_t per;                     /* units a tile */
+    size_t bytes;                   /* of each of its tiles, if it is at home there */
     size_t spread, grains;          /* tiles of a unit's state; grains of it on each */
     size_t w, dw, sums, state;      /* bytes from the start of each tile's memory */
     size_t needs, need[DF_DEPS];    /* stages that make what it reads */
@@ -287,8 +288,13 @@ typedef struct {
     size_t actors;
     DfSlot *slot;                   /* [edges of the graph] */
     size_t tiles, peak;             /* tiles used; most bytes of a tile */
+    int mode;                       /* of the three below */
     bool streamed;                  /* too big for the chip: its weights stay off chip */
 } DfSection;
+
+/* How a section uses the chip: weights resident, a stage (and those that share its tiles) a tile; weights streamed
+ * through; and where that is too many tiles, streamed and all stages on the same tiles. */
+enum { DF_RESIDENT, DF_STREAMED, DF_CROWDED };
 
 typedef struct {
     DfChip chip;
@@ -316,8 +322,8 @@ static inline int df_root(const DfGraph *g, const DfSection *x, int e) {
 }
 
 /* Stages s0 .. s1 of the graph and the loads that they need. */
-static inline DfSection df_collect(const DfGraph *g, size_t s0, size_t s1, bool streamed) {
-    DfSection x = {.first = s0, .streamed = streamed};
+static inline DfSection df_collect(const DfGraph *g, size_t s0, size_t s1, int mode) {
+    DfSection x = {.first = s0, .mode = mode, .streamed = mode != DF_RESIDENT};
     bool *made = mem_new(g->edges, sizeof *made);
     int *load = mem_new((s1 - s0) * DF_INS, sizeof *load);
     for (size_t s = s0; s < s1; s++) {
@@ -346,7 +352,7 @@ static inline void df_depend(const DfGraph *g, DfSection *x, size_t depth) {
     x->slot = mem_new(g->edges, sizeof *x->slot);
     for (size_t s = 0; s < x->parts; s++) {
         DfPart *p = &x->part[s];
-        p->home = s - p->s.share;
+        p->home = x->mode == DF_CROWDED ? 0 : s - p->s.share;
         for (int k = 0; k < DF_INS; k++)
             if (p->s.in[k] >= 0) p->need[p->needs++] = df_writer(x, p->s.in[k]);
     }
@@ -392,7 +398,7 @@ static inline size_t df_lay(const DfGraph *g, DfSection *x, size_t home, size_t 
         if (p->home != home) continue;
         p->tiles = n, p->per = (p->s.units + n - 1) / n;
         const size_t held = df_held(&p->s, p->per, x->streamed) * line;
-        p->w = p->s.weights || !p->s.lines ? at : x->part[home].w;
+        p->w = p->s.weights || !p->s.lines ? at : x->part[s - p->s.share].w;
         at += p->s.weights ? held : 0, p->dw = at;
         at += p->s.grads ? held : 0, p->sums = at;
         at += p->per * p->s.sums * line, p->state = at;
@@ -423,9 +429,9 @@ static inline size_t df_fewest(const DfGraph *g, DfSection *x, size_t home, cons
     }
     size_t n = df_lay(g, x, home, most, plan);
     if (n > plan->chip.sram) return 0;
-    for (n = df_lay(g, x, home, 1, plan) / plan->chip.sram, n = n ? n : 1; n < most; n++)
-        if (df_lay(g, x, home, n, plan) <= plan->chip.sram) break;
-    return n;
+    n = df_lay(g, x, home, 1, plan) / plan->chip.sram;
+    for (n = n < 1 ? 1 : n; n < most; n++) if (df_lay(g, x, home, n, plan) <= plan->chip.sram) return n;
+    return most;
 }
 static inline double df_busiest(const DfSection *x, size_t home) {      /* FLOPs a lane on the busiest tile */
     double sum = 0;
@@ -472,8 +478,8 @@ static inline void df_section_free(DfSection *x, const DfGraph *g) {
     free(x->slot), free(x->part), free(x->actor);
 }
 
-static inline bool df_fits(const DfGraph *g, const DfPlan *plan, size_t s0, size_t s1, bool streamed) {
-    DfSection x = df_collect(g, s0, s1, streamed);
+static inline bool df_fits(const DfGraph *g, const DfPlan *plan, size_t s0, size_t s1, int mode) {
+    DfSection x = df_collect(g, s0, s1, mode);
     df_depend(g, &x, plan->depth);
     const bool fits = df_share_out(g, &x, plan, false);
     df_section_free(&x, g);
@@ -502,20 +508,20 @@ static inline size_t df_cut_rows(const DfGraph *g, size_t s0, size_t s) {
 static inline size_t df_enough(const DfGraph *g, DfPlan plan, size_t s0, size_t s1, bool sram) {
     size_t *field = sram ? &plan.chip.sram : &plan.chip.tiles, lo = *field, hi = lo;
     const size_t unit = sram ? 64 : 1;
-    while (!df_fits(g, &plan, s0, s1, true)) {
+    while (!df_fits(g, &plan, s0, s1, DF_CROWDED)) {
         if (hi > (size_t)1 << 40) return 0;
         lo = hi, hi = *field = hi * 2;
     }
     while (hi - lo > unit) {
         const size_t mid = *field = (lo + (hi - lo) / 2) / unit * unit;
         if (mid <= lo) break;
-        if (df_fits(g, &plan, s0, s1, true)) hi = mid;
+        if (df_fits(g, &plan, s0, s1, DF_CROWDED)) hi = mid;
         else lo = mid;
     }
     return hi;
 }
 __attribute__((noreturn)) static inline void df_too_small(const DfGraph *g, const DfPlan *plan, size_t s0, size_t s1) {
-    DfSection x = df_collect(g, s0, s1, true);
+    DfSection x = df_collect(g, s0, s1, DF_CROWDED);
     df_depend(g, &x, plan->depth);
     size_t need = 0;
     for (size_t s = 0; s < x.parts; s++)
@@ -536,6 +542,7 @@ static inline void df_place(const DfGraph *g, DfSection *x, const DfPlan *plan) 
         if (p->home == s) {
             const size_t bytes = df_lay(g, x, s, p->tiles, plan);
             if (bytes > x->peak) x->peak = bytes;
+            p->bytes = bytes;
             p->tile = tile, tile += p->tiles;
         } else p->tile = x->part[p->home].tile;
         p->actor = actors, p->actors = (p->s.units + p->per - 1) / p->per, actors += p->actors;
@@ -560,7 +567,6 @@ static inline void df_place(const DfGraph *g, DfSection *x, const DfPlan *plan) 
             slot->row = mem_new(g->edge[e].rows + 16, sizeof *slot->row);
             for (size_t i = 0; i < g->edge[e].rows; i++)
                 slot->row[i] = (uint32_t)(i / slot->per * plan->stride + i % slot->per);
-            if (plan->memory) slot->chip = plan->memory + slot->tile * plan->stride * DF_LINE + slot->at / 4;
         }
         bool later = g->edge[e].kept;
         for (size_t s = 0; s < g->stages && !later; s++)
@@ -576,6 +582,29 @@ static inline void df_place(const DfGraph *g, DfSection *x, const DfPlan *plan) 
     }
 }
 
+/* Under the address sanitizer: of the chip's memory only what this section placed may be touched. */
+#if defined __SANITIZE_ADDRESS__
+#define DF_ASAN 1
+#elif defined __has_feature
+#if __has_feature(address_sanitizer)
+#define DF_ASAN 1
+#endif
+#endif
+#ifdef DF_ASAN
+void __asan_poison_memory_region(void const volatile *p, size_t n);
+void __asan_unpoison_memory_region(void const volatile *p, size_t n);
+#endif
+static inline void df_guard(const DfPlan *plan, const DfSection *x) {
+    (void)plan, (void)x;
+#ifdef DF_ASAN
+    __asan_poison_memory_region(plan->memory, plan->chip.tiles * plan->stride * 64);
+    for (size_t s = 0; x && s < x->parts; s++)
+        for (size_t k = 0; k < x->part[s].tiles && x->part[s].bytes; k++)
+            __asan_unpoison_memory_region(plan->memory + (x->part[s].tile + k) * plan->stride * DF_LINE, x->part[s].bytes);
+    if (!x) __asan_unpoison_memory_region(plan->memory, plan->chip.tiles * plan->stride * 64);
+#endif
+}
+
 /* Cuts the graph into sections: as many stages together as fit, ending where least has to leave the chip.
  * real: with the chip's memory. Dies if a stage cannot fit. */
 static inline DfPlan *df_plan(const DfGraph *g, DfChip chip, size_t depth, size_t groups, bool real) {
@@ -584,18 +613,18 @@ static inline DfPlan *df_plan(const DfGraph *g, DfChip chip, size_t depth, size_
     *plan = (DfPlan){.chip = chip, .depth = depth, .groups = groups};
     if (chip.sram % 64) die("--sram: expected a multiple of 64 bytes, found %zu", chip.sram);
     plan->stride = chip.sram / 64 + DF_GAP;
-    if (real) plan->memory = mem_new(size_mul(chip.tiles, plan->stride), 64);
     for (size_t s0 = 0; s0 < g->stages;) {
         size_t end = s0, best = s0, least = SIZE_MAX, turn = s0 < g->forward ? g->forward : g->stages;
         for (size_t s = s0 + 1; s <= turn; s++) {
             if (!df_may_cut(g, s) && s != turn) continue;
-            if (!df_fits(g, plan, s0, s, false)) break;
+            if (!df_fits(g, plan, s0, s, DF_RESIDENT)) break;
             end = s;
         }
         bool streamed = end == s0;
         for (size_t s = s0 + 1; streamed && end == s0; s++)
             if (df_may_cut(g, s)) end = s;
-        if (streamed && !df_fits(g, plan, s0, end, true)) df_too_small(g, plan, s0, end);
+        const int mode = !streamed ? DF_RESIDENT : df_fits(g, plan, s0, end, DF_STREAMED) ? DF_STREAMED : DF_CROWDED;
+        if (mode == DF_CROWDED && !df_fits(g, plan, s0, end, mode)) df_too_small(g, plan, s0, end);
         for (size_t s = end; s > s0 && !streamed && 2 * (end - s) <= end - s0; s--) {
             const size_t rows = s == turn ? 0 : df_cut_rows(g, s0, s);
             if (df_may_cut(g, s) && rows < least) least = rows, best = s;
@@ -603,15 +632,23 @@ static inline DfPlan *df_plan(const DfGraph *g, DfChip chip, size_t depth, size_
         if (streamed) best = end;
         plan->section = mem_grow(plan->section, plan->sections, &cap, sizeof *plan->section);
         DfSection *x = &plan->section[plan->sections++];
-        *x = df_collect(g, s0, best, streamed);
+        *x = df_collect(g, s0, best, mode);
         df_depend(g, x, depth);
         df_place(g, x, plan);
         s0 = best;
     }
+    if (!real) return plan;
+    plan->memory = mem_new(size_mul(chip.tiles, plan->stride), 64);
+    for (size_t n = 0; n < plan->sections; n++)
+        for (size_t e = 0; e < g->edges; e++) {
+            DfSlot *slot = &plan->section[n].slot[e];
+            slot->chip = plan->memory + slot->tile * plan->stride * DF_LINE + slot->at / 4;
+        }
     return plan;
 }
 static inline void df_plan_free(DfPlan *plan, const DfGraph *g) {
     for (size_t k = 0; k < plan->sections; k++) df_section_free(&plan->section[k], g);
+    if (plan->memory) df_guard(plan, NULL);
     free(plan->section), free(plan->memory), free(plan);
 }
 
@@ -818,14 +855,17 @@ static inline DfClock df_clock(const DfGraph *g, const DfPlan *plan, const DfSec
             for (int k = 0; k < DF_OUTS; k++)
                 if (p->s.out[k] >= 0 && x->slot[p->s.out[k]].stored) r.out += (double)g->edge[p->s.out[k]].rows * (double)ng * line;
             const double w = df_lines(&p->s, 0, p->s.units) * (line + 4);
-            if (x->streamed && p->s.lines) r.weights += w * !p->s.grads, r.grads += 2 * w * p->s.grads;
+            if (x->streamed && p->s.lines)
+                r.weights += w * !p->s.grads, r.grads += 2 * df_lines(&p->s, 0, p->s.units) * line * p->s.grads;
             r.cycles = fmax(r.cycles, *end);
         }
     }
-    for (size_t s = 0; s < x->parts && !x->streamed; s++) {
+    for (size_t s = 0; s < x->parts; s++) {
         const DfStage *st = &x->part[s].s;
+        r.grads += 2 * (double)(st->units * st->sums) * line;
+        if (x->streamed) continue;
         r.weights += df_lines(st, 0, st->units) * (line + 4) * st->weights;
-        r.grads += (2 * df_lines(st, 0, st->units) * st->grads + 2 * (double)(st->units * st->sums)) * line;
+        r.grads += 2 * df_lines(st, 0, st->units) * st->grads * line;
     }
     for (size_t k = 0; k < x->tiles; k++) r.compute = fmax(r.compute, busy[k]);
     const double load = x->streamed ? 0 : r.weights / c->memory;

@@ -678,7 +678,7 @@ static inline void gpt_embed(const GptFire *f) {
                 gpt_line(vx, g, c)[t] = token < r->T ? word[c * LINE] + pos[c * LINE + t] : 0;
         }
     }
-    gpt_pad(f, vx, C), gpt_keep(f, 0, E_X, 0, C), gpt_moved(f, MOVED_RANDOM, 2 * f->p.ng * C);
+    gpt_pad(f, vx, C), gpt_keep(f, 0, E_X, 0, gpt_rows(C)), gpt_moved(f, MOVED_RANDOM, 2 * f->p.ng * C);
 }
 
 /* out = gain (x - mean) rstd + bias, per lane over C features. stats (2,16): mean and rstd, off chip; found
@@ -706,7 +706,7 @@ static inline void gpt_norm(const GptFire *f, int ex, size_t gain_at, int es, in
                                                             vf_all(gain[c]), vf_all(bias[c])));
         }
     }
-    gpt_pad(f, vo, C), gpt_keep(f, f->l, eout, 0, C), gpt_moved(f, again ? MOVED_IN : MOVED_OUT, 2 * f->p.ng);
+    gpt_pad(f, vo, C), gpt_keep(f, f->l, eout, 0, gpt_rows(C)), gpt_moved(f, again ? MOVED_IN : MOVED_OUT, 2 * f->p.ng);
 }
 
 /* dout = din + the norm's backward of dn: rstd (dn gain - a - hat ah), a and ah the means of dn gain and
@@ -736,7 +736,7 @@ static inline void gpt_norm_data(const GptFire *f, int ex, size_t gain_at, int e
             }
         }
     }
-    gpt_pad(f, vo, C), gpt_keep(f, lout, edout, 0, C), gpt_moved(f, MOVED_IN, 2 * f->p.ng);
+    gpt_pad(f, vo, C), gpt_keep(f, lout, edout, 0, gpt_rows(C)), gpt_moved(f, MOVED_IN, 2 * f->p.ng);
 }
 
 /* The pattern of parameter k as a stage sees it that gathers from an edge. */
@@ -990,7 +990,7 @@ static inline void gpt_attention(const GptFire *f) {
         }
         gpt_keep(f, f->l, E_ATT, h * hs, (h + 1) * hs), gpt_moved(f, MOVED_OUT, 2 * f->p.ng);
     }
-    if (f->u1 == r->m->c.NH) gpt_pad(f, att, C);
+    if (f->u1 == r->m->c.NH) gpt_pad(f, att, C), gpt_keep(f, f->l, E_ATT, C, gpt_rows(C));
 }
 
 /* dqkv of heads u0 .. u1 gains what the queries of a panel, last group first, contribute:
@@ -1043,7 +1043,7 @@ static inline void gpt_attention_back(const GptFire *f) {
             gpt_keep(f, f->l, E_DQKV, third * C + h * hs, third * C + (h + 1) * hs);
         gpt_moved(f, MOVED_IN, f->p.ng * (3 * hs + 2));     /* queries, statistics, and once a sequence keys and values */
     }
-    if (f->u1 == r->m->c.NH) gpt_pad(f, dqkv, 3 * C);
+    if (f->u1 == r->m->c.NH) gpt_pad(f, dqkv, 3 * C), gpt_keep(f, f->l, E_DQKV, 3 * C, gpt_rows(3 * C));
 }
 
 /* ---- the loss ------------------------------------------------------------------------------------------- */
@@ -1303,10 +1303,11 @@ struct GptMachine {
     const Gpt *m;                   /* whose masks it was planned for */
     size_t panel;
     double seconds;                 /* of planning */
+    DfEvent **event;                /* [sections] what happened on the host, if it is to be kept */
 };
 
 static inline DfStage gpt_stage_of(const GptConfig *c, GptStage s, size_t l, size_t NG, const uint32_t *const *lines) {
-    const double C = (double)gpt_rows(c->C), hs = (double)(c->C / c->NH), V = (double)c->V;
+    const double C = (double)c->C, C4 = (double)gpt_rows(4 * c->C), hs = C / (double)c->NH, V = (double)c->V;
     const int own = gpt_stage[s].k;
     const size_t k = s >= HEAD && s <= HEAD_W ? WTE : gpt_layer(l, own < 0 ? 0 : own);
     DfStage st = {.kind = (int)s, .layer = l, .share = gpt_stage[s].share, .units = 1};
@@ -1325,7 +1326,7 @@ static inline DfStage gpt_stage_of(const GptConfig *c, GptStage s, size_t l, siz
         st.weights = !weight && s != HEAD_DATA, st.grads = weight, st.chain = data;
         st.sums = weight && k != WTE ? LINE : 0;
         st.per_unit = weight ? LINE : data ? 0 : s == FC ? 16 * 14 : LINE;
-        if (s == FC) st.writes = 4 * C;
+        if (s == FC) st.writes = C4;
         return st;
     }
     switch (s) {
@@ -1334,7 +1335,7 @@ static inline DfStage gpt_stage_of(const GptConfig *c, GptStage s, size_t l, siz
     case LN1_AGAIN: case LN2_AGAIN: st.reads = 2, st.per_unit = 4 * C; break;
     case LNF_W: case LN1_W: case LN2_W: st.units = c->C, st.sums = 2, st.reads = 2, st.per_unit = 5; break;
     case LNF_DATA: case LN1_DATA: case LN2_DATA: st.reads = 2, st.per_unit = 14 * C; break;
-    case GELU_BACK: st.units = gpt_rows(4 * c->C) / LINE, st.reads = 4 * C, st.per_unit = 16 * 22; break;
+    case GELU_BACK: st.units = gpt_rows(4 * c->C) / LINE, st.reads = C4, st.per_unit = 16 * 22; break;
     case HEAD_LOSS: st.writes = 2, st.per_unit = 12 * V; break;
     case EMBED_W: st.units = c->C, st.reads = st.random = 4 * C, st.per_unit = 2; break;
     default:                                                /* attention */
@@ -1433,7 +1434,12 @@ static inline void gpt_machine_step(void *owner, const DfSection *x, const DfAct
     const DfPart *p = &x->part[a->part];
     f.i = i, f.worker = worker;
     f.p = x->first < r->machine->graph.forward ? gpt_panel(r, i) : gpt_panel_back(r, i);
-    if (p->s.kind != DF_LOAD) { gpt_fire(&f); return; }
+    if (p->s.kind != DF_LOAD) {
+        if (x->streamed && p->s.lines)
+            gpt_moved(&f, p->s.grads ? MOVED_GRADS : MOVED_WEIGHTS, (size_t)df_lines(&p->s, a->u0, a->u1) * (p->s.grads ? 2 : 1));
+        gpt_fire(&f);
+        return;
+    }
     const size_t l = (size_t)p->s.out[0] / EDGES;
     const int e = p->s.out[0] % EDGES;
     const GptView from = gpt_off_chip(&f, l, e), to = gpt_view(&f, l, e);
@@ -1469,17 +1475,22 @@ static inline void gpt_machine_carry(void *arg, size_t task, size_t worker) {
         moved[MOVED_GRADS] += (double)(units * p->s.sums);
     }
 }
+static inline DfStream gpt_stream_of(const GptRun *r, bool forward) {
+    const size_t per = gpt_panels(r), last = r->groups - (per - 1) * r->panel;
+    return (DfStream){r->B * per, per, r->panel, last, forward};
+}
 /* Forward and backward of a run on the chip, section by section. */
-static inline void gpt_machine_run(GptRun *r, DfEvent **events) {
+static inline void gpt_machine_run(GptRun *r) {
     DfPlan *plan = r->machine->plan;
     const size_t panels = r->B * gpt_panels(r);
     for (size_t n = 0; n < plan->sections; n++) {
         DfSection *x = &plan->section[n];
         GptCarry carry = {r, x, false};
         r->on = x;
+        df_guard(plan, x);
         df_run(r->pool, gpt_machine_carry, &carry, x->actors);
-        if (events) events[n] = mem_new(panels * x->actors, sizeof **events);
-        df_section_run(r->pool, x, n, panels, gpt_machine_step, r, events ? events[n] : NULL);
+        DfEvent *event = r->machine->event ? r->machine->event[n] = mem_new(panels * x->actors, sizeof *event) : NULL;
+        df_section_run(r->pool, x, n, panels, gpt_machine_step, r, event);
         carry.back = true;
         df_run(r->pool, gpt_machine_carry, &carry, x->actors);
     }
@@ -1492,7 +1503,7 @@ static inline void gpt_train(GptRun *r, const int32_t *inputs, const int32_t *ta
     r->inputs = inputs, r->targets = targets, r->dscale = 1 / (float)count;
     if (r->machine) {
         if (r->machine->m != r->m) gpt_machine_plan(r, r->machine->plan->chip, r->machine->plan->depth);
-        gpt_machine_run(r, NULL);
+        gpt_machine_run(r);
     } else {
         const size_t L = r->m->c.L;
         gpt_forward(r);

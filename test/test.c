@@ -7,6 +7,7 @@
 #include "test_corpus.h"
 #include "test_sparse.h"
 #include "test_gpt.h"
+#include "test_machine.h"
 #include "test_train.h"
 #include "test_formats.h"
 
@@ -17,6 +18,7 @@ int main(int argc, char **argv) {
         {"safetensors", test_safetensors},
         {"sparse", test_sparse},
         {"gpt", test_gpt},
+        {"machine", test_machine},
         {"train", test_train},
         {"formats", test_formats},
     };

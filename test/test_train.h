@@ -113,9 +113,10 @@ static void test_masks(void) {
         CHECK(command("run --text %s --out %s --threads 1 %s", text, whole, more) == 0, "%s: %s", how[k], check_line);
         CHECK(command("run --text %s --out %s --threads 2 --panel 16 --group 2 --stop 5 %s", text, parts, more) == 0,
               "%s: %s", how[k], check_line);
-        CHECK(command("run --text %s --resume %s --threads 3 --every 4 --stop 9 --quiet", text, parts) == 0, "%s: %s",
-              how[k], check_line);
-        CHECK(command("run --text %s --resume %s --threads 1 --quiet", text, parts) == 0, "%s: %s", how[k], check_line);
+        CHECK(command("run --text %s --resume %s --threads 3 --every 4 --stop 9 --schedule dataflow --quiet", text,
+                      parts) == 0, "%s: %s", how[k], check_line);
+        CHECK(command("run --text %s --resume %s --threads 2 --schedule dataflow --tiles 9 --sram 32768 --depth 1 --quiet",
+                      text, parts) == 0, "%s: %s", how[k], check_line);
         State a = checkpoint_read(whole, &none, true), b = checkpoint_read(parts, &none, true);
         CHECK(a.m->floats == b.m->floats && !memcmp(a.m->w, b.m->w, a.m->floats * 4) &&
                   !memcmp(a.m->m, b.m->m, a.m->floats * 4) && !memcmp(a.m->v, b.m->v, a.m->floats * 4),
