@@ -14,6 +14,7 @@
 #include "gpt.h"
 #include "data/checkpoint.h"
 #include "data/loader.h"
+#include "data/report.h"
 #include "data/verify.h"
 #include <signal.h>
 #include <stddef.h>
@@ -23,8 +24,8 @@
 
 static const double NATS_PER_BIT = 0.69314718055994531;
 enum { GPT2_VOCAB = 50257 };        /* of token shards that come without a vocabulary */
-enum { RUN = 1, EVAL = 2, SAMPLE = 4, TOKENIZE = 8, BENCH = 16, VERIFY = 256, DUMP = 512, CONVERT = 1024,
-       ANY = 31 | VERIFY | DUMP | CONVERT, FILES_MAX = 256 };
+enum { RUN = 1, EVAL = 2, SAMPLE = 4, TOKENIZE = 8, BENCH = 16, VERIFY = 256, DUMP = 512, CONVERT = 1024, SIMULATE = 2048,
+       ANY = 31 | VERIFY | DUMP | CONVERT | SIMULATE, FILES_MAX = 256 };
 #define AUTO SIZE_MAX
 
 typedef struct {
@@ -40,7 +41,9 @@ typedef struct {
     size_t layers, heads, width, context, batch, steps, warmup, corpus, seed, every, stop, panel, group,
         threads;
     size_t top_k, val_tokens, count;
-    size_t mask_seed, mask_every, tiles, sram, depth;
+    size_t mask_seed, mask_every, tiles, sram, depth, sim_vocab;
+    const char *trace, *csv;
+    bool show_graph;
     double lr, min_lr, decay, beta1, beta2, eps, clip, val_share, temperature, top_p;
     double sparsity, drop, mask_stop, densify, dense_first;
     bool quiet, decode, show_mask;
@@ -72,12 +75,12 @@ static const Option options[] = {
     {"corpus", 'u', 1, RUN | EVAL, AT(corpus), 1e5, 1e10, "8000000", "bytes of built-in stories"},
     {"vocab", 's', 0, RUN | TOKENIZE, AT(vocab), 0, 0, "2048",
      "N to train so many tokens, or a vocabulary FILE"},
-    {"model", 's', 0, RUN, AT(model), 0, 0, "d4", "dN (N layers of width 64N), gpt2"},
-    {"layers", 'u', 1, RUN, AT(layers), 1, 1000, "auto", "layers, in place of the model's"},
-    {"heads", 'u', 1, RUN, AT(heads), 1, 10000, "auto", "heads; must divide the width"},
-    {"width", 'u', 1, RUN, AT(width), 1, 100000, "auto", "channels"},
-    {"context", 'u', 1, RUN, AT(context), 1, 1000000, "256", "positions: tokens of a sequence"},
-    {"batch", 'u', 1, RUN, AT(batch), 1, 1e6, "16", "sequences per step"},
+    {"model", 's', 0, RUN | SIMULATE, AT(model), 0, 0, "d4", "dN (N layers of width 64N), gpt2, gpt-13b"},
+    {"layers", 'u', 1, RUN | SIMULATE, AT(layers), 1, 1000, "auto", "layers, in place of the model's"},
+    {"heads", 'u', 1, RUN | SIMULATE, AT(heads), 1, 10000, "auto", "heads; must divide the width"},
+    {"width", 'u', 1, RUN | SIMULATE, AT(width), 1, 100000, "auto", "channels"},
+    {"context", 'u', 1, RUN | SIMULATE, AT(context), 1, 1000000, "256", "positions: tokens of a sequence"},
+    {"batch", 'u', 1, RUN | SIMULATE, AT(batch), 1, 1e6, "16", "sequences per step"},
     {"steps", 'u', 1, RUN, AT(steps), 1, 1e12, "500", "steps of the whole schedule"},
     {"lr", 'f', 1, RUN | DUMP, AT(lr), 0, 100, "auto", "learning rate; default 0.002 / density^0.75"},
     {"min-lr", 'f', 1, RUN, AT(min_lr), 0, 100, "auto", "at the end of the cosine; default lr / 10"},
@@ -87,12 +90,12 @@ static const Option options[] = {
     {"beta2", 'f', 1, RUN | DUMP, AT(beta2), 0, 0.999999, "0.95", "of AdamW"},
     {"eps", 'f', 1, RUN | DUMP, AT(eps), 1e-30, 1, "1e-8", "of AdamW"},
     {"grad-clip", 'f', 1, RUN | DUMP, AT(clip), 0, 1e9, "1", "largest norm of the gradient; 0: any"},
-    {"sparsity", 'f', 1, RUN, AT(sparsity), 0, 0.999999, "0",
+    {"sparsity", 'f', 1, RUN | SIMULATE, AT(sparsity), 0, 0.999999, "0",
      "share of zeros in the four matrices of each layer; the rest stays dense"},
-    {"block", 's', 1, RUN | BENCH, AT(block), 0, 0, "16x4", "16xW: outputs x inputs kept together, W 1, 2, 4, 8, 16"},
+    {"block", 's', 1, RUN | SIMULATE | BENCH, AT(block), 0, 0, "16x4", "16xW: outputs x inputs kept together, W 1, 2, 4, 8, 16"},
     {"mask", 's', 1, RUN, AT(mask), 0, 0, "balanced",
      "balanced, random, butterfly, magnitude (with --init or --dense-first), or a FILE of mask.NAME"},
-    {"spread", 's', 1, RUN, AT(spread), 0, 0, "uniform",
+    {"spread", 's', 1, RUN | SIMULATE, AT(spread), 0, 0, "uniform",
      "uniform, erk, or qkv=S,proj=S,fc=S,fc2=S: sparsity of each kind of matrix"},
     {"mask-seed", 'u', 1, RUN, AT(mask_seed), 0, 1e15, "1", "of the masks"},
     {"update", 's', 1, RUN, AT(update), 0, 0, "static",
@@ -114,16 +117,20 @@ static const Option options[] = {
     {"every", 'u', 0, RUN, AT(every), 1, 1e12, "100", "steps between validations and checkpoints"},
     {"stop", 'u', 0, RUN, AT(stop), 1, 1e12, "auto", "end after this step, schedule unchanged"},
     {"log", 's', 0, RUN, AT(log), 0, 0, "", "FILE.csv, a line per step"},
-    {"json", 's', 0, RUN | EVAL | BENCH | VERIFY, AT(json), 0, 0, "", "FILE for the results as one object"},
-    {"panel", 'u', 0, RUN | EVAL | BENCH, AT(panel), 16, 128, "64", "tokens per panel: 16, 32, 64 or 128"},
+    {"json", 's', 0, RUN | EVAL | BENCH | VERIFY | SIMULATE, AT(json), 0, 0, "", "FILE for the results as one object"},
+    {"panel", 'u', 0, RUN | SIMULATE | EVAL | BENCH, AT(panel), 16, 128, "64", "tokens per panel: 16, 32, 64 or 128"},
     {"group", 'u', 0, RUN | EVAL, AT(group), 1, 1e6, "auto",
      "sequences in memory at once; default: 512 MiB of them"},
     {"schedule", 's', 0, RUN | BENCH, AT(schedule), 0, 0, "kernel",
      "serial or kernel (a stage at a time), or dataflow (streaming over tiles); the same bits"},
-    {"chip", 's', 0, RUN | BENCH, AT(chip), 0, 0, "host", "host, sn10, sn30, sn40l, a100, or a FILE of key=value"},
-    {"tiles", 'u', 0, RUN | BENCH, AT(tiles), 1, 65536, "auto", "tiles, in place of the chip's"},
-    {"sram", 'u', 0, RUN | BENCH, AT(sram), 64, 1e12, "auto", "bytes of memory of each tile"},
-    {"depth", 'u', 0, RUN | BENCH, AT(depth), 1, 64, "2", "slots of a stream: 2 is double buffering"},
+    {"chip", 's', 0, RUN | SIMULATE | BENCH, AT(chip), 0, 0, "host", "host, sn10, sn30, sn40l, a100, or a FILE of key=value"},
+    {"tiles", 'u', 0, RUN | SIMULATE | BENCH, AT(tiles), 1, 65536, "auto", "tiles, in place of the chip's"},
+    {"sram", 'u', 0, RUN | SIMULATE | BENCH, AT(sram), 64, 1e12, "auto", "bytes of memory of each tile"},
+    {"depth", 'u', 0, RUN | SIMULATE | BENCH, AT(depth), 1, 64, "2", "slots of a stream: 2 is double buffering"},
+    {"vocab", 'u', 0, SIMULATE, AT(sim_vocab), 2, 1e9, "50257", "tokens"},
+    {"show-graph", 'b', 0, SIMULATE, AT(show_graph), 0, 0, "", "every stage: what it holds, computes, reads and makes"},
+    {"trace", 's', 0, SIMULATE, AT(trace), 0, 0, "", "FILE.json of the simulated tiles, for Perfetto or chrome://tracing"},
+    {"csv", 's', 0, SIMULATE, AT(csv), 0, 0, "", "FILE of the section table"},
     {"threads", 'u', 0, ANY, AT(threads), 1, DF_WORKERS, "auto", "default: physical cores"},
     {"quiet", 'b', 0, RUN | SAMPLE, AT(quiet), 0, 0, "", "no progress"},
     {"prompt", 's', 0, SAMPLE, AT(prompt), 0, 0, "", "TEXT to continue"},
@@ -791,9 +798,15 @@ static void model_shape(Options *o) {
     const char *digits = o->model + 1;
     size_t n = 0;
     if (!strcmp(o->model, "gpt2")) n = 12;
+    if (!strcmp(o->model, "gpt-13b")) {                     /* 40 layers x 5120, 40 heads: GPT-3's shape */
+        if (o->layers == AUTO) o->layers = 40;
+        if (o->heads == AUTO && o->width == AUTO) o->heads = 40;
+        if (o->width == AUTO) o->width = 5120;
+        n = 40;
+    }
     else if (o->model[0] == 'd' && strlen(digits) <= 3 && !digits[strspn(digits, "0123456789")])
         n = (size_t)atoi(digits);
-    if (!n) usage("--model: expected dN or gpt2, found '%s'", o->model);
+    if (!n) usage("--model: expected dN, gpt2 or gpt-13b, found '%s'", o->model);
     if (o->layers == AUTO) o->layers = n;
     if (o->heads == AUTO) o->heads = o->width == AUTO ? n : o->width % 64 ? 1 : o->width / 64;
     if (o->width == AUTO) o->width = 64 * n;
@@ -1480,6 +1493,76 @@ static int cmd_bench(int argc, char **argv) {
     return 0;
 }
 
+/* ---- simulate --------------------------------------------------------------------------------------------- */
+
+/* A graph without its model: what each row block of a matrix would keep at that sparsity. */
+static DfGraph simulate_graph(const Options *o, const GptConfig *c, double sparsity, size_t NG) {
+    Options sparse = *o;
+    GptParam *table = gpt_table(c);
+    uint32_t **lines = mem_new(gpt_count(c), sizeof *lines);
+    double density[4];
+    sparse.sparsity = sparsity;
+    if (sparsity == 0) sparse.spread = "uniform";
+    mask_densities(&sparse, c->C, density);
+    for (size_t k = 0; k < gpt_count(c); k++) {
+        const GptParam *p = &table[k];
+        const size_t OC = p->in_out ? p->cols : p->rows, IC = p->in_out ? p->rows : p->cols, nb = gpt_rows(OC) / LINE;
+        const size_t w = gpt_maskable(p) ? parse_block(o) : 1;
+        if (IC % w) usage("--block: expected one that divides the %zu inputs of %s, found '%s'", IC, p->name, o->block);
+        const size_t row = gpt_maskable(p) ? sp_per_row(density[mask_kind(k)], IC / w) * w : IC;
+        lines[k] = mem_new(nb + 1, sizeof **lines);
+        for (size_t r = 0; r <= nb; r++) lines[k][r] = (uint32_t)(r * row);
+    }
+    free(table);
+    return gpt_graph(c, (const uint32_t *const *)lines, NG);
+}
+/* Dense and sparse, stage by stage and in sections: traffic, cycles and time of a step on a chip. */
+static int cmd_simulate(int argc, char **argv) {
+    Options *o = options_read(argc, argv, SIMULATE, NULL);
+    model_shape(o);
+    const GptConfig c = {o->layers, o->heads, o->width, o->sim_vocab, o->context};
+    config_check(&c, "");
+    const DfChip chip = parse_chip(o);
+    const size_t NG = gpt_groups(c.ctx), groups = o->panel / LINE < NG ? o->panel / LINE : NG;
+    const double tokens = (double)(o->batch * c.ctx), sparsity[2] = {0, o->sparsity > 0 ? o->sparsity : 0.875};
+    DfClock way[4];
+    for (int k = 0; k < 2; k++) {
+        DfGraph g = simulate_graph(o, &c, sparsity[k], NG);
+        DfPlan *plan = df_plan(&g, chip, o->depth, groups, false);
+        const bool shown = k == (o->sparsity > 0);
+        Out csv = {0};
+        if (shown && o->show_graph) report_graph(&g, NG);
+        if (shown && o->csv) csv = out_open(o->csv);
+        if (shown)
+            printf("%zu layers x %zu, T=%zu, V=%zu, B=%zu, %g %% sparse, on chip %s: %zu tiles of %zu KiB, panels of %zu, depth %zu\n"
+                   "simulated, optimizer left out:\n", c.L, c.C, c.ctx, c.V, o->batch, 100 * sparsity[k], chip.name, chip.tiles,
+                   chip.sram / 1024, groups * LINE, o->depth);
+        way[2 * k] = report_kernels(&g, &chip, o->batch, NG, groups);
+        way[2 * k + 1] = report_sections(&g, plan, o->batch, NG, csv.f, !shown);
+        if (csv.f && !out_commit(&csv)) die("%s: cannot write: %s", o->csv, strerror(errno));
+        if (shown && o->trace) report_trace(o->trace, &g, plan, o->batch, NG, NULL, 0);
+        df_plan_free(plan, &g), gpt_graph_free(&g);
+    }
+    printf("\n%-22s %9s %9s %9s %9s %9s %9s %14s %11s\n", "", "KB/token", "weights", "gradients", "activ.", "random", "FLOP/B",
+           "cycles", "s a step");
+    static const char *const name[4] = {"dense, kernel", "dense, dataflow", "sparse, kernel", "sparse, dataflow"};
+    for (int k = 0; k < 4; k++) report_way(name[k], &way[k], tokens);
+    printf("a line gathered on chip lies across all banks; 16 random lanes into 16 banks would get %.1f %% of the throughput; "
+           "gathered on chip %.1f GB a step, off chip 0\n", 100 * df_bank_share(16, 16, 10000), way[3].gathered / 1e9);
+    if (o->json) {
+        Out out = out_open(o->json);
+        static const char *const key[4] = {"dense_kernel", "dense_dataflow", "sparse_kernel", "sparse_dataflow"};
+        fputc('{', out.f);
+        for (int k = 0; k < 4; k++)
+            fprintf(out.f, "%s\"%s\": {\"off_chip_bytes\": %.0f, \"weights\": %.0f, \"gradients\": %.0f, \"activations\": %.0f, "
+                    "\"random\": %.0f, \"flops\": %.0f, \"intensity\": %.6g, \"cycles\": %.0f, \"seconds\": %.6g}", k ? ", " : "",
+                    key[k], df_off_chip(&way[k]), way[k].weights, way[k].grads, way[k].in + way[k].out, way[k].random, way[k].flops,
+                    way[k].flops / df_off_chip(&way[k]), way[k].cycles, way[k].seconds);
+        json_end(&out);
+    }
+    return 0;
+}
+
 /* ---- help, the demonstration, main -------------------------------------------------------------------- */
 
 static int cmd_help(int argc, char **argv);
@@ -1493,6 +1576,7 @@ static const struct { const char *name; int bit; int (*run)(int, char **); const
     {"verify", VERIFY, cmd_verify, "DUMP: another program's numbers, or an llm.c debug state, by tensor"},
     {"dump", DUMP, cmd_dump, "OUT: a model, a batch and what must come of them, for others to check"},
     {"convert", CONVERT, cmd_convert, "IN OUT: between checkpoints, Hugging Face's and llm.c's models"},
+    {"simulate", SIMULATE, cmd_simulate, "a training step on a described chip: sections, traffic, cycles; no data"},
     {"bench", BENCH, cmd_bench, "kernels and whole steps against this machine's own peak"},
     {"help", 0, cmd_help, "this text"},
 };
