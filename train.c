@@ -35,7 +35,7 @@ typedef struct {
     double best;                    /* lowest validation loss so far; infinite before the first */
 } State;
 
-/* ---- checkpoints: a model and, as metadata, every deciding option, the step, a hash of the tokens ------- */
+/* ---- checkpoints: a model; as metadata every deciding option, the step, a hash of the tokens ----------- */
 
 /* False, with errno set and any older file untouched, if the disk did not take it. */
 static bool checkpoint_write(const State *s, const char *path) {
@@ -529,8 +529,8 @@ static void run_describe(const Run *run, size_t group, size_t need) {
     printf("%zu layers x %zu, %zu heads, vocabulary %zu, context %zu: %.2f M parameters\n", c->L, c->C, c->NH,
            c->V, c->ctx, (double)parameters(run->s.m, false) / 1e6);
     if (masks_wanted(run->s.o) || parameters(run->s.m, true) < parameters(run->s.m, false))
-        printf("the four matrices of each layer %.4g %% dense now, in blocks of %s: %.2f M parameters active; "
-               "masks %s, %s; learning rate %.4g\n",
+        printf("the four matrices of each layer %.4g %% dense now, in blocks of %s: %.2f M parameters "
+               "active; masks %s, %s; learning rate %.4g\n",
                100 * masks_density(run->s.o, run->s.m, true), run->s.o->block,
                (double)parameters(run->s.m, true) / 1e6, run->s.o->mask, run->s.o->update, run->s.o->lr);
     printf("%zu training and %zu validation tokens; batch %zu x %zu, %zu sequences at a time; %.2f GiB of "

@@ -1,8 +1,8 @@
 /* bench.h: how fast: the machine's own peak, and kernels and whole steps measured beside it.
  *
- * Shared machines vary by a third within minutes. So no figure stands alone: right before each one the rate of
- * multiply-adds is measured, twelve independent chains of them in every worker, and the share of that peak is what
- * is compared. A product reports its best of several runs, a whole step its median.
+ * Shared machines vary by a third within minutes. So no figure stands alone: right before each one the rate
+ * of multiply-adds is measured, twelve independent chains of them in every worker, and the share of that peak
+ * is what is compared. A product reports its best of several runs, a whole step its median.
  *
  *     768 -> 3072, 256 tokens, dense, forward             82.4 GFLOP/s   84 % of peak
  *
@@ -13,7 +13,8 @@
 
 /* ---- the machine's own peak --------------------------------------------------------------------------- */
 
-static inline void peak_task(void *arg, size_t task, size_t worker) { /* 12 independent chains of multiply-adds */
+/* Twelve independent chains of a million multiply-adds each. */
+static inline void peak_task(void *arg, size_t task, size_t worker) {
     float *sink = arg;
     vf a[12];
     (void)worker;
@@ -110,9 +111,9 @@ static inline void bench_products(size_t IC, size_t OC, size_t w, size_t panel, 
     sp_free(&b.mat), free(b.w), free(b.dw), free(b.x), free(b.y), free(on);
 }
 
-/* A whole training step, the four matrices of each layer that sparse; the seconds. */
-static inline double bench_step(GptConfig c, size_t B, size_t T, double sparsity, const Options *opt, size_t threads,
-                         size_t steps, Out *json) {
+/* The median seconds of a whole training step, the four matrices of each layer that sparse. */
+static inline double bench_step(GptConfig c, size_t B, size_t T, double sparsity, const Options *opt,
+                                size_t threads, size_t steps, Out *json) {
     DfPool *pool = df_begin(threads);
     Options o = {.batch = B, .context = T, .group = AUTO, .sparsity = sparsity, .block = opt->block,
                  .mask = "balanced", .spread = "uniform", .update = "static"};

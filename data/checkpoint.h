@@ -1,10 +1,10 @@
 /* checkpoint.h: a model on disk: a safetensors file of its parameters, Adam's moments, masks and vocabulary.
  *
- * It refuses to know what a training run is: the caller gives the metadata, and keeps its own. It trusts nothing
- * that it reads: every shape is checked before memory is taken, every number before it is used.
+ * It refuses to know what a training run is: the caller gives the metadata, and keeps its own. It trusts
+ * nothing that it reads: every shape is checked before memory is taken, every number before it is used.
  *
- *     NAME              F32 in the shape of the parameter table; of a sparse matrix (lines, 16): only the kept
- *                       lines, row block by row block, as they lie in memory
+ *     NAME              F32 in the shape of the parameter table; of a sparse matrix (lines, 16): only the
+ *                       kept lines, row block by row block, as they lie in memory
  *     blocks.NAME       U8 (row blocks, groups of inputs): 1 where a block is kept; only of sparse matrices
  *     keep.NAME         U16 (lines): bit o set where element o of the line is kept; only of masked elements
  *     born.NAME         U32 (lines): the optimizer step at which the line came; only of masks that evolved
@@ -12,7 +12,7 @@
  *     vocabulary        U8: the bytes of a vocabulary file
  *     header_hash       U8 (8): a hash of the header, so that no byte of it can change unnoticed
  *
- * Example: 32 inputs, 16 outputs, blocks of 16x4, one of eight kept: blocks.NAME is (1, 8), NAME is (4, 16). */
+ * Example: 32 inputs, 16 outputs, blocks of 16x4, one of eight kept: blocks.NAME is (1, 8), NAME (4, 16). */
 #ifndef CHECKPOINT_H
 #define CHECKPOINT_H
 #include "../gpt.h"
@@ -73,8 +73,8 @@ static inline void checkpoint_put_mask(StWriter *w, const GptParam *p) {
     if (p->born) st_write(w, p->born, a->lines * sizeof *p->born);
 }
 
-/* Writes the model and its vocabulary (may be NULL) under the metadata that w holds already. False, with errno
- * set and any older file untouched, if the disk did not take it. */
+/* Writes the model and its vocabulary (may be NULL) under the metadata that w holds already. False, with
+ * errno set and any older file untouched, if the disk did not take it. */
 static inline bool checkpoint_save(StWriter *w, const char *path, const Gpt *m, const Tokenizer *tok) {
     const float *flat[CHECKPOINT_KINDS] = {m->w, m->m, m->v};
     uint8_t *vocab = NULL;
@@ -139,8 +139,8 @@ static inline SpMat checkpoint_mask(const Safetensors *st, const char *path, con
     return m;
 }
 
-/* The pattern of parameter p by mask.NAME, U8 in its named shape, of any safetensors file: the 16 x w blocks that
- * hold a kept element, and if they hold others too, which. False if there is no such tensor. */
+/* The pattern of parameter p by mask.NAME, U8 in its named shape, of any safetensors file: the 16 x w blocks
+ * that hold a kept element, and if they hold others too, which. False if there is no such tensor. */
 static inline bool checkpoint_element_mask(const Safetensors *st, const GptParam *p, size_t w, SpMat *out) {
     const size_t OC = p->cols, IC = p->rows;
     char name[64];

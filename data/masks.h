@@ -1,28 +1,29 @@
 /* masks.h: which weights a run keeps, and when that changes: the options of a sparse run put to work.
  *
- * Of a model only the four matrices of each layer can be sparse (gpt_maskable); embeddings, norms and biases stay
- * dense. How a pattern is drawn and how one evolves is sparse.h's; here is who asks for it, at which density and
- * at which step. The life of a run of n steps:
+ * Only the four matrices of each layer can be sparse (gpt_maskable); embeddings, norms and biases stay dense.
+ * How a pattern is drawn and how one evolves is sparse.h's; here is who asks for it, at which density and at
+ * which step. The life of a run of n steps:
  *
- *     0 .. dense-first n              all dense
- *     then                            a mask by the rule of --mask (gmp: none, it begins with all blocks)
- *     each multiple of mask-every, up to mask-stop n      the masks evolve: set and rigl move a share `drop` of the
- *                                     blocks, less each time by a cosine; gmp prunes so that the density falls as
- *                                     d + (1 - d) (1 - t)^3, t from 0 to 1
- *     n - densify n .. n              all dense again, the dropped weights beginning at zero
+ *     0 .. dense-first n          all dense
+ *     then                        a mask by the rule of --mask (gmp: none, it begins with all blocks)
+ *     every mask-every steps,     the masks evolve: set and rigl move a share `drop` of the blocks, less each
+ *     up to mask-stop n           time by a cosine; gmp prunes, and the density falls as d +
+ *                                 (1 - d)(1 - t)^3, t from 0 to 1
+ *     n - densify n .. n          all dense again, the dropped weights beginning at zero
  *
- * A change of masks makes a new model of the old one's lines: what is kept keeps its weight and moments, what is new
- * starts at zero. So it is a function of the step and the model, and a resumed run goes the same way.
+ * A change of masks makes a new model of the old one's lines: what is kept keeps its weight and moments, what
+ * is new starts at zero. It is a function of the step and the model, so a resumed run goes the same way.
  *
- * Example: --sparsity 0.875 --block 16x4 at width 256: c_attn has 48 row blocks of 64 groups of 4 inputs, and keeps
- * 8 groups of each. */
+ * Example: --sparsity 0.875 --block 16x4 at width 256: c_attn has 48 row blocks of 64 groups of 4 inputs, and
+ * keeps 8 groups of each. */
 #ifndef MASKS_H
 #define MASKS_H
 #include "options.h"
 
 /* ---- what the options ask for ------------------------------------------------------------------------- */
 
-static inline int mask_rule(const Options *o) {             /* its place in the list; -1: --mask names a file */
+/* The place of --mask in the list; -1: it names a file. */
+static inline int mask_rule(const Options *o) {
     static const char *const rule[4] = {"balanced", "random", "butterfly", "magnitude"};
     for (int k = 0; k < 4; k++) if (!strcmp(o->mask, rule[k])) return k;
     return -1;
@@ -48,7 +49,8 @@ static inline void mask_densities(const Options *o, size_t C, double out[4]) {
         while (k < 4 && (strlen(kind[k]) != n || strncmp(p, kind[k], n))) k++;
         const double s = k < 4 && p[n] ? strtod(p + n + 1, &end) : -1;
         if (!end || end == p + n + 1 || (*end && *end != ',') || !(s >= 0 && s < 1))
-            usage("--spread: expected uniform, erk or qkv=S,proj=S,fc=S,fc2=S with S in [0,1), found '%s'", p);
+            usage("--spread: expected uniform, erk or qkv=S,proj=S,fc=S,fc2=S with S in [0,1), found '%s'",
+                  p);
         out[k] = 1 - s;
         p = *end ? end + 1 : end;
     }
@@ -62,7 +64,8 @@ static inline int mask_kind(size_t k) {
 /* ---- patterns ----------------------------------------------------------------------------------------- */
 
 /* The pattern of parameter k at that density by the rule of --mask; m has the weights for magnitude. */
-static inline SpMat mask_by_rule(const Options *o, const GptParam *p, double density, const Gpt *m, size_t k) {
+static inline SpMat mask_by_rule(const Options *o, const GptParam *p, double density, const Gpt *m,
+                                 size_t k) {
     const size_t w = parse_block(o), OC = p->cols, IC = p->rows, J = IC / w, nb = (OC + LINE - 1) / LINE;
     const size_t keep = sp_per_row(density, J);
     const uint64_t key = rng_key(o->mask_seed, p->name);
@@ -111,14 +114,18 @@ static inline SpMat *masks_new(const Options *o, const GptConfig *c, const Gpt *
     return mats;
 }
 
-/* ---- when ---------------------------------------------------------------------------------------------- */
+/* ---- when --------------------------------------------------------------------------------------------- */
 
 static inline bool masks_wanted(const Options *o) {         /* whether the options ask for a sparse model */
     return o->sparsity > 0 || mask_rule(o) < 0 || strchr(o->spread, '=');
 }
 /* The steps at which the dense start ends and the dense end starts. */
-static inline size_t masks_from(const Options *o) { return (size_t)(o->dense_first * (double)o->steps + 0.5); }
-static inline size_t masks_to(const Options *o) { return o->steps - (size_t)(o->densify * (double)o->steps + 0.5); }
+static inline size_t masks_from(const Options *o) {
+    return (size_t)(o->dense_first * (double)o->steps + 0.5);
+}
+static inline size_t masks_to(const Options *o) {
+    return o->steps - (size_t)(o->densify * (double)o->steps + 0.5);
+}
 static inline size_t masks_last(const Options *o) {         /* step of the last update */
     return (size_t)(o->mask_stop * (double)o->steps) / o->mask_every * o->mask_every;
 }
@@ -130,6 +137,7 @@ static inline bool masks_at_start(const Options *o) {       /* or does the run s
     return masks_wanted(o) && !masks_from(o) && masks_to(o) && parse_update(o) != GMP;
 }
 
+/* Refuses options that contradict each other or would do nothing. */
 static inline void masks_check(const Options *o) {
     static const char *const need[] = {"block", "mask-seed", "update", "densify", "dense-first"},
                       *const evolve[] = {"drop", "mask-every", "mask-stop"};
@@ -145,7 +153,8 @@ static inline void masks_check(const Options *o) {
         usage("--mask FILE says all: no --sparsity, --spread, --dense-first or --update gmp");
     if (mask_rule(o) == 3 && !o->init && !(o->dense_first > 0))
         usage("--mask magnitude needs trained weights: --init CKPT or --dense-first");
-    if (o->dense_first + o->densify > 1) usage("--dense-first and --densify are more than all steps together");
+    if (o->dense_first + o->densify > 1)
+        usage("--dense-first and --densify are more than all steps together");
     if (update != STATIC && masks_last(o) <= masks_from(o))
         usage("--update %s: expected an update within %g of %zu steps, found --mask-every %zu", o->update,
               o->mask_stop, o->steps, o->mask_every);
@@ -173,12 +182,11 @@ static inline void masks_ready(const Options *o, Gpt *m) {
     }
 }
 
-/* ---- change --------------------------------------------------------------------------------------------- */
+/* ---- change ------------------------------------------------------------------------------------------- */
 
-/* One update of the masks after that step by --update, in a new model; grow[k]: RigL's scores. Says how
- * many blocks moved. */
-static inline Gpt *masks_evolve(const Options *o, const Gpt *m, size_t step, float *const *grow,
-                                bool quiet) {
+/* One update of the masks after that step by --update, in a new model; grow[k]: RigL's scores. Says how many
+ * blocks moved. */
+static inline Gpt *masks_evolve(const Options *o, const Gpt *m, size_t step, float *const *grow, bool quiet) {
     SpMat *mats = mem_new(m->count, sizeof *mats);
     const double end = (double)masks_last(o), left = 1 - (double)step / end;
     const double share = o->drop / 2 * (1 + det_cos((double)step / end / 2));
@@ -210,8 +218,8 @@ static inline Gpt *masks_evolve(const Options *o, const Gpt *m, size_t step, flo
     return next;
 }
 
-/* What becomes of the masks after that step: the start or end of a dense phase, an update, or nothing. The model
- * r->m is then another one. */
+/* What becomes of the masks after that step: the start or end of a dense phase, an update, or nothing. Unless
+ * nothing, r->m is then another model. */
 static inline void masks_step(const Options *o, GptRun *r, size_t step, float *const *grow, bool quiet) {
     SpMat *mats = NULL;
     Gpt *next;
@@ -239,8 +247,9 @@ static inline double train_groups(GptRun *r, size_t B, const int32_t *inputs, co
     return sum / (double)(B * T);
 }
 
-/* The gradient of a step in which every weight is there, as RigL needs it: trains a dense copy of the model, then
- * keeps the active lines' gradient. grow[k] gets the sums of |gradient| of each block of the maskable tensors. */
+/* The gradient of a step in which every weight is there, as RigL needs it: trains a dense copy of the model,
+ * then keeps the active lines' gradient. grow[k] gets the sums of |gradient| of each block of the maskable
+ * tensors. */
 static inline double masks_dense_step(GptRun *r, size_t B, const int32_t *inputs, const int32_t *targets,
                                       float **grow) {
     Gpt *m = r->m, *all = gpt_remask(m, NULL, 0, false);

@@ -1,16 +1,16 @@
 /* options.h: command lines to numbers, and what of them a checkpoint keeps.
  *
- * One table says of every option its name, kind, range, default, the commands that take it and what it is for.
- * Parsing, defaults, `./train help` and the metadata of checkpoints all walk this table, so that a new option is
- * a field of Options and a line here. A name may stand in it more than once, for commands that mean different
- * things by it: `--tokens` are files to `run`, and a number to `sample`.
+ * One table says of every option its name, kind, range, default, the commands that take it and what it is
+ * for. Parsing, defaults, `./train help` and the metadata of checkpoints all walk this table, so that a new
+ * option is a field of Options and a line here. A name may stand in it more than once, for commands that mean
+ * different things by it: `--tokens` are files to `run`, and a number to `sample`.
  *
- * It refuses to guess: an option that a command does not take, one given twice, a number out of its range or a
- * word that is none of the known ones ends in one line that names it, and status 2.
+ * It refuses to guess: an option that a command does not take, one given twice, a number out of its range or
+ * a word that is none of the known ones ends in one line that names it, and status 2.
  *
- * Example: of `run --lr 0.003 --text a b --quiet` the list `text` gets two files, `lr` a number, `quiet` true,
- * and `given` these three places; all else is as the table says. "auto" in it is AUTO or NAN: the command works
- * it out. An option that `decides` the result is stored in a checkpoint, under its name, as text. */
+ * Example: of `run --lr 0.003 --text a b --quiet` the list `text` gets two files, `lr` a number, `quiet`
+ * true, and `given` these three places; all else is as the table says. "auto" in it is AUTO or NAN: the
+ * command works it out. An option that `decides` the result is stored in a checkpoint, as text. */
 #ifndef OPTIONS_H
 #define OPTIONS_H
 #include "checkpoint.h"
@@ -153,6 +153,7 @@ enum { OPTIONS = sizeof options / sizeof *options };
 _Static_assert((int)OPTIONS <= (int)(sizeof((Options *)0)->given),
                "Options.given has a place for every option");
 
+/* Ends the program: the command line is wrong. */
 __attribute__((format(printf, 1, 2), noreturn)) static inline void usage(const char *fmt, ...) {
     char line[512];
     va_list ap;
@@ -271,7 +272,7 @@ static inline void options_to_meta(StWriter *w, const Options *o) {
         st_meta_put(w, options[k].name, value);
     }
 }
-/* They count as not given: they came from the file at path. */
+/* Replaces them in o by those of the checkpoint at path; they count as not given. */
 static inline void options_from_meta(const Safetensors *st, const char *path, Options *o) {
     char where[PATH_MAX + 16];
     snprintf(where, sizeof where, "%s: ", path);
