@@ -791,8 +791,8 @@ static int cmd_convert(int argc, char **argv) {
     const bool run = from == MODEL_NATIVE && to != from, vocab = s.tok && to == MODEL_LLMC;
     printf("%s (%s) -> %s (%s); dropped:%s%s%s%s\n", o->file, model_kinds[from], o->to, model_kinds[to],
            run ? " [settings of the run, AdamW's moments]" : "", vocab ? " [vocabulary]" : "",
-           masks && to != MODEL_HF ? " [masks, whose zeros stay]" : "",
-           run || vocab || (masks && to != MODEL_HF) ? "" : " nothing");
+           masks && to == MODEL_LLMC ? " [masks, whose zeros stay]" : "",
+           run || vocab || (masks && to == MODEL_LLMC) ? "" : " nothing");
     gpt_free(s.m), tok_free(s.tok), free(s.o), free(o);
     return 0;
 }
