@@ -269,6 +269,7 @@ static inline void sp_mask_balanced(uint8_t *on, size_t nb, size_t J, size_t k, 
     }
     free(score), free(used);
 }
+/* nb k blocks anywhere. */
 static inline void sp_mask_random(uint8_t *on, size_t nb, size_t J, size_t k, uint64_t key) {
     float *score = mem_new(nb * J, sizeof *score);
     for (size_t b = 0; b < nb * J; b++) score[b] = (float)rng_f64(key, b);
@@ -276,7 +277,9 @@ static inline void sp_mask_random(uint8_t *on, size_t nb, size_t J, size_t k, ui
     sp_pick(on, 0, 1, score, nb * J, nb * k);
     free(score);
 }
-/* The largest s whose s / k' partners, k' = k / J of it, still are powers of two below s. */
+/* Row r and column j of the nb x J blocks lie in parts r s / nb and j s / J of a square of s parts a side; kept
+ * is where the xor of these is among the first `partners` of 0, 1, 2, 4 ... s is the largest whose density k / J
+ * asks for no more of them than there are, 1 + log2 s. */
 static inline void sp_mask_butterfly(uint8_t *on, size_t nb, size_t J, size_t k) {
     size_t s = 1, partners = 1;
     for (size_t t = 1, stages = 1; t <= nb && t <= J; t *= 2, stages++) {      /* stages = 1 + log2 t */
@@ -289,7 +292,7 @@ static inline void sp_mask_butterfly(uint8_t *on, size_t nb, size_t J, size_t k)
             on[r * J + j] = !(x & (x - 1)) && x < (UINT64_C(1) << (partners - 1));
         }
 }
-/* weight[b]: the sum of |w| of each block. */
+/* The nb k blocks of the largest weight; weight[b]: the sum of |w| of block b. */
 static inline void sp_mask_magnitude(uint8_t *on, size_t nb, size_t J, size_t k, const float *weight) {
     memset(on, 0, nb * J);
     sp_pick(on, 0, 1, weight, nb * J, nb * k);

@@ -85,7 +85,7 @@ static inline void bench_product_task(void *arg, size_t task, size_t worker) {
 static inline void bench_products(size_t IC, size_t OC, size_t w, size_t panel, DfPool *one, Out *json) {
     static const char *const name[3] = {"forward", "backward-data", "backward-weight"};
     const size_t T = 256, nb = OC / LINE, J = w ? IC / w : 1;
-    char what[96], block[16] = "dense";
+    char what[128], block[32] = "dense";
     uint8_t *on = mem_new(nb * J, 1);
     if (w) sp_mask_balanced(on, nb, J, J / 8, 1), snprintf(block, sizeof block, "1/8 in 16x%zu", w);
     BenchProduct b = {.mat = sp_pattern(OC, IC, w ? w : 1, w ? on : NULL), .groups = T / LINE,

@@ -22,11 +22,12 @@
 enum { CHECKPOINT_KINDS = 3 };
 static const char *const checkpoint_kind[CHECKPOINT_KINDS] = {"", "adam_m.", "adam_v."};
 
+/* The name of a tensor of p: "adam_m.", "blocks." and so on before the parameter's. */
 static inline const char *checkpoint_name(char out[64], const char *kind, const GptParam *p) {
     snprintf(out, 64, "%s%s", kind, p->name);
     return out;
 }
-/* How a tensor of the model lies in the file: the rank of its shape. */
+/* How values of p lie in the file, (lines, 16) if it is sparse: their shape; returns its rank. */
 static inline int checkpoint_shape(const GptParam *p, size_t shape[2]) {
     shape[0] = p->mat.dense ? p->rows : p->mat.lines, shape[1] = p->mat.dense ? p->cols : LINE;
     return p->mat.dense ? p->rank : 2;
@@ -34,6 +35,7 @@ static inline int checkpoint_shape(const GptParam *p, size_t shape[2]) {
 
 /* ---- writing ------------------------------------------------------------------------------------------ */
 
+/* Every tensor but vocabulary and hash, in the order in which they are written. */
 static inline void checkpoint_declare(StWriter *w, const Gpt *m) {
     char name[64];
     size_t shape[2];
@@ -51,6 +53,7 @@ static inline void checkpoint_declare(StWriter *w, const Gpt *m) {
         if (p->born) st_declare(w, checkpoint_name(name, "born.", p), ST_U32, 1, &a->lines);
     }
 }
+/* flat: all weights, or all of one of the moments. */
 static inline void checkpoint_put_values(StWriter *w, const GptParam *p, const float *flat) {
     if (!p->mat.dense) {
         st_write(w, flat + p->at, p->size * sizeof *flat);
@@ -61,6 +64,7 @@ static inline void checkpoint_put_values(StWriter *w, const GptParam *p, const f
     st_write(w, values, gpt_elements(p) * sizeof *values);
     free(values);
 }
+/* blocks, keep and born of p, as far as it has them. */
 static inline void checkpoint_put_mask(StWriter *w, const GptParam *p) {
     const SpMat *a = &p->mat;
     if (!a->dense) {
@@ -94,6 +98,7 @@ static inline bool checkpoint_save(StWriter *w, const char *path, const Gpt *m, 
 
 /* ---- reading ------------------------------------------------------------------------------------------ */
 
+/* The metadata of that key: as text, a whole number, a number not below 0; dies if there is none such. */
 static inline const char *meta_need(const Safetensors *st, const char *path, const char *key) {
     const char *value = st_meta(st, key);
     if (!value) die("%s: metadata '%s': expected a value, found none", path, key);
@@ -177,6 +182,7 @@ static inline void checkpoint_get_values(const Safetensors *st, const char *path
                     die("%s: %s[%zu]: expected 0 where nothing is kept, found %g", path, name, l * LINE + o,
                         (double)values[l * LINE + o]);
 }
+/* At which step each line came, none later than `step`; p has none if the file has none. */
 static inline void checkpoint_get_born(const Safetensors *st, const char *path, GptParam *p, size_t step) {
     char name[64];
     if (!st_find(st, checkpoint_name(name, "born.", p))) return;

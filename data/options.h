@@ -21,10 +21,10 @@
 
 enum { RUN = 1, EVAL = 2, SAMPLE = 4, TOKENIZE = 8, BENCH = 16, VERIFY = 256, DUMP = 512, CONVERT = 1024,
        ANY = 31 | VERIFY | DUMP | CONVERT, FILES_MAX = 256 };
-#define AUTO SIZE_MAX
+#define AUTO SIZE_MAX               /* a whole number that is to be worked out; of real numbers, NAN */
 
 typedef struct {
-    struct List { const char *item[FILES_MAX]; size_t n; } text, tokens;
+    struct List { const char *item[FILES_MAX]; size_t n; } text, tokens;    /* names as in the table below */
     const char *file, *to;                                  /* the arguments that are no options */
     struct { size_t layers, heads, width, context, vocab, batch, steps; double sparsity; const char *block;
     } dump;
@@ -43,7 +43,8 @@ typedef struct {
     bool given[128];                                        /* by place in the table below */
 } Options;
 
-/* kind: u whole number, f real number, s text, l list of texts, b flag. Each has a range and a default. */
+/* kind: u whole number, f real number, s text, l list of texts, b flag. at: the field of Options. preset: the
+ * default, as it would be typed; "auto": worked out; "": none. */
 typedef struct {
     const char *name;
     char kind;
