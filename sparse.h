@@ -277,9 +277,9 @@ static inline void sp_mask_random(uint8_t *on, size_t nb, size_t J, size_t k, ui
     sp_pick(on, 0, 1, score, nb * J, nb * k);
     free(score);
 }
-/* Row r and column j of the nb x J blocks lie in parts r s / nb and j s / J of a square of s parts a side; kept
- * is where the xor of these is among the first `partners` of 0, 1, 2, 4 ... s is the largest whose density k / J
- * asks for no more of them than there are, 1 + log2 s. */
+/* Row r and column j of the nb x J blocks lie in parts r s / nb and j s / J of a square of s parts a side;
+ * kept is where the xor of these is among the first `partners` of 0, 1, 2, 4 ... s is the largest whose
+ * density k / J asks for no more of them than there are, 1 + log2 s. */
 static inline void sp_mask_butterfly(uint8_t *on, size_t nb, size_t J, size_t k) {
     size_t s = 1, partners = 1;
     for (size_t t = 1, stages = 1; t <= nb && t <= J; t *= 2, stages++) {      /* stages = 1 + log2 t */
