@@ -1,13 +1,32 @@
-/* dataflow.h: the machine. So far its workers: a pool of threads that fires tasks.
+/* dataflow.h: the machine: a chip of tiles with memory, a planner that lays a graph of stages on it, workers
+ * that run it for real, and a clock that says how long the chip would take.
  *
- * It knows nothing of GPT. It refuses pthread_barrier (absent on macOS), OpenMP and hidden state: the pool is
- * passed.
+ * It knows nothing of GPT: a stage is units, weights, edges and FLOPs, and its owner fires it. It refuses
+ * pthread_barrier (absent on macOS), OpenMP and hidden state, larger memories than were asked for, and any
+ * mixing of the host's seconds with the chip's cycles.
  *
- * df_run(pool, fn, arg, n) calls fn(arg, task, worker) once for each task 0 .. n-1, on any worker in any
- * order, and returns when all are done. A task may depend on nothing but its number, so results never depend
- * on how many threads there are. The caller is worker 0 and works too. Between runs workers spin for some
- * microseconds, since the next run is usually near, and then sleep. One atomic counter hands out the tasks.
- */
+ *     chip        tiles, bytes of memory of each, rates                     df_chip
+ *     graph       stages and the edges between them                         DfGraph, the owner's
+ *     section     the stages on the chip together                           df_plan cuts the graph into them
+ *     slot        room for one panel of an edge, in its writer's tiles      `depth` of them, or more
+ *     credit      a free slot; a writer without one waits                   df_waits
+ *     actor       a stage on one tile; it fires once a panel                df_section_run
+ *     clock       cycles, waits, bytes                                      df_clock
+ *
+ * Memory of a tile while a section runs:
+ *
+ *     [a stage: weights | accumulators | sums | state | slots] [another that shares the tile: ...] free | gap
+ *
+ * Worked example: stage A (2 tiles) makes edge e for stage B (1 tile), 32 rows, depth 2, panels of 4 groups.
+ * Each of A's tiles holds 2 slots x 4 groups x 16 rows of e. A's tiles fire on panel 0, then on panel 1
+ * without waiting for B; panel 2 needs slot 0, so A waits until B has done panel 0. B fires on panel 0 once
+ * both of A's tiles have.
+ *
+ * df_run(pool, fn, arg, n) is what all of it stands on: it calls fn(arg, task, worker) once for each task 0
+ * .. n-1, on any worker in any order, and returns when all are done. A task may depend on nothing but its
+ * number, so results never depend on how many threads there are. The caller is worker 0 and works too.
+ * Between runs workers spin for some microseconds, since the next run is usually near, and then sleep. One
+ * atomic counter hands out the tasks. */
 #ifndef DATAFLOW_H
 #define DATAFLOW_H
 #include "data/base.h"
@@ -136,7 +155,8 @@ typedef struct {
     size_t tiles, sram;             /* compute tiles; bytes of memory of each */
     size_t element;                 /* bytes of a number: 4 here, 2 on machines for bfloat16 */
     double flops, clock, port;      /* of a tile: FLOPs a cycle; Hz; bytes on chip a cycle */
-    double memory, random, launch;  /* off chip: bytes a second streamed, and at random; seconds a kernel's launch */
+    double memory, random,
+        launch; /* off chip: bytes a second streamed, and at random; seconds a kernel's launch */
 } DfChip;
 
 static const DfChip df_chips[] = {
@@ -155,18 +175,23 @@ static const DfChip df_chips[] = {
 };
 
 static inline DfChip df_chip_check(DfChip c, const char *where) {
-    const struct { const char *key; double value, max; } need[] = {{"tiles", (double)c.tiles, 65536},
-        {"sram", (double)c.sram, 0x1p40}, {"element", (double)c.element, 8}, {"flops", c.flops, 1e9},
-        {"clock", c.clock, 1e12}, {"port", c.port, 1e9}, {"memory", c.memory, 1e18}, {"random", c.random, 1e18}};
+    const struct { const char *key; double value, max;
+    } need[] = {{"tiles", (double)c.tiles, 65536}, {"sram", (double)c.sram, 0x1p40},
+                {"element", (double)c.element, 8}, {"flops", c.flops, 1e9},
+                {"clock", c.clock, 1e12},          {"port", c.port, 1e9},
+                {"memory", c.memory, 1e18},        {"random", c.random, 1e18}};
     for (size_t k = 0; k < sizeof need / sizeof *need; k++)
         if (!(need[k].value > 0) || need[k].value > need[k].max)
-            die("%s: %s: expected a number above 0, at most %g, found %g", where, need[k].key, need[k].max, need[k].value);
-    if (!(c.launch >= 0) || c.launch > 1) die("%s: launch: expected 0 .. 1 seconds, found %g", where, c.launch);
+            die("%s: %s: expected a number above 0, at most %g, found %g", where, need[k].key, need[k].max,
+                need[k].value);
+    if (!(c.launch >= 0) || c.launch > 1)
+        die("%s: launch: expected 0 .. 1 seconds, found %g", where, c.launch);
     return c;
 }
 /* A preset's name, or a file of key=value lines, one key a line, all keys; # begins a comment. */
 static inline DfChip df_chip(const char *name) {
-    static const char *const keys[9] = {"tiles", "sram", "element", "flops", "clock", "port", "memory", "random", "launch"};
+    static const char *const keys[9] = {"tiles", "sram",   "element", "flops", "clock",
+                                        "port",  "memory", "random",  "launch"};
     for (size_t k = 0; k < sizeof df_chips / sizeof *df_chips; k++)
         if (!strcmp(name, df_chips[k].name)) return df_chips[k];
     const Bytes b = file_read(name);
@@ -182,18 +207,22 @@ static inline DfChip df_chip(const char *name) {
         size_t k = 0;
         if (eq) *eq = 0;
         while (k < 9 && (!eq || strcmp(text, keys[k]))) k++;
-        if (k == 9) die("%s:%zu: expected key=value with a key of tiles, sram, element, flops, clock, port, memory, "
-                        "random, launch, found '%s'", name, line, text);
+        if (k == 9)
+            die("%s:%zu: expected key=value with a key of tiles, sram, element, flops, clock, port, memory, "
+                "random, launch, found '%s'",
+                name, line, text);
         if (seen >> k & 1) die("%s:%zu: expected %s once, found it again", name, line, keys[k]);
         value[k] = strtod(eq + 1, &end);
-        if (end == eq + 1 || *end) die("%s:%zu: %s: expected a number, found '%s'", name, line, keys[k], eq + 1);
+        if (end == eq + 1 || *end)
+            die("%s:%zu: %s: expected a number, found '%s'", name, line, keys[k], eq + 1);
         seen |= 1u << k;
     }
     for (size_t k = 0; k < 9; k++) if (!(seen >> k & 1)) die("%s: expected %s=, found none", name, keys[k]);
     for (size_t k = 0; k < 3; k++)
-        if (!(value[k] >= 0 && value[k] < 0x1p53)) die("%s: %s: expected a whole number, found %g", name, keys[k], value[k]);
-    DfChip c = {"", (size_t)value[0], (size_t)value[1], (size_t)value[2], value[3], value[4], value[5], value[6],
-                value[7], value[8]};
+        if (!(value[k] >= 0 && value[k] < 0x1p53))
+            die("%s: %s: expected a whole number, found %g", name, keys[k], value[k]);
+    DfChip c = {"",       (size_t)value[0], (size_t)value[1], (size_t)value[2], value[3],
+                value[4], value[5],         value[6],         value[7],         value[8]};
     snprintf(c.name, sizeof c.name, "%.31s", name);
     file_free((Bytes *)(uintptr_t)&b);
     return df_chip_check(c, name);
@@ -211,28 +240,33 @@ typedef struct {
     bool kept;                      /* stored off chip whenever it is made: the backward pass wants it */
 } DfEdge;
 
-/* A stage fires once a panel on each of its tiles, which share out its units (row blocks, heads, features). */
+/* A stage fires once a panel on each of its tiles, which share out its units (row blocks, heads, features).
+ * */
 typedef struct {
     char name[48];
     int kind;                       /* the owner's; DF_LOAD: brings edge out[0] on the chip */
     size_t layer;
     int in[DF_INS], out[DF_OUTS];   /* edges; -1: none */
-    size_t share;                   /* how many stages before it the one is whose tiles it shares; 0: its own */
+    size_t share; /* how many stages before it the one is whose tiles it shares; 0: its own */
     bool chain;                     /* tile k continues the sums of tile k - 1 on the same panel */
     size_t lag;                     /* panels of its inputs it must see ahead of the one it works on */
     size_t units;
-    const uint32_t *lines;          /* [units + 1] unit u has the weights lines[u] .. lines[u+1]; NULL: none */
+    const uint32_t *lines; /* [units + 1] unit u has the weights lines[u] .. lines[u+1]; NULL: none */
     bool weights, grads;            /* which it holds on chip: the lines, and accumulators for them */
     size_t sums, state;             /* lines a unit: other accumulators; what it remembers of a sequence */
-    size_t grain;                   /* lines of state that must lie on one tile: with s times more tiles than units
+    size_t grain; /* lines of state that must lie on one tile: with s times more tiles than units
                                      * a unit's state is spread over s of them */
-    double per_line, per_unit, per_pair;    /* FLOPs: a weight line and lane; a unit and lane; a unit, lane and
+    double per_line, per_unit, per_pair; /* FLOPs: a weight line and lane; a unit and lane; a unit, lane and
                                              * earlier lane of the sequence */
-    bool gather;                    /* reads a line by a column list, on chip, for each weight line and group */
-    double reads, writes, random;   /* lines a group straight from and to off-chip memory; of these at random */
+    bool gather;                  /* reads a line by a column list, on chip, for each weight line and group */
+    double reads, writes, random; /* lines a group straight from and to off-chip memory; of these at random */
 } DfStage;
 
-typedef struct { DfStage *stage; DfEdge *edge; size_t stages, edges, forward; } DfGraph;  /* forward: how many */
+typedef struct {
+    DfStage *stage;
+    DfEdge *edge;
+    size_t stages, edges, forward;
+} DfGraph; /* forward: how many */
 
 static inline double df_lines(const DfStage *s, size_t u0, size_t u1) {
     return s->lines ? (double)(s->lines[u1] - s->lines[u0]) : 0;
@@ -249,11 +283,12 @@ static inline double df_flops(const DfStage *s, size_t u0, size_t u1, size_t g0,
  *
  *     weights | accumulators | sums | state | slots of its edges
  *
- * An edge's rows are dealt out over the tiles of its stage, equally many to each, and lie at the same place in
- * every one of them. Loads, which bring edges of earlier sections on the chip, are stages like others. */
+ * An edge's rows are dealt out over the tiles of its stage, equally many to each, and lie at the same place
+ * in every one of them. Loads, which bring edges of earlier sections on the chip, are stages like others. */
 
 typedef struct {                    /* where an edge lies in a section */
-    size_t slots, per, tile, at;    /* 0 slots: not on chip; rows a tile; first tile; bytes from a tile's start */
+    size_t slots, per, tile,
+        at; /* 0 slots: not on chip; rows a tile; first tile; bytes from a tile's start */
     bool stored;                    /* goes off chip as well */
     float *chip;                    /* group 0 of slot 0, row 0 of `row` */
     size_t gs, stride;              /* floats from group to group, from slot to slot */
@@ -268,7 +303,7 @@ typedef struct {                    /* a stage in a section */
     size_t spread, grains;          /* tiles of a unit's state; grains of it on each */
     size_t w, dw, sums, state;      /* bytes from the start of each tile's memory */
     size_t needs, need[DF_DEPS];    /* stages that make what it reads */
-    size_t gives, give[DF_DEPS], slots[DF_DEPS];    /* stages that read what it makes; how far it may be ahead */
+    size_t gives, give[DF_DEPS], slots[DF_DEPS]; /* stages that read what it makes; how far it may be ahead */
     size_t actor;                   /* the first; tiles of them, fewer if there are fewer units */
     size_t actors;
     uint32_t *col;                  /* the owner's: its column list as rows of the edge it gathers from */
@@ -292,8 +327,8 @@ typedef struct {
     bool streamed;                  /* too big for the chip: its weights stay off chip */
 } DfSection;
 
-/* How a section uses the chip: weights resident, a stage (and those that share its tiles) a tile; weights streamed
- * through; and where that is too many tiles, streamed and all stages on the same tiles. */
+/* How a section uses the chip: weights resident, a stage (and those that share its tiles) a tile; weights
+ * streamed through; and where that is too many tiles, streamed and all stages on the same tiles. */
 enum { DF_RESIDENT, DF_STREAMED, DF_CROWDED };
 
 typedef struct {
@@ -305,8 +340,9 @@ typedef struct {
     size_t stride;
 } DfPlan;
 
-/* Lines between the memories of two tiles that belong to none. Without them the same place of every tile would fall
- * into the same set of the host's caches, for a tile's size is a power of two: that cost a tenth of the speed. */
+/* Lines between the memories of two tiles that belong to none. Without them the same place of every tile
+ * would fall into the same set of the host's caches, for a tile's size is a power of two: that cost a tenth
+ * of the speed. */
 enum { DF_GAP = 321 };
 
 static inline bool df_writes(const DfStage *s, int e) { return s->out[0] == e || s->out[1] == e; }
@@ -346,8 +382,9 @@ static inline DfSection df_collect(const DfGraph *g, size_t s0, size_t s1, int m
     return x;
 }
 
-/* Who waits for whom, and how many slots each edge has: depth, and for an edge that bypasses a path of stages some
- * more, so as not to stop that path. Dies if so few slots stand still: the path's lag + 1 is the least. */
+/* Who waits for whom, and how many slots each edge has: depth, and for an edge that bypasses a path of stages
+ * some more, so as not to stop that path. Dies if so few slots stand still: the path's lag + 1 is the least.
+ * */
 static inline void df_depend(const DfGraph *g, DfSection *x, size_t depth) {
     x->slot = mem_new(g->edges, sizeof *x->slot);
     for (size_t s = 0; s < x->parts; s++) {
@@ -367,14 +404,15 @@ static inline void df_depend(const DfGraph *g, DfSection *x, size_t depth) {
                         (!n || readers[n - 1] != c))
                         readers[n++] = c;
             for (size_t c = n ? readers[0] : s; n && c < readers[n - 1]; c++) lag += x->part[c].s.lag;
-            for (size_t i = 0; i < n; i++) if (x->part[readers[i]].s.lag > lag) lag = x->part[readers[i]].s.lag;
+            for (size_t i = 0; i < n; i++)
+                if (x->part[readers[i]].s.lag > lag) lag = x->part[readers[i]].s.lag;
             const size_t slots = depth < 2 || n < 2 ? depth : depth + (readers[n - 1] - readers[0] + 1) / 2;
             if (slots < lag + 1)
                 die("%s: %zu slots would stand still: the path it bypasses lags %zu panels; it needs %zu",
                     g->edge[e].name, slots, lag, lag + 1);
             x->slot[e].slots = slots;
             DfPart *p = &x->part[s];
-            if (!n && p->s.chain) readers[n++] = s;         /* its last tile must be done before its first goes on */
+            if (!n && p->s.chain) readers[n++] = s; /* its last tile must be done before its first goes on */
             for (size_t i = 0; i < n && p->gives < DF_DEPS; i++)
                 p->give[p->gives] = readers[i], p->slots[p->gives++] = slots;
         }
@@ -422,7 +460,8 @@ static inline size_t df_fewest(const DfGraph *g, DfSection *x, size_t home, cons
         const DfPart *p = &x->part[s];
         if (p->home != home) continue;
         if (p->s.units > most) most = p->s.units;
-        if (p->s.state && p->s.units * (p->s.state / p->s.grain) > most) most = p->s.units * (p->s.state / p->s.grain);
+        if (p->s.state && p->s.units * (p->s.state / p->s.grain) > most)
+            most = p->s.units * (p->s.state / p->s.grain);
         for (int k = 0; k < DF_OUTS; k++)
             if (p->s.out[k] >= 0 && g->edge[p->s.out[k]].rows / DF_LINE > most)
                 most = g->edge[p->s.out[k]].rows / DF_LINE;
@@ -442,7 +481,8 @@ static inline double df_busiest(const DfSection *x, size_t home) {      /* FLOPs
     }
     return sum;
 }
-/* Tiles for every part: the fewest, then one more for the slowest while there are any. False if they are too few. */
+/* Tiles for every part: the fewest, then one more for the slowest while there are any. False if they are too
+ * few. */
 static inline bool df_share_out(const DfGraph *g, DfSection *x, const DfPlan *plan, bool all) {
     size_t *n = mem_new(x->parts, sizeof *n);
     double *work = mem_new(x->parts, sizeof *work);
@@ -485,7 +525,8 @@ static inline bool df_fits(const DfGraph *g, const DfPlan *plan, size_t s0, size
     df_section_free(&x, g);
     return fits;
 }
-/* Whether the graph may be cut before stage s: where the direction turns, or where none shares tiles across. */
+/* Whether the graph may be cut before stage s: where the direction turns, or where none shares tiles across.
+ * */
 static inline bool df_may_cut(const DfGraph *g, size_t s) {
     if (s == g->stages) return true;
     for (size_t t = s; t < g->stages && t < s + 4; t++) if (g->stage[t].share > t - s) return false;
@@ -520,7 +561,8 @@ static inline size_t df_enough(const DfGraph *g, DfPlan plan, size_t s0, size_t 
     }
     return hi;
 }
-__attribute__((noreturn)) static inline void df_too_small(const DfGraph *g, const DfPlan *plan, size_t s0, size_t s1) {
+__attribute__((noreturn)) static inline void df_too_small(const DfGraph *g, const DfPlan *plan, size_t s0,
+                                                          size_t s1) {
     DfSection x = df_collect(g, s0, s1, DF_CROWDED);
     df_depend(g, &x, plan->depth);
     size_t need = 0;
@@ -529,8 +571,8 @@ __attribute__((noreturn)) static inline void df_too_small(const DfGraph *g, cons
     const size_t sram = df_enough(g, *plan, s0, s1, true), tiles = df_enough(g, *plan, s0, s1, false);
     char hint[64] = "";
     if (tiles) snprintf(hint, sizeof hint, " or --tiles %zu", tiles);
-    die("%s: needs %zu bytes for its streams alone, found %zu tiles of %zu; --sram %zu%s would do", g->stage[s0].name,
-        need, plan->chip.tiles, plan->chip.sram, sram, hint);
+    die("%s: needs %zu bytes for its streams alone, found %zu tiles of %zu; --sram %zu%s would do",
+        g->stage[s0].name, need, plan->chip.tiles, plan->chip.sram, sram, hint);
 }
 
 /* Tiles, addresses and actors of a section that fits. */
@@ -561,7 +603,7 @@ static inline void df_place(const DfGraph *g, DfSection *x, const DfPlan *plan) 
         if (w == SIZE_MAX) continue;
         if (slot->slots) {
             slot->tile = x->part[w].tile;
-            for (size_t s = 0; s < x->parts; s++)               /* the first writer, not who writes in place */
+            for (size_t s = 0; s < x->parts; s++) /* the first writer, not who writes in place */
                 if (df_writes(&x->part[s].s, (int)e)) { slot->tile = x->part[s].tile; break; }
             slot->gs = slot->per * DF_LINE, slot->stride = plan->groups * slot->gs;
             slot->row = mem_new(g->edge[e].rows + 16, sizeof *slot->row);
@@ -574,7 +616,7 @@ static inline void df_place(const DfGraph *g, DfSection *x, const DfPlan *plan) 
                 later |= g->stage[s].in[k] == (int)e && (s < x->first || s >= x->first + x->parts - x->loads);
         slot->stored = later && x->part[w].s.kind != DF_LOAD;
     }
-    for (size_t e = 0; e < g->edges; e++) {                     /* edges written in place lie where their base does */
+    for (size_t e = 0; e < g->edges; e++) { /* edges written in place lie where their base does */
         const int base = df_writer(x, (int)e) == SIZE_MAX ? (int)e : df_root(g, x, (int)e);
         const bool stored = x->slot[e].stored;
         if (base == (int)e) continue;
@@ -600,7 +642,8 @@ static inline void df_guard(const DfPlan *plan, const DfSection *x) {
     __asan_poison_memory_region(plan->memory, plan->chip.tiles * plan->stride * 64);
     for (size_t s = 0; x && s < x->parts; s++)
         for (size_t k = 0; k < x->part[s].tiles && x->part[s].bytes; k++)
-            __asan_unpoison_memory_region(plan->memory + (x->part[s].tile + k) * plan->stride * DF_LINE, x->part[s].bytes);
+            __asan_unpoison_memory_region(plan->memory + (x->part[s].tile + k) * plan->stride * DF_LINE,
+                                          x->part[s].bytes);
     if (!x) __asan_unpoison_memory_region(plan->memory, plan->chip.tiles * plan->stride * 64);
 #endif
 }
@@ -623,7 +666,9 @@ static inline DfPlan *df_plan(const DfGraph *g, DfChip chip, size_t depth, size_
         bool streamed = end == s0;
         for (size_t s = s0 + 1; streamed && end == s0; s++)
             if (df_may_cut(g, s)) end = s;
-        const int mode = !streamed ? DF_RESIDENT : df_fits(g, plan, s0, end, DF_STREAMED) ? DF_STREAMED : DF_CROWDED;
+        const int mode = !streamed                                ? DF_RESIDENT
+                         : df_fits(g, plan, s0, end, DF_STREAMED) ? DF_STREAMED
+                                                                  : DF_CROWDED;
         if (mode == DF_CROWDED && !df_fits(g, plan, s0, end, mode)) df_too_small(g, plan, s0, end);
         for (size_t s = end; s > s0 && !streamed && 2 * (end - s) <= end - s0; s--) {
             const size_t rows = s == turn ? 0 : df_cut_rows(g, s0, s);
@@ -653,11 +698,11 @@ static inline void df_plan_free(DfPlan *plan, const DfGraph *g) {
 }
 
 /* ---- running a section ---------------------------------------------------------------------------------- *
- * An actor fires when every stage it reads from has done the panel (and those its lag asks for), every stage that
- * reads from it has room, and, in a chain, the tile before it has done the panel. All of that is counters that only
- * grow, so any worker may find out at any time, and what is ready stays ready: a Kahn network, whose result depends
- * neither on workers nor on time. Workers look from the last stage on, which keeps panels moving to the end while
- * they are in a worker's caches. */
+ * An actor fires when every stage it reads from has done the panel (and those its lag asks for), every stage
+ * that reads from it has room, and, in a chain, the tile before it has done the panel. All of that is
+ * counters that only grow, so any worker may find out at any time, and what is ready stays ready: a Kahn
+ * network, whose result depends neither on workers nor on time. Workers look from the last stage on, which
+ * keeps panels moving to the end while they are in a worker's caches. */
 
 typedef void DfFire(void *owner, const DfSection *x, const DfActor *a, size_t panel, size_t worker);
 
@@ -677,7 +722,8 @@ typedef struct {
 static inline size_t df_done(const DfSection *x, size_t part) {
     return atomic_load_explicit(&x->part[part].done, memory_order_acquire);
 }
-/* The stage that part p waits for before panel i, or SIZE_MAX. In a chain a tile also waits for the one before. */
+/* The stage that part p waits for before panel i, or SIZE_MAX. In a chain a tile also waits for the one
+ * before. */
 static inline size_t df_waits(const DfSection *x, const DfPart *p, size_t i, size_t panels) {
     const size_t ahead = i + 1 + p->s.lag < panels ? i + 1 + p->s.lag : panels;
     for (size_t k = 0; k < p->needs; k++) if (df_done(x, p->need[k]) < ahead) return p->need[k];
@@ -700,15 +746,18 @@ static inline bool df_try(DfJob *j, DfPart *p, DfActor *a, size_t worker) {
     int no = 0;
     atomic_fetch_add(&j->firing, 1);
     const bool mine = atomic_compare_exchange_strong(&a->busy, &no, 1);
-    const size_t i = atomic_load_explicit(&a->done, memory_order_acquire);  /* another may have fired it meanwhile */
-    const bool go = mine && i < j->panels && df_chained(p, a, i) && df_waits(j->x, p, i, j->panels) == SIZE_MAX;
+    const size_t i =
+        atomic_load_explicit(&a->done, memory_order_acquire); /* another may have fired it meanwhile */
+    const bool go =
+        mine && i < j->panels && df_chained(p, a, i) && df_waits(j->x, p, i, j->panels) == SIZE_MAX;
     if (go) {
         const double from = j->event ? seconds() : 0;
         j->fire(j->owner, j->x, a, i, worker);
         if (j->event)
-            j->event[(size_t)(a - j->x->actor) * j->panels + i] =
-                (DfEvent){from, seconds(), (uint32_t)worker, (uint32_t)j->number, (uint32_t)(a - j->x->actor), (uint32_t)i};
-        atomic_store(&a->done, i + 1);                      /* before the loads of df_advance: two that finish at once */
+            j->event[(size_t)(a - j->x->actor) * j->panels + i] = (DfEvent){
+                from,       seconds(), (uint32_t)worker, (uint32_t)j->number, (uint32_t)(a - j->x->actor),
+                (uint32_t)i};
+        atomic_store(&a->done, i + 1); /* before the loads of df_advance: two that finish at once */
         df_advance(j->x, p);
         atomic_fetch_sub(&j->left, 1);
     }
@@ -716,20 +765,23 @@ static inline bool df_try(DfJob *j, DfPart *p, DfActor *a, size_t worker) {
     atomic_fetch_sub(&j->firing, 1);
     return go;
 }
-/* Fires one actor that is ready, of the last stage that has one: of the worker's own panels, every workers-th, or
- * of any. A panel that stays with one worker stays in its cache, and with as many slots as workers so do the slots. */
+/* Fires one actor that is ready, of the last stage that has one: of the worker's own panels, every
+ * workers-th, or of any. A panel that stays with one worker stays in its cache, and with as many slots as
+ * workers so do the slots. */
 static inline bool df_fire_one(DfJob *j, size_t worker, size_t workers, bool any) {
     DfSection *x = j->x;
     for (size_t s = x->parts; s-- > 0;) {
         DfPart *p = &x->part[s];
         size_t i = df_done(x, s);
         if (i == j->panels) continue;
-        for (size_t last = i + 1; i <= last && i < j->panels; i++) {    /* its slowest tile's panel, or the next */
+        for (size_t last = i + 1; i <= last && i < j->panels;
+             i++) { /* its slowest tile's panel, or the next */
             if ((!any && i % workers != worker) || df_waits(x, p, i, j->panels) != SIZE_MAX) continue;
             for (size_t k = 0; k < p->actors; k++) {
                 DfActor *a = &x->actor[p->actor + k];
                 if (atomic_load_explicit(&a->done, memory_order_relaxed) == i &&
-                    !atomic_load_explicit(&a->busy, memory_order_relaxed) && df_chained(p, a, i) && df_try(j, p, a, worker))
+                    !atomic_load_explicit(&a->busy, memory_order_relaxed) && df_chained(p, a, i) &&
+                    df_try(j, p, a, worker))
                     return true;
             }
         }
@@ -769,27 +821,30 @@ static inline void df_section_worker(void *arg, size_t task, size_t worker) {
     }
 }
 /* Runs a section over so many panels on all workers of the pool. */
-static inline void df_section_run(DfPool *pool, DfSection *x, size_t number, size_t panels, DfFire *fire, void *owner,
-                                  DfEvent *event) {
-    DfCrew c = {{.x = x, .panels = panels, .fire = fire, .owner = owner, .event = event, .number = number}, pool->workers};
+static inline void df_section_run(DfPool *pool, DfSection *x, size_t number, size_t panels, DfFire *fire,
+                                  void *owner, DfEvent *event) {
+    DfCrew c = {{.x = x, .panels = panels, .fire = fire, .owner = owner, .event = event, .number = number},
+                pool->workers};
     atomic_init(&c.job.left, panels * x->actors), atomic_init(&c.job.firing, 0);
     for (size_t a = 0; a < x->actors; a++) atomic_store(&x->actor[a].done, 0);
     for (size_t s = 0; s < x->parts; s++) atomic_store(&x->part[s].done, 0);
     df_run(pool, df_section_worker, &c, pool->workers);
 }
 
-/* ---- the clock ------------------------------------------------------------------------------------------- *
- * Simulated cycles, with no data: every tile has a time, every panel the time at which a stage gave it. A firing
- * begins when its tile is free, its inputs have come and its output has room; it takes the longer of its arithmetic
- * and its traffic on chip. Nothing of the host enters, so the numbers are the same on any of them. Off-chip traffic
- * is charged to the section as a whole, at streaming or random rate: the section takes the longer of that and of its
- * pipeline. Its weights come before it, unless the chip had room for them while the section before ran.
+/* ---- the clock ------------------------------------------------------------------------------------------ *
+ * Simulated cycles, with no data: every tile has a time, every panel the time at which a stage gave it. A
+ * firing begins when its tile is free, its inputs have come and its output has room; it takes the longer of
+ * its arithmetic and its traffic on chip. Nothing of the host enters, so the numbers are the same on any of
+ * them. Off-chip traffic is charged to the section as a whole, at streaming or random rate: the section takes
+ * the longer of that and of its pipeline. Its weights come before it, unless the chip had room for them while
+ * the section before ran.
  *
- * What it cannot see: contention in the fabric, bank conflicts (a gathered line lies across all banks, so there are
- * none; see df_bank_share), refresh, and bursts of off-chip traffic. Such models are optimistic. */
+ * What it cannot see: contention in the fabric, bank conflicts (a gathered line lies across all banks, so
+ * there are none; see df_bank_share), refresh, and bursts of off-chip traffic. Such models are optimistic. */
 
 typedef struct {
-    double cycles, seconds, compute;        /* cycles of the pipeline; of the section in all; of work of the busiest tile */
+    double cycles, seconds,
+        compute; /* cycles of the pipeline; of the section in all; of work of the busiest tile */
     double flops, utilisation;              /* of all tiles of the chip over the section's seconds */
     double data_wait, credit_wait;          /* cycles, the mean over tiles used */
     double weights, grads, in, out, random; /* bytes off chip */
@@ -798,29 +853,35 @@ typedef struct {
     const char *bound;
 } DfClock;
 
-typedef struct { size_t panels, per, groups, last; bool forward; } DfStream;   /* panels in all, of a sequence; groups of
-                                                                                * one, of a sequence's last one */
+typedef struct {
+    size_t panels, per;             /* panels in all, of one sequence */
+    size_t groups, last;            /* groups of a panel, of a sequence's last one */
+    bool forward;
+} DfStream;
+
 /* First group and number of groups of panel i of the stream. */
 static inline void df_stream_at(const DfStream *t, size_t i, size_t *g0, size_t *ng) {
     const size_t at = t->forward ? i % t->per : t->per - 1 - i % t->per;
     *g0 = at * t->groups, *ng = at + 1 == t->per ? t->last : t->groups;
 }
 /* Bytes on chip that a firing moves. */
-static inline double df_port_bytes(const DfGraph *g, const DfPart *p, const DfActor *a, size_t ng, size_t element,
-                                   double *gathered) {
+static inline double df_port_bytes(const DfGraph *g, const DfPart *p, const DfActor *a, size_t ng,
+                                   size_t element, double *gathered) {
     double rows = 0;
     const double lines = df_lines(&p->s, a->u0, a->u1), share = (double)(a->u1 - a->u0) / (double)p->s.units;
-    for (int k = 0; k < DF_INS; k++) if (p->s.in[k] >= 0 && !(p->s.gather && k == 0)) rows += (double)g->edge[p->s.in[k]].rows;
+    for (int k = 0; k < DF_INS; k++)
+        if (p->s.in[k] >= 0 && !(p->s.gather && k == 0)) rows += (double)g->edge[p->s.in[k]].rows;
     for (int k = 0; k < DF_OUTS; k++) if (p->s.out[k] >= 0) rows += (double)g->edge[p->s.out[k]].rows;
     *gathered = p->s.gather ? lines * (double)ng * DF_LINE * (double)element : 0;
     return *gathered + (rows * share * (double)ng + lines) * DF_LINE * (double)element;
 }
 
-/* One section over a stream. seen(owner, actor, panel, from, to) is told every firing, in cycles; may be NULL. */
+/* One section over a stream. seen(owner, actor, panel, from, to) is told every firing, in cycles; may be
+ * NULL. */
 typedef void DfSeen(void *owner, const DfSection *x, size_t actor, size_t panel, double from, double to);
 
-static inline DfClock df_clock(const DfGraph *g, const DfPlan *plan, const DfSection *x, const DfSection *before,
-                               const DfStream *t, DfSeen *seen, void *owner) {
+static inline DfClock df_clock(const DfGraph *g, const DfPlan *plan, const DfSection *x,
+                               const DfSection *before, const DfStream *t, DfSeen *seen, void *owner) {
     const DfChip *c = &plan->chip;
     const double line = DF_LINE * (double)c->element;
     double *tile = mem_new(x->tiles + 1, sizeof *tile), *busy = mem_new(x->tiles + 1, sizeof *busy);
@@ -850,13 +911,16 @@ static inline DfClock df_clock(const DfGraph *g, const DfPlan *plan, const DfSec
                 r.flops += flops, r.on_chip += bytes, r.gathered += gathered;
                 if (seen) seen(owner, x, p->actor + k, i, from, from + cost);
             }
-            r.in += (p->s.reads - p->s.random) * (double)ng * line, r.random += p->s.random * (double)ng * line;
+            r.in += (p->s.reads - p->s.random) * (double)ng * line,
+                r.random += p->s.random * (double)ng * line;
             r.out += p->s.writes * (double)ng * line;
             for (int k = 0; k < DF_OUTS; k++)
-                if (p->s.out[k] >= 0 && x->slot[p->s.out[k]].stored) r.out += (double)g->edge[p->s.out[k]].rows * (double)ng * line;
+                if (p->s.out[k] >= 0 && x->slot[p->s.out[k]].stored)
+                    r.out += (double)g->edge[p->s.out[k]].rows * (double)ng * line;
             const double w = df_lines(&p->s, 0, p->s.units) * (line + 4);
             if (x->streamed && p->s.lines)
-                r.weights += w * !p->s.grads, r.grads += 2 * df_lines(&p->s, 0, p->s.units) * line * p->s.grads;
+                r.weights += w * !p->s.grads,
+                    r.grads += 2 * df_lines(&p->s, 0, p->s.units) * line * p->s.grads;
             r.cycles = fmax(r.cycles, *end);
         }
     }
@@ -869,7 +933,8 @@ static inline DfClock df_clock(const DfGraph *g, const DfPlan *plan, const DfSec
     }
     for (size_t k = 0; k < x->tiles; k++) r.compute = fmax(r.compute, busy[k]);
     const double load = x->streamed ? 0 : r.weights / c->memory;
-    const double memory = (r.in + r.out + r.grads + (x->streamed ? r.weights : 0)) / c->memory + r.random / c->random;
+    const double memory =
+        (r.in + r.out + r.grads + (x->streamed ? r.weights : 0)) / c->memory + r.random / c->random;
     r.load = before && before->tiles + x->tiles <= c->tiles ? 0 : load;
     r.seconds = fmax(r.cycles / c->clock, memory + load - r.load) + r.load;
     if (memory + load - r.load > r.cycles / c->clock) r.bound = "memory";
@@ -881,7 +946,8 @@ static inline DfClock df_clock(const DfGraph *g, const DfPlan *plan, const DfSec
 }
 
 /* A stage by itself over a stream, as a device without dataflow runs it: all tiles, every edge off chip. */
-static inline DfClock df_clock_kernel(const DfGraph *g, const DfChip *c, const DfStage *s, const DfStream *t) {
+static inline DfClock df_clock_kernel(const DfGraph *g, const DfChip *c, const DfStage *s,
+                                      const DfStream *t) {
     const double line = DF_LINE * (double)c->element, w = df_lines(s, 0, s->units) * (line + 4);
     DfClock r = {.bound = "compute", .weights = s->lines && !s->grads ? w : 0, .grads = s->grads ? 2 * w : 0};
     r.grads += 2 * (double)(s->units * s->sums) * line;
@@ -891,8 +957,10 @@ static inline DfClock df_clock_kernel(const DfGraph *g, const DfChip *c, const D
         r.flops += df_flops(s, 0, s->units, g0, ng);
         r.in += (s->reads - s->random) * (double)ng * line, r.random += s->random * (double)ng * line;
         r.out += s->writes * (double)ng * line;
-        for (int k = 0; k < DF_INS; k++) if (s->in[k] >= 0) r.in += (double)g->edge[s->in[k]].rows * (double)ng * line;
-        for (int k = 0; k < DF_OUTS; k++) if (s->out[k] >= 0) r.out += (double)g->edge[s->out[k]].rows * (double)ng * line;
+        for (int k = 0; k < DF_INS; k++)
+            if (s->in[k] >= 0) r.in += (double)g->edge[s->in[k]].rows * (double)ng * line;
+        for (int k = 0; k < DF_OUTS; k++)
+            if (s->out[k] >= 0) r.out += (double)g->edge[s->out[k]].rows * (double)ng * line;
     }
     r.compute = r.cycles = r.flops / ((double)c->tiles * c->flops);
     const double memory = (r.in + r.out + r.weights + r.grads) / c->memory + r.random / c->random;
@@ -901,16 +969,19 @@ static inline DfClock df_clock_kernel(const DfGraph *g, const DfChip *c, const D
     r.utilisation = r.flops / ((double)c->tiles * c->flops * c->clock * r.seconds);
     return r;
 }
-static inline double df_off_chip(const DfClock *r) { return r->weights + r->grads + r->in + r->out + r->random; }
+static inline double df_off_chip(const DfClock *r) {
+    return r->weights + r->grads + r->in + r->out + r->random;
+}
 static inline void df_clock_add(DfClock *sum, const DfClock *r) {
     sum->cycles += r->cycles, sum->seconds += r->seconds, sum->flops += r->flops, sum->load += r->load;
-    sum->weights += r->weights, sum->grads += r->grads, sum->in += r->in, sum->out += r->out, sum->random += r->random;
+    sum->weights += r->weights, sum->grads += r->grads, sum->in += r->in, sum->out += r->out,
+        sum->random += r->random;
     sum->on_chip += r->on_chip, sum->gathered += r->gathered;
     sum->data_wait += r->data_wait, sum->credit_wait += r->credit_wait;
 }
 
-/* The share of a memory's throughput that `lanes` reads at random get from so many banks, when all wait for the
- * fullest: 1 / E[most in a bank], by drawing. 16 into 16: 0.325. A whole line across all banks: 1. */
+/* The share of a memory's throughput that `lanes` reads at random get from so many banks, when all wait for
+ * the fullest: 1 / E[most in a bank], by drawing. 16 into 16: 0.325. A whole line across all banks: 1. */
 static inline double df_bank_share(size_t lanes, size_t banks, size_t draws) {
     double sum = 0;
     for (size_t d = 0; d < draws; d++) {

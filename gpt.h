@@ -381,8 +381,8 @@ typedef struct {
     float *lane_g, *lookup_g;           /* gradient of rank 1 per lane; of wte through the lookup */
 } Gpt;
 
-/* mats[k] is the pattern of tensor k, taken over; where it is empty, and with mats NULL everywhere, the tensor
- * is dense. gradient: to train; moments: with an optimizer. Freed with gpt_free. */
+/* mats[k] is the pattern of tensor k, taken over; where it is empty, and with mats NULL everywhere, the
+ * tensor is dense. gradient: to train; moments: with an optimizer. Freed with gpt_free. */
 static inline Gpt *gpt_make(GptConfig c, const SpMat *mats, bool gradient, bool moments) {
     Gpt *m = mem_new(1, sizeof *m);
     *m = (Gpt){.c = c, .table = gpt_table(&c), .count = gpt_count(&c)};
@@ -455,7 +455,8 @@ static inline void gpt_init(Gpt *m, uint64_t seed, bool scaled) {
             for (size_t l = mat->first[r]; l < mat->first[r + 1]; l++)
                 for (size_t o = 0; o < LINE; o++)
                     if ((n = gpt_place(p, r, l, o)) != SIZE_MAX)
-                        m->w[p->at + l * LINE + o] = (float)(p->mean + (std > 0 ? std * rng_normal(key, n) : 0));
+                        m->w[p->at + l * LINE + o] =
+                            (float)(p->mean + (std > 0 ? std * rng_normal(key, n) : 0));
     }
 }
 
@@ -464,7 +465,8 @@ static inline void gpt_init(Gpt *m, uint64_t seed, bool scaled) {
 static inline bool gpt_maskable(const GptParam *p) { return p->in_out; }    /* the four matrices of a layer */
 
 /* The same model with other patterns (as for gpt_make), ready to train. The weights, and with moments also
- * Adam's moments, of lines that stay are carried over; a new line is zero, and born at optimizer step `step`. */
+ * Adam's moments, of lines that stay are carried over; a new line is zero, and born at optimizer step `step`.
+ * */
 static inline Gpt *gpt_remask(const Gpt *m, const SpMat *mats, uint32_t step, bool moments) {
     Gpt *n = gpt_make(m->c, mats, true, moments);
     for (size_t k = 0; k < m->count; k++) {
@@ -486,21 +488,49 @@ static inline Gpt *gpt_remask(const Gpt *m, const SpMat *mats, uint32_t step, bo
 }
 
 /* ---- a run: the activations of B sequences of T tokens ------------------------------------------------ *
- * An edge is what flows from one stage to another: rows, one line per group of 16 tokens each. All edges have a
- * place off chip, [group][row][16] for the whole run; those before E_KEPT stay there for the backward pass, one
- * array a layer, the others are used again by every layer. On chip an edge has a few panels' slots, spread over
- * the tiles of the stage that writes it. A view is where one panel of an edge lies, wherever that is:
+ * An edge is what flows from one stage to another: rows, one line per group of 16 tokens each. All edges have
+ * a place off chip, [group][row][16] for the whole run; those before E_KEPT stay there for the backward pass,
+ * one array a layer, the others are used again by every layer. On chip an edge has a few panels' slots,
+ * spread over the tiles of the stage that writes it. A view is where one panel of an edge lies, wherever that
+ * is:
  *
  *     row i of group g:     p + g gs + row[i] 16 */
 
-enum { E_X, E_S1, E_QKV, E_SOFT, E_ATT, E_MID, E_S2, E_FC, E_KEPT,  /* S1, S2: statistics of norms; SOFT: of attention */
-       E_N1 = E_KEPT, E_N2, E_H, E_DX, E_DH, E_DG, E_HB, E_DN2, E_N2B, E_DXM, E_DATT, E_DQKV, E_DN1, E_N1B, E_LOGITS,
-       E_DLOGITS, EDGES };
-enum { MOVING = 8 };                                        /* arrays that layers share: n h dx dh dn datt dqkv logits */
+enum {
+    E_X,
+    E_S1,
+    E_QKV,
+    E_SOFT,
+    E_ATT,
+    E_MID,
+    E_S2,
+    E_FC,
+    E_KEPT, /* S1, S2: statistics of norms; SOFT: of attention */
+    E_N1 = E_KEPT,
+    E_N2,
+    E_H,
+    E_DX,
+    E_DH,
+    E_DG,
+    E_HB,
+    E_DN2,
+    E_N2B,
+    E_DXM,
+    E_DATT,
+    E_DQKV,
+    E_DN1,
+    E_N1B,
+    E_LOGITS,
+    E_DLOGITS,
+    EDGES
+};
+enum { MOVING = 8 }; /* arrays that layers share: n h dx dh dn datt dqkv logits */
 
 typedef struct { float *p; size_t rows; } GptEdge;          /* off chip */
 typedef struct { float *p; size_t gs; const uint32_t *row; } GptView;
-typedef struct { size_t at, g0, ng; } GptPanel;             /* first group: in edges, in its sequence; how many */
+typedef struct {
+    size_t at, g0, ng;
+} GptPanel; /* first group: in edges, in its sequence; how many */
 
 typedef struct GptMachine GptMachine;
 enum { MOVED_IN, MOVED_OUT, MOVED_RANDOM, MOVED_WEIGHTS, MOVED_GRADS, MOVED_KINDS = 8 };
@@ -518,7 +548,7 @@ typedef struct {
     float dscale;                   /* 1 / number of targets that count in the whole step */
     GptMachine *machine;            /* the chip that trains; NULL: stage by stage */
     const DfSection *on;            /* what the chip runs now */
-    double *moved;                  /* [workers][8] lines that went on and off the chip, counted as they went */
+    double *moved; /* [workers][8] lines that went on and off the chip, counted as they went */
 } GptRun;
 
 static inline size_t gpt_rows(size_t n) { return size_up(n, LINE); }
@@ -547,7 +577,9 @@ static inline int gpt_edge_array(int e) {
     default: return 7;
     }
 }
-static inline int gpt_array_edge(int array) { return (const int[MOVING]){E_N1, E_H, E_DX, E_DH, E_DN1, E_DATT, E_DQKV, E_LOGITS}[array]; }
+static inline int gpt_array_edge(int array) {
+    return (const int[MOVING]){E_N1, E_H, E_DX, E_DH, E_DN1, E_DATT, E_DQKV, E_LOGITS}[array];
+}
 
 /* Takes the memory of all edges of a run, or with a NULL run only counts it; the bytes. To train, everything;
  * else what the forward pass needs. Above the last layer there are its output, and the norm's statistics. */
@@ -622,7 +654,7 @@ typedef struct {
     float *dw, *db;                 /* accumulators of the same; lines of per-lane sums of unit u0 on */
     float *state;                   /* attention's keys and values on chip; NULL: where the edges are */
     size_t grains, jump;            /* groups of them on a tile; floats from a tile to the next */
-    const uint32_t *col;            /* the matrix's columns as rows of the edge it gathers from; NULL: as they are */
+    const uint32_t *col; /* the matrix's columns as rows of the edge it gathers from; NULL: as they are */
 } GptFire;
 
 static inline GptView gpt_off_chip(const GptFire *f, size_t l, int e) {
@@ -637,13 +669,16 @@ static inline GptView gpt_view(const GptFire *f, size_t l, int e) {
     if (!s || !s->slots) return gpt_off_chip(f, l, e);
     return (GptView){s->chip + f->i % s->slots * s->stride, s->gs, s->row};
 }
-static inline float *gpt_line(GptView v, size_t g, size_t i) { return v.p + g * v.gs + (size_t)v.row[i] * LINE; }
+static inline float *gpt_line(GptView v, size_t g, size_t i) {
+    return v.p + g * v.gs + (size_t)v.row[i] * LINE;
+}
 
 static inline void gpt_moved(const GptFire *f, int kind, size_t lines) {
     f->r->moved[f->worker * MOVED_KINDS + (size_t)kind] += (double)lines;
 }
 
-/* Zeroes the rows past n that fill an edge up to whole row blocks: on chip something else lay there before. */
+/* Zeroes the rows past n that fill an edge up to whole row blocks: on chip something else lay there before.
+ * */
 static inline void gpt_pad(const GptFire *f, GptView v, size_t n) {
     for (size_t g = 0; g < f->p.ng; g++)
         for (size_t i = n; i < gpt_rows(n); i++) memset(gpt_line(v, g, i), 0, LINE * sizeof(float));
@@ -686,7 +721,8 @@ static inline void gpt_embed(const GptFire *f) {
 static inline void gpt_norm(const GptFire *f, int ex, size_t gain_at, int es, int eout, bool again) {
     const size_t C = f->r->m->c.C;
     const GptView vx = gpt_view(f, f->l, ex), vs = gpt_off_chip(f, f->l, es), vo = gpt_view(f, f->l, eout);
-    const float *gain = gpt_w(f->r, gpt_layer(f->l, (int)gain_at)), *bias = gpt_w(f->r, gpt_layer(f->l, (int)gain_at + 1));
+    const float *gain = gpt_w(f->r, gpt_layer(f->l, (int)gain_at)),
+                *bias = gpt_w(f->r, gpt_layer(f->l, (int)gain_at + 1));
     for (size_t g = 0; g < f->p.ng; g++) {
         const float *x = vx.p + g * vx.gs;
         float *stats = vs.p + g * vs.gs, *out = vo.p + g * vo.gs;
@@ -706,19 +742,22 @@ static inline void gpt_norm(const GptFire *f, int ex, size_t gain_at, int es, in
                                                             vf_all(gain[c]), vf_all(bias[c])));
         }
     }
-    gpt_pad(f, vo, C), gpt_keep(f, f->l, eout, 0, gpt_rows(C)), gpt_moved(f, again ? MOVED_IN : MOVED_OUT, 2 * f->p.ng);
+    gpt_pad(f, vo, C), gpt_keep(f, f->l, eout, 0, gpt_rows(C)),
+        gpt_moved(f, again ? MOVED_IN : MOVED_OUT, 2 * f->p.ng);
 }
 
 /* dout = din + the norm's backward of dn: rstd (dn gain - a - hat ah), a and ah the means of dn gain and
  * dn gain hat. din < 0: no din */
-static inline void gpt_norm_data(const GptFire *f, int ex, size_t gain_at, int es, int edn, int edin, size_t lout,
-                                 int edout) {
+static inline void gpt_norm_data(const GptFire *f, int ex, size_t gain_at, int es, int edn, int edin,
+                                 size_t lout, int edout) {
     const size_t C = f->r->m->c.C;
     const GptView vx = gpt_view(f, f->l, ex), vs = gpt_off_chip(f, f->l, es), vn = gpt_view(f, f->l, edn);
-    const GptView vi = gpt_view(f, edin == E_DX ? f->l + 1 : f->l, edin < 0 ? edn : edin), vo = gpt_view(f, lout, edout);
+    const GptView vi = gpt_view(f, edin == E_DX ? f->l + 1 : f->l, edin < 0 ? edn : edin),
+                  vo = gpt_view(f, lout, edout);
     const float *gain = gpt_w(f->r, gpt_layer(f->l, (int)gain_at));
     for (size_t g = 0; g < f->p.ng; g++) {
-        const float *x = vx.p + g * vx.gs, *stats = vs.p + g * vs.gs, *dn = vn.p + g * vn.gs, *din = vi.p + g * vi.gs;
+        const float *x = vx.p + g * vx.gs, *stats = vs.p + g * vs.gs, *dn = vn.p + g * vn.gs,
+                    *din = vi.p + g * vi.gs;
         float *dout = vo.p + g * vo.gs;
         for (size_t v = 0; v < LINE; v += LANES) {
             const vf mean = vf_load(stats + v), rstd = vf_load(stats + LINE + v), part = vf_all(1 / (float)C);
@@ -747,9 +786,9 @@ static inline SpMat gpt_pattern(const GptFire *f, size_t k, GptView from) {
     return m;
 }
 
-/* y = W x + b (+ add), row blocks u0 .. u1 of parameter k; its bias is parameter k + 1, unless there is none. The
- * 16 outputs of a row block are set and summed while they are in the cache. With eh the sums are GELU's input:
- * they go off chip, GELU of them to eh. */
+/* y = W x + b (+ add), row blocks u0 .. u1 of parameter k; its bias is parameter k + 1, unless there is none.
+ * The 16 outputs of a row block are set and summed while they are in the cache. With eh the sums are GELU's
+ * input: they go off chip, GELU of them to eh. */
 static inline void gpt_linear(const GptFire *f, size_t k, int ex, size_t ly, int ey, int eadd, int eh);
 
 /* GELU in its tanh form is x s with s = 1 / (1 + exp(-2u)), u = sqrt(2/pi) (x + 0.044715 x^3) */
@@ -775,7 +814,7 @@ static inline void gpt_gelu_data(const float *restrict fc, float *restrict h, fl
 }
 
 static inline void gpt_linear(const GptFire *f, size_t k, int ex, size_t ly, int ey, int eadd, int eh) {
-    float block[GROUPS_MAX * LINE * LINE] __attribute__((aligned(64)));         /* GELU's input of a row block */
+    float block[GROUPS_MAX * LINE * LINE] __attribute__((aligned(64))); /* GELU's input of a row block */
     const GptView x = gpt_view(f, f->l, ex), y = eh < 0 ? gpt_view(f, ly, ey) : gpt_off_chip(f, ly, ey);
     const GptView add = eadd < 0 ? y : gpt_view(f, f->l, eadd), h = eh < 0 ? y : gpt_view(f, ly, eh);
     const SpMat mat = gpt_pattern(f, k, x);
@@ -791,7 +830,8 @@ static inline void gpt_linear(const GptFire *f, size_t k, int ex, size_t ly, int
                     vf_store(out + g * gs + o * LINE + v, eadd < 0 ? s : s + vf_load(from + o * LINE + v));
                 }
         }
-        sp_forward(&mat, b, b + 1, f->w + (size_t)(mat.first[b] - mat.first[f->u0]) * LINE, x.p, x.gs, out, gs, f->p.ng);
+        sp_forward(&mat, b, b + 1, f->w + (size_t)(mat.first[b] - mat.first[f->u0]) * LINE, x.p, x.gs, out,
+                   gs, f->p.ng);
         if (eh < 0) { gpt_keep(f, ly, ey, b * LINE, (b + 1) * LINE); continue; }
         for (size_t g = 0; g < f->p.ng; g++) {
             gpt_gelu(block + g * gs, gpt_line(h, g, b * LINE), LINE);
@@ -821,7 +861,8 @@ static inline void gpt_linear_weight(const GptFire *f, size_t k, size_t ly, int 
         for (size_t g = f->p.ng; g-- > 0;) {
             const float *d = gpt_line(dy, g, b * LINE);
             float *db = f->db + (b - f->u0) * LINE * LINE;
-            for (size_t n = 0; n < LINE * LINE; n += LANES) vf_store(db + n, vf_load(db + n) + vf_load(d + n));
+            for (size_t n = 0; n < LINE * LINE; n += LANES)
+                vf_store(db + n, vf_load(db + n) + vf_load(d + n));
         }
 }
 
@@ -830,12 +871,14 @@ static inline void gpt_gelu_back(const GptFire *f) {
     const GptView fc = gpt_off_chip(f, f->l, E_FC), h = gpt_view(f, f->l, E_HB), dh = gpt_view(f, f->l, E_DG);
     for (size_t b = f->u0; b < f->u1; b++)
         for (size_t g = 0; g < f->p.ng; g++)
-            gpt_gelu_data(gpt_line(fc, g, b * LINE), gpt_line(h, g, b * LINE), gpt_line(dh, g, b * LINE), LINE);
+            gpt_gelu_data(gpt_line(fc, g, b * LINE), gpt_line(h, g, b * LINE), gpt_line(dh, g, b * LINE),
+                          LINE);
     gpt_moved(f, MOVED_IN, f->p.ng * (f->u1 - f->u0) * LINE);
     gpt_keep(f, f->l, E_HB, f->u0 * LINE, f->u1 * LINE), gpt_keep(f, f->l, E_DG, f->u0 * LINE, f->u1 * LINE);
 }
 
-/* Gain and bias of a norm, features u0 .. u1: dgain += dn hat, dbias += dn. db: dgain's lines, then dbias's */
+/* Gain and bias of a norm, features u0 .. u1: dgain += dn hat, dbias += dn. db: dgain's lines, then dbias's
+ * */
 static inline void gpt_norm_weight(const GptFire *f, int ex, int es, int edn) {
     const GptView vx = gpt_view(f, f->l, ex), vs = gpt_off_chip(f, f->l, es), vn = gpt_view(f, f->l, edn);
     for (size_t g = f->p.ng; g-- > 0;) {
@@ -844,7 +887,8 @@ static inline void gpt_norm_weight(const GptFire *f, int ex, int es, int edn) {
             const vf mean = vf_load(st + v), rstd = vf_load(st + LINE + v);
             for (size_t c = f->u0; c < f->u1; c++) {
                 float *dgain = f->dw + (c - f->u0) * LINE + v, *dbias = f->db + (c - f->u0) * LINE + v;
-                const vf d = vf_load(gpt_line(vn, g, c) + v), hat = (vf_load(gpt_line(vx, g, c) + v) - mean) * rstd;
+                const vf d = vf_load(gpt_line(vn, g, c) + v),
+                         hat = (vf_load(gpt_line(vx, g, c) + v) - mean) * rstd;
                 vf_store(dgain, vf_fma(d, hat, vf_load(dgain)));
                 vf_store(dbias, vf_load(dbias) + d);
             }
@@ -873,9 +917,9 @@ static inline void gpt_embed_weight(const GptFire *f) {
 
 /* ---- attention: the same products with a head's keys and values in the place of the weights ----------- */
 
-/* Where head h's keys and values, and with `back` their gradients, of the whole sequence lie, by groups of hs lines.
- * On chip they are the tile's state, [group][k v dk dv][hs][16], spread over several tiles if one is too small; off
- * chip the edges themselves. */
+/* Where head h's keys and values, and with `back` their gradients, of the whole sequence lie, by groups of hs
+ * lines. On chip they are the tile's state, [group][k v dk dv][hs][16], spread over several tiles if one is
+ * too small; off chip the edges themselves. */
 typedef struct { float *k, *v, *dk, *dv; size_t stride, grains, jump; } GptMemory;
 
 static inline GptMemory gpt_memory(const GptFire *f, size_t h, bool back) {
@@ -893,9 +937,10 @@ static inline float *gpt_group(const GptMemory *m, float *of, size_t n) {
     return of + n / m->grains * m->jump + n % m->grains * m->stride;
 }
 
-/* Scores of 16 queries (a group) against n groups of keys, m->k or m->v: s (16n,16) = keys' q; q: lines col of x */
-static inline void gpt_scores(size_t hs, const uint32_t *col, const float *x, const GptMemory *m, float *keys, size_t n,
-                              float *s) {
+/* Scores of 16 queries (a group) against n groups of keys, m->k or m->v: s (16n,16) = keys' q; q: lines col
+ * of x */
+static inline void gpt_scores(size_t hs, const uint32_t *col, const float *x, const GptMemory *m, float *keys,
+                              size_t n, float *s) {
     memset(s, 0, n * LINE * LINE * sizeof(float));
     for (size_t k = 0; k < n; k++, s += LINE * LINE) {
         const float *w = gpt_group(m, keys, k);
@@ -905,8 +950,8 @@ static inline void gpt_scores(size_t hs, const uint32_t *col, const float *x, co
     }
 }
 /* lines col of out (hs) += values times p (16n,16), values: m->k or m->v */
-static inline void gpt_mix(size_t hs, const uint32_t *col, const float *p, const GptMemory *m, float *values, size_t n,
-                           float *out) {
+static inline void gpt_mix(size_t hs, const uint32_t *col, const float *p, const GptMemory *m, float *values,
+                           size_t n, float *out) {
     for (size_t at = 0, run; at < n; at += run, p += run * LINE * LINE) {       /* groups on one tile */
         const float *w = gpt_group(m, values, at);
         size_t d = 0;
@@ -957,15 +1002,17 @@ static inline vf gpt_score_max(const float *s, size_t n, size_t v) {
 /* Copies lines row of group g of a view to or from hs lines of a tile's state. */
 static inline void gpt_move(float *to, GptView v, size_t g, size_t row, size_t hs, bool back) {
     for (size_t i = 0; i < hs; i++)
-        memcpy(back ? gpt_line(v, g, row + i) : to + i * LINE, back ? to + i * LINE : gpt_line(v, g, row + i), LINE * 4);
+        memcpy(back ? gpt_line(v, g, row + i) : to + i * LINE, back ? to + i * LINE : gpt_line(v, g, row + i),
+               LINE * 4);
 }
 
-/* att = softmax(q k / sqrt(hs)) v for heads u0 .. u1 and the queries of a panel; keeps the max and 1 / sum of each
- * query */
+/* att = softmax(q k / sqrt(hs)) v for heads u0 .. u1 and the queries of a panel; keeps the max and 1 / sum of
+ * each query */
 static inline void gpt_attention(const GptFire *f) {
     const GptRun *r = f->r;
     const size_t C = r->m->c.C, hs = C / r->m->c.NH;
-    const GptView qkv = gpt_view(f, f->l, E_QKV), vs = gpt_off_chip(f, f->l, E_SOFT), att = gpt_view(f, f->l, E_ATT);
+    const GptView qkv = gpt_view(f, f->l, E_QKV), vs = gpt_off_chip(f, f->l, E_SOFT),
+                  att = gpt_view(f, f->l, E_ATT);
     const float scale = 1 / sqrtf((float)hs);
     float *s = r->scratch + f->worker * 2 * r->stride * LINE * LINE;
     for (size_t h = f->u0; h < f->u1; h++) {
@@ -977,9 +1024,11 @@ static inline void gpt_attention(const GptFire *f) {
             const size_t n = f->p.g0 + g + 1;
             float *soft = vs.p + g * vs.gs + h * 2 * LINE;
             gpt_scores(hs, qkv.row + h * hs, qkv.p + g * qkv.gs, &m, m.k, n, s);
-            for (size_t v = 0; v < LINE; v += LANES) vf_store(soft + v, gpt_score_max(s, n, v) * vf_all(scale));
+            for (size_t v = 0; v < LINE; v += LANES)
+                vf_store(soft + v, gpt_score_max(s, n, v) * vf_all(scale));
             gpt_softmax_exp(s, n, scale, soft, NULL, soft + LINE);
-            for (size_t v = 0; v < LINE; v += LANES) vf_store(soft + LINE + v, vf_all(1) / vf_load(soft + LINE + v));
+            for (size_t v = 0; v < LINE; v += LANES)
+                vf_store(soft + LINE + v, vf_all(1) / vf_load(soft + LINE + v));
             for (size_t i = 0; i < hs; i++) memset(gpt_line(att, g, h * hs + i), 0, LINE * sizeof(float));
             gpt_mix(hs, att.row + h * hs, s, &m, m.v, n, att.p + g * att.gs);
             for (size_t i = 0; i < hs; i++)
@@ -1001,7 +1050,8 @@ static inline void gpt_attention(const GptFire *f) {
 static inline void gpt_attention_back(const GptFire *f) {
     const GptRun *r = f->r;
     const size_t C = r->m->c.C, hs = C / r->m->c.NH;
-    const GptView qkv = gpt_off_chip(f, f->l, E_QKV), vs = gpt_off_chip(f, f->l, E_SOFT), att = gpt_view(f, f->l, E_ATT);
+    const GptView qkv = gpt_off_chip(f, f->l, E_QKV), vs = gpt_off_chip(f, f->l, E_SOFT),
+                  att = gpt_view(f, f->l, E_ATT);
     const GptView datt = gpt_view(f, f->l, E_DATT), dqkv = gpt_view(f, f->l, E_DQKV);
     const float scale = 1 / sqrtf((float)hs);
     float *prob = r->scratch + f->worker * 2 * r->stride * LINE * LINE, *ds = prob + r->stride * LINE * LINE;
@@ -1010,7 +1060,8 @@ static inline void gpt_attention_back(const GptFire *f) {
         GptView sequence = qkv;
         sequence.p -= f->p.g0 * qkv.gs;
         for (size_t g = 0; g < r->groups && f->p.g0 + f->p.ng == r->groups; g++) {
-            memset(gpt_group(&m, m.dk, g), 0, hs * LINE * 4), memset(gpt_group(&m, m.dv, g), 0, hs * LINE * 4);
+            memset(gpt_group(&m, m.dk, g), 0, hs * LINE * 4),
+                memset(gpt_group(&m, m.dv, g), 0, hs * LINE * 4);
             if (!f->state) continue;
             gpt_move(gpt_group(&m, m.k, g), sequence, g, C + h * hs, hs, false);
             gpt_move(gpt_group(&m, m.v, g), sequence, g, 2 * C + h * hs, hs, false);
@@ -1024,7 +1075,8 @@ static inline void gpt_attention_back(const GptFire *f) {
             for (size_t v = 0; v < LINE; v += LANES) {
                 vf D = vf_all(0);
                 for (size_t i = 0; i < hs; i++)
-                    D = vf_fma(vf_load(gpt_line(datt, g, h * hs + i) + v), vf_load(gpt_line(att, g, h * hs + i) + v), D);
+                    D = vf_fma(vf_load(gpt_line(datt, g, h * hs + i) + v),
+                               vf_load(gpt_line(att, g, h * hs + i) + v), D);
                 for (size_t k = 0; k < n * LINE; k++)
                     vf_store(ds + k * LINE + v,
                              vf_load(prob + k * LINE + v) * (vf_load(ds + k * LINE + v) - D) * vf_all(scale));
@@ -1033,7 +1085,8 @@ static inline void gpt_attention_back(const GptFire *f) {
             gpt_mix(hs, dqkv.row + h * hs, ds, &m, m.k, n, dqkv.p + g * dqkv.gs);
             for (size_t k = 0; k < n; k++) {
                 gpt_spread(hs, qkv.row + h * hs, ds + k * LINE * LINE, q, gpt_group(&m, m.dk, k));
-                gpt_spread(hs, datt.row + h * hs, prob + k * LINE * LINE, datt.p + g * datt.gs, gpt_group(&m, m.dv, k));
+                gpt_spread(hs, datt.row + h * hs, prob + k * LINE * LINE, datt.p + g * datt.gs,
+                           gpt_group(&m, m.dv, k));
             }
         }
         for (size_t g = 0; g < f->p.ng && f->state; g++)
@@ -1041,12 +1094,13 @@ static inline void gpt_attention_back(const GptFire *f) {
                 gpt_move(gpt_group(&m, m.dv, f->p.g0 + g), dqkv, g, 2 * C + h * hs, hs, true);
         for (size_t third = 0; third < 3; third++)
             gpt_keep(f, f->l, E_DQKV, third * C + h * hs, third * C + (h + 1) * hs);
-        gpt_moved(f, MOVED_IN, f->p.ng * (3 * hs + 2));     /* queries, statistics, and once a sequence keys and values */
+        gpt_moved(f, MOVED_IN,
+                  f->p.ng * (3 * hs + 2)); /* queries, statistics, and once a sequence keys and values */
     }
     if (f->u1 == r->m->c.NH) gpt_pad(f, dqkv, 3 * C), gpt_keep(f, f->l, E_DQKV, 3 * C, gpt_rows(3 * C));
 }
 
-/* ---- the loss ------------------------------------------------------------------------------------------- */
+/* ---- the loss ------------------------------------------------------------------------------------------ */
 
 /* logits (V,16) of group g of a panel become d loss / d logits; loss gets -log p of each token's target */
 static inline void gpt_cross_entropy(const GptFire *f, size_t g, bool train) {
@@ -1062,7 +1116,8 @@ static inline void gpt_cross_entropy(const GptFire *f, size_t g, bool train) {
         vf_store(max + v, m);
         for (size_t i = v; i < v + LANES; i++)      /* the target's logit, before it is overwritten */
             if (target[i] >= 0)
-                r->loss[group * LINE + i] = (double)max[i] - (double)gpt_line(logits, g, (size_t)target[i])[i];
+                r->loss[group * LINE + i] =
+                    (double)max[i] - (double)gpt_line(logits, g, (size_t)target[i])[i];
             else r->loss[group * LINE + i] = 0;
         for (size_t o = 0; o < V; o++) {
             const vf e = vf_exp(vf_load(at + logits.row[o] * LINE + v) - m);
@@ -1082,12 +1137,13 @@ static inline void gpt_cross_entropy(const GptFire *f, size_t g, bool train) {
             float *d = at + logits.row[o] * LINE + v;
             vf_store(d, vf_load(d) * vf_load(mul + v));
         }
-    for (size_t i = 0; i < LINE; i++) if (target[i] >= 0) gpt_line(logits, g, (size_t)target[i])[i] -= r->dscale;
+    for (size_t i = 0; i < LINE; i++)
+        if (target[i] >= 0) gpt_line(logits, g, (size_t)target[i])[i] -= r->dscale;
 }
 
 /* ---- the graph ------------------------------------------------------------------------------------------ *
- * What each stage reads, makes and owns: one table, from which both come: the stages one after the other over the
- * whole run (schedules serial and kernel), and the chip's graph (dataflow). */
+ * What each stage reads, makes and owns: one table, from which both come: the stages one after the other over
+ * the whole run (schedules serial and kernel), and the chip's graph (dataflow). */
 
 typedef enum {
     EMBED, LN1, QKV, ATTENTION, PROJ, LN2, FC, FC2, LNF,                        /* forward */
@@ -1097,9 +1153,16 @@ typedef enum {
 } GptStage;
 typedef enum { BY_PANEL, BY_HEAD, BY_ROWS, BY_FEATURES } GptCut;
 
-/* cut: into what tasks `kernel` cuts it: panels; (sequence, head); row blocks; features. joins: a task of the stage
- * before does this one too. k: the parameter it owns, -1 none. share: uses the tiles of the stage so many before. */
-static const struct { const char *name; GptCut cut; bool joins; int k, in[3], out[2]; size_t share; } gpt_stage[GPT_STAGES] = {
+/* cut: into what tasks `kernel` cuts it: panels; (sequence, head); row blocks; features. joins: a task of the
+ * stage before does this one too. k: the parameter it owns, -1 none. share: uses the tiles of the stage so
+ * many before. */
+static const struct {
+    const char *name;
+    GptCut cut;
+    bool joins;
+    int k, in[3], out[2];
+    size_t share;
+} gpt_stage[GPT_STAGES] = {
     [EMBED] = {"embed", BY_PANEL, 0, -1, {-1, -1, -1}, {E_X, -1}, 0},
     [LN1] = {"ln_1", BY_PANEL, 0, -1, {E_X, -1, -1}, {E_N1, -1}, 0},
     [QKV] = {"attn.c_attn", BY_PANEL, 0, QKVW, {E_N1, -1, -1}, {E_QKV, -1}, 0},
@@ -1133,7 +1196,7 @@ static const struct { const char *name; GptCut cut; bool joins; int k, in[3], ou
     [LN1_DATA] = {"ln_1 dx", BY_PANEL, 0, -1, {E_DN1, E_X, E_DXM}, {E_DX, -1}, 1},
     [EMBED_W] = {"embed dw", BY_FEATURES, 0, -1, {E_DX, -1, -1}, {-1, -1}, 0}};
 
-static inline size_t gpt_in_layer(GptStage s, size_t l, int e) {        /* whose edge e a stage of layer l reads */
+static inline size_t gpt_in_layer(GptStage s, size_t l, int e) { /* whose edge e a stage of layer l reads */
     return e == E_DX && s != EMBED_W ? l + 1 : l;
 }
 static inline size_t gpt_out_layer(GptStage s, size_t l) { return s == FC2 ? l + 1 : l; }
@@ -1178,7 +1241,7 @@ static inline void gpt_fire(const GptFire *f) {
     vf_streamed();
 }
 
-/* ---- schedules serial and kernel: a stage over the whole run, then the next ------------------------------ */
+/* ---- schedules serial and kernel: a stage over the whole run, then the next ---------------------------- */
 
 /* Where units u0 .. u1 of a stage find their weights and accumulators off chip. */
 static inline void gpt_point(GptFire *f) {
@@ -1203,7 +1266,11 @@ static inline size_t gpt_units(const GptRun *r, GptStage s, size_t l) { /* row b
     return k < 0 ? 1 : r->m->table[s >= HEAD && s <= HEAD_W ? WTE : gpt_layer(l, k)].mat.nb;
 }
 
-typedef struct { GptRun *r; GptStage stage; size_t l, unit, units; } GptKernel;         /* unit: units a task */
+typedef struct {
+    GptRun *r;
+    GptStage stage;
+    size_t l, unit, units;
+} GptKernel; /* unit: units a task */
 
 static inline void gpt_kernel_task(void *arg, size_t task, size_t worker) {
     const GptKernel *n = arg;
@@ -1221,7 +1288,8 @@ static inline void gpt_kernel_task(void *arg, size_t task, size_t worker) {
         return;
     }
     size_t first = 0, last = r->B * per;
-    if (cut == BY_HEAD) f.u0 = task % n->units, f.u1 = f.u0 + 1, first = task / n->units * per, last = first + per;
+    if (cut == BY_HEAD)
+        f.u0 = task % n->units, f.u1 = f.u0 + 1, first = task / n->units * per, last = first + per;
     else f.u0 = task * n->unit, f.u1 = f.u0 + n->unit < n->units ? f.u0 + n->unit : n->units;
     gpt_point(&f);
     for (size_t i = first; i < last; i++) {
@@ -1250,7 +1318,7 @@ static inline void gpt_head_task(void *arg, size_t task, size_t worker) {
     const size_t nb = gpt_units(f.r, HEAD, f.l), ng = f.p.ng;
     f.worker = worker, f.u1 = nb;
     if (f.stage == HEAD_LOSS) { gpt_cross_entropy(&f, task, h->train); return; }
-    if (f.stage == HEAD_DATA && task < ng) {                /* dn = wte' dlogits of a group; then slices of dwte */
+    if (f.stage == HEAD_DATA && task < ng) { /* dn = wte' dlogits of a group; then slices of dwte */
         const GptView logits = gpt_view(&f, f.l, E_LOGITS);
         GptRun one = *f.r;
         one.moving[gpt_edge_array(E_LOGITS)].p = logits.p + task * logits.gs;
@@ -1295,7 +1363,7 @@ static inline void gpt_eval(GptRun *r, const int32_t *inputs, const int32_t *tar
     gpt_loss_add(r, sum);
 }
 
-/* ---- schedule dataflow: the graph on the chip ------------------------------------------------------------ */
+/* ---- schedule dataflow: the graph on the chip ---------------------------------------------------------- */
 
 struct GptMachine {
     DfGraph graph;
@@ -1306,7 +1374,8 @@ struct GptMachine {
     DfEvent **event;                /* [sections] what happened on the host, if it is to be kept */
 };
 
-static inline DfStage gpt_stage_of(const GptConfig *c, GptStage s, size_t l, size_t NG, const uint32_t *const *lines) {
+static inline DfStage gpt_stage_of(const GptConfig *c, GptStage s, size_t l, size_t NG,
+                                   const uint32_t *const *lines) {
     const double C = (double)c->C, C4 = (double)gpt_rows(4 * c->C), hs = C / (double)c->NH, V = (double)c->V;
     const int own = gpt_stage[s].k;
     const size_t k = s >= HEAD && s <= HEAD_W ? WTE : gpt_layer(l, own < 0 ? 0 : own);
@@ -1319,8 +1388,10 @@ static inline DfStage gpt_stage_of(const GptConfig *c, GptStage s, size_t l, siz
     }
     for (int i = 0; i < DF_OUTS; i++)
         st.out[i] = gpt_stage[s].out[i] < 0 ? -1 : (int)(gpt_out_layer(s, l) * EDGES) + gpt_stage[s].out[i];
-    if (own >= 0 && gpt_stage[s].cut != BY_FEATURES) {      /* a linear layer: forward, backward-data, backward-weight */
-        const bool weight = gpt_stage[s].cut == BY_ROWS && s != HEAD, data = s == HEAD_DATA || (s > LNF && !weight && s != HEAD);
+    if (own >= 0 &&
+        gpt_stage[s].cut != BY_FEATURES) { /* a linear layer: forward, backward-data, backward-weight */
+        const bool weight = gpt_stage[s].cut == BY_ROWS && s != HEAD,
+                   data = s == HEAD_DATA || (s > LNF && !weight && s != HEAD);
         const size_t OC = k == WTE ? c->V : (size_t)(own == QKVW ? 3 : own == FCW ? 4 : 1) * c->C;
         st.lines = lines[k], st.units = gpt_rows(OC) / LINE, st.per_line = 2 * LINE, st.gather = true;
         st.weights = !weight && s != HEAD_DATA, st.grads = weight, st.chain = data;
@@ -1347,17 +1418,20 @@ static inline DfStage gpt_stage_of(const GptConfig *c, GptStage s, size_t l, siz
     return st;
 }
 
-/* The model as a graph of stages and edges, forward then backward. lines[k]: [row blocks + 1] the first line of each
- * row block of parameter k; NG: groups of a sequence. Freed with gpt_graph_free. */
+/* The model as a graph of stages and edges, forward then backward. lines[k]: [row blocks + 1] the first line
+ * of each row block of parameter k; NG: groups of a sequence. Freed with gpt_graph_free. */
 static inline DfGraph gpt_graph(const GptConfig *c, const uint32_t *const *lines, size_t NG) {
-    static const char *const name[EDGES] = {"x", "", "qkv", "", "att", "mid", "", "", "n1", "n2", "h", "dx", "dh", "dh",
-        "h again", "dn2", "n2 again", "dmid", "datt", "dqkv", "dn1", "n1 again", "logits", "logits"};
+    static const char *const name[EDGES] = {"x",    "",     "qkv",     "",         "att",      "mid",
+                                            "",     "",     "n1",      "n2",       "h",        "dx",
+                                            "dh",   "dh",   "h again", "dn2",      "n2 again", "dmid",
+                                            "datt", "dqkv", "dn1",     "n1 again", "logits",   "logits"};
     const size_t L = c->L;
     DfGraph g = {.edges = (L + 1) * EDGES};
     g.edge = mem_new(g.edges, sizeof *g.edge), g.stage = mem_new(L * (GPT_STAGES - 9) + 9, sizeof *g.stage);
     for (size_t e = 0; e < g.edges; e++) {
         const int k = (int)(e % EDGES);
-        g.edge[e] = (DfEdge){.rows = gpt_edge_rows(c, k), .base = k == E_DG ? (int)e + E_DH - E_DG : -1, .kept = k < E_KEPT};
+        g.edge[e] = (DfEdge){
+            .rows = gpt_edge_rows(c, k), .base = k == E_DG ? (int)e + E_DH - E_DG : -1, .kept = k < E_KEPT};
         if (k == E_DLOGITS) g.edge[e].base = (int)e + E_LOGITS - E_DLOGITS;
         snprintf(g.edge[e].name, sizeof g.edge[e].name, "h.%zu %s", e / EDGES, name[k]);
     }
@@ -1368,7 +1442,8 @@ static inline DfGraph gpt_graph(const GptConfig *c, const uint32_t *const *lines
     g.forward = g.stages;
     for (GptStage s = HEAD; s <= LNF_DATA; s++) g.stage[g.stages++] = gpt_stage_of(c, s, L, NG, lines);
     for (size_t l = L; l-- > 0;)
-        for (GptStage s = FC2_DATA; s <= LN1_DATA; s++) g.stage[g.stages++] = gpt_stage_of(c, s, l, NG, lines);
+        for (GptStage s = FC2_DATA; s <= LN1_DATA; s++)
+            g.stage[g.stages++] = gpt_stage_of(c, s, l, NG, lines);
     g.stage[g.stages++] = gpt_stage_of(c, EMBED_W, 0, NG, lines);
     return g;
 }
@@ -1382,7 +1457,8 @@ static inline void gpt_machine_columns(const GptMachine *a) {
             DfPart *p = &x->part[s];
             if (p->s.kind == DF_LOAD || !p->s.gather) continue;
             const int own = gpt_stage[p->s.kind].k;
-            const SpMat *m = &a->m->table[p->s.kind >= HEAD && p->s.kind <= HEAD_W ? WTE : gpt_layer(p->s.layer, own)].mat;
+            const SpMat *m =
+                &a->m->table[p->s.kind >= HEAD && p->s.kind <= HEAD_W ? WTE : gpt_layer(p->s.layer, own)].mat;
             const DfSlot *slot = &x->slot[p->s.chain ? p->s.out[0] : p->s.in[0]];
             if (m->dense) continue;
             p->col = mem_new(m->lines + AHEAD, sizeof *p->col);
@@ -1405,7 +1481,8 @@ static inline void gpt_machine_plan(GptRun *r, DfChip chip, size_t depth) {
     GptMachine *a = r->machine = mem_new(1, sizeof *a);
     const uint32_t **lines = mem_new(r->m->count, sizeof *lines);
     for (size_t k = 0; k < r->m->count; k++) lines[k] = r->m->table[k].mat.first;
-    if (chip.element != sizeof(float)) die("chip %s: numbers of %zu bytes: it can be simulated, not run", chip.name, chip.element);
+    if (chip.element != sizeof(float))
+        die("chip %s: numbers of %zu bytes: it can be simulated, not run", chip.name, chip.element);
     a->graph = gpt_graph(&r->m->c, lines, r->stride);
     a->m = r->m, a->panel = r->panel;
     a->plan = df_plan(&a->graph, chip, depth, r->panel, true);
@@ -1428,7 +1505,8 @@ static inline GptFire gpt_machine_fire(const GptRun *r, const DfSection *x, cons
     if (p->s.state) f.state = tile + p->state / 4, f.grains = p->grains, f.jump = plan->stride * LINE;
     return f;
 }
-static inline void gpt_machine_step(void *owner, const DfSection *x, const DfActor *a, size_t i, size_t worker) {
+static inline void gpt_machine_step(void *owner, const DfSection *x, const DfActor *a, size_t i,
+                                    size_t worker) {
     const GptRun *r = owner;
     GptFire f = gpt_machine_fire(r, x, a);
     const DfPart *p = &x->part[a->part];
@@ -1436,7 +1514,8 @@ static inline void gpt_machine_step(void *owner, const DfSection *x, const DfAct
     f.p = x->first < r->machine->graph.forward ? gpt_panel(r, i) : gpt_panel_back(r, i);
     if (p->s.kind != DF_LOAD) {
         if (x->streamed && p->s.lines)
-            gpt_moved(&f, p->s.grads ? MOVED_GRADS : MOVED_WEIGHTS, (size_t)df_lines(&p->s, a->u0, a->u1) * (p->s.grads ? 2 : 1));
+            gpt_moved(&f, p->s.grads ? MOVED_GRADS : MOVED_WEIGHTS,
+                      (size_t)df_lines(&p->s, a->u0, a->u1) * (p->s.grads ? 2 : 1));
         gpt_fire(&f);
         return;
     }
@@ -1466,7 +1545,8 @@ static inline void gpt_machine_carry(void *arg, size_t task, size_t worker) {
     double *moved = c->r->moved + worker * MOVED_KINDS;
     if (p->s.lines && !c->x->streamed) {
         if (p->s.weights && !c->back)
-            gpt_carry((float *)(uintptr_t)chip.w, (float *)(uintptr_t)flat.w, lines, false), moved[MOVED_WEIGHTS] += (double)lines;
+            gpt_carry((float *)(uintptr_t)chip.w, (float *)(uintptr_t)flat.w, lines, false),
+                moved[MOVED_WEIGHTS] += (double)lines;
         if (p->s.grads) gpt_carry(chip.dw, flat.dw, lines, c->back), moved[MOVED_GRADS] += (double)lines;
     }
     if (p->s.sums) {
@@ -1489,7 +1569,8 @@ static inline void gpt_machine_run(GptRun *r) {
         r->on = x;
         df_guard(plan, x);
         df_run(r->pool, gpt_machine_carry, &carry, x->actors);
-        DfEvent *event = r->machine->event ? r->machine->event[n] = mem_new(panels * x->actors, sizeof *event) : NULL;
+        DfEvent *event =
+            r->machine->event ? r->machine->event[n] = mem_new(panels * x->actors, sizeof *event) : NULL;
         df_section_run(r->pool, x, n, panels, gpt_machine_step, r, event);
         carry.back = true;
         df_run(r->pool, gpt_machine_carry, &carry, x->actors);
@@ -1497,7 +1578,8 @@ static inline void gpt_machine_run(GptRun *r) {
     r->on = NULL;
 }
 
-/* Forward and backward: adds the gradient of (sum of losses) / count to the model's, and the losses to *sum. */
+/* Forward and backward: adds the gradient of (sum of losses) / count to the model's, and the losses to *sum.
+ * */
 static inline void gpt_train(GptRun *r, const int32_t *inputs, const int32_t *targets, size_t count,
                              double *sum) {
     r->inputs = inputs, r->targets = targets, r->dscale = 1 / (float)count;

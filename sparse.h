@@ -35,8 +35,9 @@
  * The innermost loop of all three is the same: 6 rows x 16 lanes of accumulators in registers, and at each
  * step one vector line times 6 scalars. With 8 lanes a register that is 12 accumulators, 2 loads and 6
  * broadcasts for 12 multiply-adds, which keeps both multiply-add units of an x86 core busy; 16 rows are
- * tiles of 6, 5 and 5. A gathered line that lies in the second-level cache is asked for some lines before its
- * turn, for no machine guesses where the next one is: that took 3072 -> 768 at 1/8 from 65 to 83 % of peak. */
+ * tiles of 6, 5 and 5. A gathered line that lies in the second-level cache is asked for some lines before
+ * its turn, for no machine guesses where the next one is: that took 3072 -> 768 at 1/8 from 65 to 83 % of
+ * peak. */
 #ifndef SPARSE_H
 #define SPARSE_H
 #include "data/base.h"
@@ -51,7 +52,7 @@
 #define LANES 4                                     /* NEON, SSE, or whatever 16 bytes become */
 #endif
 enum { LINE = 16, VECS = LINE / LANES };            /* floats a line, registers a line */
-enum { ROWS = 6, AHEAD = 8 };           /* rows of a tile, below; lines of x that are fetched ahead of their use */
+enum { ROWS = 6, AHEAD = 8 };                       /* rows of a tile; lines of x fetched ahead of use */
 
 typedef float vf __attribute__((vector_size(4 * LANES)));
 typedef int32_t vi __attribute__((vector_size(4 * LANES)));
@@ -75,7 +76,7 @@ INLINE vf vf_fma(vf a, vf b, vf c) {                /* a b + c, rounded once: on
     UNROLL for (int i = 0; i < LANES; i++) r[i] = __builtin_fmaf(a[i], b[i], c[i]);
     return r;
 }
-/* Stores past the caches, for what is not read again soon: it neither fetches the line nor drives another out.
+/* Stores past the caches, for what is not read again soon: neither fetches the line nor drives another out.
  * p is aligned to the vector. Other threads see it after vf_streamed(). */
 INLINE void vf_stream(float *p, vf v) {
 #if defined __clang__
@@ -137,8 +138,8 @@ static inline const uint32_t *sp_cols(const SpMat *m, size_t r) {
     return m->col + (m->dense ? 0 : m->first[r]);
 }
 
-/* The matrix that keeps block (r, j), that is inputs j w .. j w + w - 1 of row block r, where on[r][j] is set;
- * with on NULL all of them. w divides IC. Freed with sp_free. */
+/* The matrix that keeps block (r, j), that is inputs j w .. j w + w - 1 of row block r, where on[r][j] is
+ * set; with on NULL all of them. w divides IC. Freed with sp_free. */
 static inline SpMat sp_pattern(size_t OC, size_t IC, size_t w, const uint8_t *on) {
     SpMat m = {.OC = OC, .IC = IC, .nb = (OC + LINE - 1) / LINE, .w = w, .dense = true};
     const size_t all = size_mul(m.nb, IC), J = IC / w;
@@ -188,8 +189,8 @@ static inline size_t sp_elements(const SpMat *m) {          /* that are kept */
     return n;
 }
 
-/* The matrix that keeps the elements of mask (IC,OC), 0 or 1: the 16 x w blocks that hold a kept element, and if they
- * hold others too, which. */
+/* The matrix that keeps the elements of mask (IC,OC), 0 or 1: the 16 x w blocks that hold a kept element,
+ * and if they hold others too, which. */
 static inline SpMat sp_elements_pattern(size_t OC, size_t IC, size_t w, const uint8_t *mask) {
     const size_t J = IC / w, nb = (OC + LINE - 1) / LINE;
     uint8_t *on = mem_new(nb * J, 1);
@@ -268,6 +269,7 @@ static inline void sp_mask_balanced(uint8_t *on, size_t nb, size_t J, size_t k, 
     }
     free(score), free(used);
 }
+/* nb k blocks anywhere. */
 static inline void sp_mask_random(uint8_t *on, size_t nb, size_t J, size_t k, uint64_t key) {
     float *score = mem_new(nb * J, sizeof *score);
     for (size_t b = 0; b < nb * J; b++) score[b] = (float)rng_f64(key, b);
@@ -275,7 +277,9 @@ static inline void sp_mask_random(uint8_t *on, size_t nb, size_t J, size_t k, ui
     sp_pick(on, 0, 1, score, nb * J, nb * k);
     free(score);
 }
-/* The largest s whose s / k' partners, k' = k / J of it, still are powers of two below s. */
+/* Row r and column j of the nb x J blocks lie in parts r s / nb and j s / J of a square of s parts a side;
+ * kept is where the xor of these is among the first `partners` of 0, 1, 2, 4 ... s is the largest whose
+ * density k / J asks for no more of them than there are, 1 + log2 s. */
 static inline void sp_mask_butterfly(uint8_t *on, size_t nb, size_t J, size_t k) {
     size_t s = 1, partners = 1;
     for (size_t t = 1, stages = 1; t <= nb && t <= J; t *= 2, stages++) {      /* stages = 1 + log2 t */
@@ -288,14 +292,14 @@ static inline void sp_mask_butterfly(uint8_t *on, size_t nb, size_t J, size_t k)
             on[r * J + j] = !(x & (x - 1)) && x < (UINT64_C(1) << (partners - 1));
         }
 }
-/* weight[b]: the sum of |w| of each block. */
+/* The nb k blocks of the largest weight; weight[b]: the sum of |w| of block b. */
 static inline void sp_mask_magnitude(uint8_t *on, size_t nb, size_t J, size_t k, const float *weight) {
     memset(on, 0, nb * J);
     sp_pick(on, 0, 1, weight, nb * J, nb * k);
 }
 
-/* Drops n kept blocks of the smallest weight, then grows `back` of the largest grow score, which with grow NULL
- * is random. Returns how many blocks are new. */
+/* Drops n kept blocks of the smallest weight, then grows `back` of the largest grow score, which with grow
+ * NULL is random. Returns how many blocks are new. */
 static inline size_t sp_evolve(uint8_t *on, size_t blocks, size_t n, size_t back, const float *weight,
                                const float *grow, uint64_t key) {
     float *score = mem_new(blocks, sizeof *score);
@@ -367,7 +371,8 @@ INLINE void sp_tile_forward(const int R, const float *restrict w, const uint32_t
         UNROLL for (int v = 0; v < VECS; v++) acc[j][v] = vf_load(y + j * LINE + v * LANES);
     for (size_t l = 0; l < n; l++) {
         const float *line = x + (size_t)col[l] * LINE;
-        if (R == ROWS) __builtin_prefetch(x + (size_t)col[l + AHEAD] * LINE);       /* the first of three passes */
+        if (R == ROWS)                              /* the first of three passes fetches for all */
+            __builtin_prefetch(x + (size_t)col[l + AHEAD] * LINE);
         UNROLL for (int v = 0; v < VECS; v++) xl[v] = vf_load(line + v * LANES);
         UNROLL for (int j = 0; j < R; j++) {
             const vf s = vf_all(w[l * LINE + (size_t)j]);
@@ -472,8 +477,8 @@ __attribute__((noinline, unused)) static void sp_forward(const SpMat *m, size_t 
 INLINE size_t sp_row(const uint32_t *yrow, size_t r) { return yrow ? yrow[r * LINE] : r * LINE; }
 
 /* dx += W' dy over row blocks r0 .. r1: continues the sums in dx, so that slices of a matrix taken in order
- * give the bits of the whole. dy begins at output 0, wherever yrow says its rows are. A dense matrix takes four row blocks and 96 inputs at
- * a time. */
+ * give the bits of the whole. dy begins at output 0, wherever yrow says its rows are. A dense matrix takes
+ * four row blocks and 96 inputs at a time. */
 __attribute__((noinline, unused)) static void sp_backward_data(const SpMat *m, size_t r0, size_t r1,
                                                               const float *restrict w,
                                                               const float *restrict dy, const uint32_t *yrow,
@@ -485,9 +490,10 @@ __attribute__((noinline, unused)) static void sp_backward_data(const SpMat *m, s
             const uint32_t *col = sp_cols(m, r);
             const size_t lines = m->first[r + 1] - m->first[r], end = l0 + chunk < lines ? l0 + chunk : lines;
             const float *wr = w + (size_t)(m->first[r] - m->first[r0]) * LINE;
-            for (nr = 1; nr < bundle && r + nr < r1 && sp_row(yrow, r + nr) == sp_row(yrow, r) + nr * LINE;) nr++;
+            const size_t row = sp_row(yrow, r);     /* blocks whose outputs follow one another go together */
+            for (nr = 1; nr < bundle && r + nr < r1 && sp_row(yrow, r + nr) == row + nr * LINE;) nr++;
             for (size_t g = 0; g < ng; g++) {
-                const float *dyg = dy + g * ys + sp_row(yrow, r) * LINE;
+                const float *dyg = dy + g * ys + row * LINE;
                 float *dxg = dx + g * xs;
                 size_t l = l0;
                 for (; l + 6 <= end; l += 6)
@@ -499,11 +505,13 @@ __attribute__((noinline, unused)) static void sp_backward_data(const SpMat *m, s
         }
 }
 
-/* dw += dy x' over the lanes of ng <= GROUPS_MAX groups, row blocks r0 .. r1. Layouts as in sp_backward_data. */
+/* dw += dy x' over the lanes of ng <= GROUPS_MAX groups, row blocks r0 .. r1. Layouts as in
+ * sp_backward_data. */
 __attribute__((noinline, unused)) static void sp_backward_weight(const SpMat *m, size_t r0, size_t r1,
                                                                 float *restrict dw, const float *restrict dy,
                                                                 const uint32_t *yrow, size_t ys,
-                                                                const float *restrict x, size_t xs, size_t ng) {
+                                                                const float *restrict x, size_t xs,
+                                                                size_t ng) {
     float dyt[GROUPS_MAX * LINE * LINE] __attribute__((aligned(64)));
     for (size_t r = r0; r < r1; r++) {
         const uint32_t *col = sp_cols(m, r);

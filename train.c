@@ -1,4 +1,4 @@
-/* train.c: the program. Commands, one table of options, checkpoints and the training loop.
+/* train.c: the program. Commands, checkpoints and the training loop; the options are in data/options.h.
  *
  *     ./train                               a demonstration, no files needed
  *     ./train run --text FILE --out M       text -> vocabulary -> random weights -> trained GPT
@@ -12,239 +12,20 @@
  * An option either decides the result (model, data, optimizer, seed) and is stored in the checkpoint, or says
  * how to run (threads, files) and is not; --resume takes only the second kind. */
 #include "gpt.h"
+#include "data/bench.h"
 #include "data/checkpoint.h"
 #include "data/loader.h"
 #include "data/report.h"
+#include "data/masks.h"
+#include "data/options.h"
 #include "data/verify.h"
 #include <signal.h>
-#include <stddef.h>
 #include <sys/resource.h>
 
-/* ---- options ------------------------------------------------------------------------------------------ */
+/* ---- the state of a run ------------------------------------------------------------------------------- */
 
 static const double NATS_PER_BIT = 0.69314718055994531;
 enum { GPT2_VOCAB = 50257 };        /* of token shards that come without a vocabulary */
-enum { RUN = 1, EVAL = 2, SAMPLE = 4, TOKENIZE = 8, BENCH = 16, VERIFY = 256, DUMP = 512, CONVERT = 1024, SIMULATE = 2048,
-       ANY = 31 | VERIFY | DUMP | CONVERT | SIMULATE, FILES_MAX = 256 };
-#define AUTO SIZE_MAX
-
-typedef struct {
-    struct List { const char *item[FILES_MAX]; size_t n; } text, tokens;
-    const char *file, *to;                                  /* the arguments that are no options */
-    struct { size_t layers, heads, width, context, vocab, batch, steps; double sparsity; const char *block;
-    } dump;
-    const char *format;
-    double tolerance;
-    bool acts;
-    const char *val, *vocab, *model, *out, *resume, *init, *log, *json, *prompt, *save, *shard;
-    const char *block, *mask, *spread, *update, *scale, *schedule, *chip;
-    size_t layers, heads, width, context, batch, steps, warmup, corpus, seed, every, stop, panel, group,
-        threads;
-    size_t top_k, val_tokens, count;
-    size_t mask_seed, mask_every, tiles, sram, depth, sim_vocab;
-    const char *trace, *csv;
-    bool show_graph;
-    double lr, min_lr, decay, beta1, beta2, eps, clip, val_share, temperature, top_p;
-    double sparsity, drop, mask_stop, densify, dense_first;
-    bool quiet, decode, show_mask;
-    bool given[128];                                        /* by place in the table below */
-} Options;
-
-/* kind: u whole number, f real number, s text, l list of texts, b flag. Each has a range and a default. */
-typedef struct {
-    const char *name;
-    char kind;
-    bool decides;                   /* the result, so it is stored in checkpoints */
-    int commands;
-    size_t at;
-    double min, max;
-    const char *preset, *help;
-} Option;
-
-static const Option options[] = {
-#define AT(field) offsetof(Options, field)
-    {"text", 'l', 0, RUN | EVAL | TOKENIZE, AT(text), 0, 0, "",
-     "FILE... text to read; default: the built-in corpus"},
-    {"tokens", 'l', 0, RUN | EVAL, AT(tokens), 0, 0, "", "SHARD... of llm.c instead of text"},
-    {"tokens", 'u', 0, SAMPLE, AT(count), 0, 1e9, "200", "N, at most so many"},
-    {"val", 's', 0, RUN, AT(val), 0, 0, "",
-     "FILE to validate on, of the same kind; default: a held-out share"},
-    {"val-share", 'f', 1, RUN, AT(val_share), 0.0001, 0.9, "0.1", "share of the documents held out"},
-    {"val-tokens", 'u', 1, RUN, AT(val_tokens), 1, 1e15, "65536",
-     "tokens a validation during training reads"},
-    {"corpus", 'u', 1, RUN | EVAL, AT(corpus), 1e5, 1e10, "8000000", "bytes of built-in stories"},
-    {"vocab", 's', 0, RUN | TOKENIZE, AT(vocab), 0, 0, "2048",
-     "N to train so many tokens, or a vocabulary FILE"},
-    {"model", 's', 0, RUN | SIMULATE, AT(model), 0, 0, "d4", "dN (N layers of width 64N), gpt2, gpt-13b"},
-    {"layers", 'u', 1, RUN | SIMULATE, AT(layers), 1, 1000, "auto", "layers, in place of the model's"},
-    {"heads", 'u', 1, RUN | SIMULATE, AT(heads), 1, 10000, "auto", "heads; must divide the width"},
-    {"width", 'u', 1, RUN | SIMULATE, AT(width), 1, 100000, "auto", "channels"},
-    {"context", 'u', 1, RUN | SIMULATE, AT(context), 1, 1000000, "256", "positions: tokens of a sequence"},
-    {"batch", 'u', 1, RUN | SIMULATE, AT(batch), 1, 1e6, "16", "sequences per step"},
-    {"steps", 'u', 1, RUN, AT(steps), 1, 1e12, "500", "steps of the whole schedule"},
-    {"lr", 'f', 1, RUN | DUMP, AT(lr), 0, 100, "auto", "learning rate; default 0.002 / density^0.75"},
-    {"min-lr", 'f', 1, RUN, AT(min_lr), 0, 100, "auto", "at the end of the cosine; default lr / 10"},
-    {"warmup", 'u', 1, RUN, AT(warmup), 0, 1e12, "auto", "steps of linear warm-up; default 3 % of the steps"},
-    {"weight-decay", 'f', 1, RUN | DUMP, AT(decay), 0, 100, "0.1", "on matrices, embeddings included"},
-    {"beta1", 'f', 1, RUN | DUMP, AT(beta1), 0, 0.999999, "0.9", "of AdamW"},
-    {"beta2", 'f', 1, RUN | DUMP, AT(beta2), 0, 0.999999, "0.95", "of AdamW"},
-    {"eps", 'f', 1, RUN | DUMP, AT(eps), 1e-30, 1, "1e-8", "of AdamW"},
-    {"grad-clip", 'f', 1, RUN | DUMP, AT(clip), 0, 1e9, "1", "largest norm of the gradient; 0: any"},
-    {"sparsity", 'f', 1, RUN | SIMULATE, AT(sparsity), 0, 0.999999, "0",
-     "share of zeros in the four matrices of each layer; the rest stays dense"},
-    {"block", 's', 1, RUN | SIMULATE | BENCH, AT(block), 0, 0, "16x4", "16xW: outputs x inputs kept together, W 1, 2, 4, 8, 16"},
-    {"mask", 's', 1, RUN, AT(mask), 0, 0, "balanced",
-     "balanced, random, butterfly, magnitude (with --init or --dense-first), or a FILE of mask.NAME"},
-    {"spread", 's', 1, RUN | SIMULATE, AT(spread), 0, 0, "uniform",
-     "uniform, erk, or qkv=S,proj=S,fc=S,fc2=S: sparsity of each kind of matrix"},
-    {"mask-seed", 'u', 1, RUN, AT(mask_seed), 0, 1e15, "1", "of the masks"},
-    {"update", 's', 1, RUN, AT(update), 0, 0, "static",
-     "how masks evolve: static, set, rigl, or gmp (dense at first, pruned step by step)"},
-    {"drop", 'f', 1, RUN, AT(drop), 0.000001, 1, "0.3", "share of the blocks set and rigl move, at first; to 0 by a cosine"},
-    {"mask-every", 'u', 1, RUN, AT(mask_every), 1, 1e12, "100", "steps between updates of the masks"},
-    {"mask-stop", 'f', 1, RUN, AT(mask_stop), 0, 1, "0.75", "share of the steps after which masks stay"},
-    {"densify", 'f', 1, RUN, AT(densify), 0, 1, "0", "share of the steps, at the end, that train dense"},
-    {"dense-first", 'f', 1, RUN, AT(dense_first), 0, 1, "0", "share of the steps, at the start, that train dense"},
-    {"scale", 's', 1, RUN, AT(scale), 0, 0, "init",
-     "none, init (deviation / sqrt(density)), supar (that, and rate / density for the sparse matrices)"},
-    {"show-mask", 'b', 0, RUN, AT(show_mask), 0, 0, "", "a picture of every mask"},
-    {"seed", 'u', 1, RUN | SAMPLE | EVAL | DUMP, AT(seed), 0, 1e15, "1",
-     "of weights, order of data, stories, samples"},
-    {"out", 's', 0, RUN, AT(out), 0, 0, "model.ckpt", "checkpoint to write; the best one goes to OUT.best"},
-    {"resume", 's', 0, RUN, AT(resume), 0, 0, "", "CKPT to go on from, bit for bit; --out defaults to it"},
-    {"init", 's', 0, RUN | VERIFY | DUMP, AT(init), 0, 0, "",
-     "CKPT whose weights and vocabulary to start from; also a model of others"},
-    {"every", 'u', 0, RUN, AT(every), 1, 1e12, "100", "steps between validations and checkpoints"},
-    {"stop", 'u', 0, RUN, AT(stop), 1, 1e12, "auto", "end after this step, schedule unchanged"},
-    {"log", 's', 0, RUN, AT(log), 0, 0, "", "FILE.csv, a line per step"},
-    {"json", 's', 0, RUN | EVAL | BENCH | VERIFY | SIMULATE, AT(json), 0, 0, "", "FILE for the results as one object"},
-    {"panel", 'u', 0, RUN | SIMULATE | EVAL | BENCH, AT(panel), 16, 128, "64", "tokens per panel: 16, 32, 64 or 128"},
-    {"group", 'u', 0, RUN | EVAL, AT(group), 1, 1e6, "auto",
-     "sequences in memory at once; default: 512 MiB of them"},
-    {"schedule", 's', 0, RUN | BENCH, AT(schedule), 0, 0, "kernel",
-     "serial or kernel (a stage at a time), or dataflow (streaming over tiles); the same bits"},
-    {"chip", 's', 0, RUN | SIMULATE | BENCH, AT(chip), 0, 0, "host", "host, sn10, sn30, sn40l, a100, or a FILE of key=value"},
-    {"tiles", 'u', 0, RUN | SIMULATE | BENCH, AT(tiles), 1, 65536, "auto", "tiles, in place of the chip's"},
-    {"sram", 'u', 0, RUN | SIMULATE | BENCH, AT(sram), 64, 1e12, "auto", "bytes of memory of each tile"},
-    {"depth", 'u', 0, RUN | SIMULATE | BENCH, AT(depth), 1, 64, "2", "slots of a stream: 2 is double buffering"},
-    {"vocab", 'u', 0, SIMULATE, AT(sim_vocab), 2, 1e9, "50257", "tokens"},
-    {"show-graph", 'b', 0, SIMULATE, AT(show_graph), 0, 0, "", "every stage: what it holds, computes, reads and makes"},
-    {"trace", 's', 0, SIMULATE, AT(trace), 0, 0, "", "FILE.json of the simulated tiles, for Perfetto or chrome://tracing"},
-    {"csv", 's', 0, SIMULATE, AT(csv), 0, 0, "", "FILE of the section table"},
-    {"threads", 'u', 0, ANY, AT(threads), 1, DF_WORKERS, "auto", "default: physical cores"},
-    {"quiet", 'b', 0, RUN | SAMPLE, AT(quiet), 0, 0, "", "no progress"},
-    {"prompt", 's', 0, SAMPLE, AT(prompt), 0, 0, "", "TEXT to continue"},
-    {"temperature", 'f', 0, SAMPLE, AT(temperature), 0, 1000, "0.8", "0: always the likeliest token"},
-    {"top-k", 'u', 0, SAMPLE, AT(top_k), 0, 1e9, "0", "of the k likeliest only; 0: all"},
-    {"top-p", 'f', 0, SAMPLE, AT(top_p), 0, 1, "1", "of the likeliest that hold this share"},
-    {"save", 's', 0, TOKENIZE, AT(save), 0, 0, "", "FILE for the vocabulary"},
-    {"shard", 's', 0, TOKENIZE, AT(shard), 0, 0, "", "FILE for the tokens, in llm.c's format"},
-    {"decode", 'b', 0, TOKENIZE, AT(decode), 0, 0, "", "ids to text"},
-    {"tolerance", 'f', 0, VERIFY, AT(tolerance), 1e-12, 1e3, "auto",
-     "relative error allowed; default: 16 times our own float32's"},
-    {"layers", 'u', 0, DUMP, AT(dump.layers), 1, 1000, "2", "layers of fresh weights"},
-    {"heads", 'u', 0, DUMP, AT(dump.heads), 1, 10000, "2", "heads"},
-    {"width", 'u', 0, DUMP, AT(dump.width), 1, 100000, "32", "channels"},
-    {"vocab", 'u', 0, DUMP, AT(dump.vocab), 2, 1u << 26, "96", "tokens"},
-    {"context", 'u', 0, DUMP, AT(dump.context), 1, 1000000, "16", "positions; also the tokens of a sequence"},
-    {"batch", 'u', 0, DUMP, AT(dump.batch), 1, 1e6, "2", "sequences"},
-    {"steps", 'u', 0, DUMP, AT(dump.steps), 0, DUMP_STEPS, "3", "of AdamW on that batch"},
-    {"sparsity", 'f', 0, DUMP, AT(dump.sparsity), 0, 1, "0", "share of the linear weights masked, at random"},
-    {"block", 's', 0, DUMP, AT(dump.block), 0, 0, "1x1", "OUTPUTSxINPUTS masked together, such as 16x4"},
-    {"acts", 'b', 0, DUMP, AT(acts), 0, 0, "", "activations of every stage too"},
-    {"format", 's', 0, CONVERT, AT(format), 0, 0, "",
-     "native, hf or llmc; default: by the name, .ckpt, a directory or .safetensors, .bin"},
-#undef AT
-};
-enum { OPTIONS = sizeof options / sizeof *options };
-_Static_assert((int)OPTIONS <= (int)(sizeof((Options *)0)->given),
-               "Options.given has a place for every option");
-
-__attribute__((format(printf, 1, 2), noreturn)) static inline void usage(const char *fmt, ...) {
-    char line[512];
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(line, sizeof line, fmt, ap);
-    va_end(ap);
-    die("%s (see ./train help)", line);
-}
-
-/* Stores value in option k; where names the command line or a file for the error. */
-static void option_set(Options *o, int k, const char *value, const char *where) {
-    const Option *opt = &options[k];
-    void *field = (char *)o + opt->at;
-    char *end;
-    o->given[k] = true;
-    if (opt->kind == 's') { *(const char **)field = value; return; }
-    if (opt->kind == 'b') { *(bool *)field = true; return; }
-    if (opt->kind == 'l') {
-        struct List *list = field;
-        if (list->n == FILES_MAX) usage("%s--%s: expected at most %d files", where, opt->name, FILES_MAX);
-        list->item[list->n++] = value;
-        return;
-    }
-    errno = 0;
-    const double x = strtod(value, &end);
-    const bool whole = opt->kind == 'f' || !value[strspn(value, "0123456789")];
-    if (!*value || *end || errno || !whole || !isfinite(x) || x < opt->min || x > opt->max)
-        usage("%s--%s: expected a %s %g .. %g, found '%s'", where, opt->name,
-              opt->kind == 'u' ? "whole number" : "number", opt->min, opt->max, value);
-    if (opt->kind == 'u') *(size_t *)field = (size_t)strtoull(value, NULL, 10);
-    else *(double *)field = x;
-}
-/* The option of that name that a command in `commands` takes; -1: none, -2: only others take it. */
-static int option_find(const char *name, int commands) {
-    int found = -1;
-    for (int k = 0; k < OPTIONS; k++)
-        if (!strcmp(options[k].name, name)) {
-            if (options[k].commands & commands) return k;
-            found = -2;
-        }
-    return found;
-}
-static bool option_given(const Options *o, const char *name) {
-    return o->given[option_find(name, RUN | TOKENIZE)];
-}
-
-static int parse_schedule(const Options *o);
-enum { SERIAL, KERNEL, DATAFLOW };
-
-/* Defaults, then the command line of a command. A list takes every argument up to the next option. */
-static Options *options_read(int argc, char **argv, int command, const char *takes_file) {
-    Options *o = mem_new(1, sizeof *o);
-    for (int k = 0; k < OPTIONS; k++) {
-        if (!options[k].preset[0]) continue;
-        if (!strcmp(options[k].preset, "auto")) {
-            if (options[k].kind == 'u') *(size_t *)((char *)o + options[k].at) = AUTO;
-            else *(double *)((char *)o + options[k].at) = NAN;
-        } else option_set(o, k, options[k].preset, "");
-        o->given[k] = false;
-    }
-    for (int i = 1; i < argc; i++) {
-        if (strncmp(argv[i], "--", 2)) {
-            const char **place = o->file && command == CONVERT ? &o->to : &o->file;
-            if (!takes_file || *place) usage("%s: expected an option, found '%s'", argv[0], argv[i]);
-            *place = argv[i];
-            continue;
-        }
-        const int k = option_find(argv[i] + 2, command);
-        if (k == -1) usage("%s: unknown option '%s'", argv[0], argv[i]);
-        if (k == -2) usage("%s does not take '%s'", argv[0], argv[i]);
-        if (o->given[k] && options[k].kind != 'l') usage("%s: '%s' given twice", argv[0], argv[i]);
-        if (options[k].kind == 'b') { option_set(o, k, "", ""); continue; }
-        if (i + 1 >= argc || (!strncmp(argv[i + 1], "--", 2) && strcmp(options[k].name, "prompt")))
-            usage("%s: '%s' needs a value", argv[0], argv[i]);
-        option_set(o, k, argv[++i], "");
-        while (options[k].kind == 'l' && i + 1 < argc && strncmp(argv[i + 1], "--", 2))
-            option_set(o, k, argv[++i], "");
-    }
-    if (takes_file && (!o->file || (command == CONVERT && !o->to)))
-        usage("%s: expected %s", argv[0], takes_file);
-    if (o->threads == AUTO) o->threads = df_cores();
-    if (command & RUN && parse_schedule(o) == SERIAL) o->threads = 1;
-    if (o->panel & (o->panel - 1)) usage("--panel: expected 16, 32, 64 or 128, found %zu", o->panel);
-    return o;
-}
 
 typedef struct {
     Options *o;
@@ -255,281 +36,14 @@ typedef struct {
     double best;                    /* lowest validation loss so far; infinite before the first */
 } State;
 
-/* ---- masks: what the options say of sparse.h's rules --------------------------------------------------- */
-
-static size_t parse_block(const Options *o) {               /* W of 16xW */
-    const char *w = !strncmp(o->block, "16x", 3) ? o->block + 3 : "";
-    const size_t n = *w && !w[strspn(w, "0123456789")] && strlen(w) < 3 ? (size_t)atoi(w) : 0;
-    if (!n || n > LINE || (n & (n - 1)))
-        usage("--block: expected 16x1, 16x2, 16x4, 16x8 or 16x16, found '%s'", o->block);
-    return n;
-}
-static int parse_word(const char *option, const char *value, const char *const *words, int n) {
-    for (int k = 0; k < n; k++) if (!strcmp(value, words[k])) return k;
-    usage("--%s: unknown '%s'", option, value);
-}
-static int mask_rule(const Options *o) {                    /* its place in the list; -1: --mask names a file */
-    static const char *const rule[4] = {"balanced", "random", "butterfly", "magnitude"};
-    for (int k = 0; k < 4; k++) if (!strcmp(o->mask, rule[k])) return k;
-    return -1;
-}
-enum { STATIC, SET, RIGL, GMP };
-static int parse_update(const Options *o) {
-    return parse_word("update", o->update, (const char *const[]){"static", "set", "rigl", "gmp"}, 4);
-}
-
-/* Densities of c_attn, attn.c_proj, c_fc and mlp.c_proj, which are the same in every layer. */
-static void mask_densities(const Options *o, size_t C, double out[4]) {
-    static const char *const kind[4] = {"qkv", "proj", "fc", "fc2"};
-    for (int k = 0; k < 4; k++) out[k] = 1 - o->sparsity;
-    if (!strcmp(o->spread, "uniform")) return;
-    if (!strcmp(o->spread, "erk")) {
-        sp_erdos_renyi(4, (size_t[]){3 * C, C, 4 * C, C}, (size_t[]){C, C, C, 4 * C}, 1 - o->sparsity, out);
-        return;
-    }
-    for (const char *p = o->spread; *p;) {
-        const size_t n = strcspn(p, "=");
-        char *end = NULL;
-        int k = 0;
-        while (k < 4 && (strlen(kind[k]) != n || strncmp(p, kind[k], n))) k++;
-        const double s = k < 4 && p[n] ? strtod(p + n + 1, &end) : -1;
-        if (!end || end == p + n + 1 || (*end && *end != ',') || !(s >= 0 && s < 1))
-            usage("--spread: expected uniform, erk or qkv=S,proj=S,fc=S,fc2=S with S in [0,1), found '%s'", p);
-        out[k] = 1 - s;
-        p = *end ? end + 1 : end;
-    }
-}
-/* The place 0 .. 3 of a layer's matrix in the list above. */
-static int mask_kind(size_t k) {
-    const int j = (int)((k - LAYER0) % PER_LAYER);
-    return j == QKVW ? 0 : j == PROJW ? 1 : j == FCW ? 2 : 3;
-}
-
-/* The pattern of parameter k at that density by the rule of --mask; m has the weights for magnitude. */
-static SpMat mask_by_rule(const Options *o, const GptParam *p, double density, const Gpt *m, size_t k) {
-    const size_t w = parse_block(o), OC = p->cols, IC = p->rows, J = IC / w, nb = (OC + LINE - 1) / LINE;
-    const size_t keep = sp_per_row(density, J);
-    const uint64_t key = rng_key(o->mask_seed, p->name);
-    const int rule = mask_rule(o);
-    uint8_t *on = mem_new(nb * J, 1);
-    if (rule == 0) sp_mask_balanced(on, nb, J, keep, key);
-    if (rule == 1) sp_mask_random(on, nb, J, keep, key);
-    if (rule == 2) sp_mask_butterfly(on, nb, J, keep);
-    if (rule == 3) {
-        SpMat all = sp_pattern(OC, IC, w, NULL);
-        float *values = mem_new(all.lines, LINE * sizeof(float)), *sum = mem_new(nb * J, sizeof *sum);
-        sp_carry(&m->table[k].mat, &all, m->w + m->table[k].at, values, LINE * sizeof(float));
-        sp_sums(&all, values, sum);
-        sp_mask_magnitude(on, nb, J, keep, sum);
-        sp_free(&all), free(values), free(sum);
-    }
-    SpMat mat = sp_pattern(OC, IC, w, on);
-    free(on);
-    return mat;
-}
-
-/* Patterns for gpt_make as the options say; m has the weights that magnitude needs. */
-static SpMat *masks_new(const Options *o, const GptConfig *c, const Gpt *m) {
-    SpMat *mats = mem_new(gpt_count(c), sizeof *mats);
-    GptParam *table = gpt_table(c);
-    const bool rule = mask_rule(o) >= 0;
-    Safetensors file = rule ? (Safetensors){0} : st_read(o->mask);
-    double density[4];
-    bool found = rule;
-    mask_densities(o, c->C, density);
-    for (size_t k = 0; k < gpt_count(c); k++) {
-        const GptParam *p = &table[k];
-        if (!gpt_maskable(p)) continue;
-        if (p->rows % parse_block(o))
-            usage("--block: expected one that divides the %zu inputs of %s, found '%s'", p->rows, p->name,
-                  o->block);
-        if (rule) mats[k] = mask_by_rule(o, p, density[mask_kind(k)], m, k);
-        else found |= checkpoint_element_mask(&file, p, parse_block(o), &mats[k]);
-        if (mats[k].keep && parse_update(o) != STATIC)
-            die("%s: mask.%s: expected whole blocks of %s for --update %s", o->mask, p->name, o->block, o->update);
-    }
-    if (!found) die("%s: expected tensors mask.NAME of this model, found none", o->mask);
-    if (!rule) st_free(&file);
-    free(table);
-    return mats;
-}
-
-static bool masks_wanted(const Options *o) {                /* whether the options ask for a sparse model */
-    return o->sparsity > 0 || mask_rule(o) < 0 || strchr(o->spread, '=');
-}
-/* The steps at which the dense start ends and the dense end starts. */
-static size_t masks_from(const Options *o) { return (size_t)(o->dense_first * (double)o->steps + 0.5); }
-static size_t masks_to(const Options *o) { return o->steps - (size_t)(o->densify * (double)o->steps + 0.5); }
-static size_t masks_last(const Options *o) {                /* step of the last update */
-    return (size_t)(o->mask_stop * (double)o->steps) / o->mask_every * o->mask_every;
-}
-static bool masks_due(const Options *o, size_t step) {      /* whether masks evolve after that step */
-    return parse_update(o) != STATIC && step % o->mask_every == 0 && step <= masks_last(o) &&
-           step > masks_from(o) && step < masks_to(o);
-}
-static bool masks_at_start(const Options *o) {              /* or does the run start dense? */
-    return masks_wanted(o) && !masks_from(o) && masks_to(o) && parse_update(o) != GMP;
-}
-
-static void masks_check(const Options *o) {
-    static const char *const need[] = {"block", "mask-seed", "update", "densify", "dense-first"},
-                      *const evolve[] = {"drop", "mask-every", "mask-stop"};
-    const int update = parse_update(o);
-    parse_block(o), parse_word("scale", o->scale, (const char *const[]){"none", "init", "supar"}, 3);
-    for (size_t k = 0; k < sizeof need / sizeof *need; k++)
-        if (option_given(o, need[k]) && !masks_wanted(o)) usage("--%s needs --sparsity", need[k]);
-    for (size_t k = 0; k < sizeof evolve / sizeof *evolve; k++)
-        if (option_given(o, evolve[k]) && update == STATIC) usage("--%s needs --update set, rigl or gmp", evolve[k]);
-    if (mask_rule(o) < 0 && (o->sparsity > 0 || o->dense_first > 0 || update == GMP || strcmp(o->spread, "uniform")))
-        usage("--mask FILE says all: no --sparsity, --spread, --dense-first or --update gmp");
-    if (mask_rule(o) == 3 && !o->init && !(o->dense_first > 0))
-        usage("--mask magnitude needs trained weights: --init CKPT or --dense-first");
-    if (o->dense_first + o->densify > 1) usage("--dense-first and --densify are more than all steps together");
-    if (update != STATIC && masks_last(o) <= masks_from(o))
-        usage("--update %s: expected an update within %g of %zu steps, found --mask-every %zu", o->update,
-              o->mask_stop, o->steps, o->mask_every);
-}
-
-/* Density of the four matrices of all layers together: as they are, or as the options will make them. */
-static double masks_density(const Options *o, const Gpt *m, bool now) {
-    double want[4], kept = 0, all = 0;
-    mask_densities(o, m->c.C, want);
-    for (size_t k = 0; k < m->count; k++) {
-        const GptParam *p = &m->table[k];
-        if (!gpt_maskable(p)) continue;
-        all += (double)gpt_elements(p);
-        kept += now ? (double)sp_elements(&p->mat) : want[mask_kind(k)] * (double)gpt_elements(p);
-    }
-    return kept / all;
-}
-/* What follows from the masks: rates; and of dense matrices the block they will be masked by. */
-static void masks_ready(const Options *o, Gpt *m) {
-    for (size_t k = 0; k < m->count; k++) {
-        GptParam *p = &m->table[k];
-        if (!gpt_maskable(p)) continue;
-        if (!strcmp(o->scale, "supar")) p->rate = (float)(1 / gpt_density(p));
-        if (p->mat.dense && p->rows % parse_block(o) == 0) p->mat.w = parse_block(o);
-    }
-}
-
-/* One update of the masks after step s->step by --update; grow[k]: RigL's scores. Says how many blocks moved. */
-static Gpt *masks_evolve(const State *s, float *const *grow, bool quiet) {
-    const Options *o = s->o;
-    const Gpt *m = s->m;
-    SpMat *mats = mem_new(m->count, sizeof *mats);
-    const double end = (double)masks_last(o), left = 1 - (double)s->step / end;
-    const double share = o->drop / 2 * (1 + det_cos((double)s->step / end / 2));
-    double density[4];
-    mask_densities(o, m->c.C, density);
-    if (!quiet) printf("step %zu: blocks moved:", s->step);
-    for (size_t k = 0; k < m->count; k++) {
-        const GptParam *p = &m->table[k];
-        if (!gpt_maskable(p)) continue;
-        const size_t blocks = sp_blocks(&p->mat), J = p->mat.IC / p->mat.w, have = p->mat.lines / p->mat.w;
-        const double d = density[mask_kind(k)];
-        const size_t want = sp_per_row(d + (1 - d) * left * left * left, J) * p->mat.nb;
-        const bool gmp = parse_update(o) == GMP;
-        const size_t n = !gmp ? (size_t)(share * (double)have + 0.5) : have > want ? have - want : 0;
-        uint8_t *on = mem_new(blocks, 1);
-        float *weight = mem_new(blocks, sizeof *weight);
-        sp_map(&p->mat, on, NULL);
-        sp_sums(&p->mat, m->w + p->at, weight);
-        const size_t fresh = sp_evolve(on, blocks, n, gmp ? 0 : n, weight, grow ? grow[k] : NULL,
-                                       rng_u64(rng_key(o->mask_seed, p->name), s->step));
-        mats[k] = sp_pattern(p->mat.OC, p->mat.IC, p->mat.w, on);
-        if (!quiet && mask_kind(k) == 0) printf(" h.%zu", (k - LAYER0) / PER_LAYER);
-        if (!quiet) printf(" %zu", gmp ? n : fresh);
-        free(on), free(weight);
-    }
-    if (!quiet) printf("\n");
-    Gpt *next = gpt_remask(m, mats, (uint32_t)s->step, true);
-    free(mats);
-    return next;
-}
-
-/* What becomes of the masks after step s->step: the start or end of a dense phase, an update, or nothing. */
-static void masks_step(State *s, GptRun *r, float *const *grow, bool quiet) {
-    const Options *o = s->o;
-    SpMat *mats = NULL;
-    Gpt *next;
-    if (!masks_wanted(o) || s->step >= o->steps) return;
-    if (s->step == masks_to(o)) next = gpt_remask(s->m, NULL, (uint32_t)s->step, true);
-    else if (s->step == masks_from(o) && parse_update(o) != GMP)
-        mats = masks_new(o, &s->m->c, s->m), next = gpt_remask(s->m, mats, (uint32_t)s->step, true);
-    else if (masks_due(o, s->step)) next = masks_evolve(s, grow, quiet);
-    else return;
-    free(mats), gpt_free(s->m);
-    s->m = r->m = next;
-    gpt_machine_stale(r);
-    masks_ready(o, s->m);
-}
-
-/* Forward and backward over the batch in groups of sequences: the mean loss. */
-static double train_groups(const State *s, GptRun *r, const int32_t *inputs, const int32_t *targets) {
-    const size_t B = s->o->batch, T = s->o->context, group = r->B;
-    double sum = 0;
-    for (size_t b = 0; b < B; b += group) {
-        r->B = B - b < group ? B - b : group;
-        gpt_train(r, inputs + b * T, targets + b * T, B * T, &sum);
-    }
-    r->B = group;
-    return sum / (double)(B * T);
-}
-
-/* The gradient of a step in which every weight is there, as RigL needs it: trains a dense copy of the model, then
- * keeps the active lines' gradient. grow[k] gets the sums of |gradient| of each block of the maskable tensors. */
-static double masks_dense_step(const State *s, GptRun *r, const int32_t *inputs, const int32_t *targets,
-                               float **grow) {
-    Gpt *m = s->m, *all = gpt_remask(m, NULL, 0, false);
-    double sum;
-    r->m = all;
-    sum = train_groups(s, r, inputs, targets);
-    r->m = m;
-    for (size_t k = 0; k < m->count; k++) {
-        const GptParam *p = &m->table[k];
-        sp_carry(&all->table[k].mat, &p->mat, all->g + all->table[k].at, m->g + p->at, LINE * sizeof(float));
-        if (!gpt_maskable(p)) continue;
-        all->table[k].mat.w = p->mat.w;
-        grow[k] = mem_new(sp_blocks(&p->mat), sizeof **grow);
-        sp_sums(&all->table[k].mat, all->g + all->table[k].at, grow[k]);
-    }
-    gpt_machine_stale(r);
-    memcpy(m->lane_g, all->lane_g, m->lanes * LINE * sizeof(float));
-    memcpy(m->lookup_g, all->lookup_g, m->table[WTE].size * sizeof(float));
-    gpt_free(all);
-    return sum;
-}
-
-/* Pictures of all masks. */
-static void masks_show(const Gpt *m) {
-    for (size_t k = 0; k < m->count; k++) {
-        const SpMat *a = &m->table[k].mat;
-        if (!gpt_maskable(&m->table[k]) || a->dense) continue;
-        uint8_t *on = mem_new(sp_blocks(a), 1);
-        sp_map(a, on, NULL);
-        printf("%s: %zu x %zu blocks of 16x%zu, %.4g %% kept\n", m->table[k].name, a->nb, a->IC / a->w, a->w,
-               100 * gpt_density(&m->table[k]));
-        sp_show(stdout, on, a->nb, a->IC / a->w);
-        free(on);
-    }
-}
-
-/* ---- checkpoints: data/checkpoint.h, and as metadata every deciding option, the step, a hash of the tokens */
+/* ---- checkpoints: a model; as metadata every deciding option, the step, a hash of the tokens ----------- */
 
 /* False, with errno set and any older file untouched, if the disk did not take it. */
 static bool checkpoint_write(const State *s, const char *path) {
     StWriter w = {0};
     char text[64];
     st_meta_put(&w, "format", "sparseflow-checkpoint"), st_meta_put(&w, "version", "1");
-    for (int k = 0; k < OPTIONS; k++) {
-        const void *field = (const char *)s->o + options[k].at;
-        const char *value = text;
-        if (!options[k].decides) continue;
-        if (options[k].kind == 's') value = *(const char *const *)field;
-        else if (options[k].kind == 'u') snprintf(text, sizeof text, "%zu", *(const size_t *)field);
-        else snprintf(text, sizeof text, "%.17g", *(const double *)field);
-        st_meta_put(&w, options[k].name, value);
-    }
+    options_to_meta(&w, s->o);
     snprintf(text, sizeof text, "%zu", s->m->c.V), st_meta_put(&w, "vocab_size", text);
     snprintf(text, sizeof text, "%zu", s->step), st_meta_put(&w, "step", text);
     snprintf(text, sizeof text, "%016llx", (unsigned long long)s->data_hash),
@@ -537,14 +51,6 @@ static bool checkpoint_write(const State *s, const char *path) {
     snprintf(text, sizeof text, "%.17g", s->best);
     if (isfinite(s->best)) st_meta_put(&w, "best_val_loss", text);
     return checkpoint_save(&w, path, s->m, s->tok);
-}
-
-static void meta_options(const Safetensors *st, const char *path, Options *o) { /* every deciding option */
-    char where[PATH_MAX + 16];
-    snprintf(where, sizeof where, "%s: ", path);
-    for (int k = 0; k < OPTIONS; k++)
-        if (options[k].decides)
-            option_set(o, k, text_copy(meta_need(st, path, options[k].name)), where), o->given[k] = false;
 }
 
 static void config_check(const GptConfig *c, const char *where) {
@@ -560,10 +66,12 @@ static State foreign_read(ModelFile *f, const Options *o, bool train) {
     State s = {.o = mem_new(1, sizeof *s.o), .best = INFINITY};
     SpMat *mats = mem_new(gpt_count(&f->c), sizeof *mats);
     GptParam *table = gpt_table(&f->c);
-    for (size_t k = 0; k < gpt_count(&f->c) && f->kind == MODEL_HF; k++)    /* masks in the widest blocks that fit */
-        for (size_t w = LINE; gpt_maskable(&table[k]) && w && !mats[k].first; w /= 2)
-            if (table[k].rows % w == 0 && checkpoint_element_mask(&f->st, &table[k], w, &mats[k]) && mats[k].keep && w > 1)
-                sp_free(&mats[k]);
+    for (size_t k = 0; k < gpt_count(&f->c) && f->kind == MODEL_HF; k++)
+        for (size_t w = LINE; gpt_maskable(&table[k]) && w && !mats[k].first; w /= 2) {
+            const bool fits = table[k].rows % w == 0 &&     /* masks come in the widest blocks that fit */
+                              checkpoint_element_mask(&f->st, &table[k], w, &mats[k]);
+            if (fits && mats[k].keep && w > 1) sp_free(&mats[k]);
+        }
     s.m = gpt_make(f->c, mats, train, train);
     free(mats), free(table);
     *s.o = *o;
@@ -597,7 +105,7 @@ static State checkpoint_read(const char *path, const Options *o, bool train) {
             format ? format : "none");
     meta_size(&st, path, "version", 1, 1);
     *s.o = *o;
-    meta_options(&st, path, s.o);
+    options_from_meta(&st, path, s.o);
     s.step = meta_size(&st, path, "step", 0, s.o->steps);
     s.data_hash = strtoull(meta_need(&st, path, "data_hash"), NULL, 16);
     if (st_meta(&st, "best_val_loss")) s.best = meta_positive(&st, path, "best_val_loss");
@@ -699,22 +207,6 @@ static void data_free(Data *d) { tokens_free(&d->train), tokens_free(&d->val), f
 static volatile sig_atomic_t interrupted;
 static void on_signal(int number) { interrupted = number, signal(number, SIG_DFL); }
 
-/* ---- the schedule ---------------------------------------------------------------------------------------- */
-
-static int parse_schedule(const Options *o) {
-    return parse_word("schedule", o->schedule, (const char *const[]){"serial", "kernel", "dataflow"}, 3);
-}
-static DfChip parse_chip(const Options *o) {
-    DfChip c = df_chip(o->chip);
-    if (o->tiles != AUTO) c.tiles = o->tiles;
-    if (o->sram != AUTO) c.sram = o->sram;
-    return df_chip_check(c, o->chip);
-}
-/* Gives a run that trains its chip, if the schedule wants one. */
-static void schedule_set(GptRun *r, const Options *o) {
-    if (parse_schedule(o) == DATAFLOW) gpt_machine_plan(r, parse_chip(o), o->depth);
-}
-
 /* ---- evaluation --------------------------------------------------------------------------------------- */
 
 typedef struct { double nats, bytes; size_t tokens; } Score;
@@ -742,47 +234,6 @@ static void score_print(const char *what, const Score *s, double floor) {
     if (s->bytes > 0) printf(", %.4f bits/byte", score_bits(s));
     if (s->bytes > 0 && floor > 0) printf(" (floor %.4f, %.4f above)", floor, score_bits(s) - floor);
     printf(", %zu tokens\n", s->tokens);
-}
-
-/* Sequences in memory at once: all of the batch, or equal parts of at most 512 MiB of activations. */
-static size_t group_size(const Options *o, const GptConfig *c, size_t B, bool train) {
-    if (o->group != AUTO) return o->group < B ? o->group : B;
-    const size_t one = gpt_edges(c, gpt_groups(c->ctx), 4, train, NULL), most = (512u << 20) / one;
-    const size_t parts = most ? (B + most - 1) / most : B;
-    return (B + parts - 1) / parts;
-}
-
-/* ---- the machine's own peak --------------------------------------------------------------------------- */
-
-static void peak_task(void *arg, size_t task, size_t worker) { /* 12 independent chains of multiply-adds */
-    float *sink = arg;
-    vf a[12];
-    (void)worker;
-    UNROLL for (int i = 0; i < 12; i++) a[i] = vf_all((float)i);
-    const vf m = vf_all(sink[0]), c = vf_all(sink[1]);
-    for (int n = 0; n < 1000000; n++) { UNROLL for (int i = 0; i < 12; i++) a[i] = vf_fma(a[i], m, c); }
-    UNROLL for (int i = 0; i < 12; i++) vf_store(sink + 16 + task * 256 + (size_t)i * LANES, a[i]);
-}
-/* Multiply-add rate of all workers of a pool in FLOP/s, the best of a few short runs. */
-static double peak_flops(DfPool *pool) {
-    float *sink = mem_new(16 + 256 * pool->workers, sizeof *sink);
-    double best = 0;
-    sink[0] = 0.9999f, sink[1] = 0.1f;
-    for (int n = 0; n < 5; n++) {
-        const double t = seconds();
-        df_run(pool, peak_task, sink, pool->workers);
-        best = fmax(best, (double)pool->workers * 12e6 * LANES * 2 / (seconds() - t));
-    }
-    free(sink);
-    return best;
-}
-
-/* FLOPs of training on one token: 6 per kept weight of a linear layer or the head, and attention. */
-static double flops_per_token(const Gpt *m, size_t T) {
-    double weights = 0;
-    for (size_t k = 0; k < m->count; k++)
-        if (k == WTE || m->table[k].in_out) weights += (double)sp_elements(&m->table[k].mat);
-    return 6 * weights + 6.0 * (double)T * (double)m->c.C * (double)m->c.L;
 }
 
 /* ---- run: training ------------------------------------------------------------------------------------ */
@@ -847,7 +298,8 @@ static State state_new(Options *o, Data *d) {
         const size_t V = s.tok ? s.tok->n + 1 : GPT2_VOCAB;
         const GptConfig c = {o->layers, o->heads, o->width, V, o->context};
         config_check(&c, "");
-        const double linear = 12 * (double)c.L * (double)c.C * (double)c.C * (masks_at_start(o) ? 1 - o->sparsity : 1);
+        const double density = masks_at_start(o) ? 1 - o->sparsity : 1,
+                     linear = 12 * (double)c.L * (double)c.C * (double)c.C * density;
         mem_check(16 * (linear + (double)(c.V + c.ctx) * (double)c.C), "the model");
         SpMat *mats = masks_at_start(o) ? masks_new(o, &c, NULL) : NULL;
         s.m = gpt_make(c, mats, true, true);
@@ -893,19 +345,11 @@ typedef struct {                    /* a run under way */
     char best[PATH_MAX];
     FILE *log;
     bool terminal;                  /* progress on one line */
-    double start, peak, loss, scoring, *took;               /* of the last step; of RigL's steps; of each step */
+    double start, peak, loss;       /* seconds at its start; FLOP/s at most; of the last step */
+    double scoring, *took;          /* seconds: of RigL's steps together; of each step */
     size_t first, n, cap;           /* the step it began at; entries of took */
 } Run;
 
-static int by_size(const void *a, const void *b) {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-static double median(double *x, size_t n) {                 /* sorts x; 0 if there is none */
-    if (!n) return 0;
-    qsort(x, n, sizeof *x, by_size);
-    return n % 2 ? x[n / 2] : (x[n / 2 - 1] + x[n / 2]) / 2;
-}
 static size_t peak_memory(void) {
     struct rusage u;
     getrusage(RUSAGE_SELF, &u);
@@ -970,14 +414,6 @@ static void run_progress(const Run *run, double bits) {
     fflush(stdout);
 }
 
-/* One optimizer step's gradient, complete, in r->m; the mean loss. The gradient's norm goes to *norm. */
-static double train_step(const State *s, GptRun *r, const int32_t *inputs, const int32_t *targets, float **grow,
-                         double *norm) {
-    const double loss = grow ? masks_dense_step(s, r, inputs, targets, grow) : train_groups(s, r, inputs, targets);
-    *norm = gpt_gradient_norm(s->m, r->pool);
-    return loss;
-}
-
 static void run_save(Run *run, const char *path) {
     const int width = run->saved ? (int)strlen(run->saved) : 0;
     if (!checkpoint_write(&run->s, path))
@@ -1021,16 +457,18 @@ static void run_loop(Run *run) {
     run->first = s->step, run->start = seconds();
     while (s->step < end && !interrupted) {
         const double t = seconds();
-        double norm, bytes = 0;
+        double bytes = 0;
         adam.lr = learning_rate(o, s->step);
         batch_train(&run->d.train, o->seed, s->step * B, B, T, inputs, targets);
         const bool score = parse_update(o) == RIGL && masks_due(o, s->step + 1);
         float **grow = score ? mem_new(s->m->count, sizeof *grow) : NULL;
-        run->loss = train_step(s, run->r, inputs, targets, grow, &norm);
+        run->loss = grow ? masks_dense_step(run->r, B, inputs, targets, grow)
+                         : train_groups(run->r, B, inputs, targets);
+        const double norm = gpt_gradient_norm(s->m, run->r->pool);
         if (!isfinite(run->loss) || !isfinite(norm)) run_not_finite(run, norm);
         gpt_adamw(s->m, run->r->pool, &adam, ++s->step, norm);
         if (score) run->scoring += seconds() - t;
-        masks_step(s, run->r, grow, o->quiet);
+        masks_step(o, run->r, s->step, grow, o->quiet), s->m = run->r->m;
         for (size_t k = 0; grow && k < s->m->count; k++) free(grow[k]);
         free(grow);
         run->took = mem_grow(run->took, run->n, &run->cap, sizeof *run->took);
@@ -1098,10 +536,10 @@ static void run_describe(const Run *run, size_t group, size_t need) {
     printf("%zu layers x %zu, %zu heads, vocabulary %zu, context %zu: %.2f M parameters\n", c->L, c->C, c->NH,
            c->V, c->ctx, (double)parameters(run->s.m, false) / 1e6);
     if (masks_wanted(run->s.o) || parameters(run->s.m, true) < parameters(run->s.m, false))
-        printf("the four matrices of each layer %.4g %% dense now, in blocks of %s: %.2f M parameters active; masks %s, "
-               "%s; learning rate %.4g\n",
-               100 * masks_density(run->s.o, run->s.m, true), run->s.o->block, (double)parameters(run->s.m, true) / 1e6,
-               run->s.o->mask, run->s.o->update, run->s.o->lr);
+        printf("the four matrices of each layer %.4g %% dense now, in blocks of %s: %.2f M parameters "
+               "active; masks %s, %s; learning rate %.4g\n",
+               100 * masks_density(run->s.o, run->s.m, true), run->s.o->block,
+               (double)parameters(run->s.m, true) / 1e6, run->s.o->mask, run->s.o->update, run->s.o->lr);
     printf("%zu training and %zu validation tokens; batch %zu x %zu, %zu sequences at a time; %.2f GiB of "
            "memory\n",
            run->d.train.n, run->d.val.n, run->s.o->batch, run->s.o->context, group, (double)need / 0x1p30);
@@ -1360,140 +798,13 @@ static int cmd_convert(int argc, char **argv) {
     const bool run = from == MODEL_NATIVE && to != from, vocab = s.tok && to == MODEL_LLMC;
     printf("%s (%s) -> %s (%s); dropped:%s%s%s%s\n", o->file, model_kinds[from], o->to, model_kinds[to],
            run ? " [settings of the run, AdamW's moments]" : "", vocab ? " [vocabulary]" : "",
-           masks && to != MODEL_HF ? " [masks, whose zeros stay]" : "",
-           run || vocab || (masks && to != MODEL_HF) ? "" : " nothing");
+           masks && to == MODEL_LLMC ? " [masks, whose zeros stay]" : "",
+           run || vocab || (masks && to == MODEL_LLMC) ? "" : " nothing");
     gpt_free(s.m), tok_free(s.tok), free(s.o), free(o);
     return 0;
 }
 
-/* ---- bench -------------------------------------------------------------------------------------------- */
-
-/* Prints one measured figure: its rate and its share of the peak measured beside it; to *json too. */
-static void bench_line(Out *json, const char *what, double flops, double share, double ms) {
-    printf("%-64s %7.1f GFLOP/s  %3.0f %% of peak", what, flops / 1e9, 100 * share);
-    if (ms > 0) printf("  %8.1f ms", ms);
-    putchar('\n'), fflush(stdout);
-    if (!json->f) return;
-    fprintf(json->f, "%s\n  {\"name\": \"%s\", \"gflops\": %.6g, \"peak_share\": %.4g, \"step_ms\": ",
-            ftell(json->f) > 13 ? "," : "", what, flops / 1e9, share);
-    if (ms > 0) fprintf(json->f, "%.6g}", ms); else fputs("null}", json->f);
-}
-
-typedef struct { SpMat mat; float *w, *dw, *x, *y; size_t groups, panel; int product; } BenchProduct;
-
-static void bench_product_task(void *arg, size_t task, size_t worker) {
-    const BenchProduct *b = arg;
-    const size_t xs = b->mat.IC * LINE, ys = b->mat.nb * LINE * LINE;
-    (void)task, (void)worker;
-    for (size_t g = 0; g < b->groups; g += b->panel) {
-        float *x = b->x + g * xs, *y = b->y + g * ys;
-        if (b->product == 0) sp_forward(&b->mat, 0, b->mat.nb, b->w, x, xs, y, ys, b->panel);
-        else if (b->product == 1) sp_backward_data(&b->mat, 0, b->mat.nb, b->w, y, NULL, ys, x, xs, b->panel);
-        else sp_backward_weight(&b->mat, 0, b->mat.nb, b->dw, y, NULL, ys, x, xs, b->panel);
-    }
-}
-/* The three products of one matrix, dense (w = 0) or an eighth of it kept in blocks of 16xw. */
-static void bench_products(size_t IC, size_t OC, size_t w, size_t panel, DfPool *one, Out *json) {
-    static const char *const name[3] = {"forward", "backward-data", "backward-weight"};
-    const size_t T = 256, nb = OC / LINE, J = w ? IC / w : 1;
-    char what[96], block[16] = "dense";
-    uint8_t *on = mem_new(nb * J, 1);
-    if (w) sp_mask_balanced(on, nb, J, J / 8, 1), snprintf(block, sizeof block, "1/8 in 16x%zu", w);
-    BenchProduct b = {.mat = sp_pattern(OC, IC, w ? w : 1, w ? on : NULL), .groups = T / LINE, .panel = panel / LINE};
-    b.w = mem_new(b.mat.lines, 64), b.dw = mem_new(b.mat.lines, 64);
-    b.x = mem_new(T * IC, 4), b.y = mem_new(T * OC, 4);
-    for (size_t i = 0; i < b.mat.lines * LINE; i++) b.w[i] = (float)(rng_f64(1, i) - 0.5);
-    for (b.product = 0; b.product < 3; b.product++) {
-        double best = 0, share = 0;
-        for (int n = 0; n < (w ? 25 : 9); n++) {            /* each beside a fresh measurement of the peak */
-            for (size_t i = 0; i < T * IC; i++) b.x[i] = (float)(rng_f64(2, i) - 0.5);
-            for (size_t i = 0; i < T * OC; i++) b.y[i] = (float)(rng_f64(3, i) - 0.5);
-            const double peak = peak_flops(one);
-            bench_product_task(&b, 0, 0);                   /* once to have it in the caches */
-            const double t = seconds();
-            bench_product_task(&b, 0, 0);
-            const double rate = 2.0 * (double)(T * b.mat.lines * LINE) / (seconds() - t);
-            if (rate / peak > share) share = rate / peak, best = rate;
-        }
-        snprintf(what, sizeof what, "%zu -> %zu, 256 tokens, %s, %s", IC, OC, block, name[b.product]);
-        bench_line(json, what, best, share, 0);
-    }
-    sp_free(&b.mat), free(b.w), free(b.dw), free(b.x), free(b.y), free(on);
-}
-
-/* A whole training step, the four matrices of each layer that sparse; the seconds. */
-static double bench_step(GptConfig c, size_t B, size_t T, double sparsity, const Options *opt, size_t threads,
-                         size_t steps, Out *json) {
-    DfPool *pool = df_begin(threads);
-    Options o = {.batch = B, .context = T, .group = AUTO, .sparsity = sparsity, .block = opt->block,
-                 .mask = "balanced", .spread = "uniform", .update = "static"};
-    SpMat *mats = sparsity > 0 ? masks_new(&o, &c, NULL) : NULL;
-    State s = {.o = &o, .m = gpt_make(c, mats, true, true)};
-    free(mats);
-    GptRun *r = gpt_run_new(s.m, pool, group_size(&o, &c, B, true), T, opt->panel, true);
-    schedule_set(r, opt);
-    int32_t *inputs = mem_new(B * T, 4), *targets = mem_new(B * T, 4);
-    double *took = mem_new(steps, sizeof *took), *share = mem_new(steps, sizeof *share), norm;
-    gpt_init(s.m, 1, true);
-    for (size_t i = 0; i < B * T; i++)
-        inputs[i] = (int32_t)(rng_u64(1, i) % c.V), targets[i] = (int32_t)(rng_u64(2, i) % c.V);
-    for (size_t n = 0; n < steps + 1; n++) {
-        const double peak = peak_flops(pool), t = seconds();
-        train_step(&s, r, inputs, targets, NULL, &norm);
-        gpt_adamw(s.m, pool, &(GptAdam){1e-4, 0.9, 0.95, 1e-8, 0.1, 1}, n + 1, norm);
-        if (n)
-            took[n - 1] = seconds() - t,
-                     share[n - 1] = flops_per_token(s.m, T) * (double)(B * T) / took[n - 1] / peak;
-    }
-    const double step = median(took, steps);
-    char what[96];
-    snprintf(what, sizeof what, "step, %zu layers x %zu, T=%zu, V=%zu, B=%zu, %g %% sparse, %zu threads", c.L, c.C,
-             T, c.V, B, 100 * sparsity, threads);
-    bench_line(json, what, flops_per_token(s.m, T) * (double)(B * T) / step, median(share, steps),
-               1000 * step);
-    free(inputs), free(targets), free(took), free(share);
-    gpt_run_free(r), gpt_free(s.m), df_end(pool);
-    return step;
-}
-
-static int cmd_bench(int argc, char **argv) {
-    const Options *o = options_read(argc, argv, BENCH, NULL);
-    const GptConfig small = {6, 6, 384, 1024, 256}, middle = {12, 12, 768, 4096, 256},
-                    gpt2 = {12, 12, 768, 50257, 1024};
-    static const double sparsity[] = {0.5, 0.75, 0.875, 0.9, 0.95};
-    DfPool *one = df_begin(1), *all = df_begin(o->threads);
-    const double p1 = peak_flops(one), pn = peak_flops(all);
-    Out json = {0};
-    if (o->json) json = out_open(o->json), fputs("{\"results\": [", json.f);
-    bench_line(&json, "multiply-adds, 1 thread", p1, 1, 0);
-    char what[64];
-    snprintf(what, sizeof what, "multiply-adds, %zu threads", o->threads);
-    bench_line(&json, what, pn, 1, 0);
-    df_end(all);
-    for (size_t k = 0, w = 0; k < 6; k++, w = 32u >> k)     /* dense, then blocks of 16x16 .. 16x1 */
-        bench_products(768, 3072, w, o->panel, one, &json), bench_products(3072, 768, w, o->panel, one, &json);
-    df_end(one);
-    bench_step(small, 8, 256, 0, o, o->threads, 5, &json);
-    const double alone = bench_step(middle, 8, 256, 0, o, 1, 3, &json),
-                 dense = bench_step(middle, 8, 256, 0, o, o->threads, 3, &json);
-    printf("%zu threads are %.2fx one thread; the peak's own scaling is %.2fx\n", o->threads, alone / dense,
-           pn / p1);
-    for (size_t k = 0; k < sizeof sparsity / sizeof *sparsity; k++) {
-        const double linear = 12.0 * (double)(middle.L * middle.C * middle.C), keep = 1 - sparsity[k],
-                     rest = (double)(middle.V * middle.C) + 256.0 * (double)(middle.C * middle.L);
-        const double ratio = dense / bench_step(middle, 8, 256, sparsity[k], o, o->threads, 5, &json);
-        printf("    %.2fx the dense step; its FLOPs would allow %.2fx\n", ratio,
-               (linear + rest) / (linear * keep + rest));
-    }
-    bench_step(gpt2, 4, 64, 0, o, o->threads, 5, &json);
-    if (o->json) {
-        fputs("\n]}\n", json.f);
-        if (!out_commit(&json)) die("%s: cannot write: %s", o->json, strerror(errno));
-    }
-    return 0;
-}
-
-/* ---- simulate --------------------------------------------------------------------------------------------- */
+/* ---- simulate ------------------------------------------------------------------------------------------ */
 
 /* A graph without its model: what each row block of a matrix would keep at that sparsity. */
 static DfGraph simulate_graph(const Options *o, const GptConfig *c, double sparsity, size_t NG) {
@@ -1506,9 +817,12 @@ static DfGraph simulate_graph(const Options *o, const GptConfig *c, double spars
     mask_densities(&sparse, c->C, density);
     for (size_t k = 0; k < gpt_count(c); k++) {
         const GptParam *p = &table[k];
-        const size_t OC = p->in_out ? p->cols : p->rows, IC = p->in_out ? p->rows : p->cols, nb = gpt_rows(OC) / LINE;
+        const size_t OC = p->in_out ? p->cols : p->rows, IC = p->in_out ? p->rows : p->cols,
+                     nb = gpt_rows(OC) / LINE;
         const size_t w = gpt_maskable(p) ? parse_block(o) : 1;
-        if (IC % w) usage("--block: expected one that divides the %zu inputs of %s, found '%s'", IC, p->name, o->block);
+        if (IC % w)
+            usage("--block: expected one that divides the %zu inputs of %s, found '%s'", IC, p->name,
+                  o->block);
         const size_t row = gpt_maskable(p) ? sp_per_row(density[mask_kind(k)], IC / w) * w : IC;
         lines[k] = mem_new(nb + 1, sizeof **lines);
         for (size_t r = 0; r <= nb; r++) lines[k][r] = (uint32_t)(r * row);
@@ -1524,7 +838,8 @@ static int cmd_simulate(int argc, char **argv) {
     config_check(&c, "");
     const DfChip chip = parse_chip(o);
     const size_t NG = gpt_groups(c.ctx), groups = o->panel / LINE < NG ? o->panel / LINE : NG;
-    const double tokens = (double)(o->batch * c.ctx), sparsity[2] = {0, o->sparsity > 0 ? o->sparsity : 0.875};
+    const double tokens = (double)(o->batch * c.ctx),
+                 sparsity[2] = {0, o->sparsity > 0 ? o->sparsity : 0.875};
     DfClock way[4];
     for (int k = 0; k < 2; k++) {
         DfGraph g = simulate_graph(o, &c, sparsity[k], NG);
@@ -1534,30 +849,40 @@ static int cmd_simulate(int argc, char **argv) {
         if (shown && o->show_graph) report_graph(&g, NG);
         if (shown && o->csv) csv = out_open(o->csv);
         if (shown)
-            printf("%zu layers x %zu, T=%zu, V=%zu, B=%zu, %g %% sparse, on chip %s: %zu tiles of %zu KiB, panels of %zu, depth %zu\n"
-                   "simulated, optimizer left out:\n", c.L, c.C, c.ctx, c.V, o->batch, 100 * sparsity[k], chip.name, chip.tiles,
-                   chip.sram / 1024, groups * LINE, o->depth);
+            printf("%zu layers x %zu, T=%zu, V=%zu, B=%zu, %g %% sparse, on chip %s: %zu tiles of %zu KiB, "
+                   "panels of %zu, depth %zu\n"
+                   "simulated, optimizer left out:\n",
+                   c.L, c.C, c.ctx, c.V, o->batch, 100 * sparsity[k], chip.name, chip.tiles, chip.sram / 1024,
+                   groups * LINE, o->depth);
         way[2 * k] = report_kernels(&g, &chip, o->batch, NG, groups);
         way[2 * k + 1] = report_sections(&g, plan, o->batch, NG, csv.f, !shown);
         if (csv.f && !out_commit(&csv)) die("%s: cannot write: %s", o->csv, strerror(errno));
         if (shown && o->trace) report_trace(o->trace, &g, plan, o->batch, NG, NULL, 0);
         df_plan_free(plan, &g), gpt_graph_free(&g);
     }
-    printf("\n%-22s %9s %9s %9s %9s %9s %9s %14s %11s\n", "", "KB/token", "weights", "gradients", "activ.", "random", "FLOP/B",
-           "cycles", "s a step");
-    static const char *const name[4] = {"dense, kernel", "dense, dataflow", "sparse, kernel", "sparse, dataflow"};
+    printf("\n%-22s %9s %9s %9s %9s %9s %9s %14s %11s\n", "", "KB/token", "weights", "gradients", "activ.",
+           "random", "FLOP/B", "cycles", "s a step");
+    static const char *const name[4] = {"dense, kernel", "dense, dataflow", "sparse, kernel",
+                                        "sparse, dataflow"};
     for (int k = 0; k < 4; k++) report_way(name[k], &way[k], tokens);
-    printf("a line gathered on chip lies across all banks; 16 random lanes into 16 banks would get %.1f %% of the throughput; "
-           "gathered on chip %.1f GB a step, off chip 0\n", 100 * df_bank_share(16, 16, 10000), way[3].gathered / 1e9);
+    printf("a line gathered on chip lies across all banks; 16 random lanes into 16 banks would get %.1f %% "
+           "of the throughput; "
+           "gathered on chip %.1f GB a step, off chip 0\n",
+           100 * df_bank_share(16, 16, 10000), way[3].gathered / 1e9);
     if (o->json) {
         Out out = out_open(o->json);
-        static const char *const key[4] = {"dense_kernel", "dense_dataflow", "sparse_kernel", "sparse_dataflow"};
+        static const char *const key[4] = {"dense_kernel", "dense_dataflow", "sparse_kernel",
+                                           "sparse_dataflow"};
         fputc('{', out.f);
         for (int k = 0; k < 4; k++)
-            fprintf(out.f, "%s\"%s\": {\"off_chip_bytes\": %.0f, \"weights\": %.0f, \"gradients\": %.0f, \"activations\": %.0f, "
-                    "\"random\": %.0f, \"flops\": %.0f, \"intensity\": %.6g, \"cycles\": %.0f, \"seconds\": %.6g}", k ? ", " : "",
-                    key[k], df_off_chip(&way[k]), way[k].weights, way[k].grads, way[k].in + way[k].out, way[k].random, way[k].flops,
-                    way[k].flops / df_off_chip(&way[k]), way[k].cycles, way[k].seconds);
+            fprintf(out.f,
+                    "%s\"%s\": {\"off_chip_bytes\": %.0f, \"weights\": %.0f, \"gradients\": %.0f, "
+                    "\"activations\": %.0f, "
+                    "\"random\": %.0f, \"flops\": %.0f, \"intensity\": %.6g, \"cycles\": %.0f, \"seconds\": "
+                    "%.6g}",
+                    k ? ", " : "", key[k], df_off_chip(&way[k]), way[k].weights, way[k].grads,
+                    way[k].in + way[k].out, way[k].random, way[k].flops, way[k].flops / df_off_chip(&way[k]),
+                    way[k].cycles, way[k].seconds);
         json_end(&out);
     }
     return 0;
@@ -1568,7 +893,8 @@ static int cmd_simulate(int argc, char **argv) {
 static int cmd_help(int argc, char **argv);
 static int cmd_demo(int argc, char **argv);
 
-static const struct { const char *name; int bit; int (*run)(int, char **); const char *help; } commands[] = {
+static const struct { const char *name; int bit; int (*run)(int, char **); const char *help;
+} commands[] = {
     {"run", RUN, cmd_run, "train a model"},
     {"eval", EVAL, cmd_eval, "CKPT: its loss on a text"},
     {"sample", SAMPLE, cmd_sample, "CKPT: text from a model"},
@@ -1576,7 +902,8 @@ static const struct { const char *name; int bit; int (*run)(int, char **); const
     {"verify", VERIFY, cmd_verify, "DUMP: another program's numbers, or an llm.c debug state, by tensor"},
     {"dump", DUMP, cmd_dump, "OUT: a model, a batch and what must come of them, for others to check"},
     {"convert", CONVERT, cmd_convert, "IN OUT: between checkpoints, Hugging Face's and llm.c's models"},
-    {"simulate", SIMULATE, cmd_simulate, "a training step on a described chip: sections, traffic, cycles; no data"},
+    {"simulate", SIMULATE, cmd_simulate,
+     "a training step on a described chip: sections, traffic, cycles; no data"},
     {"bench", BENCH, cmd_bench, "kernels and whole steps against this machine's own peak"},
     {"help", 0, cmd_help, "this text"},
 };

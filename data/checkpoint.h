@@ -1,10 +1,10 @@
 /* checkpoint.h: a model on disk: a safetensors file of its parameters, Adam's moments, masks and vocabulary.
  *
- * It refuses to know what a training run is: the caller gives the metadata, and keeps its own. It trusts nothing
- * that it reads: every shape is checked before memory is taken, every number before it is used.
+ * It refuses to know what a training run is: the caller gives the metadata, and keeps its own. It trusts
+ * nothing that it reads: every shape is checked before memory is taken, every number before it is used.
  *
- *     NAME              F32 in the shape of the parameter table; of a sparse matrix (lines, 16): only the kept
- *                       lines, row block by row block, as they lie in memory
+ *     NAME              F32 in the shape of the parameter table; of a sparse matrix (lines, 16): only the
+ *                       kept lines, row block by row block, as they lie in memory
  *     blocks.NAME       U8 (row blocks, groups of inputs): 1 where a block is kept; only of sparse matrices
  *     keep.NAME         U16 (lines): bit o set where element o of the line is kept; only of masked elements
  *     born.NAME         U32 (lines): the optimizer step at which the line came; only of masks that evolved
@@ -12,7 +12,7 @@
  *     vocabulary        U8: the bytes of a vocabulary file
  *     header_hash       U8 (8): a hash of the header, so that no byte of it can change unnoticed
  *
- * Example: 32 inputs, 16 outputs, blocks of 16x4, one of eight kept: blocks.NAME is (1, 8), NAME is (4, 16). */
+ * Example: 32 inputs, 16 outputs, blocks of 16x4, one of eight kept: blocks.NAME is (1, 8), NAME (4, 16). */
 #ifndef CHECKPOINT_H
 #define CHECKPOINT_H
 #include "../gpt.h"
@@ -22,11 +22,12 @@
 enum { CHECKPOINT_KINDS = 3 };
 static const char *const checkpoint_kind[CHECKPOINT_KINDS] = {"", "adam_m.", "adam_v."};
 
+/* The name of a tensor of p: "adam_m.", "blocks." and so on before the parameter's. */
 static inline const char *checkpoint_name(char out[64], const char *kind, const GptParam *p) {
     snprintf(out, 64, "%s%s", kind, p->name);
     return out;
 }
-/* How a tensor of the model lies in the file: the rank of its shape. */
+/* How values of p lie in the file, (lines, 16) if it is sparse: their shape; returns its rank. */
 static inline int checkpoint_shape(const GptParam *p, size_t shape[2]) {
     shape[0] = p->mat.dense ? p->rows : p->mat.lines, shape[1] = p->mat.dense ? p->cols : LINE;
     return p->mat.dense ? p->rank : 2;
@@ -34,6 +35,7 @@ static inline int checkpoint_shape(const GptParam *p, size_t shape[2]) {
 
 /* ---- writing ------------------------------------------------------------------------------------------ */
 
+/* Every tensor but vocabulary and hash, in the order in which they are written. */
 static inline void checkpoint_declare(StWriter *w, const Gpt *m) {
     char name[64];
     size_t shape[2];
@@ -51,6 +53,7 @@ static inline void checkpoint_declare(StWriter *w, const Gpt *m) {
         if (p->born) st_declare(w, checkpoint_name(name, "born.", p), ST_U32, 1, &a->lines);
     }
 }
+/* flat: all weights, or all of one of the moments. */
 static inline void checkpoint_put_values(StWriter *w, const GptParam *p, const float *flat) {
     if (!p->mat.dense) {
         st_write(w, flat + p->at, p->size * sizeof *flat);
@@ -61,6 +64,7 @@ static inline void checkpoint_put_values(StWriter *w, const GptParam *p, const f
     st_write(w, values, gpt_elements(p) * sizeof *values);
     free(values);
 }
+/* blocks, keep and born of p, as far as it has them. */
 static inline void checkpoint_put_mask(StWriter *w, const GptParam *p) {
     const SpMat *a = &p->mat;
     if (!a->dense) {
@@ -73,8 +77,8 @@ static inline void checkpoint_put_mask(StWriter *w, const GptParam *p) {
     if (p->born) st_write(w, p->born, a->lines * sizeof *p->born);
 }
 
-/* Writes the model and its vocabulary (may be NULL) under the metadata that w holds already. False, with errno
- * set and any older file untouched, if the disk did not take it. */
+/* Writes the model and its vocabulary (may be NULL) under the metadata that w holds already. False, with
+ * errno set and any older file untouched, if the disk did not take it. */
 static inline bool checkpoint_save(StWriter *w, const char *path, const Gpt *m, const Tokenizer *tok) {
     const float *flat[CHECKPOINT_KINDS] = {m->w, m->m, m->v};
     uint8_t *vocab = NULL;
@@ -94,6 +98,7 @@ static inline bool checkpoint_save(StWriter *w, const char *path, const Gpt *m, 
 
 /* ---- reading ------------------------------------------------------------------------------------------ */
 
+/* The metadata of that key: as text, a whole number, a number not below 0; dies if there is none such. */
 static inline const char *meta_need(const Safetensors *st, const char *path, const char *key) {
     const char *value = st_meta(st, key);
     if (!value) die("%s: metadata '%s': expected a value, found none", path, key);
@@ -139,8 +144,8 @@ static inline SpMat checkpoint_mask(const Safetensors *st, const char *path, con
     return m;
 }
 
-/* The pattern of parameter p by mask.NAME, U8 in its named shape, of any safetensors file: the 16 x w blocks that
- * hold a kept element, and if they hold others too, which. False if there is no such tensor. */
+/* The pattern of parameter p by mask.NAME, U8 in its named shape, of any safetensors file: the 16 x w blocks
+ * that hold a kept element, and if they hold others too, which. False if there is no such tensor. */
 static inline bool checkpoint_element_mask(const Safetensors *st, const GptParam *p, size_t w, SpMat *out) {
     const size_t OC = p->cols, IC = p->rows;
     char name[64];
@@ -177,6 +182,7 @@ static inline void checkpoint_get_values(const Safetensors *st, const char *path
                     die("%s: %s[%zu]: expected 0 where nothing is kept, found %g", path, name, l * LINE + o,
                         (double)values[l * LINE + o]);
 }
+/* At which step each line came, none later than `step`; p has none if the file has none. */
 static inline void checkpoint_get_born(const Safetensors *st, const char *path, GptParam *p, size_t step) {
     char name[64];
     if (!st_find(st, checkpoint_name(name, "born.", p))) return;

@@ -1,9 +1,11 @@
-/* report.h: what the clock says, for people: the graph, the sections, four ways to train compared, and a trace.
+/* report.h: what the clock says, for people: the graph, the sections, four ways to train compared, and a
+ * trace.
  *
- * It refuses to mix clocks: every number here is simulated, of a chip that is described, and says so. Utilisation is
- * FLOPs over what all tiles of the chip could have done in the section's time. Operational intensity is FLOPs per byte
- * off chip. The waits are cycles a used tile stood still, on average, for data or for room; contention in the fabric,
- * refresh and bursts of memory are not modelled, so the times are optimistic.
+ * It refuses to mix clocks: every number here is simulated, of a chip that is described, and says so.
+ * Utilisation is FLOPs over what all tiles of the chip could have done in the section's time. Operational
+ * intensity is FLOPs per byte off chip. The waits are cycles a used tile stood still, on average, for data or
+ * for room; contention in the fabric, refresh and bursts of memory are not modelled, so the times are
+ * optimistic.
  *
  * Example of a line of the section table, which is also a line of the CSV file:
  *
@@ -14,12 +16,14 @@
 
 /* Stages, streams, weights and FLOPs of a group of 16 tokens in the middle of a sequence. */
 static inline void report_graph(const DfGraph *g, size_t NG) {
-    printf("%-24s %10s %12s %6s  %s\n", "stage", "KiB held", "FLOP/token", "units", "reads -> makes (lines a group)");
+    printf("%-24s %10s %12s %6s  %s\n", "stage", "KiB held", "FLOP/token", "units",
+           "reads -> makes (lines a group)");
     for (size_t s = 0; s < g->stages; s++) {
         const DfStage *st = &g->stage[s];
         const double lines = df_lines(st, 0, st->units) * ((double)st->weights + (double)st->grads)
                              + (double)(st->units * (st->sums + st->state));
-        printf("%-24s %10.1f %12.0f %6zu ", st->name, lines / 16, df_flops(st, 0, st->units, NG / 2, 1) / 16, st->units);
+        printf("%-24s %10.1f %12.0f %6zu ", st->name, lines / 16, df_flops(st, 0, st->units, NG / 2, 1) / 16,
+               st->units);
         for (int k = 0; k < DF_INS; k++)
             if (st->in[k] >= 0) printf(" %s (%zu)", g->edge[st->in[k]].name, g->edge[st->in[k]].rows);
         printf(" ->");
@@ -35,14 +39,17 @@ static inline DfStream report_stream(const DfGraph *g, size_t first, size_t B, s
 }
 
 /* The sections of a plan over B sequences; their sum. csv may be NULL, quiet prints nothing. */
-static inline DfClock report_sections(const DfGraph *g, const DfPlan *plan, size_t B, size_t NG, FILE *csv, bool quiet) {
+static inline DfClock report_sections(const DfGraph *g, const DfPlan *plan, size_t B, size_t NG, FILE *csv,
+                                      bool quiet) {
     DfClock sum = {0};
     if (csv)
-        fprintf(csv, "section,first,last,stages,loads,tiles,sram_peak,sram,cycles,seconds,utilisation,data_wait,"
-                     "credit_wait,on_chip,gathered,weights,gradients,in,out,random,intensity,bound,mode\n");
+        fprintf(csv,
+                "section,first,last,stages,loads,tiles,sram_peak,sram,cycles,seconds,utilisation,data_wait,"
+                "credit_wait,on_chip,gathered,weights,gradients,in,out,random,intensity,bound,mode\n");
     if (!quiet)
-        printf("%3s %-22s %-22s %5s %5s %5s %12s %6s %9s %9s %9s %9s %7s %s\n", "#", "from", "to", "parts", "tiles", "SRAM",
-               "cycles", "util", "data wait", "room wait", "on MB", "off MB", "FLOP/B", "bound");
+        printf("%3s %-22s %-22s %5s %5s %5s %12s %6s %9s %9s %9s %9s %7s %s\n", "#", "from", "to", "parts",
+               "tiles", "SRAM", "cycles", "util", "data wait", "room wait", "on MB", "off MB", "FLOP/B",
+               "bound");
     for (size_t n = 0; n < plan->sections; n++) {
         const DfSection *x = &plan->section[n];
         const DfStream t = report_stream(g, x->first, B, NG, plan->groups);
@@ -51,20 +58,27 @@ static inline DfClock report_sections(const DfGraph *g, const DfPlan *plan, size
         static const char *const mode[3] = {"resident", "streamed", "crowded"};
         df_clock_add(&sum, &c);
         if (csv)
-            fprintf(csv, "%zu,%s,%s,%zu,%zu,%zu,%zu,%zu,%.0f,%.9g,%.4f,%.0f,%.0f,%.0f,%.0f,%.0f,%.0f,%.0f,%.0f,%.0f,%.2f,%s,%s\n", n,
-                    from, to, x->parts - x->loads, x->loads, x->tiles, x->peak, plan->chip.sram, c.cycles, c.seconds,
-                    c.utilisation, c.data_wait, c.credit_wait, c.on_chip, c.gathered, c.weights, c.grads, c.in, c.out, c.random,
-                    c.flops / df_off_chip(&c), c.bound, mode[x->mode]);
+            fprintf(csv,
+                    "%zu,%s,%s,%zu,%zu,%zu,%zu,%zu,%.0f,%.9g,%.4f,%.0f,%.0f,%.0f,%.0f,%.0f,%.0f,%.0f,%.0f,%."
+                    "0f,%.2f,%s,%s\n",
+                    n, from, to, x->parts - x->loads, x->loads, x->tiles, x->peak, plan->chip.sram, c.cycles,
+                    c.seconds, c.utilisation, c.data_wait, c.credit_wait, c.on_chip, c.gathered, c.weights,
+                    c.grads, c.in, c.out, c.random, c.flops / df_off_chip(&c), c.bound, mode[x->mode]);
         if (!quiet)
-            printf("%3zu %-22s %-22s %5zu %5zu %4.0f%% %12.0f %5.1f%% %9.0f %9.0f %9.1f %9.1f %7.1f %s%s\n", n, from, to,
-                   x->parts, x->tiles, 100.0 * (double)x->peak / (double)plan->chip.sram, c.cycles, 100 * c.utilisation,
-                   c.data_wait, c.credit_wait, c.on_chip / 1e6, df_off_chip(&c) / 1e6, c.flops / df_off_chip(&c), c.bound,
-                   x->mode == DF_RESIDENT ? "" : x->mode == DF_STREAMED ? ", weights streamed" : ", crowded");
+            printf("%3zu %-22s %-22s %5zu %5zu %4.0f%% %12.0f %5.1f%% %9.0f %9.0f %9.1f %9.1f %7.1f %s%s\n",
+                   n, from, to, x->parts, x->tiles, 100.0 * (double)x->peak / (double)plan->chip.sram,
+                   c.cycles, 100 * c.utilisation, c.data_wait, c.credit_wait, c.on_chip / 1e6,
+                   df_off_chip(&c) / 1e6, c.flops / df_off_chip(&c), c.bound,
+                   x->mode == DF_RESIDENT   ? ""
+                   : x->mode == DF_STREAMED ? ", weights streamed"
+                                            : ", crowded");
     }
     return sum;
 }
-/* The same graph a stage at a time, as a device without dataflow runs it. What joins the stage before is its kernel's. */
-static inline DfClock report_kernels(const DfGraph *g, const DfChip *chip, size_t B, size_t NG, size_t groups) {
+/* The same graph a stage at a time, as a device without dataflow runs it. What joins the stage before is its
+ * kernel's. */
+static inline DfClock report_kernels(const DfGraph *g, const DfChip *chip, size_t B, size_t NG,
+                                     size_t groups) {
     DfClock sum = {0};
     for (size_t s = 0; s < g->stages; s++) {
         const DfStream t = report_stream(g, s, B, NG, groups);
@@ -77,29 +91,37 @@ static inline DfClock report_kernels(const DfGraph *g, const DfChip *chip, size_
 }
 static inline void report_way(const char *what, const DfClock *c, double tokens) {
     printf("%-22s %9.1f %9.1f %9.1f %9.1f %9.1f %9.1f %14.0f %11.4g\n", what, df_off_chip(c) / tokens / 1e3,
-           c->weights / tokens / 1e3, c->grads / tokens / 1e3, (c->in + c->out) / tokens / 1e3, c->random / tokens / 1e3,
-           c->flops / df_off_chip(c), c->cycles, c->seconds);
+           c->weights / tokens / 1e3, c->grads / tokens / 1e3, (c->in + c->out) / tokens / 1e3,
+           c->random / tokens / 1e3, c->flops / df_off_chip(c), c->cycles, c->seconds);
 }
 
-/* Chrome's trace format: the simulated tiles of every section, one after the other, in microseconds of the chip. */
+/* Chrome's trace format: the simulated tiles of every section, one after the other, in microseconds of the
+ * chip. */
 typedef struct { FILE *f; double start, clock; size_t section; bool any; } ReportTrace;
 
-static inline void report_seen(void *owner, const DfSection *x, size_t actor, size_t panel, double from, double to) {
+static inline void report_seen(void *owner, const DfSection *x, size_t actor, size_t panel, double from,
+                               double to) {
     ReportTrace *t = owner;
     fprintf(t->f, "%s\n{\"name\": ", t->any ? "," : "");
     json_put(t->f, x->part[x->actor[actor].part].s.name);
-    fprintf(t->f, ", \"ph\": \"X\", \"pid\": 1, \"tid\": %zu, \"ts\": %.3f, \"dur\": %.3f, \"args\": {\"panel\": %zu, \"section\": %zu}}",
-            x->actor[actor].tile, 1e6 * (t->start + from / t->clock), 1e6 * (to - from) / t->clock, panel, t->section);
+    fprintf(t->f,
+            ", \"ph\": \"X\", \"pid\": 1, \"tid\": %zu, \"ts\": %.3f, \"dur\": %.3f, \"args\": {\"panel\": "
+            "%zu, \"section\": %zu}}",
+            x->actor[actor].tile, 1e6 * (t->start + from / t->clock), 1e6 * (to - from) / t->clock, panel,
+            t->section);
     t->any = true;
 }
 /* event: of the host, per section as gpt_machine_run leaves it, or NULL; panels: of the run they are from. */
-static inline void report_trace(const char *path, const DfGraph *g, const DfPlan *plan, size_t B, size_t NG, DfEvent *const *event,
-                                size_t panels) {
+static inline void report_trace(const char *path, const DfGraph *g, const DfPlan *plan, size_t B, size_t NG,
+                                DfEvent *const *event, size_t panels) {
     Out out = out_open(path);
     ReportTrace t = {.f = out.f, .clock = plan->chip.clock};
     double zero = INFINITY;
-    fprintf(out.f, "{\"traceEvents\": [\n{\"name\": \"process_name\", \"ph\": \"M\", \"pid\": 1, \"args\": {\"name\": \"simulated tiles\"}},\n"
-                   "{\"name\": \"process_name\", \"ph\": \"M\", \"pid\": 2, \"args\": {\"name\": \"host threads\"}},");
+    fprintf(
+        out.f,
+        "{\"traceEvents\": [\n{\"name\": \"process_name\", \"ph\": \"M\", \"pid\": 1, \"args\": {\"name\": "
+        "\"simulated tiles\"}},\n"
+        "{\"name\": \"process_name\", \"ph\": \"M\", \"pid\": 2, \"args\": {\"name\": \"host threads\"}},");
     for (t.section = 0; t.section < plan->sections; t.section++) {
         const DfSection *x = &plan->section[t.section];
         const DfStream s = report_stream(g, x->first, B, NG, plan->groups);
@@ -111,7 +133,9 @@ static inline void report_trace(const char *path, const DfGraph *g, const DfPlan
             if (e->from < zero) zero = e->from;
             fprintf(out.f, ",\n{\"name\": ");
             json_put(out.f, plan->section[n].part[plan->section[n].actor[e->actor].part].s.name);
-            fprintf(out.f, ", \"ph\": \"X\", \"pid\": 2, \"tid\": %u, \"ts\": %.3f, \"dur\": %.3f, \"args\": {\"panel\": %u, \"section\": %u}}",
+            fprintf(out.f,
+                    ", \"ph\": \"X\", \"pid\": 2, \"tid\": %u, \"ts\": %.3f, \"dur\": %.3f, \"args\": "
+                    "{\"panel\": %u, \"section\": %u}}",
                     e->worker, 1e6 * (e->from - zero), 1e6 * (e->to - e->from), e->panel, e->section);
         }
     fputs("\n]}\n", out.f);

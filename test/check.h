@@ -36,7 +36,8 @@ static inline void check(int good, const char *file, int line, const char *what,
 }
 #define CHECK(cond, ...) check((cond) != 0, __FILE__, __LINE__, #cond, __VA_ARGS__)
 #define DIES(statement)                                                                                      \
-    (check_line[0] = 0, check_armed = 1, setjmp(check_jump) ? (check_armed = 0, 1) : ((statement), check_armed = 0))
+    (check_line[0] = 0, check_armed = 1,                                                                     \
+     setjmp(check_jump) ? (check_armed = 0, 1) : ((statement), check_armed = 0))
 
 static inline int check_quick(void) { const char *q = getenv("QUICK"); return q && *q && *q != '0'; }
 #define QUICK check_quick()

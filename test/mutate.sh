@@ -30,33 +30,33 @@ try() {     # name, expression
 
 while IFS='|' read -r name expression; do [ -n "$name" ] && try "$name" "$expression"; done <<'TABLE'
 none|s/^$//
-embedding, wte|s/word\[c \* LINE\] += dx\[c \* LINE + t\]/word[c * LINE] = dx[c * LINE + t]/
-embedding, wpe|s/pos\[n\] += dx\[n\]/pos[n] += 0 * dx[n]/
+embedding, wte|s/word\[c \* LINE\] += gpt_line/word[c * LINE] = gpt_line/
+embedding, wpe|s/pos\[c \* LINE + t\] += gpt_line/pos[c * LINE + t] += 0 * gpt_line/
 norm, dx: mean of dn gain|s/a += d, ah = vf_fma/ah = vf_fma/
 norm, dx: mean of dn gain hat|s/a \*= part, ah \*= part/a *= part, ah = vf_all(0)/
-norm, gain|s/vf_fma(vf_load(d + n), hat, vf_load(dgain + n))/vf_load(dgain + n) + vf_load(d + n)/
-norm, bias|s/vf_load(dbias + n) + vf_load(d + n)/vf_load(dbias + n)/
-linear, bias|s/vf_load(db + n) + vf_load(dyp/vf_load(db + n) + 0 * vf_load(dyp/
-linear, dx: a row block lost|s/nr = r1 - r < bundle ? r1 - r : bundle;/nr = r1 - r < bundle ? r1 - r : bundle; if (r + nr == r1 \&\& r) break;/
+norm, gain|s/vf_fma(d, hat, vf_load(dgain))/vf_load(dgain) + d/
+norm, bias|s/vf_load(dbias) + d)/vf_load(dbias))/
+linear, bias|s/vf_load(db + n) + vf_load(d + n)/vf_load(db + n) + 0 * vf_load(d + n)/
+linear, dx: a row block lost|s/for (size_t r = r0, nr; r < r1; r += nr)/for (size_t r = r0, nr; r < r1 - (r1 - r0 > 1); r += nr)/
 linear, dw: transposed|s/out\[(b + j) \* LINE + a + i\]/out[(a + i) * LINE + b + j]/
 linear, dw: a group lost|s/for (size_t g = ng; g-- > 0;) {/for (size_t g = ng; g-- > (ng > 1);) {/
 gelu slope|s/6 \* 0.044715f/2 * 0.044715f/
 gelu, sigmoid part|s/vf_fma(x \* s \* (one - s), slope, s)/x * s * (one - s) * slope/
-attention, dq|s/gpt_mix(hs, col, ds, seq + C \* LINE/gpt_mix(hs, col, prob, seq + C * LINE/
-attention, dk|s/gpt_spread(hs, col, ds + k/gpt_spread(hs, col, prob + k/
-attention, dv|s/gpt_spread(hs, col, prob + k/gpt_spread(hs, col, ds + k/
+attention, dq|s/gpt_mix(hs, dqkv.row + h \* hs, ds,/gpt_mix(hs, dqkv.row + h * hs, prob,/
+attention, dk|s/qkv.row + h \* hs, ds + k/qkv.row + h * hs, prob + k/
+attention, dv|s/datt.row + h \* hs, prob + k/datt.row + h * hs, ds + k/
 attention, softmax term D|s/(vf_load(ds + k \* LINE + v) - D)/vf_load(ds + k * LINE + v)/
 attention, scale|s/- D) \* vf_all(scale)/- D)/
 attention, mask|s/if (k % LINE > v + i) e\[i\] = 0/if (k % LINE > v + i + 1) e[i] = 0/
-head, dwte|s/sp_backward_weight(mat, r0, r1, r->m->g/if (r0) sp_backward_weight(mat, r0, r1, r->m->g/
-head, dn|s/sp_backward_data(mat, 0, mat->nb, gpt_w(r, WTE)/sp_backward_data(mat, 1, mat->nb, gpt_w(r, WTE)/
-cross-entropy, target|s/LINE + i\] -= r->dscale/LINE + i] -= 0.99f * r->dscale/
+head, dwte|s/^    sp_backward_weight(&mat, f->u0/    if (k != WTE || f->u0) &/
+head, dn|s/sp_backward_data(&mat, f->u0, f->u1, f->w/sp_backward_data(\&mat, f->u0 + (k == WTE), f->u1, f->w/
+cross-entropy, target|s/\[i\] -= r->dscale/[i] -= 0.99f * r->dscale/
 cross-entropy, averaged|s/r->dscale = 1 \/ (float)count/r->dscale = 1/
-residual around the MLP|s/case LN2_DATA: gpt_norm_data(p, C,/case LN2_DATA: memset(gpt_at(r->dx, p.at), 0, p.ng * r->dx.rows * 64); gpt_norm_data(p, C,/
-residual around attention|s/case LN1_DATA: gpt_norm_data(p, C,/case LN1_DATA: memset(gpt_at(r->dx, p.at), 0, p.ng * r->dx.rows * 64); gpt_norm_data(p, C,/
+residual around the MLP|s/E_S2, E_DN2, E_DX, l/E_S2, E_DN2, -1, l/
+residual around attention|s/E_S1, E_DN1, E_DXM, l/E_S1, E_DN1, -1, l/
 AdamW, decay on everything|s/const float keep = p->decay ?/const float keep = 1 ?/
-AdamW, eps inside the root|s/(sqrtf(v\[i\]) \* u->root2 + u->eps)/sqrtf(v[i] * u->root2 * u->root2 + u->eps)/
-AdamW, bias correction|s/(float)(o->lr \/ (1 - b1))/(float)o->lr/
+AdamW, eps inside the root|s/(sqrtf(v\[i\]) \* root2 + eps)/sqrtf(v[i] * root2 * root2 + eps)/
+AdamW, bias correction|s/u->o->lr \/ (1 - b1))/u->o->lr)/
 AdamW, clipping|s/(float)(o->clip > 0 \&\& norm + 1e-6 > o->clip/(float)(0 \&\& norm + 1e-6 > o->clip/
 tied gradients|s/g\[i\] += u->m->lookup_g\[i\], //
 TABLE

@@ -44,7 +44,8 @@ static SpMat *some_masks(const GptConfig *c, size_t w, double density) {
         const size_t OC = table[k].cols, IC = table[k].rows, W = w ? w : 1;
         if (!gpt_maskable(&table[k]) || IC % W) continue;
         uint8_t *on = mem_new((OC + LINE - 1) / LINE * (IC / W), 1);
-        sp_mask_random(on, (OC + LINE - 1) / LINE, IC / W, sp_per_row(density, IC / W), rng_key(4, table[k].name));
+        sp_mask_random(on, (OC + LINE - 1) / LINE, IC / W, sp_per_row(density, IC / W),
+                       rng_key(4, table[k].name));
         mats[k] = sp_pattern(OC, IC, W, on);
         if (!w) mats[k].keep = mem_new(mats[k].lines, sizeof *mats[k].keep);
         for (size_t l = 0; !w && l < mats[k].lines; l++) mats[k].keep[l] = (uint16_t)rng_u64(5, l);
@@ -94,7 +95,7 @@ static void mask_spec(GptPair *p) {
     }
 }
 
-/* Loss, norm and every gradient of the machine against the specification; masked where w says (some_masks). */
+/* Loss, norm and every gradient of the machine against the specification; masked as w says (some_masks). */
 static void check_against_spec(GptConfig c, size_t B, size_t T, size_t P, double sd, int w) {
     GptPair p = pair_masked(c, w < 0 ? NULL : some_masks(&c, (size_t)w, 0.3), B, T, sd, 2);
     GptRun *r = gpt_run_new(p.m, p.pool, B, T, P, true);
@@ -286,9 +287,10 @@ static void test_bits(void) {
             for (size_t p = 0; p < 4; p++)
                 for (size_t group = 1; group <= 4; group *= 2)
                     CHECK(bits_of_training(mask, workers[w], panels[p], group) == want,
-                          "mask %d, %zu workers, panels of %zu, groups of %zu", mask, workers[w], panels[p], group);
-        CHECK(want == expected[k], "mask %d: other bits than on every machine and compiler so far: %016llx", mask,
-              (unsigned long long)want);
+                          "mask %d, %zu workers, panels of %zu, groups of %zu", mask, workers[w], panels[p],
+                          group);
+        CHECK(want == expected[k], "mask %d: other bits than on every machine and compiler so far: %016llx",
+              mask, (unsigned long long)want);
     }
 }
 
@@ -310,7 +312,8 @@ static void test_masked_zero(void) {
             for (size_t l = t->mat.first[row]; l < t->mat.first[row + 1]; l++)
                 for (size_t o = 0, at = t->at + l * LINE; o < LINE; o++, at++)
                     if (!(sp_kept(&t->mat, row, l) >> o & 1))
-                        masked++, wrong += p.m->w[at] != 0 || p.m->g[at] != 0 || p.m->m[at] != 0 || p.m->v[at] != 0;
+                        masked++, wrong += p.m->w[at] != 0 || p.m->g[at] != 0 || p.m->m[at] != 0 ||
+                                           p.m->v[at] != 0;
     }
     CHECK(masked > 1000 && !wrong, "%zu of %zu masked elements are not zero", wrong, masked);
     gpt_run_free(r), pair_free(&p);

@@ -1,16 +1,19 @@
-/* test_machine.h: the machine. The same bits as the serial pass for any chip, schedule, worker and depth; what went off
- * the chip against what the clock says; the clock on pipelines simple enough to work out; what must be refused. */
+/* test_machine.h: the machine. The same bits as the serial pass for any chip, schedule, worker and depth;
+ * what went off the chip against what the clock says; the clock on pipelines simple enough to work out; what
+ * must be refused. */
 #ifndef TEST_MACHINE_H
 #define TEST_MACHINE_H
 #include "test_gpt.h"
 
 typedef struct { GptConfig c; int mask; size_t B, T, P, group, workers; } MachineCase;
 
-/* A hash of losses, gradients and weights of `steps` steps; on a chip, or with NULL stage by stage. If moved is given
- * it is filled with what went on and off the chip in the first step, and `clock` with what the clock says of it. */
-static uint64_t machine_bits(const MachineCase *k, const DfChip *chip, size_t depth, size_t steps, double *moved,
-                             DfClock *clock) {
-    GptPair p = pair_masked(k->c, k->mask < 0 ? NULL : some_masks(&k->c, (size_t)k->mask, 0.3), k->B, k->T, 0.2, k->workers);
+/* A hash of losses, gradients and weights of `steps` steps; on a chip, or with NULL stage by stage. If moved
+ * is given it is filled with what went on and off the chip in the first step, and `clock` with what the clock
+ * says of it. */
+static uint64_t machine_bits(const MachineCase *k, const DfChip *chip, size_t depth, size_t steps,
+                             double *moved, DfClock *clock) {
+    GptPair p = pair_masked(k->c, k->mask < 0 ? NULL : some_masks(&k->c, (size_t)k->mask, 0.3), k->B, k->T,
+                            0.2, k->workers);
     GptRun *r = gpt_run_new(p.m, p.pool, k->group, k->T, k->P, true);
     uint64_t h = 0;
     if (chip) gpt_machine_plan(r, *chip, depth);
@@ -19,13 +22,16 @@ static uint64_t machine_bits(const MachineCase *k, const DfChip *chip, size_t de
         for (size_t b = 0; b < k->B; b += k->group) {
             r->B = k->B - b < k->group ? k->B - b : k->group;
             gpt_train(r, p.inputs + b * k->T, p.targets + b * k->T, k->B * k->T, &sum);
-            for (size_t w = 0; moved && w < k->workers * MOVED_KINDS; w++) moved[w % MOVED_KINDS] += r->moved[w];
+            for (size_t w = 0; moved && w < k->workers * MOVED_KINDS; w++)
+                moved[w % MOVED_KINDS] += r->moved[w];
             for (size_t n = 0; moved && n < r->machine->plan->sections; n++) {
-                const DfStream t = gpt_stream_of(r, n < 1 || r->machine->plan->section[n].first < r->machine->graph.forward);
-                const DfClock one = df_clock(&r->machine->graph, r->machine->plan, &r->machine->plan->section[n], NULL, &t, NULL, NULL);
+                const DfStream t =
+                    gpt_stream_of(r, n < 1 || r->machine->plan->section[n].first < r->machine->graph.forward);
+                const DfClock one = df_clock(&r->machine->graph, r->machine->plan,
+                                             &r->machine->plan->section[n], NULL, &t, NULL, NULL);
                 df_clock_add(clock, &one);
-                CHECK(r->machine->plan->section[n].peak <= chip->sram, "a tile of %zu bytes holds %zu", chip->sram,
-                      r->machine->plan->section[n].peak);
+                CHECK(r->machine->plan->section[n].peak <= chip->sram, "a tile of %zu bytes holds %zu",
+                      chip->sram, r->machine->plan->section[n].peak);
             }
             moved = NULL;
         }
@@ -59,25 +65,35 @@ static void check_case(size_t n) {
     size_t pick[14];
     for (size_t i = 0; i < 14; i++) pick[i] = rng_u64(key, i) >> 20;
     const size_t hs = 1 + pick[0] % 20, NH = 1 + pick[1] % 3, T = 1 + pick[2] % 70, B = 1 + pick[3] % 4;
-    MachineCase k = {{1 + pick[4] % 2, NH, NH * hs, 17 + pick[5] % 60, T + pick[6] % 3}, (int)(pick[7] % 3) - 1, B, T,
-                     (size_t)16 << pick[8] % 4, 1 + pick[9] % B, 1}, one = k;
+    MachineCase k = {{1 + pick[4] % 2, NH, NH * hs, 17 + pick[5] % 60, T + pick[6] % 3},
+                     (int)(pick[7] % 3) - 1,
+                     B,
+                     T,
+                     (size_t)16 << pick[8] % 4,
+                     1 + pick[9] % B,
+                     1},
+                one = k;
     if (k.mask == 1) k.mask = one.mask = 4;
     k.workers = 1 + pick[10] % 8;
     DfChip chip = df_chip("host");
-    chip.tiles = 1 + pick[11] % 64, chip.sram = n % 3 ? (size_t)4096 << pick[12] % 8 : 4096;    /* or the least that does */
+    chip.tiles = 1 + pick[11] % 64,
+    chip.sram = n % 3 ? (size_t)4096 << pick[12] % 8 : 4096; /* or the least that does */
     const size_t depth = 1 + pick[13] % 4;
     const uint64_t want = machine_bits(&one, NULL, 0, 2, NULL, NULL);
     double moved[MOVED_KINDS] = {0};
     DfClock clock = {0};
     while (!machine_fits(&k, &chip, depth)) chip.sram += chip.sram / 256 * 64;
     CHECK(machine_bits(&k, &chip, depth, 2, moved, &clock) == want,
-          "case %zu: L %zu C %zu NH %zu V %zu B %zu T %zu, mask %d, panels of %zu, groups of %zu, %zu workers, %zu tiles of "
-          "%zu, depth %zu: other bits than the serial pass", n, k.c.L, k.c.C, k.c.NH, k.c.V, B, T, k.mask, k.P, k.group,
-          k.workers, chip.tiles, chip.sram, depth);
-    const double bytes[5] = {clock.in / 64, clock.out / 64, clock.random / 64, clock.weights / 68, clock.grads / 64};
+          "case %zu: L %zu C %zu NH %zu V %zu B %zu T %zu, mask %d, panels of %zu, groups of %zu, %zu "
+          "workers, %zu tiles of "
+          "%zu, depth %zu: other bits than the serial pass",
+          n, k.c.L, k.c.C, k.c.NH, k.c.V, B, T, k.mask, k.P, k.group, k.workers, chip.tiles, chip.sram,
+          depth);
+    const double bytes[5] = {clock.in / 64, clock.out / 64, clock.random / 64, clock.weights / 68,
+                             clock.grads / 64};
     for (int i = 0; i < 5; i++)
-        CHECK(fabs(bytes[i] - moved[i]) < 0.5, "case %zu: kind %d: %.0f lines moved, the plan said %.0f", n, i, moved[i],
-              bytes[i]);
+        CHECK(fabs(bytes[i] - moved[i]) < 0.5, "case %zu: kind %d: %.0f lines moved, the plan said %.0f", n,
+              i, moved[i], bytes[i]);
 }
 
 /* Random models, masks, runs and chips, from the smallest memory that does to plenty. */
@@ -89,8 +105,12 @@ static void test_machine_random(void) {
 static DfGraph line_graph(const double *work, size_t n, size_t lag) {
     DfGraph g = {mem_new(n, sizeof(DfStage)), mem_new(n, sizeof(DfEdge)), n, n, n};
     for (size_t s = 0; s < n; s++) {
-        g.stage[s] = (DfStage){.kind = (int)s, .in = {s ? (int)s - 1 : -1, -1, -1, -1, -1}, .out = {(int)s, -1}, .units = 1,
-                               .per_unit = work[s] / 16, .lag = s == 1 ? lag : 0};
+        g.stage[s] = (DfStage){.kind = (int)s,
+                               .in = {s ? (int)s - 1 : -1, -1, -1, -1, -1},
+                               .out = {(int)s, -1},
+                               .units = 1,
+                               .per_unit = work[s] / 16,
+                               .lag = s == 1 ? lag : 0};
         g.edge[s] = (DfEdge){.rows = 16, .base = -1};
         snprintf(g.stage[s].name, sizeof g.stage[s].name, "stage %zu", s);
         snprintf(g.edge[s].name, sizeof g.edge[s].name, "edge %zu", s);
@@ -115,7 +135,8 @@ static void test_clock(void) {
     DfChip chip = {"test", 5, 65536, 4, 1, 1e9, 1e9, 1e18, 1e18, 0};
     const double two = line_cycles(&g, chip, 2, 40, NULL), one = line_cycles(&g, chip, 1, 40, NULL);
     CHECK(fabs(two - (40 * 700 + 650)) < 1e-6, "panels x the slowest + fill and drain: %g cycles", two);
-    CHECK(one > 1.3 * two, "one slot lets no two neighbours work at once: %g cycles, with two slots %g", one, two);
+    CHECK(one > 1.3 * two, "one slot lets no two neighbours work at once: %g cycles, with two slots %g", one,
+          two);
     double before = 0;
     for (chip.memory = 1e12; chip.memory > 1e3; chip.memory /= 2) {
         double now;
@@ -126,14 +147,16 @@ static void test_clock(void) {
     }
     free(g.stage), free(g.edge);
     g = line_graph(work, 5, 2);
-    CHECK(DIES(line_cycles(&g, chip, 2, 40, NULL)) && strstr(check_line, "edge 0") && strstr(check_line, "it needs 3"),
+    CHECK(DIES(line_cycles(&g, chip, 2, 40, NULL)) && strstr(check_line, "edge 0") &&
+              strstr(check_line, "it needs 3"),
           "a lag of 2 and 2 slots: %s", check_line);
     CHECK(line_cycles(&g, chip, 3, 40, NULL) > 0, "three slots do");
     DfPlan *plan = df_plan(&g, chip, 3, 1, false);
     DfPool *pool = df_begin(1);
     df_section_run(pool, &plan->section[0], 0, 9, no_fire, NULL, NULL);
     plan->section[0].part[0].slots[0] = 2;                  /* as if nobody had checked */
-    CHECK(DIES(df_section_run(pool, &plan->section[0], 0, 9, no_fire, NULL, NULL)) && strstr(check_line, "stands still") &&
+    CHECK(DIES(df_section_run(pool, &plan->section[0], 0, 9, no_fire, NULL, NULL)) &&
+              strstr(check_line, "stands still") &&
               strstr(check_line, "stage 1 at panel 0 waits for stage 0 at panel 2 waits for stage 1"),
           "the watchdog says: %s", check_line);
     df_end(pool), df_plan_free(plan, &g), free(g.stage), free(g.edge);
@@ -142,10 +165,16 @@ static void test_clock(void) {
 }
 
 static void test_chips(void) {
-    static const struct { const char *text, *expected; } bad[] = {
-        {"tiles=4\n", "expected sram="}, {"tiles=4\ntiles=4\n", "once"}, {"tile=4\n", "key=value"}, {"tiles=x\n", "a number"},
-        {"tiles=0\nsram=64\nelement=4\nflops=2\nclock=1\nport=1\nmemory=1\nrandom=1\nlaunch=0\n", "tiles: expected a number above 0"},
-        {"tiles=1\nsram=64\nelement=4\nflops=2\nclock=1\nport=1\nmemory=-5\nrandom=1\nlaunch=0\n", "memory: expected a number above 0"},
+    static const struct { const char *text, *expected;
+    } bad[] = {
+        {"tiles=4\n", "expected sram="},
+        {"tiles=4\ntiles=4\n", "once"},
+        {"tile=4\n", "key=value"},
+        {"tiles=x\n", "a number"},
+        {"tiles=0\nsram=64\nelement=4\nflops=2\nclock=1\nport=1\nmemory=1\nrandom=1\nlaunch=0\n",
+         "tiles: expected a number above 0"},
+        {"tiles=1\nsram=64\nelement=4\nflops=2\nclock=1\nport=1\nmemory=-5\nrandom=1\nlaunch=0\n",
+         "memory: expected a number above 0"},
         {"tiles=1\nsram=64\nelement=4\nflops=2\nclock=1e99\nport=1\nmemory=5\nrandom=1\nlaunch=0\n", "clock"},
         {"tiles=1\nsram=64\nelement=4\nflops=2\nclock=1\nport=1\nmemory=5\nrandom=1\nlaunch=9\n", "launch"},
         {"", "expected tiles="}};
@@ -153,18 +182,22 @@ static void test_chips(void) {
     const int fd = mkstemp(path);
     for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
         CHECK(ftruncate(fd, 0) == 0 && pwrite(fd, bad[k].text, strlen(bad[k].text), 0) >= 0, "cannot write");
-        CHECK(DIES(df_chip(path)) && strstr(check_line, bad[k].expected), "'%s': %s", bad[k].text, check_line);
+        CHECK(DIES(df_chip(path)) && strstr(check_line, bad[k].expected), "'%s': %s", bad[k].text,
+              check_line);
     }
     close(fd), unlink(path);
     MachineCase k = {{1, 1, 16, 32, 16}, -1, 1, 16, 16, 1, 1};
     DfChip chip = df_chip("host");
     chip.tiles = 1, chip.sram = 64;
-    CHECK(DIES(machine_bits(&k, &chip, 2, 1, NULL, NULL)) && strstr(check_line, "--sram"), "a tile of 64 bytes: %s", check_line);
+    CHECK(DIES(machine_bits(&k, &chip, 2, 1, NULL, NULL)) && strstr(check_line, "--sram"),
+          "a tile of 64 bytes: %s", check_line);
     chip.sram = 100;
-    CHECK(DIES(machine_bits(&k, &chip, 2, 1, NULL, NULL)) && strstr(check_line, "multiple of 64"), "100 bytes: %s", check_line);
+    CHECK(DIES(machine_bits(&k, &chip, 2, 1, NULL, NULL)) && strstr(check_line, "multiple of 64"),
+          "100 bytes: %s", check_line);
     CHECK(DIES(machine_bits(&k, &(DfChip){0}, 2, 1, NULL, NULL)), "no chip at all");
     chip = df_chip("sn30");
-    CHECK(DIES(machine_bits(&k, &chip, 2, 1, NULL, NULL)) && strstr(check_line, "simulated, not run"), "bfloat16: %s", check_line);
+    CHECK(DIES(machine_bits(&k, &chip, 2, 1, NULL, NULL)) && strstr(check_line, "simulated, not run"),
+          "bfloat16: %s", check_line);
 }
 
 static void test_machine(void) { test_clock(), test_chips(), test_machine_random(); }

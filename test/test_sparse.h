@@ -139,12 +139,15 @@ static void test_mask_rules(void) {
         fresh += sp_evolve(on, 6, 1, 1, weight, NULL, key);
         for (size_t b = 0; b < 6; b++) moved[b] += on[b];
     }
-    for (size_t b = 0; b < 6; b++) CHECK(moved[b] > 25 && moved[b] < 75, "block %zu grown %zu of 300 times", b, moved[b]);
-    CHECK(fresh == 300 - moved[1], "%zu of 300 are new, the dropped one came again %zu times", fresh, moved[1]);
+    for (size_t b = 0; b < 6; b++)
+        CHECK(moved[b] > 25 && moved[b] < 75, "block %zu grown %zu of 300 times", b, moved[b]);
+    CHECK(fresh == 300 - moved[1], "%zu of 300 are new, the dropped one came again %zu times", fresh,
+          moved[1]);
     sp_mask_magnitude(on, 2, 3, 1, (float[]){1, 5, 2, 4, 4, 3});
     check_mask("the two largest of all, ties to the smaller place", on, "010100");
     sp_mask_butterfly(on, 8, 8, 2);     /* s = 8 would want 2 of its 4 partners */
-    check_mask("butterfly, each block and its neighbour", on, "1100000011000000001100000011000000001100000011000000001100000011");
+    check_mask("butterfly, each block and its neighbour", on,
+               "1100000011000000001100000011000000001100000011000000001100000011");
     sp_mask_random(on, 10, 7, 3, 1);
     size_t n = 0;
     for (size_t b = 0; b < 70; b++) n += on[b];
@@ -159,25 +162,29 @@ static void test_mask_rules(void) {
         }
         for (size_t j = 0; j < J; j++) {
             for (size_t r = n = 0; r < nb; r++) n += on[r * J + j];
-            CHECK(n == nb * keep / J || n == (nb * keep + J - 1) / J, "column %zu of %zu x %zu keeps %zu", j, nb, J, n);
+            CHECK(n == nb * keep / J || n == (nb * keep + J - 1) / J, "column %zu of %zu x %zu keeps %zu", j,
+                  nb, J, n);
         }
     }
     double d[2];
     sp_erdos_renyi(2, (size_t[]){100, 10}, (size_t[]){100, 10}, 0.5, d);
-    CHECK(d[1] == 1 && fabs(d[0] - 0.495) < 1e-12, "Erdos-Renyi: %g and %g", d[0], d[1]);       /* 5050 of 10100 */
+    CHECK(d[1] == 1 && fabs(d[0] - 0.495) < 1e-12, "Erdos-Renyi: %g and %g", d[0], d[1]); /* 5050 of 10100 */
     sp_erdos_renyi(2, (size_t[]){30, 10}, (size_t[]){10, 10}, 0.25, d);
-    CHECK(fabs(d[0] - 100. / 450) < 1e-12 && fabs(d[1] - 1. / 3) < 1e-12, "Erdos-Renyi: %g and %g", d[0], d[1]);
+    CHECK(fabs(d[0] - 100. / 450) < 1e-12 && fabs(d[1] - 1. / 3) < 1e-12, "Erdos-Renyi: %g and %g", d[0],
+          d[1]);
 }
 
 /* A change of mask carries what stays and nothing else. */
 static void test_carry(void) {
-    SpMat a = sp_pattern(16, 8, 2, (uint8_t[]){1, 0, 1, 0}), b = sp_pattern(16, 8, 2, (uint8_t[]){0, 0, 1, 1}),
-          c = sp_dense(16, 8);
+    SpMat a = sp_pattern(16, 8, 2, (uint8_t[]){1, 0, 1, 0}),
+          b = sp_pattern(16, 8, 2, (uint8_t[]){0, 0, 1, 1}), c = sp_dense(16, 8);
     const uint32_t old[4] = {10, 11, 14, 15};
     uint32_t new[4] = {0}, all[8] = {0};
     sp_carry(&a, &b, old, new, 4), sp_carry(&a, &c, old, all, 4);
-    CHECK(new[0] == 14 && new[1] == 15 && !new[2] && !new[3], "carried %u %u %u %u", new[0], new[1], new[2], new[3]);
-    CHECK(all[0] == 10 && all[1] == 11 && !all[2] && !all[3] && all[4] == 14 && all[5] == 15 && !all[7], "to dense");
+    CHECK(new[0] == 14 && new[1] == 15 && !new[2] && !new[3], "carried %u %u %u %u", new[0], new[1], new[2],
+          new[3]);
+    CHECK(all[0] == 10 && all[1] == 11 && !all[2] && !all[3] && all[4] == 14 && all[5] == 15 && !all[7],
+          "to dense");
     sp_free(&a), sp_free(&b), sp_free(&c);
 }
 
@@ -195,7 +202,8 @@ static void test_sparse(void) {
     for (size_t k = 0; k < sizeof odd / sizeof *odd; k++)
         for (size_t ng = 1; ng <= GROUPS_MAX; ng += QUICK ? 4 : 1)
             for (int d = 0; d < 5; d++) {
-                SpMat m = d == 4 ? sp_dense(odd[k][0], odd[k][1]) : some_pattern(odd[k][0], odd[k][1], 1, density[d]);
+                SpMat m = d == 4 ? sp_dense(odd[k][0], odd[k][1])
+                                 : some_pattern(odd[k][0], odd[k][1], 1, density[d]);
                 check_products(m, ng);
                 sp_free(&m);
             }

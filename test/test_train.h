@@ -99,51 +99,70 @@ static void test_resume(void) {
     check_refused(line, "while it is read");
 }
 
-/* Masks that change under way: a run in parts gives the bits of one without a break; what is saved is compact. */
+/* Masks that change under way: a run in parts gives the bits of one without a break, and what is saved is
+ * compact. */
 static void test_masks(void) {
-    static const char *const how[] = {"--mask random --spread qkv=0.5,fc=0.75", "--update set", "--update rigl --block 16x2",
-        "--update gmp --spread erk", "--densify 0.3", "--dense-first 0.4 --mask magnitude", "--mask butterfly --scale supar"};
+    static const struct { const char *how; double end; } way[] = {          /* and the density at the end */
+        {"--mask random --spread qkv=0.5,fc=0.75", (3 * 0.5 + 0.25 + 4 * 0.25 + 4 * 0.25) / 12},
+        {"--update set", 0.25},
+        {"--update rigl --block 16x2", 0.25},
+        {"--update gmp --spread erk", 0.25},
+        {"--densify 0.3", 1},
+        {"--dense-first 0.4 --mask magnitude", 0.25},
+        {"--mask butterfly --scale supar", 0.354},
+    };
     const char *text = file_in("text");
     Options none = {0};
-    for (size_t k = 0; k < sizeof how / sizeof *how; k++) {
+    for (size_t k = 0; k < sizeof way / sizeof *way; k++) {
+        const char *how = way[k].how;
         char whole[128], parts[128], more[400];
-        snprintf(whole, sizeof whole, "%s/mask%zu", folder, k), snprintf(parts, sizeof parts, "%s/parts%zu", folder, k);
-        snprintf(more, sizeof more, "--sparsity 0.75 %s %s " SMALL, how[k],
-                 strstr(how[k], "update") ? "--mask-every 3 --mask-stop 0.9" : "");
-        CHECK(command("run --text %s --out %s --threads 1 %s", text, whole, more) == 0, "%s: %s", how[k], check_line);
-        CHECK(command("run --text %s --out %s --threads 2 --panel 16 --group 2 --stop 5 %s", text, parts, more) == 0,
-              "%s: %s", how[k], check_line);
-        CHECK(command("run --text %s --resume %s --threads 3 --every 4 --stop 9 --schedule dataflow --quiet", text,
-                      parts) == 0, "%s: %s", how[k], check_line);
-        CHECK(command("run --text %s --resume %s --threads 2 --schedule dataflow --tiles 9 --sram 32768 --depth 1 --quiet",
-                      text, parts) == 0, "%s: %s", how[k], check_line);
+        snprintf(whole, sizeof whole, "%s/mask%zu", folder, k);
+        snprintf(parts, sizeof parts, "%s/parts%zu", folder, k);
+        snprintf(more, sizeof more, "--sparsity 0.75 %s %s " SMALL, how,
+                 strstr(how, "update") ? "--mask-every 3 --mask-stop 0.9" : "");
+        CHECK(command("run --text %s --out %s --threads 1 %s", text, whole, more) == 0, "%s: %s", how,
+              check_line);
+        CHECK(command("run --text %s --out %s --threads 2 --panel 16 --group 2 --stop 5 %s", text, parts,
+                      more) == 0, "%s: %s", how, check_line);
+        CHECK(command("run --text %s --resume %s --threads 3 --every 4 --stop 9 --schedule dataflow --quiet",
+                      text, parts) == 0,
+              "%s: %s", how, check_line);
+        CHECK(command("run --text %s --resume %s --threads 2 --schedule dataflow --tiles 9 --sram 32768 "
+                      "--depth 1 --quiet",
+                      text, parts) == 0,
+              "%s: %s", how, check_line);
         State a = checkpoint_read(whole, &none, true), b = checkpoint_read(parts, &none, true);
         CHECK(a.m->floats == b.m->floats && !memcmp(a.m->w, b.m->w, a.m->floats * 4) &&
                   !memcmp(a.m->m, b.m->m, a.m->floats * 4) && !memcmp(a.m->v, b.m->v, a.m->floats * 4),
-              "%s: other weights or moments after a resume", how[k]);
-        const double density = masks_density(a.o, a.m, true), end = k == 6 ? 0.354 : k == 4 ? 1 : k == 0 ? (3 * .5 + .25 + 4 * .25 + 4 * .25) / 12 : .25;
-        CHECK(fabs(density - end) < 0.03, "%s: density %g, expected %g", how[k], density, end);
-        for (size_t j = 0; j < a.m->count; j++)
-            CHECK(!a.m->table[j].born == !b.m->table[j].born &&
-                      (!a.m->table[j].born || !memcmp(a.m->table[j].born, b.m->table[j].born, 4 * a.m->table[j].mat.lines)),
-                  "%s: other ages of %s", how[k], a.m->table[j].name);
+              "%s: other weights or moments after a resume", how);
+        const double density = masks_density(a.o, a.m, true), end = way[k].end;
+        CHECK(fabs(density - end) < 0.03, "%s: density %g, expected %g", how, density, end);
+        for (size_t j = 0; j < a.m->count; j++) {
+            const GptParam *p = &a.m->table[j];
+            const uint32_t *one = p->born, *two = b.m->table[j].born;
+            CHECK(!one == !two && (!one || !memcmp(one, two, 4 * p->mat.lines)), "%s: other ages of %s", how,
+                  p->name);
+        }
         gpt_free(a.m), gpt_free(b.m), tok_free(a.tok), tok_free(b.tok), free(a.o), free(b.o);
     }
-    CHECK(command("run --text %s --init %s --out %s --mask magnitude --sparsity 0.5 --steps 2 --batch 5 --quiet", text,
-                  file_in("mask4"), file_in("pruned")) == 0, "%s", check_line);
+    CHECK(command("run --text %s --init %s --out %s --mask magnitude --sparsity 0.5 --steps 2 --batch 5 "
+                  "--quiet", text, file_in("mask4"), file_in("pruned")) == 0, "%s", check_line);
     CHECK(command("eval %s --text %s", file_in("pruned"), text) == 0, "%s", check_line);
     StWriter w = {0};                                       /* a mask of the wrong shape, and one of twos */
     uint8_t bytes[32 * 96] = {2};
-    st_declare(&w, "mask.h.0.attn.c_attn.weight", ST_U8, 2, (size_t[]){32, 95}), st_begin(&w, file_in("wrong"));
+    static const char *const qkv = "mask.h.0.attn.c_attn.weight";
+    st_declare(&w, qkv, ST_U8, 2, (size_t[]){32, 95}), st_begin(&w, file_in("wrong"));
     st_write(&w, bytes, 32 * 95), st_commit(&w);
     w = (StWriter){0};
-    st_declare(&w, "mask.h.0.attn.c_attn.weight", ST_U8, 2, (size_t[]){32, 96}), st_begin(&w, file_in("twos"));
+    st_declare(&w, qkv, ST_U8, 2, (size_t[]){32, 96}), st_begin(&w, file_in("twos"));
     st_write(&w, bytes, 32 * 96), st_commit(&w);
-    static const char *const file[][2] = {{"wrong", "32,96"}, {"twos", "expected 0 or 1"}, {"text", "safetensors"}};
+    static const char *const file[][2] = {
+        {"wrong", "32,96"}, {"twos", "expected 0 or 1"}, {"text", "safetensors"}};
     for (size_t k = 0; k < 3; k++) {
         char line[300];
-        snprintf(line, sizeof line, "run --text %s --mask %s --vocab 260 --layers 2 --width 32 --context 24 --batch 5",
-                 text, file_in(file[k][0]));
+        snprintf(line, sizeof line,
+                 "run --text %s --mask %s --vocab 260 --layers 2 --width 32 --context 24 --batch 5", text,
+                 file_in(file[k][0]));
         check_refused(line, file[k][1]);
     }
 }

@@ -1,0 +1,186 @@
+/* bench.h: how fast: the machine's own peak, and kernels and whole steps measured beside it.
+ *
+ * Shared machines vary by a third within minutes. So no figure stands alone: right before each one the rate
+ * of multiply-adds is measured, twelve independent chains of them in every worker, and the share of that peak
+ * is what is compared. A product reports its best of several runs, a whole step its median.
+ *
+ *     768 -> 3072, 256 tokens, dense, forward             82.4 GFLOP/s   84 % of peak
+ *
+ * FLOPs are those of the kept weights: a matrix that keeps an eighth counts an eighth. */
+#ifndef BENCH_H
+#define BENCH_H
+#include "masks.h"
+
+/* ---- the machine's own peak --------------------------------------------------------------------------- */
+
+/* Twelve independent chains of a million multiply-adds each. */
+static inline void peak_task(void *arg, size_t task, size_t worker) {
+    float *sink = arg;
+    vf a[12];
+    (void)worker;
+    UNROLL for (int i = 0; i < 12; i++) a[i] = vf_all((float)i);
+    const vf m = vf_all(sink[0]), c = vf_all(sink[1]);
+    for (int n = 0; n < 1000000; n++) { UNROLL for (int i = 0; i < 12; i++) a[i] = vf_fma(a[i], m, c); }
+    UNROLL for (int i = 0; i < 12; i++) vf_store(sink + 16 + task * 256 + (size_t)i * LANES, a[i]);
+}
+/* Multiply-add rate of all workers of a pool in FLOP/s, the best of a few short runs. */
+static inline double peak_flops(DfPool *pool) {
+    float *sink = mem_new(16 + 256 * pool->workers, sizeof *sink);
+    double best = 0;
+    sink[0] = 0.9999f, sink[1] = 0.1f;
+    for (int n = 0; n < 5; n++) {
+        const double t = seconds();
+        df_run(pool, peak_task, sink, pool->workers);
+        best = fmax(best, (double)pool->workers * 12e6 * LANES * 2 / (seconds() - t));
+    }
+    free(sink);
+    return best;
+}
+
+/* FLOPs of training on one token: 6 per kept weight of a linear layer or the head, and attention. */
+static inline double flops_per_token(const Gpt *m, size_t T) {
+    double weights = 0;
+    for (size_t k = 0; k < m->count; k++)
+        if (k == WTE || m->table[k].in_out) weights += (double)sp_elements(&m->table[k].mat);
+    return 6 * weights + 6.0 * (double)T * (double)m->c.C * (double)m->c.L;
+}
+
+static inline int by_size(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+static inline double median(double *x, size_t n) {                 /* sorts x; 0 if there is none */
+    if (!n) return 0;
+    qsort(x, n, sizeof *x, by_size);
+    return n % 2 ? x[n / 2] : (x[n / 2 - 1] + x[n / 2]) / 2;
+}
+
+/* ---- the command -------------------------------------------------------------------------------------- */
+
+/* Prints one measured figure: its rate and its share of the peak measured beside it; to *json too. */
+static inline void bench_line(Out *json, const char *what, double flops, double share, double ms) {
+    printf("%-64s %7.1f GFLOP/s  %3.0f %% of peak", what, flops / 1e9, 100 * share);
+    if (ms > 0) printf("  %8.1f ms", ms);
+    putchar('\n'), fflush(stdout);
+    if (!json->f) return;
+    fprintf(json->f, "%s\n  {\"name\": \"%s\", \"gflops\": %.6g, \"peak_share\": %.4g, \"step_ms\": ",
+            ftell(json->f) > 13 ? "," : "", what, flops / 1e9, share);
+    if (ms > 0) fprintf(json->f, "%.6g}", ms); else fputs("null}", json->f);
+}
+
+typedef struct { SpMat mat; float *w, *dw, *x, *y; size_t groups, panel; int product; } BenchProduct;
+
+static inline void bench_product_task(void *arg, size_t task, size_t worker) {
+    const BenchProduct *b = arg;
+    const size_t xs = b->mat.IC * LINE, ys = b->mat.nb * LINE * LINE;
+    (void)task, (void)worker;
+    for (size_t g = 0; g < b->groups; g += b->panel) {
+        float *x = b->x + g * xs, *y = b->y + g * ys;
+        if (b->product == 0) sp_forward(&b->mat, 0, b->mat.nb, b->w, x, xs, y, ys, b->panel);
+        else if (b->product == 1) sp_backward_data(&b->mat, 0, b->mat.nb, b->w, y, NULL, ys, x, xs, b->panel);
+        else sp_backward_weight(&b->mat, 0, b->mat.nb, b->dw, y, NULL, ys, x, xs, b->panel);
+    }
+}
+/* The three products of one matrix, dense (w = 0) or an eighth of it kept in blocks of 16xw. */
+static inline void bench_products(size_t IC, size_t OC, size_t w, size_t panel, DfPool *one, Out *json) {
+    static const char *const name[3] = {"forward", "backward-data", "backward-weight"};
+    const size_t T = 256, nb = OC / LINE, J = w ? IC / w : 1;
+    char what[128], block[32] = "dense";
+    uint8_t *on = mem_new(nb * J, 1);
+    if (w) sp_mask_balanced(on, nb, J, J / 8, 1), snprintf(block, sizeof block, "1/8 in 16x%zu", w);
+    BenchProduct b = {.mat = sp_pattern(OC, IC, w ? w : 1, w ? on : NULL), .groups = T / LINE,
+                      .panel = panel / LINE};
+    b.w = mem_new(b.mat.lines, 64), b.dw = mem_new(b.mat.lines, 64);
+    b.x = mem_new(T * IC, 4), b.y = mem_new(T * OC, 4);
+    for (size_t i = 0; i < b.mat.lines * LINE; i++) b.w[i] = (float)(rng_f64(1, i) - 0.5);
+    for (b.product = 0; b.product < 3; b.product++) {
+        double best = 0, share = 0;
+        for (int n = 0; n < (w ? 25 : 9); n++) {            /* each beside a fresh measurement of the peak */
+            for (size_t i = 0; i < T * IC; i++) b.x[i] = (float)(rng_f64(2, i) - 0.5);
+            for (size_t i = 0; i < T * OC; i++) b.y[i] = (float)(rng_f64(3, i) - 0.5);
+            const double peak = peak_flops(one);
+            bench_product_task(&b, 0, 0);                   /* once to have it in the caches */
+            const double t = seconds();
+            bench_product_task(&b, 0, 0);
+            const double rate = 2.0 * (double)(T * b.mat.lines * LINE) / (seconds() - t);
+            if (rate / peak > share) share = rate / peak, best = rate;
+        }
+        snprintf(what, sizeof what, "%zu -> %zu, 256 tokens, %s, %s", IC, OC, block, name[b.product]);
+        bench_line(json, what, best, share, 0);
+    }
+    sp_free(&b.mat), free(b.w), free(b.dw), free(b.x), free(b.y), free(on);
+}
+
+/* The median seconds of a whole training step, the four matrices of each layer that sparse. */
+static inline double bench_step(GptConfig c, size_t B, size_t T, double sparsity, const Options *opt,
+                                size_t threads, size_t steps, Out *json) {
+    DfPool *pool = df_begin(threads);
+    Options o = {.batch = B, .context = T, .group = AUTO, .sparsity = sparsity, .block = opt->block,
+                 .mask = "balanced", .spread = "uniform", .update = "static"};
+    SpMat *mats = sparsity > 0 ? masks_new(&o, &c, NULL) : NULL;
+    Gpt *m = gpt_make(c, mats, true, true);
+    free(mats);
+    GptRun *r = gpt_run_new(m, pool, group_size(&o, &c, B, true), T, opt->panel, true);
+    schedule_set(r, opt);
+    const double flops = flops_per_token(m, T) * (double)(B * T);
+    int32_t *inputs = mem_new(B * T, 4), *targets = mem_new(B * T, 4);
+    double *took = mem_new(steps, sizeof *took), *share = mem_new(steps, sizeof *share);
+    gpt_init(m, 1, true);
+    for (size_t i = 0; i < B * T; i++)
+        inputs[i] = (int32_t)(rng_u64(1, i) % c.V), targets[i] = (int32_t)(rng_u64(2, i) % c.V);
+    for (size_t n = 0; n < steps + 1; n++) {
+        const double peak = peak_flops(pool), t = seconds();
+        train_groups(r, B, inputs, targets);
+        gpt_adamw(m, pool, &(GptAdam){1e-4, 0.9, 0.95, 1e-8, 0.1, 1}, n + 1, gpt_gradient_norm(m, pool));
+        if (!n) continue;                                   /* the first step fills the caches */
+        took[n - 1] = seconds() - t, share[n - 1] = flops / took[n - 1] / peak;
+    }
+    const double step = median(took, steps);
+    char what[96];
+    snprintf(what, sizeof what, "step, %zu layers x %zu, T=%zu, V=%zu, B=%zu, %g %% sparse, %zu threads", c.L,
+             c.C, T, c.V, B, 100 * sparsity, threads);
+    bench_line(json, what, flops / step, median(share, steps), 1000 * step);
+    free(inputs), free(targets), free(took), free(share);
+    gpt_run_free(r), gpt_free(m), df_end(pool);
+    return step;
+}
+
+static inline int cmd_bench(int argc, char **argv) {
+    const Options *o = options_read(argc, argv, BENCH, NULL);
+    const GptConfig small = {6, 6, 384, 1024, 256}, middle = {12, 12, 768, 4096, 256},
+                    gpt2 = {12, 12, 768, 50257, 1024};
+    static const double sparsity[] = {0.5, 0.75, 0.875, 0.9, 0.95};
+    DfPool *one = df_begin(1), *all = df_begin(o->threads);
+    const double p1 = peak_flops(one), pn = peak_flops(all);
+    Out json = {0};
+    if (o->json) json = out_open(o->json), fputs("{\"results\": [", json.f);
+    bench_line(&json, "multiply-adds, 1 thread", p1, 1, 0);
+    char what[64];
+    snprintf(what, sizeof what, "multiply-adds, %zu threads", o->threads);
+    bench_line(&json, what, pn, 1, 0);
+    df_end(all);
+    for (size_t k = 0, w = 0; k < 6; k++, w = 32u >> k)     /* dense, then blocks of 16x16 .. 16x1 */
+        bench_products(768, 3072, w, o->panel, one, &json),
+            bench_products(3072, 768, w, o->panel, one, &json);
+    df_end(one);
+    bench_step(small, 8, 256, 0, o, o->threads, 5, &json);
+    const double alone = bench_step(middle, 8, 256, 0, o, 1, 3, &json),
+                 dense = bench_step(middle, 8, 256, 0, o, o->threads, 3, &json);
+    printf("%zu threads are %.2fx one thread; the peak's own scaling is %.2fx\n", o->threads, alone / dense,
+           pn / p1);
+    for (size_t k = 0; k < sizeof sparsity / sizeof *sparsity; k++) {
+        const double linear = 12.0 * (double)(middle.L * middle.C * middle.C), keep = 1 - sparsity[k],
+                     rest = (double)(middle.V * middle.C) + 256.0 * (double)(middle.C * middle.L);
+        const double ratio = dense / bench_step(middle, 8, 256, sparsity[k], o, o->threads, 5, &json);
+        printf("    %.2fx the dense step; its FLOPs would allow %.2fx\n", ratio,
+               (linear + rest) / (linear * keep + rest));
+    }
+    bench_step(gpt2, 4, 64, 0, o, o->threads, 5, &json);
+    if (o->json) {
+        fputs("\n]}\n", json.f);
+        if (!out_commit(&json)) die("%s: cannot write: %s", o->json, strerror(errno));
+    }
+    return 0;
+}
+
+#endif

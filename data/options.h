@@ -1,0 +1,327 @@
+/* options.h: command lines to numbers, and what of them a checkpoint keeps.
+ *
+ * One table says of every option its name, kind, range, default, the commands that take it and what it is
+ * for. Parsing, defaults, `./train help` and the metadata of checkpoints all walk this table, so that a new
+ * option is a field of Options and a line here. A name may stand in it more than once, for commands that mean
+ * different things by it: `--tokens` are files to `run`, and a number to `sample`.
+ *
+ * It refuses to guess: an option that a command does not take, one given twice, a number out of its range or
+ * a word that is none of the known ones ends in one line that names it, and status 2.
+ *
+ * Example: of `run --lr 0.003 --text a b --quiet` the list `text` gets two files, `lr` a number, `quiet`
+ * true, and `given` these three places; all else is as the table says. "auto" in it is AUTO or NAN: the
+ * command works it out. An option that `decides` the result is stored in a checkpoint, as text. */
+#ifndef OPTIONS_H
+#define OPTIONS_H
+#include "checkpoint.h"
+#include "dump.h"
+#include <stddef.h>
+
+/* ---- the table ---------------------------------------------------------------------------------------- */
+
+enum {
+    RUN = 1,
+    EVAL = 2,
+    SAMPLE = 4,
+    TOKENIZE = 8,
+    BENCH = 16,
+    VERIFY = 256,
+    DUMP = 512,
+    CONVERT = 1024,
+    SIMULATE = 2048,
+    ANY = 31 | VERIFY | DUMP | CONVERT | SIMULATE,
+    FILES_MAX = 256
+};
+#define AUTO SIZE_MAX               /* a whole number that is to be worked out; of real numbers, NAN */
+
+typedef struct {
+    struct List { const char *item[FILES_MAX]; size_t n; } text, tokens;    /* names as in the table below */
+    const char *file, *to;                                  /* the arguments that are no options */
+    struct { size_t layers, heads, width, context, vocab, batch, steps; double sparsity; const char *block;
+    } dump;
+    const char *format;
+    double tolerance;
+    bool acts;
+    const char *val, *vocab, *model, *out, *resume, *init, *log, *json, *prompt, *save, *shard;
+    const char *block, *mask, *spread, *update, *scale, *schedule, *chip;
+    size_t layers, heads, width, context, batch, steps, warmup, corpus, seed, every, stop, panel, group,
+        threads;
+    size_t top_k, val_tokens, count;
+    size_t mask_seed, mask_every, tiles, sram, depth, sim_vocab;
+    const char *trace, *csv;
+    bool show_graph;
+    double lr, min_lr, decay, beta1, beta2, eps, clip, val_share, temperature, top_p;
+    double sparsity, drop, mask_stop, densify, dense_first;
+    bool quiet, decode, show_mask;
+    bool given[128];                                        /* by place in the table below */
+} Options;
+
+/* kind: u whole number, f real number, s text, l list of texts, b flag. at: the field of Options. preset: the
+ * default, as it would be typed; "auto": worked out; "": none. */
+typedef struct {
+    const char *name;
+    char kind;
+    bool decides;                   /* the result, so it is stored in checkpoints */
+    int commands;
+    size_t at;
+    double min, max;
+    const char *preset, *help;
+} Option;
+
+static const Option options[] = {
+#define AT(field) offsetof(Options, field)
+    {"text", 'l', 0, RUN | EVAL | TOKENIZE, AT(text), 0, 0, "",
+     "FILE... text to read; default: the built-in corpus"},
+    {"tokens", 'l', 0, RUN | EVAL, AT(tokens), 0, 0, "", "SHARD... of llm.c instead of text"},
+    {"tokens", 'u', 0, SAMPLE, AT(count), 0, 1e9, "200", "N, at most so many"},
+    {"val", 's', 0, RUN, AT(val), 0, 0, "",
+     "FILE to validate on, of the same kind; default: a held-out share"},
+    {"val-share", 'f', 1, RUN, AT(val_share), 0.0001, 0.9, "0.1", "share of the documents held out"},
+    {"val-tokens", 'u', 1, RUN, AT(val_tokens), 1, 1e15, "65536",
+     "tokens a validation during training reads"},
+    {"corpus", 'u', 1, RUN | EVAL, AT(corpus), 1e5, 1e10, "8000000", "bytes of built-in stories"},
+    {"vocab", 's', 0, RUN | TOKENIZE, AT(vocab), 0, 0, "2048",
+     "N to train so many tokens, or a vocabulary FILE"},
+    {"model", 's', 0, RUN | SIMULATE, AT(model), 0, 0, "d4", "dN (N layers of width 64N), gpt2, gpt-13b"},
+    {"layers", 'u', 1, RUN | SIMULATE, AT(layers), 1, 1000, "auto", "layers, in place of the model's"},
+    {"heads", 'u', 1, RUN | SIMULATE, AT(heads), 1, 10000, "auto", "heads; must divide the width"},
+    {"width", 'u', 1, RUN | SIMULATE, AT(width), 1, 100000, "auto", "channels"},
+    {"context", 'u', 1, RUN | SIMULATE, AT(context), 1, 1000000, "256", "positions: tokens of a sequence"},
+    {"batch", 'u', 1, RUN | SIMULATE, AT(batch), 1, 1e6, "16", "sequences per step"},
+    {"steps", 'u', 1, RUN, AT(steps), 1, 1e12, "500", "steps of the whole schedule"},
+    {"lr", 'f', 1, RUN | DUMP, AT(lr), 0, 100, "auto", "learning rate; default 0.002 / density^0.75"},
+    {"min-lr", 'f', 1, RUN, AT(min_lr), 0, 100, "auto", "at the end of the cosine; default lr / 10"},
+    {"warmup", 'u', 1, RUN, AT(warmup), 0, 1e12, "auto", "steps of linear warm-up; default 3 % of the steps"},
+    {"weight-decay", 'f', 1, RUN | DUMP, AT(decay), 0, 100, "0.1", "on matrices, embeddings included"},
+    {"beta1", 'f', 1, RUN | DUMP, AT(beta1), 0, 0.999999, "0.9", "of AdamW"},
+    {"beta2", 'f', 1, RUN | DUMP, AT(beta2), 0, 0.999999, "0.95", "of AdamW"},
+    {"eps", 'f', 1, RUN | DUMP, AT(eps), 1e-30, 1, "1e-8", "of AdamW"},
+    {"grad-clip", 'f', 1, RUN | DUMP, AT(clip), 0, 1e9, "1", "largest norm of the gradient; 0: any"},
+    {"sparsity", 'f', 1, RUN | SIMULATE, AT(sparsity), 0, 0.999999, "0",
+     "share of zeros in the four matrices of each layer; the rest stays dense"},
+    {"block", 's', 1, RUN | SIMULATE | BENCH, AT(block), 0, 0, "16x4",
+     "16xW: outputs x inputs kept together, W 1, 2, 4, 8, 16"},
+    {"mask", 's', 1, RUN, AT(mask), 0, 0, "balanced",
+     "balanced, random, butterfly, magnitude (with --init or --dense-first), or a FILE of mask.NAME"},
+    {"spread", 's', 1, RUN | SIMULATE, AT(spread), 0, 0, "uniform",
+     "uniform, erk, or qkv=S,proj=S,fc=S,fc2=S: sparsity of each kind of matrix"},
+    {"mask-seed", 'u', 1, RUN, AT(mask_seed), 0, 1e15, "1", "of the masks"},
+    {"update", 's', 1, RUN, AT(update), 0, 0, "static",
+     "how masks evolve: static, set, rigl, or gmp (dense at first, pruned step by step)"},
+    {"drop", 'f', 1, RUN, AT(drop), 0.000001, 1, "0.3",
+     "share of the blocks set and rigl move, at first; to 0 by a cosine"},
+    {"mask-every", 'u', 1, RUN, AT(mask_every), 1, 1e12, "100", "steps between updates of the masks"},
+    {"mask-stop", 'f', 1, RUN, AT(mask_stop), 0, 1, "0.75", "share of the steps after which masks stay"},
+    {"densify", 'f', 1, RUN, AT(densify), 0, 1, "0", "share of the steps, at the end, that train dense"},
+    {"dense-first", 'f', 1, RUN, AT(dense_first), 0, 1, "0",
+     "share of the steps, at the start, that train dense"},
+    {"scale", 's', 1, RUN, AT(scale), 0, 0, "init",
+     "none, init (deviation / sqrt(density)), supar (that, and rate / density for the sparse matrices)"},
+    {"show-mask", 'b', 0, RUN, AT(show_mask), 0, 0, "", "a picture of every mask"},
+    {"seed", 'u', 1, RUN | SAMPLE | EVAL | DUMP, AT(seed), 0, 1e15, "1",
+     "of weights, order of data, stories, samples"},
+    {"out", 's', 0, RUN, AT(out), 0, 0, "model.ckpt", "checkpoint to write; the best one goes to OUT.best"},
+    {"resume", 's', 0, RUN, AT(resume), 0, 0, "", "CKPT to go on from, bit for bit; --out defaults to it"},
+    {"init", 's', 0, RUN | VERIFY | DUMP, AT(init), 0, 0, "",
+     "CKPT whose weights and vocabulary to start from; also a model of others"},
+    {"every", 'u', 0, RUN, AT(every), 1, 1e12, "100", "steps between validations and checkpoints"},
+    {"stop", 'u', 0, RUN, AT(stop), 1, 1e12, "auto", "end after this step, schedule unchanged"},
+    {"log", 's', 0, RUN, AT(log), 0, 0, "", "FILE.csv, a line per step"},
+    {"json", 's', 0, RUN | EVAL | BENCH | VERIFY | SIMULATE, AT(json), 0, 0, "",
+     "FILE for the results as one object"},
+    {"panel", 'u', 0, RUN | SIMULATE | EVAL | BENCH, AT(panel), 16, 128, "64",
+     "tokens per panel: 16, 32, 64 or 128"},
+    {"group", 'u', 0, RUN | EVAL, AT(group), 1, 1e6, "auto",
+     "sequences in memory at once; default: 512 MiB of them"},
+    {"schedule", 's', 0, RUN | BENCH, AT(schedule), 0, 0, "kernel",
+     "serial or kernel (a stage at a time), or dataflow (streaming over tiles); the same bits"},
+    {"chip", 's', 0, RUN | SIMULATE | BENCH, AT(chip), 0, 0, "host",
+     "host, sn10, sn30, sn40l, a100, or a FILE of key=value"},
+    {"tiles", 'u', 0, RUN | SIMULATE | BENCH, AT(tiles), 1, 65536, "auto", "tiles, in place of the chip's"},
+    {"sram", 'u', 0, RUN | SIMULATE | BENCH, AT(sram), 64, 1e12, "auto", "bytes of memory of each tile"},
+    {"depth", 'u', 0, RUN | SIMULATE | BENCH, AT(depth), 1, 64, "2",
+     "slots of a stream: 2 is double buffering"},
+    {"vocab", 'u', 0, SIMULATE, AT(sim_vocab), 2, 1e9, "50257", "tokens"},
+    {"show-graph", 'b', 0, SIMULATE, AT(show_graph), 0, 0, "",
+     "every stage: what it holds, computes, reads and makes"},
+    {"trace", 's', 0, SIMULATE, AT(trace), 0, 0, "",
+     "FILE.json of the simulated tiles, for Perfetto or chrome://tracing"},
+    {"csv", 's', 0, SIMULATE, AT(csv), 0, 0, "", "FILE of the section table"},
+    {"threads", 'u', 0, ANY, AT(threads), 1, DF_WORKERS, "auto", "default: physical cores"},
+    {"quiet", 'b', 0, RUN | SAMPLE, AT(quiet), 0, 0, "", "no progress"},
+    {"prompt", 's', 0, SAMPLE, AT(prompt), 0, 0, "", "TEXT to continue"},
+    {"temperature", 'f', 0, SAMPLE, AT(temperature), 0, 1000, "0.8", "0: always the likeliest token"},
+    {"top-k", 'u', 0, SAMPLE, AT(top_k), 0, 1e9, "0", "of the k likeliest only; 0: all"},
+    {"top-p", 'f', 0, SAMPLE, AT(top_p), 0, 1, "1", "of the likeliest that hold this share"},
+    {"save", 's', 0, TOKENIZE, AT(save), 0, 0, "", "FILE for the vocabulary"},
+    {"shard", 's', 0, TOKENIZE, AT(shard), 0, 0, "", "FILE for the tokens, in llm.c's format"},
+    {"decode", 'b', 0, TOKENIZE, AT(decode), 0, 0, "", "ids to text"},
+    {"tolerance", 'f', 0, VERIFY, AT(tolerance), 1e-12, 1e3, "auto",
+     "relative error allowed; default: 16 times our own float32's"},
+    {"layers", 'u', 0, DUMP, AT(dump.layers), 1, 1000, "2", "layers of fresh weights"},
+    {"heads", 'u', 0, DUMP, AT(dump.heads), 1, 10000, "2", "heads"},
+    {"width", 'u', 0, DUMP, AT(dump.width), 1, 100000, "32", "channels"},
+    {"vocab", 'u', 0, DUMP, AT(dump.vocab), 2, 1u << 26, "96", "tokens"},
+    {"context", 'u', 0, DUMP, AT(dump.context), 1, 1000000, "16", "positions; also the tokens of a sequence"},
+    {"batch", 'u', 0, DUMP, AT(dump.batch), 1, 1e6, "2", "sequences"},
+    {"steps", 'u', 0, DUMP, AT(dump.steps), 0, DUMP_STEPS, "3", "of AdamW on that batch"},
+    {"sparsity", 'f', 0, DUMP, AT(dump.sparsity), 0, 1, "0", "share of the linear weights masked, at random"},
+    {"block", 's', 0, DUMP, AT(dump.block), 0, 0, "1x1", "OUTPUTSxINPUTS masked together, such as 16x4"},
+    {"acts", 'b', 0, DUMP, AT(acts), 0, 0, "", "activations of every stage too"},
+    {"format", 's', 0, CONVERT, AT(format), 0, 0, "",
+     "native, hf or llmc; default: by the name, .ckpt, a directory or .safetensors, .bin"},
+#undef AT
+};
+enum { OPTIONS = sizeof options / sizeof *options };
+_Static_assert((int)OPTIONS <= (int)(sizeof((Options *)0)->given),
+               "Options.given has a place for every option");
+
+/* Ends the program: the command line is wrong. */
+__attribute__((format(printf, 1, 2), noreturn)) static inline void usage(const char *fmt, ...) {
+    char line[512];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(line, sizeof line, fmt, ap);
+    va_end(ap);
+    die("%s (see ./train help)", line);
+}
+
+/* ---- words for numbers -------------------------------------------------------------------------------- */
+
+/* The place of an option's value among n words. */
+static inline int parse_word(const char *option, const char *value, const char *const *words, int n) {
+    for (int k = 0; k < n; k++) if (!strcmp(value, words[k])) return k;
+    usage("--%s: unknown '%s'", option, value);
+}
+enum { SERIAL, KERNEL, DATAFLOW };
+static inline int parse_schedule(const Options *o) {
+    return parse_word("schedule", o->schedule, (const char *const[]){"serial", "kernel", "dataflow"}, 3);
+}
+static inline size_t parse_block(const Options *o) {        /* W of 16xW */
+    const char *w = !strncmp(o->block, "16x", 3) ? o->block + 3 : "";
+    const size_t n = *w && !w[strspn(w, "0123456789")] && strlen(w) < 3 ? (size_t)atoi(w) : 0;
+    if (!n || n > LINE || (n & (n - 1)))
+        usage("--block: expected 16x1, 16x2, 16x4, 16x8 or 16x16, found '%s'", o->block);
+    return n;
+}
+
+/* ---- reading a command line --------------------------------------------------------------------------- */
+
+/* Stores value in option k; where names the command line or a file for the error. */
+static inline void option_set(Options *o, int k, const char *value, const char *where) {
+    const Option *opt = &options[k];
+    void *field = (char *)o + opt->at;
+    char *end;
+    o->given[k] = true;
+    if (opt->kind == 's') { *(const char **)field = value; return; }
+    if (opt->kind == 'b') { *(bool *)field = true; return; }
+    if (opt->kind == 'l') {
+        struct List *list = field;
+        if (list->n == FILES_MAX) usage("%s--%s: expected at most %d files", where, opt->name, FILES_MAX);
+        list->item[list->n++] = value;
+        return;
+    }
+    errno = 0;
+    const double x = strtod(value, &end);
+    const bool whole = opt->kind == 'f' || !value[strspn(value, "0123456789")];
+    if (!*value || *end || errno || !whole || !isfinite(x) || x < opt->min || x > opt->max)
+        usage("%s--%s: expected a %s %g .. %g, found '%s'", where, opt->name,
+              opt->kind == 'u' ? "whole number" : "number", opt->min, opt->max, value);
+    if (opt->kind == 'u') *(size_t *)field = (size_t)strtoull(value, NULL, 10);
+    else *(double *)field = x;
+}
+/* The option of that name that a command in `commands` takes; -1: none, -2: only others take it. */
+static inline int option_find(const char *name, int commands) {
+    int found = -1;
+    for (int k = 0; k < OPTIONS; k++)
+        if (!strcmp(options[k].name, name)) {
+            if (options[k].commands & commands) return k;
+            found = -2;
+        }
+    return found;
+}
+static inline bool option_given(const Options *o, const char *name) {
+    return o->given[option_find(name, RUN | TOKENIZE)];
+}
+
+/* Defaults, then the command line of a command. A list takes every argument up to the next option. */
+static inline Options *options_read(int argc, char **argv, int command, const char *takes_file) {
+    Options *o = mem_new(1, sizeof *o);
+    for (int k = 0; k < OPTIONS; k++) {
+        if (!options[k].preset[0]) continue;
+        if (!strcmp(options[k].preset, "auto")) {
+            if (options[k].kind == 'u') *(size_t *)((char *)o + options[k].at) = AUTO;
+            else *(double *)((char *)o + options[k].at) = NAN;
+        } else option_set(o, k, options[k].preset, "");
+        o->given[k] = false;
+    }
+    for (int i = 1; i < argc; i++) {
+        if (strncmp(argv[i], "--", 2)) {
+            const char **place = o->file && command == CONVERT ? &o->to : &o->file;
+            if (!takes_file || *place) usage("%s: expected an option, found '%s'", argv[0], argv[i]);
+            *place = argv[i];
+            continue;
+        }
+        const int k = option_find(argv[i] + 2, command);
+        if (k == -1) usage("%s: unknown option '%s'", argv[0], argv[i]);
+        if (k == -2) usage("%s does not take '%s'", argv[0], argv[i]);
+        if (o->given[k] && options[k].kind != 'l') usage("%s: '%s' given twice", argv[0], argv[i]);
+        if (options[k].kind == 'b') { option_set(o, k, "", ""); continue; }
+        if (i + 1 >= argc || (!strncmp(argv[i + 1], "--", 2) && strcmp(options[k].name, "prompt")))
+            usage("%s: '%s' needs a value", argv[0], argv[i]);
+        option_set(o, k, argv[++i], "");
+        while (options[k].kind == 'l' && i + 1 < argc && strncmp(argv[i + 1], "--", 2))
+            option_set(o, k, argv[++i], "");
+    }
+    if (takes_file && (!o->file || (command == CONVERT && !o->to)))
+        usage("%s: expected %s", argv[0], takes_file);
+    if (o->threads == AUTO) o->threads = df_cores();
+    if (command & RUN && parse_schedule(o) == SERIAL) o->threads = 1;
+    if (o->panel & (o->panel - 1)) usage("--panel: expected 16, 32, 64 or 128, found %zu", o->panel);
+    return o;
+}
+
+/* ---- what a checkpoint keeps: every option that decides the result ------------------------------------ */
+
+static inline void options_to_meta(StWriter *w, const Options *o) {
+    char text[64];
+    for (int k = 0; k < OPTIONS; k++) {
+        const void *field = (const char *)o + options[k].at;
+        const char *value = text;
+        if (!options[k].decides) continue;
+        if (options[k].kind == 's') value = *(const char *const *)field;
+        else if (options[k].kind == 'u') snprintf(text, sizeof text, "%zu", *(const size_t *)field);
+        else snprintf(text, sizeof text, "%.17g", *(const double *)field);
+        st_meta_put(w, options[k].name, value);
+    }
+}
+/* Replaces them in o by those of the checkpoint at path; they count as not given. */
+static inline void options_from_meta(const Safetensors *st, const char *path, Options *o) {
+    char where[PATH_MAX + 16];
+    snprintf(where, sizeof where, "%s: ", path);
+    for (int k = 0; k < OPTIONS; k++)
+        if (options[k].decides)
+            option_set(o, k, text_copy(meta_need(st, path, options[k].name)), where), o->given[k] = false;
+}
+
+/* ---- how to run --------------------------------------------------------------------------------------- */
+
+static inline DfChip parse_chip(const Options *o) {
+    DfChip c = df_chip(o->chip);
+    if (o->tiles != AUTO) c.tiles = o->tiles;
+    if (o->sram != AUTO) c.sram = o->sram;
+    return df_chip_check(c, o->chip);
+}
+/* Gives a run that trains its chip, if the schedule wants one. */
+static inline void schedule_set(GptRun *r, const Options *o) {
+    if (parse_schedule(o) == DATAFLOW) gpt_machine_plan(r, parse_chip(o), o->depth);
+}
+/* Sequences in memory at once: all of the batch, or equal parts of at most 512 MiB of activations. */
+static inline size_t group_size(const Options *o, const GptConfig *c, size_t B, bool train) {
+    if (o->group != AUTO) return o->group < B ? o->group : B;
+    const size_t one = gpt_edges(c, gpt_groups(c->ctx), 4, train, NULL), most = (512u << 20) / one;
+    const size_t parts = most ? (B + most - 1) / most : B;
+    return (B + parts - 1) / parts;
+}
+
+#endif
