@@ -496,34 +496,9 @@ static inline Gpt *gpt_remask(const Gpt *m, const SpMat *mats, uint32_t step, bo
  *
  *     row i of group g:     p + g gs + row[i] 16 */
 
-enum {
-    E_X,
-    E_S1,
-    E_QKV,
-    E_SOFT,
-    E_ATT,
-    E_MID,
-    E_S2,
-    E_FC,
-    E_KEPT, /* S1, S2: statistics of norms; SOFT: of attention */
-    E_N1 = E_KEPT,
-    E_N2,
-    E_H,
-    E_DX,
-    E_DH,
-    E_DG,
-    E_HB,
-    E_DN2,
-    E_N2B,
-    E_DXM,
-    E_DATT,
-    E_DQKV,
-    E_DN1,
-    E_N1B,
-    E_LOGITS,
-    E_DLOGITS,
-    EDGES
-};
+enum { E_X, E_S1, E_QKV, E_SOFT, E_ATT, E_MID, E_S2, E_FC, E_KEPT,      /* S1, S2: of norms; SOFT: of attention */
+       E_N1 = E_KEPT, E_N2, E_H, E_DX, E_DH, E_DG, E_HB, E_DN2, E_N2B, E_DXM, E_DATT, E_DQKV, E_DN1, E_N1B,
+       E_LOGITS, E_DLOGITS, EDGES };
 enum { MOVING = 8 }; /* arrays that layers share: n h dx dh dn datt dqkv logits */
 
 typedef struct { float *p; size_t rows; } GptEdge;          /* off chip */
@@ -786,11 +761,6 @@ static inline SpMat gpt_pattern(const GptFire *f, size_t k, GptView from) {
     return m;
 }
 
-/* y = W x + b (+ add), row blocks u0 .. u1 of parameter k; its bias is parameter k + 1, unless there is none.
- * The 16 outputs of a row block are set and summed while they are in the cache. With eh the sums are GELU's
- * input: they go off chip, GELU of them to eh. */
-static inline void gpt_linear(const GptFire *f, size_t k, int ex, size_t ly, int ey, int eadd, int eh);
-
 /* GELU in its tanh form is x s with s = 1 / (1 + exp(-2u)), u = sqrt(2/pi) (x + 0.044715 x^3) */
 INLINE vf gpt_sigmoid2u(vf x) {
     const vf u2 = x * vf_fma(x * x, vf_all(-2 * 0.044715f * 0.7978845608f), vf_all(-2 * 0.7978845608f));
@@ -813,6 +783,9 @@ static inline void gpt_gelu_data(const float *restrict fc, float *restrict h, fl
     }
 }
 
+/* y = W x + b (+ add), row blocks u0 .. u1 of parameter k; its bias is parameter k + 1, unless there is none.
+ * The 16 outputs of a row block are set and summed while they are in the cache. With eh the sums are GELU's
+ * input: they go off chip, GELU of them to eh. */
 static inline void gpt_linear(const GptFire *f, size_t k, int ex, size_t ly, int ey, int eadd, int eh) {
     float block[GROUPS_MAX * LINE * LINE] __attribute__((aligned(64))); /* GELU's input of a row block */
     const GptView x = gpt_view(f, f->l, ex), y = eh < 0 ? gpt_view(f, ly, ey) : gpt_off_chip(f, ly, ey);
