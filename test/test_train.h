@@ -113,7 +113,7 @@ static void test_masks(void) {
     };
     const char *text = file_in("text");
     Options none = {0};
-    for (size_t k = 0; k < sizeof way / sizeof *way; k++) {
+    for (size_t k = 0; k < sizeof way / sizeof *way; k += QUICK ? 2 : 1) {     /* 4 is used below */
         const char *how = way[k].how;
         char whole[128], parts[128], more[400];
         snprintf(whole, sizeof whole, "%s/mask%zu", folder, k);
