@@ -582,7 +582,7 @@ static int cmd_run(int argc, char **argv) {
                         + gpt_run_bytes(&run.s.m->c, group, o->context, o->panel / LINE, o->threads, true);
     mem_check((double)need, "the run (try --group 1, a smaller --panel or model)");
     DfPool *pool = df_begin(o->threads);
-    run.peak = peak_flops(pool), run.terminal = !o->quiet && isatty(1);
+    run.peak = o->quiet && !o->json ? 0 : peak_flops(pool), run.terminal = !o->quiet && isatty(1);
     run.log = log_open(o->log, run.s.step);
     run.r = gpt_run_new(run.s.m, pool, group, o->context, o->panel, true);
     schedule_set(run.r, o);
