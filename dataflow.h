@@ -219,7 +219,7 @@ static inline DfChip df_chip(const char *name) {
     }
     for (size_t k = 0; k < 9; k++) if (!(seen >> k & 1)) die("%s: expected %s=, found none", name, keys[k]);
     for (size_t k = 0; k < 3; k++)
-        if (!(value[k] >= 0 && value[k] < 0x1p53))
+        if (!(value[k] >= 0 && value[k] < 0x1p53) || value[k] != floor(value[k]))
             die("%s: %s: expected a whole number, found %g", name, keys[k], value[k]);
     DfChip c = {"",       (size_t)value[0], (size_t)value[1], (size_t)value[2], value[3],
                 value[4], value[5],         value[6],         value[7],         value[8]};
@@ -240,33 +240,33 @@ typedef struct {
     bool kept;                      /* stored off chip whenever it is made: the backward pass wants it */
 } DfEdge;
 
-/* A stage fires once a panel on each of its tiles, which share out its units (row blocks, heads, features).
- * */
+/* A stage fires once a panel on each of its tiles, which share out its units: row blocks, heads, features. */
 typedef struct {
     char name[48];
     int kind;                       /* the owner's; DF_LOAD: brings edge out[0] on the chip */
     size_t layer;
     int in[DF_INS], out[DF_OUTS];   /* edges; -1: none */
-    size_t share; /* how many stages before it the one is whose tiles it shares; 0: its own */
+    size_t share;                   /* stages back to the one whose tiles it shares; 0: its own */
     bool chain;                     /* tile k continues the sums of tile k - 1 on the same panel */
     size_t lag;                     /* panels of its inputs it must see ahead of the one it works on */
     size_t units;
-    const uint32_t *lines; /* [units + 1] unit u has the weights lines[u] .. lines[u+1]; NULL: none */
+    const uint32_t *lines;          /* [units + 1] unit u has weights lines[u] .. lines[u+1]; NULL: none */
     bool weights, grads;            /* which it holds on chip: the lines, and accumulators for them */
     size_t sums, state;             /* lines a unit: other accumulators; what it remembers of a sequence */
-    size_t grain; /* lines of state that must lie on one tile: with s times more tiles than units
-                                     * a unit's state is spread over s of them */
-    double per_line, per_unit, per_pair; /* FLOPs: a weight line and lane; a unit and lane; a unit, lane and
-                                             * earlier lane of the sequence */
-    bool gather;                  /* reads a line by a column list, on chip, for each weight line and group */
-    double reads, writes, random; /* lines a group straight from and to off-chip memory; of these at random */
+    size_t grain;                   /* lines of state that must lie on one tile: with s times more tiles than
+                                     * units a unit's state is spread over s of them */
+    double per_line, per_unit;      /* FLOPs of a weight line and lane; of a unit and lane */
+    double per_pair;                /* of a unit, lane and earlier lane of the sequence */
+    bool gather;                    /* reads a line by a column list for each weight line and group */
+    double reads, writes;           /* lines a group straight from and to off-chip memory */
+    double random;                  /* of these, at random places */
 } DfStage;
 
 typedef struct {
     DfStage *stage;
     DfEdge *edge;
-    size_t stages, edges, forward;
-} DfGraph; /* forward: how many */
+    size_t stages, edges, forward;  /* forward: so many stages take the panels in order */
+} DfGraph;
 
 static inline double df_lines(const DfStage *s, size_t u0, size_t u1) {
     return s->lines ? (double)(s->lines[u1] - s->lines[u0]) : 0;
@@ -287,8 +287,8 @@ static inline double df_flops(const DfStage *s, size_t u0, size_t u1, size_t g0,
  * in every one of them. Loads, which bring edges of earlier sections on the chip, are stages like others. */
 
 typedef struct {                    /* where an edge lies in a section */
-    size_t slots, per, tile,
-        at; /* 0 slots: not on chip; rows a tile; first tile; bytes from a tile's start */
+    size_t slots, per;              /* 0: not on chip; rows a tile */
+    size_t tile, at;                /* the first of its tiles; bytes from each tile's start */
     bool stored;                    /* goes off chip as well */
     float *chip;                    /* group 0 of slot 0, row 0 of `row` */
     size_t gs, stride;              /* floats from group to group, from slot to slot */
@@ -859,6 +859,11 @@ typedef struct {
     bool forward;
 } DfStream;
 
+/* The stream that a section beginning with that stage sees of B sequences of NG groups. */
+static inline DfStream df_stream(const DfGraph *g, size_t first, size_t B, size_t NG, size_t groups) {
+    const size_t per = (NG + groups - 1) / groups;
+    return (DfStream){B * per, per, groups, NG - (per - 1) * groups, first < g->forward};
+}
 /* First group and number of groups of panel i of the stream. */
 static inline void df_stream_at(const DfStream *t, size_t i, size_t *g0, size_t *ng) {
     const size_t at = t->forward ? i % t->per : t->per - 1 - i % t->per;

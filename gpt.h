@@ -496,7 +496,8 @@ static inline Gpt *gpt_remask(const Gpt *m, const SpMat *mats, uint32_t step, bo
  *
  *     row i of group g:     p + g gs + row[i] 16 */
 
-enum { E_X, E_S1, E_QKV, E_SOFT, E_ATT, E_MID, E_S2, E_FC, E_KEPT,      /* S1, S2: of norms; SOFT: of attention */
+enum { E_X, E_S1, E_QKV, E_SOFT, E_ATT, E_MID, E_S2, E_FC, E_KEPT,
+       /* S1, S2: statistics of norms; SOFT: of attention */
        E_N1 = E_KEPT, E_N2, E_H, E_DX, E_DH, E_DG, E_HB, E_DN2, E_N2B, E_DXM, E_DATT, E_DQKV, E_DN1, E_N1B,
        E_LOGITS, E_DLOGITS, EDGES };
 enum { MOVING = 8 }; /* arrays that layers share: n h dx dh dn datt dqkv logits */
@@ -1344,7 +1345,7 @@ struct GptMachine {
     const Gpt *m;                   /* whose masks it was planned for */
     size_t panel;
     double seconds;                 /* of planning */
-    DfEvent **event;                /* [sections] what happened on the host, if it is to be kept */
+    DfEvent **event;                /* [sections] when given: the first run's firings on the host */
 };
 
 static inline DfStage gpt_stage_of(const GptConfig *c, GptStage s, size_t l, size_t NG,
@@ -1440,6 +1441,8 @@ static inline void gpt_machine_columns(const GptMachine *a) {
 }
 static inline void gpt_machine_free(GptRun *r) {
     if (!r->machine) return;
+    for (size_t n = 0; r->machine->event && n < r->machine->plan->sections; n++) free(r->machine->event[n]);
+    free(r->machine->event);
     df_plan_free(r->machine->plan, &r->machine->graph), gpt_graph_free(&r->machine->graph), free(r->machine);
     r->machine = NULL;
 }
@@ -1528,10 +1531,6 @@ static inline void gpt_machine_carry(void *arg, size_t task, size_t worker) {
         moved[MOVED_GRADS] += (double)(units * p->s.sums);
     }
 }
-static inline DfStream gpt_stream_of(const GptRun *r, bool forward) {
-    const size_t per = gpt_panels(r), last = r->groups - (per - 1) * r->panel;
-    return (DfStream){r->B * per, per, r->panel, last, forward};
-}
 /* Forward and backward of a run on the chip, section by section. */
 static inline void gpt_machine_run(GptRun *r) {
     DfPlan *plan = r->machine->plan;
@@ -1542,8 +1541,9 @@ static inline void gpt_machine_run(GptRun *r) {
         r->on = x;
         df_guard(plan, x);
         df_run(r->pool, gpt_machine_carry, &carry, x->actors);
-        DfEvent *event =
-            r->machine->event ? r->machine->event[n] = mem_new(panels * x->actors, sizeof *event) : NULL;
+        DfEvent *event = NULL;
+        if (r->machine->event && !r->machine->event[n])
+            event = r->machine->event[n] = mem_new(panels * x->actors, sizeof *event);
         df_section_run(r->pool, x, n, panels, gpt_machine_step, r, event);
         carry.back = true;
         df_run(r->pool, gpt_machine_carry, &carry, x->actors);

@@ -447,6 +447,13 @@ __attribute__((noreturn)) static void run_not_finite(const Run *run, double norm
     exit(3);
 }
 
+/* The first step's firings, of its first group of sequences, beside what the clock says of them. */
+static void run_trace(const Run *run) {
+    const GptRun *r = run->r;
+    const GptMachine *a = r->machine;
+    report_trace(run->s.o->trace, &a->graph, a->plan, r->B, r->groups, a->event, r->B * gpt_panels(r));
+}
+
 static void run_loop(Run *run) {
     State *s = &run->s;
     const Options *o = s->o;
@@ -467,6 +474,7 @@ static void run_loop(Run *run) {
         const double norm = gpt_gradient_norm(s->m, run->r->pool);
         if (!isfinite(run->loss) || !isfinite(norm)) run_not_finite(run, norm);
         gpt_adamw(s->m, run->r->pool, &adam, ++s->step, norm);
+        if (o->trace && s->step == run->first + 1) run_trace(run);
         if (score) run->scoring += seconds() - t;
         masks_step(o, run->r, s->step, grow, o->quiet), s->m = run->r->m;
         for (size_t k = 0; grow && k < s->m->count; k++) free(grow[k]);
@@ -512,10 +520,10 @@ static FILE *log_open(const char *path, size_t step) {
 /* Dies unless every file the run will write can be written, and none of them is there already or is read by
  * it. */
 static void outputs_check(const Run *run, const Options *o) {
-    const char *output[4] = {run->out, run->best, o->log, o->json};
+    const char *output[5] = {run->out, run->best, o->log, o->json, o->trace};
     const bool fresh = !o->resume || strcmp(run->out, o->resume);
     struct stat st, in;
-    for (int k = 0; k < 4; k++) {
+    for (int k = 0; k < 5; k++) {
         if (!output[k]) continue;
         const bool there = !stat(output[k], &st) && S_ISREG(st.st_mode);
         if (there && ((k < 2 && fresh) || (k == 2 && !o->resume)))
@@ -570,6 +578,7 @@ static int cmd_run(int argc, char **argv) {
     Run run = {.out = o->resume && !option_given(o, "out") ? o->resume : o->out};
     if (snprintf(run.best, sizeof run.best, "%s.best", run.out) >= PATH_MAX - 32)
         die("%.60s...: expected a shorter path", run.out);
+    if (o->trace && parse_schedule(o) != DATAFLOW) usage("--trace needs --schedule dataflow");
     outputs_check(&run, o);
     signal(SIGINT, on_signal), signal(SIGTERM, on_signal);
     run.s = o->resume ? state_resume(o, &run.d) : state_new(o, &run.d);
@@ -586,6 +595,7 @@ static int cmd_run(int argc, char **argv) {
     run.log = log_open(o->log, run.s.step);
     run.r = gpt_run_new(run.s.m, pool, group, o->context, o->panel, true);
     schedule_set(run.r, o);
+    if (o->trace) run.r->machine->event = mem_new(run.r->machine->plan->sections, sizeof(DfEvent *));
     if (!o->quiet) run_describe(&run, group, need);
     if (o->show_mask) masks_show(run.s.m);
     run_loop(&run);

@@ -33,11 +33,6 @@ static inline void report_graph(const DfGraph *g, size_t NG) {
     }
 }
 
-static inline DfStream report_stream(const DfGraph *g, size_t first, size_t B, size_t NG, size_t groups) {
-    const size_t per = (NG + groups - 1) / groups;
-    return (DfStream){B * per, per, groups, NG - (per - 1) * groups, first < g->forward};
-}
-
 /* The sections of a plan over B sequences; their sum. csv may be NULL, quiet prints nothing. */
 static inline DfClock report_sections(const DfGraph *g, const DfPlan *plan, size_t B, size_t NG, FILE *csv,
                                       bool quiet) {
@@ -52,7 +47,7 @@ static inline DfClock report_sections(const DfGraph *g, const DfPlan *plan, size
                "bound");
     for (size_t n = 0; n < plan->sections; n++) {
         const DfSection *x = &plan->section[n];
-        const DfStream t = report_stream(g, x->first, B, NG, plan->groups);
+        const DfStream t = df_stream(g, x->first, B, NG, plan->groups);
         const DfClock c = df_clock(g, plan, x, n ? x - 1 : NULL, &t, NULL, NULL);
         const char *from = x->part[x->loads].s.name, *to = x->part[x->parts - 1].s.name;
         static const char *const mode[3] = {"resident", "streamed", "crowded"};
@@ -81,7 +76,7 @@ static inline DfClock report_kernels(const DfGraph *g, const DfChip *chip, size_
                                      size_t groups) {
     DfClock sum = {0};
     for (size_t s = 0; s < g->stages; s++) {
-        const DfStream t = report_stream(g, s, B, NG, groups);
+        const DfStream t = df_stream(g, s, B, NG, groups);
         DfStage st = g->stage[s];
         if (gpt_stage[st.kind].joins && st.kind == GELU_BACK) st.in[0] = st.out[0] = -1;
         const DfClock c = df_clock_kernel(g, chip, &st, &t);
@@ -124,7 +119,7 @@ static inline void report_trace(const char *path, const DfGraph *g, const DfPlan
         "{\"name\": \"process_name\", \"ph\": \"M\", \"pid\": 2, \"args\": {\"name\": \"host threads\"}},");
     for (t.section = 0; t.section < plan->sections; t.section++) {
         const DfSection *x = &plan->section[t.section];
-        const DfStream s = report_stream(g, x->first, B, NG, plan->groups);
+        const DfStream s = df_stream(g, x->first, B, NG, plan->groups);
         t.start += df_clock(g, plan, x, t.section ? x - 1 : NULL, &s, report_seen, &t).seconds;
     }
     for (size_t n = 0; event && n < plan->sections; n++)

@@ -7,41 +7,42 @@
 
 typedef struct { GptConfig c; int mask; size_t B, T, P, group, workers; } MachineCase;
 
-/* A hash of losses, gradients and weights of `steps` steps; on a chip, or with NULL stage by stage. If moved
- * is given it is filled with what went on and off the chip in the first step, and `clock` with what the clock
- * says of it. */
-static uint64_t machine_bits(const MachineCase *k, const DfChip *chip, size_t depth, size_t steps,
-                             double *moved, DfClock *clock) {
-    GptPair p = pair_masked(k->c, k->mask < 0 ? NULL : some_masks(&k->c, (size_t)k->mask, 0.3), k->B, k->T,
-                            0.2, k->workers);
+static GptPair machine_pair(const MachineCase *k) {
+    SpMat *mats = k->mask < 0 ? NULL : some_masks(&k->c, (size_t)k->mask, 0.3);
+    return pair_masked(k->c, mats, k->B, k->T, 0.2, k->workers);
+}
+/* A hash of losses, gradients and weights of two steps on a chip, or with NULL stage by stage. */
+static uint64_t machine_bits(const MachineCase *k, const DfChip *chip, size_t depth) {
+    GptPair p = machine_pair(k);
     GptRun *r = gpt_run_new(p.m, p.pool, k->group, k->T, k->P, true);
-    uint64_t h = 0;
     if (chip) gpt_machine_plan(r, *chip, depth);
-    for (size_t step = 1; step <= steps; step++) {
-        double sum = 0;
-        for (size_t b = 0; b < k->B; b += k->group) {
-            r->B = k->B - b < k->group ? k->B - b : k->group;
-            gpt_train(r, p.inputs + b * k->T, p.targets + b * k->T, k->B * k->T, &sum);
-            for (size_t w = 0; moved && w < k->workers * MOVED_KINDS; w++)
-                moved[w % MOVED_KINDS] += r->moved[w];
-            for (size_t n = 0; moved && n < r->machine->plan->sections; n++) {
-                const DfStream t =
-                    gpt_stream_of(r, n < 1 || r->machine->plan->section[n].first < r->machine->graph.forward);
-                const DfClock one = df_clock(&r->machine->graph, r->machine->plan,
-                                             &r->machine->plan->section[n], NULL, &t, NULL, NULL);
-                df_clock_add(clock, &one);
-                CHECK(r->machine->plan->section[n].peak <= chip->sram, "a tile of %zu bytes holds %zu",
-                      chip->sram, r->machine->plan->section[n].peak);
-            }
-            moved = NULL;
-        }
-        const double norm = gpt_gradient_norm(p.m, p.pool);
-        h = rng_mix(h ^ bits_of(&sum, sizeof sum) ^ bits_of(&norm, 8) ^ bits_of(p.m->g, p.m->floats * 4));
-        gpt_adamw(p.m, p.pool, &(GptAdam){1e-2, 0.9, 0.95, 1e-8, 0.1, 1}, step, norm);
-    }
-    h = rng_mix(h ^ bits_of(p.m->w, p.m->floats * 4) ^ bits_of(p.m->m, p.m->floats * 4));
+    const uint64_t h = bits_of_run(&p, r, k->B, k->T, k->group);
     gpt_run_free(r), pair_free(&p);
     return h;
+}
+
+/* What goes on and off the chip in one pass, counted as it goes, is what the clock says of the plan. */
+static void check_moved(const MachineCase *k, const DfChip *chip, size_t depth, size_t n) {
+    GptPair p = machine_pair(k);
+    GptRun *r = gpt_run_new(p.m, p.pool, k->group, k->T, k->P, true);
+    double sum = 0, moved[MOVED_KINDS] = {0};
+    DfClock all = {0};
+    gpt_machine_plan(r, *chip, depth);
+    gpt_train(r, p.inputs, p.targets, k->B * k->T, &sum);
+    const DfPlan *plan = r->machine->plan;
+    for (size_t s = 0; s < plan->sections; s++) {
+        const DfSection *x = &plan->section[s];
+        const DfStream t = df_stream(&r->machine->graph, x->first, r->B, r->groups, r->panel);
+        const DfClock one = df_clock(&r->machine->graph, plan, x, NULL, &t, NULL, NULL);
+        df_clock_add(&all, &one);
+        CHECK(x->peak <= chip->sram, "case %zu: a tile of %zu bytes holds %zu", n, chip->sram, x->peak);
+    }
+    for (size_t w = 0; w < k->workers * MOVED_KINDS; w++) moved[w % MOVED_KINDS] += r->moved[w];
+    const double lines[5] = {all.in / 64, all.out / 64, all.random / 64, all.weights / 68, all.grads / 64};
+    for (int i = 0; i < 5; i++)
+        CHECK(fabs(lines[i] - moved[i]) < 0.5, "case %zu: kind %d: %.0f lines moved, the plan said %.0f", n,
+              i, moved[i], lines[i]);
+    gpt_run_free(r), pair_free(&p);
 }
 
 /* Whether a plan of the case has memory enough; if not it must say how much would be. */
@@ -79,21 +80,14 @@ static void check_case(size_t n) {
     chip.tiles = 1 + pick[11] % 64,
     chip.sram = n % 3 ? (size_t)4096 << pick[12] % 8 : 4096; /* or the least that does */
     const size_t depth = 1 + pick[13] % 4;
-    const uint64_t want = machine_bits(&one, NULL, 0, 2, NULL, NULL);
-    double moved[MOVED_KINDS] = {0};
-    DfClock clock = {0};
+    const uint64_t want = machine_bits(&one, NULL, 0);
     while (!machine_fits(&k, &chip, depth)) chip.sram += chip.sram / 256 * 64;
-    CHECK(machine_bits(&k, &chip, depth, 2, moved, &clock) == want,
+    CHECK(machine_bits(&k, &chip, depth) == want,
           "case %zu: L %zu C %zu NH %zu V %zu B %zu T %zu, mask %d, panels of %zu, groups of %zu, %zu "
-          "workers, %zu tiles of "
-          "%zu, depth %zu: other bits than the serial pass",
+          "workers, %zu tiles of %zu, depth %zu: other bits than the serial pass",
           n, k.c.L, k.c.C, k.c.NH, k.c.V, B, T, k.mask, k.P, k.group, k.workers, chip.tiles, chip.sram,
           depth);
-    const double bytes[5] = {clock.in / 64, clock.out / 64, clock.random / 64, clock.weights / 68,
-                             clock.grads / 64};
-    for (int i = 0; i < 5; i++)
-        CHECK(fabs(bytes[i] - moved[i]) < 0.5, "case %zu: kind %d: %.0f lines moved, the plan said %.0f", n,
-              i, moved[i], bytes[i]);
+    check_moved(&k, &chip, depth, n);
 }
 
 /* Random models, masks, runs and chips, from the smallest memory that does to plenty. */
@@ -177,6 +171,8 @@ static void test_chips(void) {
          "memory: expected a number above 0"},
         {"tiles=1\nsram=64\nelement=4\nflops=2\nclock=1e99\nport=1\nmemory=5\nrandom=1\nlaunch=0\n", "clock"},
         {"tiles=1\nsram=64\nelement=4\nflops=2\nclock=1\nport=1\nmemory=5\nrandom=1\nlaunch=9\n", "launch"},
+        {"tiles=1.5\nsram=64\nelement=4\nflops=2\nclock=1\nport=1\nmemory=5\nrandom=1\nlaunch=0\n",
+         "whole number"},
         {"", "expected tiles="}};
     char path[] = "/tmp/train-chip-XXXXXX";
     const int fd = mkstemp(path);
@@ -189,14 +185,14 @@ static void test_chips(void) {
     MachineCase k = {{1, 1, 16, 32, 16}, -1, 1, 16, 16, 1, 1};
     DfChip chip = df_chip("host");
     chip.tiles = 1, chip.sram = 64;
-    CHECK(DIES(machine_bits(&k, &chip, 2, 1, NULL, NULL)) && strstr(check_line, "--sram"),
+    CHECK(DIES(machine_bits(&k, &chip, 2)) && strstr(check_line, "--sram"),
           "a tile of 64 bytes: %s", check_line);
     chip.sram = 100;
-    CHECK(DIES(machine_bits(&k, &chip, 2, 1, NULL, NULL)) && strstr(check_line, "multiple of 64"),
+    CHECK(DIES(machine_bits(&k, &chip, 2)) && strstr(check_line, "multiple of 64"),
           "100 bytes: %s", check_line);
-    CHECK(DIES(machine_bits(&k, &(DfChip){0}, 2, 1, NULL, NULL)), "no chip at all");
+    CHECK(DIES(machine_bits(&k, &(DfChip){0}, 2)), "no chip at all");
     chip = df_chip("sn30");
-    CHECK(DIES(machine_bits(&k, &chip, 2, 1, NULL, NULL)) && strstr(check_line, "simulated, not run"),
+    CHECK(DIES(machine_bits(&k, &chip, 2)) && strstr(check_line, "simulated, not run"),
           "bfloat16: %s", check_line);
 }
 

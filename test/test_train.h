@@ -99,6 +99,21 @@ static void test_resume(void) {
     check_refused(line, "while it is read");
 }
 
+/* The trace of a run and its simulated tiles is JSON, with as many firings on the host as on the chip. */
+static void test_trace(void) {
+    CHECK(command("run --text %s --out %s --stop 1 --schedule dataflow --trace %s " SMALL, file_in("text"),
+                  file_in("traced"), file_in("trace")) == 0, "%s", check_line);
+    const Bytes b = file_read(file_in("trace"));
+    Json j = {b.p, b.p + b.n, b.p, b.name};
+    size_t count[3] = {0};
+    json_skip(&j, 0);
+    CHECK(json_peek(&j) == 0 && j.p == j.end, "the trace does not end where its JSON does");
+    for (size_t i = 0; i + 8 < b.n; i++)
+        if (!memcmp(b.p + i, "\"pid\": ", 7)) count[(b.p[i + 7] - '0') % 3]++;
+    CHECK(count[1] == count[2] && count[1] > 100, "%zu simulated, %zu on the host", count[1], count[2]);
+    file_free((Bytes *)(uintptr_t)&b);
+}
+
 /* Masks that change under way: a run in parts gives the bits of one without a break, and what is saved is
  * compact. */
 static void test_masks(void) {
@@ -297,7 +312,13 @@ static void test_bad_input(void) {
                {"run --sparsity 0.5 --drop 0.5", "needs --update"},
                {"run --sparsity 0.5 --update gmp --mask-every 1000", "--mask-every"},
                {"run --sparsity 0.5 --densify 0.6 --dense-first 0.6", "more than all"},
-               {"run --densify 0.1", "needs --sparsity"}};
+               {"run --densify 0.1", "needs --sparsity"},
+               {"run --trace x.json", "--schedule dataflow"},
+               {"run --schedule parallel", "--schedule"},
+               {"run --depth 0 --schedule dataflow", "found '0'"},
+               {"simulate --chip nothere", "nothere"},
+               {"simulate --tiles 0", "--tiles"},
+               {"simulate --model d4 --tiles 1 --sram 640", "--sram"}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) check_refused(bad[i].line, bad[i].expected);
 
     char line[256];
@@ -391,7 +412,8 @@ static void test_sample(void) {
 static void test_train(void) {
     snprintf(folder, sizeof folder, "/tmp/train-test-XXXXXX");
     if (!mkdtemp(folder)) abort();
-    test_batches(), test_sample(), test_resume(), test_masks(), test_damage(), test_kill(), test_bad_input();
+    test_batches(), test_sample(), test_resume(), test_trace(), test_masks(), test_damage(), test_kill();
+    test_bad_input();
     outside("rm -r %s", folder);
 }
 #endif

@@ -2,43 +2,11 @@
  * dump, an llm.c model, an llm.c debug state, or a Hugging Face model, whose config.json comes first, its
  * length in a byte. A model that is accepted gives all its values, a small dump is verified. die() is a
  * longjmp here, so all memory is kept on a list and freed after each run. */
-#include <setjmp.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
+#include "held.h"
 #include <sys/mman.h>
 
-static jmp_buf fuzz_jump;
-typedef struct Held { struct Held *next, **from; size_t n; } Held;     /* in the 64 bytes before a block */
-static Held *fuzz_list;
-
-static void *fuzz_alloc(size_t align, size_t n) {
-    Held *h = n < 1u << 30 ? aligned_alloc(64, (n + 127) / 64 * 64) : NULL;
-    (void)align;
-    if (!h) return NULL;
-    *h = (Held){fuzz_list, &fuzz_list, n};
-    if (fuzz_list) fuzz_list->from = &h->next;
-    fuzz_list = h;
-    return (char *)h + 64;
-}
-static void fuzz_free(void *p) {
-    if (!p) return;
-    Held *h = (Held *)((char *)p - 64);
-    if ((*h->from = h->next)) h->next->from = h->from;
-    free(h);
-}
-static void *fuzz_realloc(void *old, size_t n) {
-    void *p = fuzz_alloc(64, n);
-    const size_t had = old ? ((Held *)((char *)old - 64))->n : 0;
-    if (p && old) memcpy(p, old, had < n ? had : n), fuzz_free(old);
-    return p;
-}
 static int fuzz_munmap(void *p, size_t n) { return (void)p, (void)n, 0; }   /* inputs are on the list */
 
-#define DIE_HOOK(line) ((void)(line), longjmp(fuzz_jump, 1))
-#define aligned_alloc fuzz_alloc
-#define realloc fuzz_realloc
-#define free fuzz_free
 #define munmap fuzz_munmap
 #include "../../data/verify.h"
 

@@ -4,39 +4,11 @@
  * A checkpoint ends with the hash of its own header, which no fuzzer guesses: it is put right before reading,
  * so that what lies behind it is reached. die() is a longjmp, so all memory is kept on a list and freed after
  * each run. */
-#include <setjmp.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
+#include "held.h"
 #include <sys/mman.h>
 
-static jmp_buf fuzz_jump;
-typedef struct Held { struct Held *next, **from; size_t n; } Held;
-static Held *fuzz_list;
 static struct { void *p; size_t n; } fuzz_map[4];
 
-static void *fuzz_alloc(size_t align, size_t n) {           /* a list node, then the block, 64 bytes on */
-    Held *h = aligned_alloc(64, (n + 64 + 63) / 64 * 64);
-    (void)align;
-    if (!h) return NULL;
-    *h = (Held){fuzz_list, &fuzz_list, n};
-    if (fuzz_list) fuzz_list->from = &h->next;
-    fuzz_list = h;
-    return (char *)h + 64;
-}
-static void fuzz_free(void *p) {
-    if (!p) return;
-    Held *h = (Held *)((char *)p - 64);
-    if ((*h->from = h->next)) h->next->from = h->from;
-    free(h);
-}
-static void *fuzz_malloc(size_t n) { return fuzz_alloc(64, n); }
-static void *fuzz_realloc(void *old, size_t n) {
-    void *p = fuzz_alloc(64, n);
-    const size_t had = old ? ((Held *)((char *)old - 64))->n : 0;
-    if (p && old) memcpy(p, old, had < n ? had : n), fuzz_free(old);
-    return p;
-}
 static void *fuzz_mmap(void *at, size_t n, int prot, int flags, int fd, off_t from) {
     size_t k = 0;
     while (k < 4 && fuzz_map[k].p) k++;
@@ -49,11 +21,6 @@ static int fuzz_munmap(void *p, size_t n) {
     return munmap(p, n);
 }
 
-#define DIE_HOOK(line) ((void)(line), longjmp(fuzz_jump, 1))
-#define aligned_alloc fuzz_alloc
-#define malloc fuzz_malloc
-#define realloc fuzz_realloc
-#define free fuzz_free
 #define mmap fuzz_mmap
 #define munmap fuzz_munmap
 #define main train_main

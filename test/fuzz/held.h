@@ -1,0 +1,43 @@
+/* held.h: for a fuzzer in which die() is a longjmp: all memory is kept on a list, and freed after each run. To be
+ * included before the code under test, whose malloc, realloc, aligned_alloc and free become these. A block lies 64
+ * bytes behind its node. */
+#ifndef HELD_H
+#define HELD_H
+#include <setjmp.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+static jmp_buf fuzz_jump;
+typedef struct Held { struct Held *next, **from; size_t n; } Held;
+static Held *fuzz_list;
+
+static void *fuzz_alloc(size_t align, size_t n) {           /* NULL, as if there were no more, from a GiB on */
+    Held *h = n < 1u << 30 ? aligned_alloc(64, (n + 127) / 64 * 64) : NULL;
+    (void)align;
+    if (!h) return NULL;
+    *h = (Held){fuzz_list, &fuzz_list, n};
+    if (fuzz_list) fuzz_list->from = &h->next;
+    fuzz_list = h;
+    return (char *)h + 64;
+}
+static inline void *fuzz_malloc(size_t n) { return fuzz_alloc(64, n); }
+static void fuzz_free(void *p) {
+    if (!p) return;
+    Held *h = (Held *)((char *)p - 64);
+    if ((*h->from = h->next)) h->next->from = h->from;
+    free(h);
+}
+static void *fuzz_realloc(void *old, size_t n) {
+    void *p = fuzz_alloc(64, n);
+    const size_t had = old ? ((Held *)((char *)old - 64))->n : 0;
+    if (p && old) memcpy(p, old, had < n ? had : n), fuzz_free(old);
+    return p;
+}
+
+#define DIE_HOOK(line) ((void)(line), longjmp(fuzz_jump, 1))
+#define aligned_alloc fuzz_alloc
+#define malloc fuzz_malloc
+#define realloc fuzz_realloc
+#define free fuzz_free
+#endif
