@@ -816,8 +816,13 @@ static inline void df_section_worker(void *arg, size_t task, size_t worker) {
     for (int idle = 0; atomic_load(&j->left);) {
         if (df_fire_one(j, worker, c->workers, idle >= DF_PATIENCE)) idle = 0;
         else if (++idle < DF_SPINS) df_relax();
-        else if (idle < 100 * DF_SPINS || atomic_load(&j->firing) || !atomic_load(&j->left)) sched_yield();
-        else df_stuck(j);
+        else {
+            /* Somebody fires, or has just stopped: what that made ready is found by looking again. Only looks
+             * between which nobody fired count towards standing still. */
+            if (atomic_load(&j->firing)) idle = DF_SPINS;
+            if (idle > 100 * DF_SPINS && atomic_load(&j->left)) df_stuck(j);
+            sched_yield();
+        }
     }
 }
 /* Runs a section over so many panels on all workers of the pool. */
