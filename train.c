@@ -588,7 +588,8 @@ static int cmd_run(int argc, char **argv) {
     const size_t group = group_size(o, &run.s.m->c, o->batch, true);
     const size_t need = run.s.m->floats * 16 + run.s.m->table[WTE].size * 4 + run.s.m->lanes * 64
                         + (run.d.train.n + run.d.val.n) * 4
-                        + gpt_run_bytes(&run.s.m->c, group, o->context, o->panel / LINE, o->threads, true);
+                        + gpt_run_bytes(&run.s.m->c, group, o->context, o->panel / LINE, o->threads, true)
+                        + schedule_bytes(o);
     mem_check((double)need, "the run (try --group 1, a smaller --panel or model)");
     DfPool *pool = df_begin(o->threads);
     run.peak = o->quiet && !o->json ? 0 : peak_flops(pool), run.terminal = !o->quiet && isatty(1);

@@ -312,6 +312,11 @@ static inline DfChip parse_chip(const Options *o) {
     if (o->sram != AUTO) c.sram = o->sram;
     return df_chip_check(c, o->chip);
 }
+/* Bytes of the chip's memory that a run will take. */
+static inline size_t schedule_bytes(const Options *o) {
+    const DfChip c = parse_chip(o);
+    return parse_schedule(o) == DATAFLOW ? c.tiles * (c.sram + DF_GAP * 64) : 0;
+}
 /* Gives a run that trains its chip, if the schedule wants one. */
 static inline void schedule_set(GptRun *r, const Options *o) {
     if (parse_schedule(o) == DATAFLOW) gpt_machine_plan(r, parse_chip(o), o->depth);

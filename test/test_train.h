@@ -316,6 +316,7 @@ static void test_bad_input(void) {
                {"run --trace x.json", "--schedule dataflow"},
                {"run --schedule parallel", "--schedule"},
                {"run --depth 0 --schedule dataflow", "found '0'"},
+               {"run --corpus 100000 --schedule dataflow --tiles 60000 --sram 1000000000", "GiB"},
                {"simulate --chip nothere", "nothere"},
                {"simulate --tiles 0", "--tiles"},
                {"simulate --model d4 --tiles 1 --sram 640", "--sram"}};
