@@ -258,6 +258,7 @@ typedef struct {
     double per_line, per_unit;      /* FLOPs of a weight line and lane; of a unit and lane */
     double per_pair;                /* of a unit, lane and earlier lane of the sequence */
     bool gather;                    /* reads a line by a column list for each weight line and group */
+    bool scatter;                   /* adds to one instead, of its own rows, and reads all of in[0] */
     double reads, writes;           /* lines a group straight from and to off-chip memory */
     double random;                  /* of these, at random places */
 } DfStage;
@@ -307,6 +308,7 @@ typedef struct {                    /* a stage in a section */
     size_t actor;                   /* the first; tiles of them, fewer if there are fewer units */
     size_t actors;
     uint32_t *col;                  /* the owner's: its column list as rows of the edge it gathers from */
+    void *cut;                      /* the owner's: what its tiles hold; freed with the plan */
     _Alignas(64) atomic_size_t done;        /* panels that all its tiles have done */
 } DfPart;
 
@@ -514,7 +516,7 @@ static inline bool df_share_out(const DfGraph *g, DfSection *x, const DfPlan *pl
 static inline void df_section_free(DfSection *x, const DfGraph *g) {
     for (size_t e = 0; x->slot && e < g->edges; e++)
         if (g->edge[e].base < 0 || x->slot[e].row != x->slot[g->edge[e].base].row) free(x->slot[e].row);
-    for (size_t s = 0; s < x->parts; s++) free(x->part[s].col);
+    for (size_t s = 0; s < x->parts; s++) free(x->part[s].col), free(x->part[s].cut);
     free(x->slot), free(x->part), free(x->actor);
 }
 
@@ -575,10 +577,34 @@ __attribute__((noreturn)) static inline void df_too_small(const DfGraph *g, cons
         g->stage[s0].name, need, plan->chip.tiles, plan->chip.sram, sram, hint);
 }
 
+/* One more slot for an edge whose tiles have room for it. */
+static inline bool df_longer(const DfGraph *g, DfSection *x, const DfPlan *plan, int e) {
+    DfPart *p = x->part;
+    while (!df_writes(&p->s, e)) p++;                       /* the first writer, not who writes in place */
+    x->slot[e].slots++;
+    if (df_lay(g, x, p->home, x->part[p->home].tiles, plan) > plan->chip.sram) {
+        x->slot[e].slots--;
+        return false;
+    }
+    for (size_t k = 0; k < p->gives; k++) p->slots[k] = x->slot[e].slots;
+    return true;
+}
+/* A chain of n tiles works on n panels at once if it has slots for them, on both sides: as many more as there
+ * is room for. */
+static inline void df_lengthen(const DfGraph *g, DfSection *x, const DfPlan *plan) {
+    for (size_t s = 0; s < x->parts; s++) {
+        const DfStage *st = &x->part[s].s;
+        if (!st->chain) continue;
+        const int in = df_root(g, x, st->in[0]), out = df_root(g, x, st->out[0]);
+        for (size_t n = 1; n < x->part[s].tiles; n++)
+            if (!df_longer(g, x, plan, in) || !df_longer(g, x, plan, out)) break;
+    }
+}
 /* Tiles, addresses and actors of a section that fits. */
 static inline void df_place(const DfGraph *g, DfSection *x, const DfPlan *plan) {
     size_t tile = 0, actors = 0;
     df_share_out(g, x, plan, true);
+    df_lengthen(g, x, plan);
     for (size_t s = 0; s < x->parts; s++) {
         DfPart *p = &x->part[s];
         if (p->home == s) {
@@ -837,12 +863,13 @@ static inline void df_section_run(DfPool *pool, DfSection *x, size_t number, siz
 }
 
 /* ---- the clock ------------------------------------------------------------------------------------------ *
- * Simulated cycles, with no data: every tile has a time, every panel the time at which a stage gave it. A
- * firing begins when its tile is free, its inputs have come and its output has room; it takes the longer of
- * its arithmetic and its traffic on chip. Nothing of the host enters, so the numbers are the same on any of
- * them. Off-chip traffic is charged to the section as a whole, at streaming or random rate: the section takes
- * the longer of that and of its pipeline. Its weights come before it, unless the chip had room for them while
- * the section before ran.
+ * Simulated cycles, with no data, by events: every tile has a time, every panel the time at which a stage
+ * gave it. A firing is ready when its inputs have come and its output has room; of its ready firings a tile
+ * takes the earliest, of the last stage if several, as the workers do; that takes the longer of its
+ * arithmetic and its traffic on chip. Nothing of the host enters, so the numbers are the same on any of them.
+ * Off-chip traffic is charged to the section as a whole, at streaming or random rate: the section takes the
+ * longer of that and of its pipeline. Its weights come before it, unless the chip had room for them while the
+ * section before ran.
  *
  * What it cannot see: contention in the fabric, bank conflicts (a gathered line lies across all banks, so
  * there are none; see df_bank_share), refresh, and bursts of off-chip traffic. Such models are optimistic. */
@@ -882,66 +909,158 @@ static inline double df_port_bytes(const DfGraph *g, const DfPart *p, const DfAc
     for (int k = 0; k < DF_INS; k++)
         if (p->s.in[k] >= 0 && !(p->s.gather && k == 0)) rows += (double)g->edge[p->s.in[k]].rows;
     for (int k = 0; k < DF_OUTS; k++) if (p->s.out[k] >= 0) rows += (double)g->edge[p->s.out[k]].rows;
-    *gathered = p->s.gather ? lines * (double)ng * DF_LINE * (double)element : 0;
-    return *gathered + (rows * share * (double)ng + lines) * DF_LINE * (double)element;
+    rows *= share;
+    if (p->s.scatter) rows += (1 - share) * (double)g->edge[p->s.in[0]].rows;
+    *gathered = (p->s.gather + 2 * p->s.scatter) * lines * (double)ng * DF_LINE * (double)element;
+    return *gathered + (rows * (double)ng + lines) * DF_LINE * (double)element;
 }
 
-/* One section over a stream. seen(owner, actor, panel, from, to) is told every firing, in cycles; may be
- * NULL. */
+/* What is told of every firing, in cycles. */
 typedef void DfSeen(void *owner, const DfSection *x, size_t actor, size_t panel, double from, double to);
 
+typedef struct { double at; size_t part, actor; } DfWake;   /* an actor is ready */
+typedef struct {
+    const DfGraph *g;
+    const DfPlan *plan;
+    const DfSection *x;
+    const DfStream *t;
+    double *last;                   /* [panels][parts] when the last of a part's tiles so far gave a panel */
+    uint32_t *fired;                /* [panels][parts] how many did */
+    double *tile, *busy, *end;      /* [tiles] time, cycles of work; [actors] of its last firing */
+    size_t *done;                   /* [actors] panels */
+    bool *waits;                    /* [actors] in the heap */
+    DfWake *heap;                   /* the earliest first */
+    size_t n;
+    DfClock r;
+    DfSeen *seen;
+    void *owner;
+} DfSim;
+
+static inline bool df_earlier(const DfWake *a, const DfWake *b) {
+    return a->at != b->at ? a->at < b->at : a->part != b->part ? a->part > b->part : a->actor < b->actor;
+}
+static inline void df_heap_push(DfSim *m, DfWake w) {
+    size_t i = m->n++;
+    for (; i && df_earlier(&w, &m->heap[(i - 1) / 2]); i = (i - 1) / 2) m->heap[i] = m->heap[(i - 1) / 2];
+    m->heap[i] = w;
+}
+static inline DfWake df_heap_pop(DfSim *m) {
+    const DfWake top = m->heap[0], w = m->heap[--m->n];
+    size_t i = 0;
+    for (size_t c; (c = 2 * i + 1) < m->n; i = c) {
+        if (c + 1 < m->n && df_earlier(&m->heap[c + 1], &m->heap[c])) c++;
+        if (!df_earlier(&m->heap[c], &w)) break;
+        m->heap[i] = m->heap[c];
+    }
+    m->heap[i] = w;
+    return top;
+}
+/* When a part gave panel i; INFINITY if it has not yet. */
+static inline double df_given(const DfSim *m, size_t part, size_t i) {
+    const size_t at = i * m->x->parts + part;
+    return m->fired[at] == m->x->part[part].actors ? m->last[at] : INFINITY;
+}
+/* When an actor's next firing has its inputs, and when it has room; INFINITY if that is not known yet. */
+static inline void df_ready(const DfSim *m, size_t actor, double *data, double *room) {
+    const DfActor *a = &m->x->actor[actor];
+    const DfPart *p = &m->x->part[a->part];
+    const size_t i = m->done[actor], ahead = i + p->s.lag < m->t->panels ? i + p->s.lag : m->t->panels - 1;
+    *data = *room = 0;
+    for (size_t k = 0; k < p->needs; k++) *data = fmax(*data, df_given(m, p->need[k], ahead));
+    for (size_t k = 0; k < p->gives; k++)
+        if (i >= p->slots[k]) *room = fmax(*room, df_given(m, p->give[k], i - p->slots[k]));
+    if (!p->s.chain || !a->k || m->done[actor - 1] > i + 1) return;
+    *data = fmax(*data, m->done[actor - 1] > i ? m->end[actor - 1] : INFINITY);
+}
+static inline void df_wake(DfSim *m, size_t actor) {
+    double data, room;
+    if (m->waits[actor] || m->done[actor] == m->t->panels) return;
+    df_ready(m, actor, &data, &room);
+    const double at = fmax(fmax(data, room), m->tile[m->x->actor[actor].tile]);
+    if (at == INFINITY) return;
+    m->waits[actor] = true;
+    df_heap_push(m, (DfWake){at, m->x->actor[actor].part, actor});
+}
+static inline void df_wake_part(DfSim *m, size_t part) {
+    for (size_t k = 0; k < m->x->part[part].actors; k++) df_wake(m, m->x->part[part].actor + k);
+}
+/* An actor's next firing, from that time on. */
+static inline void df_sim_fire(DfSim *m, size_t actor, double from) {
+    const DfActor *a = &m->x->actor[actor];
+    const DfPart *p = &m->x->part[a->part];
+    const DfChip *c = &m->plan->chip;
+    const size_t i = m->done[actor], at = i * m->x->parts + a->part;
+    size_t g0, ng;
+    double gathered, data, room, *tile = &m->tile[a->tile];
+    df_stream_at(m->t, i, &g0, &ng);
+    df_ready(m, actor, &data, &room);
+    const double bytes = df_port_bytes(m->g, p, a, ng, c->element, &gathered);
+    const double flops = df_flops(&p->s, a->u0, a->u1, g0, ng);
+    const double cost = fmax(flops / c->flops, bytes / c->port);
+    m->r.data_wait += fmax(0, fmin(data, from) - *tile);
+    m->r.credit_wait += fmax(0, fmin(room, from) - fmax(*tile, data));
+    m->end[actor] = *tile = from + cost, m->busy[a->tile] += cost;
+    m->r.flops += flops, m->r.on_chip += bytes, m->r.gathered += gathered;
+    m->r.cycles = fmax(m->r.cycles, *tile);
+    if (m->seen) m->seen(m->owner, m->x, actor, i, from, *tile);
+    m->done[actor]++, m->last[at] = fmax(m->last[at], *tile), m->fired[at]++;
+    df_wake(m, actor);
+    if (p->s.chain && a->k + 1 < p->actors) df_wake(m, actor + 1);
+    if (m->fired[at] < p->actors) return;
+    for (size_t s = 0; s < m->x->parts; s++) {              /* who waited for this panel or for its slot */
+        const DfPart *q = &m->x->part[s];
+        bool touched = false;
+        for (size_t k = 0; k < q->needs; k++) touched |= q->need[k] == a->part;
+        for (size_t k = 0; k < q->gives; k++) touched |= q->give[k] == a->part;
+        if (touched) df_wake_part(m, s);
+    }
+}
+/* The pipeline of a section over a stream: its cycles, waits and traffic on chip. */
+static inline DfClock df_pipeline(const DfGraph *g, const DfPlan *plan, const DfSection *x, const DfStream *t,
+                                  DfSeen *seen, void *owner) {
+    const size_t all = size_mul(x->parts, t->panels);
+    DfSim m = {.g = g, .plan = plan, .x = x, .t = t, .seen = seen, .owner = owner, .r = {.bound = "compute"}};
+    m.last = mem_new(all, sizeof *m.last), m.fired = mem_new(all, sizeof *m.fired);
+    m.tile = mem_new(x->tiles + 1, sizeof *m.tile), m.busy = mem_new(x->tiles + 1, sizeof *m.busy);
+    m.end = mem_new(x->actors, sizeof *m.end), m.done = mem_new(x->actors, sizeof *m.done);
+    m.waits = mem_new(x->actors, sizeof *m.waits), m.heap = mem_new(x->actors + 1, sizeof *m.heap);
+    for (size_t s = 0; s < x->parts; s++) df_wake_part(&m, s);
+    while (m.n) {
+        DfWake w = df_heap_pop(&m);
+        const double busy = m.tile[x->actor[w.actor].tile];
+        if (busy > w.at) { w.at = busy, df_heap_push(&m, w); continue; }       /* another was before it */
+        m.waits[w.actor] = false, df_sim_fire(&m, w.actor, w.at);
+    }
+    for (size_t k = 0; k < x->tiles; k++) m.r.compute = fmax(m.r.compute, m.busy[k]);
+    m.r.data_wait /= (double)(x->tiles ? x->tiles : 1), m.r.credit_wait /= (double)(x->tiles ? x->tiles : 1);
+    free(m.last), free(m.fired), free(m.tile), free(m.busy);
+    free(m.end), free(m.done), free(m.waits), free(m.heap);
+    return m.r;
+}
+/* One section over a stream; before: the section before it, may be NULL, as may seen. */
 static inline DfClock df_clock(const DfGraph *g, const DfPlan *plan, const DfSection *x,
                                const DfSection *before, const DfStream *t, DfSeen *seen, void *owner) {
     const DfChip *c = &plan->chip;
     const double line = DF_LINE * (double)c->element;
-    double *tile = mem_new(x->tiles + 1, sizeof *tile), *busy = mem_new(x->tiles + 1, sizeof *busy);
-    double *gave = mem_new(size_mul(x->parts, t->panels), sizeof *gave);        /* [panel][part] */
-    DfClock r = {.bound = "compute"};
+    DfClock r = df_pipeline(g, plan, x, t, seen, owner);
+    double groups = 0;
     for (size_t i = 0; i < t->panels; i++) {
         size_t g0, ng;
         df_stream_at(t, i, &g0, &ng);
-        for (size_t s = 0; s < x->parts; s++) {
-            const DfPart *p = &x->part[s];
-            double data = 0, room = 0, chain = 0, *end = &gave[i * x->parts + s];
-            size_t ahead = i + p->s.lag < t->panels ? i + p->s.lag : t->panels - 1;
-            for (size_t k = 0; k < p->needs; k++) data = fmax(data, gave[ahead * x->parts + p->need[k]]);
-            for (size_t k = 0; k < p->gives; k++)
-                if (i >= p->slots[k]) room = fmax(room, gave[(i - p->slots[k]) * x->parts + p->give[k]]);
-            for (size_t k = 0; k < p->actors; k++) {
-                const DfActor *a = &x->actor[p->actor + k];
-                double gathered, bytes = df_port_bytes(g, p, a, ng, c->element, &gathered);
-                const double flops = df_flops(&p->s, a->u0, a->u1, g0, ng), free_at = tile[a->tile];
-                const double cost = fmax(flops / c->flops, bytes / c->port);
-                const double from = fmax(fmax(free_at, room), fmax(data, chain));
-                r.data_wait += fmax(0, fmax(data, chain) - free_at);
-                r.credit_wait += fmax(0, room - fmax(free_at, fmax(data, chain)));
-                tile[a->tile] = from + cost, busy[a->tile] += cost;
-                if (p->s.chain) chain = from + cost;
-                *end = fmax(*end, from + cost);
-                r.flops += flops, r.on_chip += bytes, r.gathered += gathered;
-                if (seen) seen(owner, x, p->actor + k, i, from, from + cost);
-            }
-            r.in += (p->s.reads - p->s.random) * (double)ng * line,
-                r.random += p->s.random * (double)ng * line;
-            r.out += p->s.writes * (double)ng * line;
-            for (int k = 0; k < DF_OUTS; k++)
-                if (p->s.out[k] >= 0 && x->slot[p->s.out[k]].stored)
-                    r.out += (double)g->edge[p->s.out[k]].rows * (double)ng * line;
-            const double w = df_lines(&p->s, 0, p->s.units) * (line + 4);
-            if (x->streamed && p->s.lines)
-                r.weights += w * !p->s.grads,
-                    r.grads += 2 * df_lines(&p->s, 0, p->s.units) * line * p->s.grads;
-            r.cycles = fmax(r.cycles, *end);
-        }
+        groups += (double)ng;
     }
     for (size_t s = 0; s < x->parts; s++) {
         const DfStage *st = &x->part[s].s;
-        r.grads += 2 * (double)(st->units * st->sums) * line;
-        if (x->streamed) continue;
-        r.weights += df_lines(st, 0, st->units) * (line + 4) * st->weights;
-        r.grads += 2 * df_lines(st, 0, st->units) * st->grads * line;
+        const double lines = df_lines(st, 0, st->units), often = x->streamed ? (double)t->panels : 1;
+        r.in += (st->reads - st->random) * groups * line, r.random += st->random * groups * line;
+        r.out += st->writes * groups * line;
+        for (int k = 0; k < DF_OUTS; k++)
+            if (st->out[k] >= 0 && x->slot[st->out[k]].stored)
+                r.out += (double)g->edge[st->out[k]].rows * groups * line;
+        const bool held = x->streamed ? st->lines && !st->grads : st->weights;
+        r.weights += lines * (line + 4) * held * often;
+        r.grads += 2 * (lines * st->grads * often + (double)(st->units * st->sums)) * line;
     }
-    for (size_t k = 0; k < x->tiles; k++) r.compute = fmax(r.compute, busy[k]);
     const double load = x->streamed ? 0 : r.weights / c->memory;
     const double memory =
         (r.in + r.out + r.grads + (x->streamed ? r.weights : 0)) / c->memory + r.random / c->random;
@@ -950,8 +1069,6 @@ static inline DfClock df_clock(const DfGraph *g, const DfPlan *plan, const DfSec
     if (memory + load - r.load > r.cycles / c->clock) r.bound = "memory";
     else if (r.compute < 0.5 * r.cycles) r.bound = "pipeline";
     r.utilisation = r.flops / ((double)c->tiles * c->flops * c->clock * r.seconds);
-    r.data_wait /= (double)(x->tiles ? x->tiles : 1), r.credit_wait /= (double)(x->tiles ? x->tiles : 1);
-    free(tile), free(busy), free(gave);
     return r;
 }
 

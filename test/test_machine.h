@@ -49,8 +49,7 @@ static void check_moved(const MachineCase *k, const DfChip *chip, size_t depth, 
 static bool machine_fits(const MachineCase *k, const DfChip *chip, size_t depth) {
     SpMat *mats = k->mask < 0 ? NULL : some_masks(&k->c, (size_t)k->mask, 0.3);
     Gpt *m = gpt_make(k->c, mats, false, false);
-    const uint32_t **lines = mem_new(m->count, sizeof *lines);
-    for (size_t i = 0; i < m->count; i++) lines[i] = m->table[i].mat.first;
+    GptLines *lines = gpt_lines(m);
     DfGraph g = gpt_graph(&k->c, lines, gpt_groups(k->T));
     DfPlan *plan = NULL;
     const bool died = DIES(plan = df_plan(&g, *chip, depth, k->P / LINE, false));
