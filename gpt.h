@@ -1558,9 +1558,9 @@ static inline void gpt_machine_step(void *owner, const DfSection *x, const DfAct
     const size_t l = (size_t)p->s.out[0] / EDGES;
     const int e = p->s.out[0] % EDGES;
     const GptView from = gpt_off_chip(&f, l, e), to = gpt_view(&f, l, e);
-    for (size_t g = 0; g < f.p.ng; g++)
-        for (size_t n = a->u0 * LINE; n < a->u1 * LINE; n++)
-            memcpy(gpt_line(to, g, n), gpt_line(from, g, n), LINE * sizeof(float));
+    for (size_t g = 0; g < f.p.ng; g++)                     /* rows of one tile follow one another */
+        memcpy(gpt_line(to, g, a->u0 * LINE), gpt_line(from, g, a->u0 * LINE),
+               (a->u1 - a->u0) * LINE * LINE * sizeof(float));
     gpt_moved(&f, MOVED_IN, f.p.ng * (a->u1 - a->u0) * LINE);
 }
 
