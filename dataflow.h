@@ -247,7 +247,6 @@ typedef struct {
     size_t layer;
     int in[DF_INS], out[DF_OUTS];   /* edges; -1: none */
     size_t share;                   /* stages back to the one whose tiles it shares; 0: its own */
-    bool chain;                     /* tile k continues the sums of tile k - 1 on the same panel */
     size_t lag;                     /* panels of its inputs it must see ahead of the one it works on */
     size_t units;
     const uint32_t *lines;          /* [units + 1] unit u has weights lines[u] .. lines[u+1]; NULL: none */
@@ -326,12 +325,14 @@ typedef struct {
     DfSlot *slot;                   /* [edges of the graph] */
     size_t tiles, peak;             /* tiles used; most bytes of a tile */
     int mode;                       /* of the three below */
-    bool streamed;                  /* too big for the chip: its weights stay off chip */
+    bool streamed;                  /* too big for the chip: its weights stay off chip, and pass through it */
+    size_t span;                    /* panels a firing: the more, the less often streamed weights pass */
 } DfSection;
 
 /* How a section uses the chip: weights resident, a stage (and those that share its tiles) a tile; weights
  * streamed through; and where that is too many tiles, streamed and all stages on the same tiles. */
 enum { DF_RESIDENT, DF_STREAMED, DF_CROWDED };
+enum { DF_SPAN = 256 };             /* panels a firing at most */
 
 typedef struct {
     DfChip chip;
@@ -360,8 +361,8 @@ static inline int df_root(const DfGraph *g, const DfSection *x, int e) {
 }
 
 /* Stages s0 .. s1 of the graph and the loads that they need. */
-static inline DfSection df_collect(const DfGraph *g, size_t s0, size_t s1, int mode) {
-    DfSection x = {.first = s0, .mode = mode, .streamed = mode != DF_RESIDENT};
+static inline DfSection df_collect(const DfGraph *g, size_t s0, size_t s1, int mode, size_t span) {
+    DfSection x = {.first = s0, .mode = mode, .streamed = mode != DF_RESIDENT, .span = span};
     bool *made = mem_new(g->edges, sizeof *made);
     int *load = mem_new((s1 - s0) * DF_INS, sizeof *load);
     for (size_t s = s0; s < s1; s++) {
@@ -414,7 +415,6 @@ static inline void df_depend(const DfGraph *g, DfSection *x, size_t depth) {
                     g->edge[e].name, slots, lag, lag + 1);
             x->slot[e].slots = slots;
             DfPart *p = &x->part[s];
-            if (!n && p->s.chain) readers[n++] = s; /* its last tile must be done before its first goes on */
             for (size_t i = 0; i < n && p->gives < DF_DEPS; i++)
                 p->give[p->gives] = readers[i], p->slots[p->gives++] = slots;
         }
@@ -450,7 +450,7 @@ static inline size_t df_lay(const DfGraph *g, DfSection *x, size_t home, size_t 
             if (e < 0 || df_root(g, x, e) != e) continue;
             DfSlot *slot = &x->slot[e];
             slot->per = size_up((g->edge[e].rows + n - 1) / n, DF_LINE), slot->at = at;
-            at += slot->slots * plan->groups * slot->per * line;
+            at += slot->slots * x->span * plan->groups * slot->per * line;
         }
     }
     return at;
@@ -520,8 +520,9 @@ static inline void df_section_free(DfSection *x, const DfGraph *g) {
     free(x->slot), free(x->part), free(x->actor);
 }
 
-static inline bool df_fits(const DfGraph *g, const DfPlan *plan, size_t s0, size_t s1, int mode) {
-    DfSection x = df_collect(g, s0, s1, mode);
+static inline bool df_fits(const DfGraph *g, const DfPlan *plan, size_t s0, size_t s1, int mode,
+                           size_t span) {
+    DfSection x = df_collect(g, s0, s1, mode, span);
     df_depend(g, &x, plan->depth);
     const bool fits = df_share_out(g, &x, plan, false);
     df_section_free(&x, g);
@@ -551,21 +552,21 @@ static inline size_t df_cut_rows(const DfGraph *g, size_t s0, size_t s) {
 static inline size_t df_enough(const DfGraph *g, DfPlan plan, size_t s0, size_t s1, bool sram) {
     size_t *field = sram ? &plan.chip.sram : &plan.chip.tiles, lo = *field, hi = lo;
     const size_t unit = sram ? 64 : 1;
-    while (!df_fits(g, &plan, s0, s1, DF_CROWDED)) {
+    while (!df_fits(g, &plan, s0, s1, DF_CROWDED, 1)) {
         if (hi > (size_t)1 << 40) return 0;
         lo = hi, hi = *field = hi * 2;
     }
     while (hi - lo > unit) {
         const size_t mid = *field = (lo + (hi - lo) / 2) / unit * unit;
         if (mid <= lo) break;
-        if (df_fits(g, &plan, s0, s1, DF_CROWDED)) hi = mid;
+        if (df_fits(g, &plan, s0, s1, DF_CROWDED, 1)) hi = mid;
         else lo = mid;
     }
     return hi;
 }
 __attribute__((noreturn)) static inline void df_too_small(const DfGraph *g, const DfPlan *plan, size_t s0,
                                                           size_t s1) {
-    DfSection x = df_collect(g, s0, s1, DF_CROWDED);
+    DfSection x = df_collect(g, s0, s1, DF_CROWDED, 1);
     df_depend(g, &x, plan->depth);
     size_t need = 0;
     for (size_t s = 0; s < x.parts; s++)
@@ -577,34 +578,10 @@ __attribute__((noreturn)) static inline void df_too_small(const DfGraph *g, cons
         g->stage[s0].name, need, plan->chip.tiles, plan->chip.sram, sram, hint);
 }
 
-/* One more slot for an edge whose tiles have room for it. */
-static inline bool df_longer(const DfGraph *g, DfSection *x, const DfPlan *plan, int e) {
-    DfPart *p = x->part;
-    while (!df_writes(&p->s, e)) p++;                       /* the first writer, not who writes in place */
-    x->slot[e].slots++;
-    if (df_lay(g, x, p->home, x->part[p->home].tiles, plan) > plan->chip.sram) {
-        x->slot[e].slots--;
-        return false;
-    }
-    for (size_t k = 0; k < p->gives; k++) p->slots[k] = x->slot[e].slots;
-    return true;
-}
-/* A chain of n tiles works on n panels at once if it has slots for them, on both sides: as many more as there
- * is room for. */
-static inline void df_lengthen(const DfGraph *g, DfSection *x, const DfPlan *plan) {
-    for (size_t s = 0; s < x->parts; s++) {
-        const DfStage *st = &x->part[s].s;
-        if (!st->chain) continue;
-        const int in = df_root(g, x, st->in[0]), out = df_root(g, x, st->out[0]);
-        for (size_t n = 1; n < x->part[s].tiles; n++)
-            if (!df_longer(g, x, plan, in) || !df_longer(g, x, plan, out)) break;
-    }
-}
 /* Tiles, addresses and actors of a section that fits. */
 static inline void df_place(const DfGraph *g, DfSection *x, const DfPlan *plan) {
     size_t tile = 0, actors = 0;
     df_share_out(g, x, plan, true);
-    df_lengthen(g, x, plan);
     for (size_t s = 0; s < x->parts; s++) {
         DfPart *p = &x->part[s];
         if (p->home == s) {
@@ -631,7 +608,7 @@ static inline void df_place(const DfGraph *g, DfSection *x, const DfPlan *plan) 
             slot->tile = x->part[w].tile;
             for (size_t s = 0; s < x->parts; s++) /* the first writer, not who writes in place */
                 if (df_writes(&x->part[s].s, (int)e)) { slot->tile = x->part[s].tile; break; }
-            slot->gs = slot->per * DF_LINE, slot->stride = plan->groups * slot->gs;
+            slot->gs = slot->per * DF_LINE, slot->stride = plan->groups * slot->gs, slot->slots *= x->span;
             slot->row = mem_new(g->edge[e].rows + 16, sizeof *slot->row);
             for (size_t i = 0; i < g->edge[e].rows; i++)
                 slot->row[i] = (uint32_t)(i / slot->per * plan->stride + i % slot->per);
@@ -686,16 +663,16 @@ static inline DfPlan *df_plan(const DfGraph *g, DfChip chip, size_t depth, size_
         size_t end = s0, best = s0, least = SIZE_MAX, turn = s0 < g->forward ? g->forward : g->stages;
         for (size_t s = s0 + 1; s <= turn; s++) {
             if (!df_may_cut(g, s) && s != turn) continue;
-            if (!df_fits(g, plan, s0, s, DF_RESIDENT)) break;
+            if (!df_fits(g, plan, s0, s, DF_RESIDENT, 1)) break;
             end = s;
         }
         bool streamed = end == s0;
         for (size_t s = s0 + 1; streamed && end == s0; s++)
             if (df_may_cut(g, s)) end = s;
         const int mode = !streamed                                ? DF_RESIDENT
-                         : df_fits(g, plan, s0, end, DF_STREAMED) ? DF_STREAMED
+                         : df_fits(g, plan, s0, end, DF_STREAMED, 1) ? DF_STREAMED
                                                                   : DF_CROWDED;
-        if (mode == DF_CROWDED && !df_fits(g, plan, s0, end, mode)) df_too_small(g, plan, s0, end);
+        if (mode == DF_CROWDED && !df_fits(g, plan, s0, end, mode, 1)) df_too_small(g, plan, s0, end);
         for (size_t s = end; s > s0 && !streamed && 2 * (end - s) <= end - s0; s--) {
             const size_t rows = s == turn ? 0 : df_cut_rows(g, s0, s);
             if (df_may_cut(g, s) && rows < least) least = rows, best = s;
@@ -703,7 +680,9 @@ static inline DfPlan *df_plan(const DfGraph *g, DfChip chip, size_t depth, size_
         if (streamed) best = end;
         plan->section = mem_grow(plan->section, plan->sections, &cap, sizeof *plan->section);
         DfSection *x = &plan->section[plan->sections++];
-        *x = df_collect(g, s0, best, mode);
+        size_t span = 1;
+        while (streamed && span < DF_SPAN && df_fits(g, plan, s0, best, mode, 2 * span)) span *= 2;
+        *x = df_collect(g, s0, best, mode, span);
         df_depend(g, x, depth);
         df_place(g, x, plan);
         s0 = best;
@@ -724,12 +703,13 @@ static inline void df_plan_free(DfPlan *plan, const DfGraph *g) {
 }
 
 /* ---- running a section ---------------------------------------------------------------------------------- *
- * An actor fires when every stage it reads from has done the panel (and those its lag asks for), every stage
- * that reads from it has room, and, in a chain, the tile before it has done the panel. All of that is
+ * An actor fires when every stage it reads from has done the panel (and those its lag asks for) and every
+ * stage that reads from it has room. All of that is
  * counters that only grow, so any worker may find out at any time, and what is ready stays ready: a Kahn
  * network, whose result depends neither on workers nor on time. Workers look from the last stage on, which
  * keeps panels moving to the end while they are in a worker's caches. */
 
+/* Fires an actor on panels panel x span .. of its stream. */
 typedef void DfFire(void *owner, const DfSection *x, const DfActor *a, size_t panel, size_t worker);
 
 typedef struct { double from, to; uint32_t worker, section, actor, panel; } DfEvent;
@@ -748,16 +728,12 @@ typedef struct {
 static inline size_t df_done(const DfSection *x, size_t part) {
     return atomic_load_explicit(&x->part[part].done, memory_order_acquire);
 }
-/* The stage that part p waits for before panel i, or SIZE_MAX. In a chain a tile also waits for the one
- * before. */
+/* The stage that part p waits for before panel i, or SIZE_MAX. */
 static inline size_t df_waits(const DfSection *x, const DfPart *p, size_t i, size_t panels) {
     const size_t ahead = i + 1 + p->s.lag < panels ? i + 1 + p->s.lag : panels;
     for (size_t k = 0; k < p->needs; k++) if (df_done(x, p->need[k]) < ahead) return p->need[k];
     for (size_t k = 0; k < p->gives; k++) if (df_done(x, p->give[k]) + p->slots[k] <= i) return p->give[k];
     return SIZE_MAX;
-}
-static inline bool df_chained(const DfPart *p, const DfActor *a, size_t i) {
-    return !p->s.chain || !a->k || atomic_load_explicit(&(a - 1)->done, memory_order_acquire) > i;
 }
 /* After a firing of one of its tiles: how far all of them are. The number only grows, whoever writes it. */
 static inline void df_advance(DfSection *x, DfPart *p) {
@@ -775,7 +751,7 @@ static inline bool df_try(DfJob *j, DfPart *p, DfActor *a, size_t worker) {
     const size_t i =
         atomic_load_explicit(&a->done, memory_order_acquire); /* another may have fired it meanwhile */
     const bool go =
-        mine && i < j->panels && df_chained(p, a, i) && df_waits(j->x, p, i, j->panels) == SIZE_MAX;
+        mine && i < j->panels && df_waits(j->x, p, i, j->panels) == SIZE_MAX;
     if (go) {
         const double from = j->event ? seconds() : 0;
         j->fire(j->owner, j->x, a, i, worker);
@@ -806,7 +782,7 @@ static inline bool df_fire_one(DfJob *j, size_t worker, size_t workers, bool any
             for (size_t k = 0; k < p->actors; k++) {
                 DfActor *a = &x->actor[p->actor + k];
                 if (atomic_load_explicit(&a->done, memory_order_relaxed) == i &&
-                    !atomic_load_explicit(&a->busy, memory_order_relaxed) && df_chained(p, a, i) &&
+                    !atomic_load_explicit(&a->busy, memory_order_relaxed) &&
                     df_try(j, p, a, worker))
                     return true;
             }
@@ -854,6 +830,7 @@ static inline void df_section_worker(void *arg, size_t task, size_t worker) {
 /* Runs a section over so many panels on all workers of the pool. */
 static inline void df_section_run(DfPool *pool, DfSection *x, size_t number, size_t panels, DfFire *fire,
                                   void *owner, DfEvent *event) {
+    panels = (panels + x->span - 1) / x->span;              /* firings of an actor, from here on */
     DfCrew c = {{.x = x, .panels = panels, .fire = fire, .owner = owner, .event = event, .number = number},
                 pool->workers};
     atomic_init(&c.job.left, panels * x->actors), atomic_init(&c.job.firing, 0);
@@ -924,6 +901,7 @@ typedef struct {
     const DfPlan *plan;
     const DfSection *x;
     const DfStream *t;
+    size_t panels;                  /* firings of an actor */
     double *last;                   /* [panels][parts] when the last of a part's tiles so far gave a panel */
     uint32_t *fired;                /* [panels][parts] how many did */
     double *tile, *busy, *end;      /* [tiles] time, cycles of work; [actors] of its last firing */
@@ -964,17 +942,15 @@ static inline double df_given(const DfSim *m, size_t part, size_t i) {
 static inline void df_ready(const DfSim *m, size_t actor, double *data, double *room) {
     const DfActor *a = &m->x->actor[actor];
     const DfPart *p = &m->x->part[a->part];
-    const size_t i = m->done[actor], ahead = i + p->s.lag < m->t->panels ? i + p->s.lag : m->t->panels - 1;
+    const size_t i = m->done[actor], ahead = i + p->s.lag < m->panels ? i + p->s.lag : m->panels - 1;
     *data = *room = 0;
     for (size_t k = 0; k < p->needs; k++) *data = fmax(*data, df_given(m, p->need[k], ahead));
     for (size_t k = 0; k < p->gives; k++)
         if (i >= p->slots[k]) *room = fmax(*room, df_given(m, p->give[k], i - p->slots[k]));
-    if (!p->s.chain || !a->k || m->done[actor - 1] > i + 1) return;
-    *data = fmax(*data, m->done[actor - 1] > i ? m->end[actor - 1] : INFINITY);
 }
 static inline void df_wake(DfSim *m, size_t actor) {
     double data, room;
-    if (m->waits[actor] || m->done[actor] == m->t->panels) return;
+    if (m->waits[actor] || m->done[actor] == m->panels) return;
     df_ready(m, actor, &data, &room);
     const double at = fmax(fmax(data, room), m->tile[m->x->actor[actor].tile]);
     if (at == INFINITY) return;
@@ -990,22 +966,23 @@ static inline void df_sim_fire(DfSim *m, size_t actor, double from) {
     const DfPart *p = &m->x->part[a->part];
     const DfChip *c = &m->plan->chip;
     const size_t i = m->done[actor], at = i * m->x->parts + a->part;
-    size_t g0, ng;
-    double gathered, data, room, *tile = &m->tile[a->tile];
-    df_stream_at(m->t, i, &g0, &ng);
+    double bytes = 0, flops = 0, gathered, data, room, *tile = &m->tile[a->tile];
     df_ready(m, actor, &data, &room);
-    const double bytes = df_port_bytes(m->g, p, a, ng, c->element, &gathered);
-    const double flops = df_flops(&p->s, a->u0, a->u1, g0, ng);
+    for (size_t n = i * m->x->span; n < (i + 1) * m->x->span && n < m->t->panels; n++) {
+        size_t g0, ng;
+        df_stream_at(m->t, n, &g0, &ng);
+        bytes += df_port_bytes(m->g, p, a, ng, c->element, &gathered), m->r.gathered += gathered;
+        flops += df_flops(&p->s, a->u0, a->u1, g0, ng);
+    }
     const double cost = fmax(flops / c->flops, bytes / c->port);
     m->r.data_wait += fmax(0, fmin(data, from) - *tile);
     m->r.credit_wait += fmax(0, fmin(room, from) - fmax(*tile, data));
     m->end[actor] = *tile = from + cost, m->busy[a->tile] += cost;
-    m->r.flops += flops, m->r.on_chip += bytes, m->r.gathered += gathered;
+    m->r.flops += flops, m->r.on_chip += bytes;
     m->r.cycles = fmax(m->r.cycles, *tile);
     if (m->seen) m->seen(m->owner, m->x, actor, i, from, *tile);
     m->done[actor]++, m->last[at] = fmax(m->last[at], *tile), m->fired[at]++;
     df_wake(m, actor);
-    if (p->s.chain && a->k + 1 < p->actors) df_wake(m, actor + 1);
     if (m->fired[at] < p->actors) return;
     for (size_t s = 0; s < m->x->parts; s++) {              /* who waited for this panel or for its slot */
         const DfPart *q = &m->x->part[s];
@@ -1018,8 +995,9 @@ static inline void df_sim_fire(DfSim *m, size_t actor, double from) {
 /* The pipeline of a section over a stream: its cycles, waits and traffic on chip. */
 static inline DfClock df_pipeline(const DfGraph *g, const DfPlan *plan, const DfSection *x, const DfStream *t,
                                   DfSeen *seen, void *owner) {
-    const size_t all = size_mul(x->parts, t->panels);
-    DfSim m = {.g = g, .plan = plan, .x = x, .t = t, .seen = seen, .owner = owner, .r = {.bound = "compute"}};
+    const size_t panels = (t->panels + x->span - 1) / x->span, all = size_mul(x->parts, panels);
+    DfSim m = {.g = g, .plan = plan, .x = x, .t = t, .panels = panels, .seen = seen, .owner = owner};
+    m.r.bound = "compute";
     m.last = mem_new(all, sizeof *m.last), m.fired = mem_new(all, sizeof *m.fired);
     m.tile = mem_new(x->tiles + 1, sizeof *m.tile), m.busy = mem_new(x->tiles + 1, sizeof *m.busy);
     m.end = mem_new(x->actors, sizeof *m.end), m.done = mem_new(x->actors, sizeof *m.done);
@@ -1051,7 +1029,8 @@ static inline DfClock df_clock(const DfGraph *g, const DfPlan *plan, const DfSec
     }
     for (size_t s = 0; s < x->parts; s++) {
         const DfStage *st = &x->part[s].s;
-        const double lines = df_lines(st, 0, st->units), often = x->streamed ? (double)t->panels : 1;
+        const double lines = df_lines(st, 0, st->units),
+                     often = x->streamed ? ceil((double)t->panels / (double)x->span) : 1;
         r.in += (st->reads - st->random) * groups * line, r.random += st->random * groups * line;
         r.out += st->writes * groups * line;
         for (int k = 0; k < DF_OUTS; k++)

@@ -632,6 +632,7 @@ typedef struct {
     size_t grains, jump;            /* groups of them on a tile; floats from a tile to the next */
     const uint32_t *col; /* the matrix's columns as rows of the edge it gathers from; NULL: as they are */
     const SpMat *slice;             /* backward-data on a tile: the columns it holds; NULL: all */
+    size_t b0, b1;                  /* and the row blocks it goes through; w: lines of b0 on */
 } GptFire;
 
 static inline GptView gpt_off_chip(const GptFire *f, size_t l, int e) {
@@ -816,18 +817,16 @@ static inline void gpt_linear(const GptFire *f, size_t k, int ex, size_t ly, int
     }
 }
 
-/* dx = W' dy by parameter k, rows 16 u0 .. 16 u1 of dx. The head's parameter is cut by row blocks, which
- * forward and backward share: u0 .. u1 of them continue the sums that those before them began. */
+/* dx = W' dy by parameter k, rows 16 u0 .. 16 u1 of dx: row blocks b0 .. b1 continue the sums that those
+ * before them began. */
 static inline void gpt_linear_data(const GptFire *f, size_t k, size_t ly, int edy, int edx) {
     const GptView dy = gpt_view(f, ly, edy), dx = gpt_view(f, f->l, edx);
     const SpMat mat = f->slice ? *f->slice : gpt_pattern(f, k, dx);
-    const bool chain = k == WTE;
-    const size_t i0 = chain ? 0 : f->u0 * LINE, i1 = chain ? gpt_rows(mat.IC) : f->u1 * LINE;
-    for (size_t g = 0; g < f->p.ng && (!chain || f->u0 == 0); g++)
-        for (size_t i = i0; i < i1; i++) memset(gpt_line(dx, g, i), 0, LINE * sizeof(float));
-    sp_backward_data(&mat, chain ? f->u0 : 0, chain ? f->u1 : mat.nb, f->w, dy.p, dy.row, dy.gs, dx.p, dx.gs,
-                     f->p.ng);
-    if (!chain || f->u1 == mat.nb) gpt_keep(f, f->l, edx, i0, i1);
+    for (size_t g = 0; g < f->p.ng && f->b0 == 0; g++)
+        for (size_t i = f->u0 * LINE; i < f->u1 * LINE; i++)
+            memset(gpt_line(dx, g, i), 0, LINE * sizeof(float));
+    sp_backward_data(&mat, f->b0, f->b1, f->w, dy.p, dy.row, dy.gs, dx.p, dx.gs, f->p.ng);
+    if (f->b1 == mat.nb) gpt_keep(f, f->l, edx, f->u0 * LINE, f->u1 * LINE);
 }
 
 /* dw += dy x' and db += dy for row blocks u0 .. u1 of parameter k */
@@ -1145,7 +1144,7 @@ static const struct {
     [LNF] = {"ln_f", BY_PANEL, 0, -1, {E_X, -1, -1}, {E_N1, -1}, 0},
     [HEAD] = {"head", BY_ROWS, 0, WTE, {E_N1, -1, -1}, {E_LOGITS, -1}, 0},
     [HEAD_LOSS] = {"loss", BY_PANEL, 0, -1, {E_LOGITS, -1, -1}, {E_DLOGITS, -1}, 0},
-    [HEAD_DATA] = {"head dx", BY_PANEL, 0, WTE, {E_DLOGITS, -1, -1}, {E_DN1, -1}, 2},
+    [HEAD_DATA] = {"head dx", BY_COLUMNS, 0, WTE, {E_DLOGITS, -1, -1}, {E_DN1, -1}, 0},
     [HEAD_W] = {"head dw", BY_ROWS, 0, WTE, {E_N1, E_DLOGITS, -1}, {-1, -1}, 3},
     [LNF_W] = {"ln_f dw", BY_FEATURES, 0, LN1W, {E_DN1, E_X, -1}, {-1, -1}, 0},
     [LNF_DATA] = {"ln_f dx", BY_PANEL, 0, -1, {E_DN1, E_X, -1}, {E_DX, -1}, 1},
@@ -1226,6 +1225,7 @@ static inline void gpt_point(GptFire *f) {
         return;
     }
     f->w = r->m->w + p->at;
+    f->b1 = p->mat.nb;
     if (gpt_stage[f->stage].cut == BY_COLUMNS) return;
     f->w += (size_t)p->mat.first[f->u0] * LINE;
     if (r->m->g) f->dw = r->m->g + p->at + (size_t)p->mat.first[f->u0] * LINE;
@@ -1301,7 +1301,7 @@ static inline void gpt_head_task(void *arg, size_t task, size_t worker) {
         const GptView logits = gpt_view(&f, f.l, E_LOGITS);
         GptRun one = *f.r;
         one.moving[gpt_edge_array(E_LOGITS)].p = logits.p + task * logits.gs;
-        f.r = &one, f.p = (GptPanel){f.p.at + task, f.p.g0 + task, 1};
+        f.r = &one, f.p = (GptPanel){f.p.at + task, f.p.g0 + task, 1}, f.u1 = gpt_units(f.r, HEAD_DATA, f.l);
         gpt_point(&f), gpt_fire(&f);
         return;
     }
@@ -1397,10 +1397,10 @@ static inline DfStage gpt_stage_of(const GptConfig *c, GptStage s, size_t l, siz
         const size_t OC = k == WTE ? c->V : (size_t)(own == QKVW ? 3 : own == FCW ? 4 : 1) * c->C,
                      IC = (size_t)(own == FC2W ? 4 : 1) * c->C;
         st.lines = columns ? lines[k].cols : lines[k].rows, st.units = gpt_rows(columns ? IC : OC) / LINE;
-        st.per_line = 2 * LINE, st.scatter = columns || s == HEAD_DATA, st.gather = !st.scatter;
-        st.weights = !weight && s != HEAD_DATA, st.grads = weight, st.chain = s == HEAD_DATA;
+        st.per_line = 2 * LINE, st.scatter = columns, st.gather = !columns;
+        st.weights = !weight, st.grads = weight;
         st.sums = weight && k != WTE ? LINE : 0;
-        st.per_unit = weight ? LINE : st.scatter ? 0 : s == FC ? 16 * 14 : LINE;
+        st.per_unit = weight ? LINE : columns ? 0 : s == FC ? 16 * 14 : LINE;
         if (s == FC) st.writes = C4;
         return st;
     }
@@ -1541,27 +1541,45 @@ static inline GptFire gpt_machine_fire(const GptRun *r, const DfSection *x, cons
     if (p->s.state) f.state = tile + p->state / 4, f.grains = p->grains, f.jump = plan->stride * LINE;
     return f;
 }
+/* One panel of a firing. */
+static inline void gpt_machine_panel(GptFire *f, const DfSection *x, const DfActor *a, size_t i) {
+    const DfPart *p = &x->part[a->part];
+    const GptRun *r = f->r;
+    f->i = i;
+    f->p = x->first < r->machine->graph.forward ? gpt_panel(r, i) : gpt_panel_back(r, i);
+    if (p->s.kind != DF_LOAD) { gpt_fire(f); return; }
+    const size_t l = (size_t)p->s.out[0] / EDGES;
+    const int e = p->s.out[0] % EDGES;
+    const GptView from = gpt_off_chip(f, l, e), to = gpt_view(f, l, e);
+    for (size_t g = 0; g < f->p.ng; g++)                    /* rows of one tile follow one another */
+        memcpy(gpt_line(to, g, a->u0 * LINE), gpt_line(from, g, a->u0 * LINE),
+               (a->u1 - a->u0) * LINE * LINE * sizeof(float));
+    gpt_moved(f, MOVED_IN, f->p.ng * (a->u1 - a->u0) * LINE);
+}
+/* A firing. Streamed weights pass through the tile a few row blocks at a time, each over all panels. */
 static inline void gpt_machine_step(void *owner, const DfSection *x, const DfActor *a, size_t i,
                                     size_t worker) {
     const GptRun *r = owner;
     GptFire f = gpt_machine_fire(r, x, a);
     const DfPart *p = &x->part[a->part];
-    f.i = i, f.worker = worker;
-    f.p = x->first < r->machine->graph.forward ? gpt_panel(r, i) : gpt_panel_back(r, i);
-    if (p->s.kind != DF_LOAD) {
-        if (x->streamed && p->s.lines)
-            gpt_moved(&f, p->s.grads ? MOVED_GRADS : MOVED_WEIGHTS,
-                      (size_t)df_lines(&p->s, a->u0, a->u1) * (p->s.grads ? 2 : 1));
-        gpt_fire(&f);
+    const size_t all = r->B * gpt_panels(r), first = i * x->span, last = first + x->span;
+    const size_t end = last < all ? last : all, nb = p->cut ? f.b1 : a->u1;
+    f.worker = worker;
+    if (!x->streamed || !p->s.lines) {
+        for (size_t n = first; n < end; n++) gpt_machine_panel(&f, x, a, n);
         return;
     }
-    const size_t l = (size_t)p->s.out[0] / EDGES;
-    const int e = p->s.out[0] % EDGES;
-    const GptView from = gpt_off_chip(&f, l, e), to = gpt_view(&f, l, e);
-    for (size_t g = 0; g < f.p.ng; g++)                     /* rows of one tile follow one another */
-        memcpy(gpt_line(to, g, a->u0 * LINE), gpt_line(from, g, a->u0 * LINE),
-               (a->u1 - a->u0) * LINE * LINE * sizeof(float));
-    gpt_moved(&f, MOVED_IN, f.p.ng * (a->u1 - a->u0) * LINE);
+    gpt_moved(&f, p->s.grads ? MOVED_GRADS : MOVED_WEIGHTS,
+              (size_t)df_lines(&p->s, a->u0, a->u1) * (p->s.grads ? 2 : 1));
+    const GptFire whole = f;
+    for (size_t b = p->cut ? 0 : a->u0; b < nb; b += BUNDLE) {
+        const size_t b1 = b + BUNDLE < nb ? b + BUNDLE : nb;
+        if (p->cut)
+            f.w = whole.w + (size_t)(f.slice->first[b] - f.slice->first[0]) * LINE, f.b0 = b, f.b1 = b1;
+        else f.u0 = b, f.u1 = b1, gpt_point(&f);
+        if (whole.db && p->s.sums) f.db = whole.db + (b - a->u0) * LINE * LINE;
+        for (size_t n = first; n < end; n++) gpt_machine_panel(&f, x, a, n);
+    }
 }
 
 /* Brings an actor's weights and accumulators on the chip, or its accumulators back. */
