@@ -332,7 +332,6 @@ typedef struct {
 /* How a section uses the chip: weights resident, a stage (and those that share its tiles) a tile; weights
  * streamed through; and where that is too many tiles, streamed and all stages on the same tiles. */
 enum { DF_RESIDENT, DF_STREAMED, DF_CROWDED };
-enum { DF_SPAN = 256 };             /* panels a firing at most */
 
 typedef struct {
     DfChip chip;
@@ -652,8 +651,10 @@ static inline void df_guard(const DfPlan *plan, const DfSection *x) {
 }
 
 /* Cuts the graph into sections: as many stages together as fit, ending where least has to leave the chip.
- * real: with the chip's memory. Dies if a stage cannot fit. */
-static inline DfPlan *df_plan(const DfGraph *g, DfChip chip, size_t depth, size_t groups, bool real) {
+ * A firing on streamed weights takes as many of the stream's panels as fit, an eighth of them at most: the
+ * stages would else wait for one another. real: with the chip's memory. Dies if a stage cannot fit. */
+static inline DfPlan *df_plan(const DfGraph *g, DfChip chip, size_t depth, size_t groups, size_t panels,
+                              bool real) {
     DfPlan *plan = mem_new(1, sizeof *plan);
     size_t cap = 0;
     *plan = (DfPlan){.chip = chip, .depth = depth, .groups = groups};
@@ -681,7 +682,7 @@ static inline DfPlan *df_plan(const DfGraph *g, DfChip chip, size_t depth, size_
         plan->section = mem_grow(plan->section, plan->sections, &cap, sizeof *plan->section);
         DfSection *x = &plan->section[plan->sections++];
         size_t span = 1;
-        while (streamed && span < DF_SPAN && df_fits(g, plan, s0, best, mode, 2 * span)) span *= 2;
+        while (streamed && 16 * span <= panels && df_fits(g, plan, s0, best, mode, 2 * span)) span *= 2;
         *x = df_collect(g, s0, best, mode, span);
         df_depend(g, x, depth);
         df_place(g, x, plan);

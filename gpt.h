@@ -1521,7 +1521,7 @@ static inline void gpt_machine_plan(GptRun *r, DfChip chip, size_t depth) {
         die("chip %s: numbers of %zu bytes: it can be simulated, not run", chip.name, chip.element);
     a->lines = gpt_lines(r->m), a->graph = gpt_graph(&r->m->c, a->lines, r->stride);
     a->m = r->m, a->panel = r->panel;
-    a->plan = df_plan(&a->graph, chip, depth, r->panel, true);
+    a->plan = df_plan(&a->graph, chip, depth, r->panel, r->B * gpt_panels(r), true);
     gpt_machine_columns(a);
     a->seconds = seconds() - start;
 }

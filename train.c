@@ -858,7 +858,7 @@ static int cmd_simulate(int argc, char **argv) {
     DfClock way[4];
     for (int k = 0; k < 2; k++) {
         DfGraph g = simulate_graph(o, &c, sparsity[k], NG);
-        DfPlan *plan = df_plan(&g, chip, o->depth, groups, false);
+        DfPlan *plan = df_plan(&g, chip, o->depth, groups, o->batch * ((NG + groups - 1) / groups), false);
         const bool shown = k == (o->sparsity > 0);
         Out csv = {0};
         if (shown && o->show_graph) report_graph(&g, NG);
