@@ -265,57 +265,76 @@ static void model_shape(Options *o) {
         usage("--heads: expected a divisor of the width %zu, found %zu", o->width, o->heads);
 }
 
-static State state_new(Options *o, Data *d) {
-    State s = {.o = o, .best = INFINITY};
-    masks_check(o);
-    if (o->init) {
-        for (size_t k = 0; k < 4; k++) {
-            static const char *const fixed[4] = {"model", "layers", "heads", "width"};
-            if (option_given(o, fixed[k])) usage("--init and --%s contradict each other", fixed[k]);
-        }
-        if (option_given(o, "vocab") || option_given(o, "context"))
-            usage("--init brings its own --vocab and --context");
-        Options *mine = mem_new(1, sizeof *mine);
-        *mine = *o;
-        State from = checkpoint_read(o->init, o, true);
-        s.m = from.m, s.tok = from.tok;
-        mine->layers = s.m->c.L, mine->heads = s.m->c.NH, mine->width = s.m->c.C, mine->context = s.m->c.ctx;
-        free(from.o), s.o = mine;
-        *d = data_read(mine, &s.tok, s.m->c.V, true);
-        data_check(mine, d);
-        if (masks_at_start(mine)) {
-            SpMat *mats = masks_new(mine, &s.m->c, s.m);
-            Gpt *masked = gpt_remask(s.m, mats, 0, true);
-            free(mats), gpt_free(s.m);
-            s.m = masked;
-        }
-        memset(s.m->m, 0, s.m->floats * sizeof(float)), memset(s.m->v, 0, s.m->floats * sizeof(float));
-        for (size_t k = 0; k < s.m->count; k++) free(s.m->table[k].born), s.m->table[k].born = NULL;
-    } else {
-        model_shape(o);
-        *d = data_read(o, &s.tok, 0, true);
-        data_check(o, d);
-        const size_t V = s.tok ? s.tok->n + 1 : GPT2_VOCAB;
-        const GptConfig c = {o->layers, o->heads, o->width, V, o->context};
-        config_check(&c, "");
-        const double density = masks_at_start(o) ? 1 - o->sparsity : 1,
-                     linear = 12 * (double)c.L * (double)c.C * (double)c.C * density;
-        mem_check(16 * (linear + (double)(c.V + c.ctx) * (double)c.C), "the model");
-        SpMat *mats = masks_at_start(o) ? masks_new(o, &c, NULL) : NULL;
-        s.m = gpt_make(c, mats, true, true);
-        free(mats);
-        gpt_init(s.m, o->seed, strcmp(o->scale, "none"));
-    }
-    masks_ready(s.o, s.m);
-    const double density = masks_density(s.o, s.m, !masks_wanted(s.o) || masks_at_start(s.o));
-    if (isnan(s.o->lr)) s.o->lr = 0.002 / (sqrt(density) * sqrt(sqrt(density)));
-    if (s.o->warmup == AUTO) s.o->warmup = s.o->steps * 3 / 100;
-    if (isnan(s.o->min_lr)) s.o->min_lr = s.o->lr / 10;
-    if (s.o->warmup > s.o->steps)
-        usage("--warmup: expected at most the %zu steps, found %zu", s.o->steps, s.o->warmup);
-    if (s.o->min_lr > s.o->lr) usage("--min-lr: expected at most --lr %g, found %g", s.o->lr, s.o->min_lr);
+/* Bytes of a model's numbers while it trains: weights, gradient, moments; the four matrices of each layer at
+ * that density. */
+static double model_bytes(const GptConfig *c, double density) {
+    const double linear = 12 * (double)c->L * (double)c->C * (double)c->C * density;
+    return 16 * (linear + (double)(c->V + c->ctx) * (double)c->C) + 4 * (double)c->V * (double)c->C;
+}
+
+/* What follows from model, masks and data; ends the making of any new state. */
+static State state_ready(State s, const Data *d) {
+    Options *o = s.o;
+    masks_ready(o, s.m);
+    const double density = masks_density(o, s.m, !masks_wanted(o) || masks_at_start(o));
+    if (isnan(o->lr)) o->lr = 0.002 / (sqrt(density) * sqrt(sqrt(density)));
+    if (o->warmup == AUTO) o->warmup = o->steps * 3 / 100;
+    if (isnan(o->min_lr)) o->min_lr = o->lr / 10;
+    if (o->warmup > o->steps)
+        usage("--warmup: expected at most the %zu steps, found %zu", o->steps, o->warmup);
+    if (o->min_lr > o->lr) usage("--min-lr: expected at most --lr %g, found %g", o->lr, o->min_lr);
     s.data_hash = data_hash(d);
     return s;
+}
+
+/* A random model for data and a vocabulary (or NULL) that have been read. */
+static State state_fresh(Options *o, const Data *d, Tokenizer *tok) {
+    State s = {.o = o, .tok = tok, .best = INFINITY};
+    model_shape(o), masks_check(o);
+    const GptConfig c = {o->layers, o->heads, o->width, tok ? tok->n + 1 : GPT2_VOCAB, o->context};
+    data_check(o, d), config_check(&c, "");
+    mem_check(model_bytes(&c, masks_at_start(o) ? 1 - o->sparsity : 1), "the model");
+    SpMat *mats = masks_at_start(o) ? masks_new(o, &c, NULL) : NULL;
+    s.m = gpt_make(c, mats, true, true);
+    free(mats);
+    gpt_init(s.m, o->seed, strcmp(o->scale, "none"));
+    return state_ready(s, d);
+}
+
+/* The model of --init with a fresh optimizer, and the data for it. */
+static State state_init(Options *o, Data *d) {
+    State s = {.o = mem_new(1, sizeof *o), .best = INFINITY};
+    for (size_t k = 0; k < 4; k++) {
+        static const char *const fixed[4] = {"model", "layers", "heads", "width"};
+        if (option_given(o, fixed[k])) usage("--init and --%s contradict each other", fixed[k]);
+    }
+    if (option_given(o, "vocab") || option_given(o, "context"))
+        usage("--init brings its own --vocab and --context");
+    State from = checkpoint_read(o->init, o, true);
+    s.m = from.m, s.tok = from.tok;
+    *s.o = *o;
+    s.o->layers = s.m->c.L, s.o->heads = s.m->c.NH, s.o->width = s.m->c.C, s.o->context = s.m->c.ctx;
+    free(from.o);
+    *d = data_read(s.o, &s.tok, s.m->c.V, true);
+    data_check(s.o, d);
+    if (masks_at_start(s.o)) {
+        SpMat *mats = masks_new(s.o, &s.m->c, s.m);
+        Gpt *masked = gpt_remask(s.m, mats, 0, true);
+        free(mats), gpt_free(s.m);
+        s.m = masked;
+    }
+    memset(s.m->m, 0, s.m->floats * sizeof(float)), memset(s.m->v, 0, s.m->floats * sizeof(float));
+    for (size_t k = 0; k < s.m->count; k++) free(s.m->table[k].born), s.m->table[k].born = NULL;
+    return state_ready(s, d);
+}
+
+static State state_new(Options *o, Data *d) {
+    Tokenizer *tok = NULL;
+    masks_check(o);
+    if (o->init) return state_init(o, d);
+    model_shape(o);
+    *d = data_read(o, &tok, 0, true);
+    return state_fresh(o, d, tok);
 }
 
 static State state_resume(const Options *o, Data *d) {
@@ -339,13 +358,14 @@ static State state_resume(const Options *o, Data *d) {
 
 typedef struct {                    /* a run under way */
     State s;
-    Data d;
+    const Data *d;
     GptRun *r;
     const char *out, *saved;        /* the checkpoint's path; that again once it has been written */
     char best[PATH_MAX];
     FILE *log;
     bool terminal;                  /* progress on one line */
-    double start, peak, loss;       /* seconds at its start; FLOP/s at most; of the last step */
+    double start, peak;             /* seconds at its start; FLOP/s at most */
+    double lr, loss, norm, bytes, flops;        /* of the last step; norm: of the gradient before clipping */
     double scoring, *took;          /* seconds: of RigL's steps together; of each step */
     size_t first, n, cap;           /* the step it began at; entries of took */
 } Run;
@@ -367,7 +387,7 @@ static size_t parameters(const Gpt *m, bool active) {
 }
 static double tokens_per_step(const Options *o) { return (double)(o->batch * o->context); }
 static double share_of_peak(const Run *run, double step) {
-    return flops_per_token(run->s.m, run->s.o->context) * tokens_per_step(run->s.o) / step / run->peak;
+    return flops_per_token(run->s.m, run->s.o->context, false) * tokens_per_step(run->s.o) / step / run->peak;
 }
 
 /* One member of a JSON object; null if the number is not finite. */
@@ -391,10 +411,10 @@ static void run_json(const Run *run, const Score *val, double step) {
     fputc('{', out.f);
     json_member_put(&out, "steps", (double)run->s.step);
     json_member_put(&out, "train_loss", none * run->loss);
-    json_score(&out, val, run->d.floor);
+    json_score(&out, val, run->d->floor);
     json_member_put(&out, "tokens_per_second", none * tokens_per_step(run->s.o) / step);
     json_member_put(&out, "step_ms", none * 1000 * step);
-    json_member_put(&out, "flops_per_token", flops_per_token(run->s.m, run->s.o->context));
+    json_member_put(&out, "flops_per_token", flops_per_token(run->s.m, run->s.o->context, false));
     json_member_put(&out, "peak_share", none * share_of_peak(run, step));
     json_member_put(&out, "peak_memory_bytes", (double)peak_memory());
     json_member_put(&out, "parameters", (double)parameters(run->s.m, false));
@@ -426,11 +446,11 @@ static void run_save(Run *run, const char *path) {
  */
 static Score run_milestone(Run *run) {
     const Options *o = run->s.o;
-    const Score score = evaluate(run->r, &run->d, o->val_tokens);
+    const Score score = evaluate(run->r, run->d, o->val_tokens);
     const double loss = score.nats / (double)score.tokens;
     if (run->terminal) printf("\n");
     if (!interrupted && !o->quiet)
-        printf("step %zu: ", run->s.step), score_print("validation", &score, run->d.floor);
+        printf("step %zu: ", run->s.step), score_print("validation", &score, run->d->floor);
     if (!interrupted && loss < run->s.best) run->s.best = loss, run_save(run, run->best);
     run_save(run, run->out);
     return score;
@@ -438,12 +458,12 @@ static Score run_milestone(Run *run) {
 
 /* A loss or gradient that is not finite ends the run; weights and checkpoint are still those of the step
  * before. */
-__attribute__((noreturn)) static void run_not_finite(const Run *run, double norm) {
+__attribute__((noreturn)) static void run_not_finite(const Run *run) {
     char name[64];
     fflush(stdout);
     fprintf(stderr,
             "train: step %zu: loss %g, norm of the gradient %g, first seen in %s; last good checkpoint: %s\n",
-            run->s.step + 1, run->loss, norm, gpt_first_bad(run->r, name), run->saved ? run->saved : "none");
+            run->s.step + 1, run->loss, run->norm, gpt_first_bad(run->r, name), run->saved ? run->saved : "none");
     exit(3);
 }
 
@@ -454,37 +474,49 @@ static void run_trace(const Run *run) {
     report_trace(run->s.o->trace, &a->graph, a->plan, r->B, r->groups, a->event, r->B * gpt_panels(r));
 }
 
+/* One optimizer step on the next batch. False if loss or gradient is not finite: then nothing has changed. */
+static bool run_step(Run *run) {
+    State *s = &run->s;
+    const Options *o = s->o;
+    const size_t T = o->context, B = o->batch;
+    const double t = seconds();
+    int32_t *inputs = mem_new(B * T, 4), *targets = mem_new(B * T, 4);
+    const bool score = parse_update(o) == RIGL && masks_due(o, s->step + 1);
+    float **grow = score ? mem_new(s->m->count, sizeof *grow) : NULL;
+    batch_train(&run->d->train, o->seed, s->step * B, B, T, inputs, targets);
+    run->lr = learning_rate(o, s->step), run->flops = flops_per_token(s->m, T, score) * tokens_per_step(o);
+    run->loss = grow ? masks_dense_step(run->r, B, inputs, targets, grow)
+                     : train_groups(run->r, B, inputs, targets);
+    run->norm = gpt_gradient_norm(s->m, run->r->pool);
+    const bool finite = isfinite(run->loss) && isfinite(run->norm);
+    if (finite) {
+        const GptAdam adam = {run->lr, o->beta1, o->beta2, o->eps, o->decay, o->clip};
+        gpt_adamw(s->m, run->r->pool, &adam, ++s->step, run->norm);
+        if (score) run->scoring += seconds() - t;
+        masks_step(o, run->r, s->step, grow, o->quiet), s->m = run->r->m;
+        run->took = mem_grow(run->took, run->n, &run->cap, sizeof *run->took);
+        run->took[run->n++] = seconds() - t;
+    }
+    run->bytes = 0;
+    for (size_t i = 0; run->d->bytes && i < B * T; i++) run->bytes += run->d->bytes[targets[i]];
+    for (size_t k = 0; grow && k < s->m->count; k++) free(grow[k]);
+    free(grow), free(inputs), free(targets);
+    return finite;
+}
+
 static void run_loop(Run *run) {
     State *s = &run->s;
     const Options *o = s->o;
-    const size_t T = o->context, B = o->batch, end = o->stop < o->steps ? o->stop : o->steps;
-    int32_t *inputs = mem_new(B * T, 4), *targets = mem_new(B * T, 4);
-    GptAdam adam = {0, o->beta1, o->beta2, o->eps, o->decay, o->clip};
+    const size_t end = o->stop < o->steps ? o->stop : o->steps;
     double shown = 0;
     run->first = s->step, run->start = seconds();
     while (s->step < end && !interrupted) {
-        const double t = seconds();
-        double bytes = 0;
-        adam.lr = learning_rate(o, s->step);
-        batch_train(&run->d.train, o->seed, s->step * B, B, T, inputs, targets);
-        const bool score = parse_update(o) == RIGL && masks_due(o, s->step + 1);
-        float **grow = score ? mem_new(s->m->count, sizeof *grow) : NULL;
-        run->loss = grow ? masks_dense_step(run->r, B, inputs, targets, grow)
-                         : train_groups(run->r, B, inputs, targets);
-        const double norm = gpt_gradient_norm(s->m, run->r->pool);
-        if (!isfinite(run->loss) || !isfinite(norm)) run_not_finite(run, norm);
-        gpt_adamw(s->m, run->r->pool, &adam, ++s->step, norm);
+        if (!run_step(run)) run_not_finite(run);
         if (o->trace && s->step == run->first + 1) run_trace(run);
-        if (score) run->scoring += seconds() - t;
-        masks_step(o, run->r, s->step, grow, o->quiet), s->m = run->r->m;
-        for (size_t k = 0; grow && k < s->m->count; k++) free(grow[k]);
-        free(grow);
-        run->took = mem_grow(run->took, run->n, &run->cap, sizeof *run->took);
-        run->took[run->n++] = seconds() - t;
-        for (size_t i = 0; run->d.bytes && i < B * T; i++) bytes += run->d.bytes[targets[i]];
-        const double bits = bytes > 0 ? run->loss * (double)(B * T) / bytes / NATS_PER_BIT : 0;
+        const double bits =
+            run->bytes > 0 ? run->loss * tokens_per_step(o) / run->bytes / NATS_PER_BIT : 0;
         if (run->log)
-            fprintf(run->log, "%zu,%.9g,%.6g,%.6g,%.6g,%.4f\n", s->step, run->loss, bits, adam.lr, norm,
+            fprintf(run->log, "%zu,%.9g,%.6g,%.6g,%.6g,%.4f\n", s->step, run->loss, bits, run->lr, run->norm,
                     run->took[run->n - 1]);
         if (run->log && fflush(run->log)) {
             run_save(run, run->out);
@@ -494,7 +526,6 @@ static void run_loop(Run *run) {
             run_progress(run, bits), shown = seconds();
         if (s->step % o->every == 0 && s->step < end) run_milestone(run);
     }
-    free(inputs), free(targets);
 }
 
 /* Opens the CSV log. A resumed run goes on after the line of its step: later ones, of a run that was killed,
@@ -539,7 +570,7 @@ static void outputs_check(const Run *run, const Options *o) {
     }
 }
 
-static void run_describe(const Run *run, size_t group, size_t need) {
+static void run_describe(const Run *run, double need) {
     const GptConfig *c = &run->s.m->c;
     printf("%zu layers x %zu, %zu heads, vocabulary %zu, context %zu: %.2f M parameters\n", c->L, c->C, c->NH,
            c->V, c->ctx, (double)parameters(run->s.m, false) / 1e6);
@@ -550,7 +581,7 @@ static void run_describe(const Run *run, size_t group, size_t need) {
                (double)parameters(run->s.m, true) / 1e6, run->s.o->mask, run->s.o->update, run->s.o->lr);
     printf("%zu training and %zu validation tokens; batch %zu x %zu, %zu sequences at a time; %.2f GiB of "
            "memory\n",
-           run->d.train.n, run->d.val.n, run->s.o->batch, run->s.o->context, group, (double)need / 0x1p30);
+           run->d->train.n, run->d->val.n, run->s.o->batch, run->s.o->context, run->r->B, need / 0x1p30);
     printf("%zu threads, %.0f GFLOP/s at most; checkpoint %s\n", run->s.o->threads, run->peak / 1e9,
            run->out);
 }
@@ -559,9 +590,9 @@ static void run_describe(const Run *run, size_t group, size_t need) {
 static void run_finish(Run *run) {
     const Options *o = run->s.o;
     Score val = run_milestone(run);
-    if (run->s.step == o->steps && val.tokens + 1 < run->d.val.n && !interrupted) {
-        val = evaluate(run->r, &run->d, 0);
-        if (!interrupted && !o->quiet) score_print("all of the validation text:", &val, run->d.floor);
+    if (run->s.step == o->steps && val.tokens + 1 < run->d->val.n && !interrupted) {
+        val = evaluate(run->r, run->d, 0);
+        if (!interrupted && !o->quiet) score_print("all of the validation text:", &val, run->d->floor);
     }
     const double step = median(run->took, run->n);
     if (!o->quiet && step > 0)
@@ -573,31 +604,46 @@ static void run_finish(Run *run) {
     if (o->json && !interrupted) run_json(run, &val, step);
 }
 
+/* Bytes that a run takes while it trains, the model at that density; its data come on top. */
+static double run_bytes(const Options *o, const GptConfig *c, double density) {
+    return model_bytes(c, density) + (double)schedule_bytes(o) +
+           (double)gpt_run_bytes(c, group_size(o, c, o->batch, true), o->context, o->panel / LINE, o->threads,
+                                 true);
+}
+static double data_bytes(const Data *d) { return 4 * (double)(d->train.n + d->val.n); }
+/* Gives a state its activations, and its chip if the schedule wants one. */
+static void run_open(Run *run, DfPool *pool) {
+    const Options *o = run->s.o;
+    run->r = gpt_run_new(run->s.m, pool, group_size(o, &run->s.m->c, o->batch, true), o->context, o->panel,
+                         true);
+    schedule_set(run->r, o);
+}
+static void run_close(Run *run) {
+    free(run->took), run->took = NULL, run->n = run->cap = 0;
+    gpt_run_free(run->r), gpt_free(run->s.m);
+}
+
 static int cmd_run(int argc, char **argv) {
     Options *o = options_read(argc, argv, RUN, NULL);
-    Run run = {.out = o->resume && !option_given(o, "out") ? o->resume : o->out};
+    Data d = {0};
+    Run run = {.out = o->resume && !option_given(o, "out") ? o->resume : o->out, .d = &d};
     if (snprintf(run.best, sizeof run.best, "%s.best", run.out) >= PATH_MAX - 32)
         die("%.60s...: expected a shorter path", run.out);
     if (o->trace && parse_schedule(o) != DATAFLOW) usage("--trace needs --schedule dataflow");
     outputs_check(&run, o);
     signal(SIGINT, on_signal), signal(SIGTERM, on_signal);
-    run.s = o->resume ? state_resume(o, &run.d) : state_new(o, &run.d);
+    run.s = o->resume ? state_resume(o, &d) : state_new(o, &d);
     if (o->resume && !strcmp(run.out, o->resume)) run.saved = run.out;
     else run.s.best = INFINITY;
     o = run.s.o;
-    const size_t group = group_size(o, &run.s.m->c, o->batch, true);
-    const size_t need = run.s.m->floats * 16 + run.s.m->table[WTE].size * 4 + run.s.m->lanes * 64
-                        + (run.d.train.n + run.d.val.n) * 4
-                        + gpt_run_bytes(&run.s.m->c, group, o->context, o->panel / LINE, o->threads, true)
-                        + schedule_bytes(o);
-    mem_check((double)need, "the run (try --group 1, a smaller --panel or model)");
+    const double need = run_bytes(o, &run.s.m->c, masks_density(o, run.s.m, true)) + data_bytes(&d);
+    mem_check(need, "the run (try --group 1, a smaller --panel or model)");
     DfPool *pool = df_begin(o->threads);
     run.peak = o->quiet && !o->json ? 0 : peak_flops(pool), run.terminal = !o->quiet && isatty(1);
     run.log = log_open(o->log, run.s.step);
-    run.r = gpt_run_new(run.s.m, pool, group, o->context, o->panel, true);
-    schedule_set(run.r, o);
+    run_open(&run, pool);
     if (o->trace) run.r->machine->event = mem_new(run.r->machine->plan->sections, sizeof(DfEvent *));
-    if (!o->quiet) run_describe(&run, group, need);
+    if (!o->quiet) run_describe(&run, need);
     if (o->show_mask) masks_show(run.s.m);
     run_loop(&run);
     if (interrupted) run_save(&run, run.out);
@@ -607,8 +653,7 @@ static int cmd_run(int argc, char **argv) {
         printf("%sinterrupted at step %zu; go on with: ./train run --resume %s\n", run.terminal ? "\n" : "",
                run.s.step, run.out);
     if (run.log && fclose(run.log)) die("%s: cannot write: %s", o->log, strerror(errno));
-    free(run.took);
-    gpt_run_free(run.r), gpt_free(run.s.m), tok_free(run.s.tok), data_free(&run.d), df_end(pool);
+    run_close(&run), tok_free(run.s.tok), data_free(&d), df_end(pool);
     return early ? 3 : 0;
 }
 

@@ -37,11 +37,13 @@ static inline double peak_flops(DfPool *pool) {
     return best;
 }
 
-/* FLOPs of training on one token: 6 per kept weight of a linear layer or the head, and attention. */
-static inline double flops_per_token(const Gpt *m, size_t T) {
+/* FLOPs of training on one token: 6 per kept weight (dense: per weight) of a linear layer or the head, and
+ * attention. */
+static inline double flops_per_token(const Gpt *m, size_t T, bool dense) {
     double weights = 0;
     for (size_t k = 0; k < m->count; k++)
-        if (k == WTE || m->table[k].in_out) weights += (double)sp_elements(&m->table[k].mat);
+        if (k == WTE || m->table[k].in_out)
+            weights += (double)(dense ? gpt_elements(&m->table[k]) : sp_elements(&m->table[k].mat));
     return 6 * weights + 6.0 * (double)T * (double)m->c.C * (double)m->c.L;
 }
 
@@ -122,7 +124,7 @@ static inline double bench_step(GptConfig c, size_t B, size_t T, double sparsity
     free(mats);
     GptRun *r = gpt_run_new(m, pool, group_size(&o, &c, B, true), T, opt->panel, true);
     schedule_set(r, opt);
-    const double flops = flops_per_token(m, T) * (double)(B * T);
+    const double flops = flops_per_token(m, T, false) * (double)(B * T);
     int32_t *inputs = mem_new(B * T, 4), *targets = mem_new(B * T, 4);
     double *took = mem_new(steps, sizeof *took), *share = mem_new(steps, sizeof *share);
     gpt_init(m, 1, true);
