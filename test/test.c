@@ -5,6 +5,7 @@
 #include "test_safetensors.h"
 #include "test_tokenizer.h"
 #include "test_corpus.h"
+#include "test_stats.h"
 #include "test_sparse.h"
 #include "test_gpt.h"
 #include "test_machine.h"
@@ -15,6 +16,7 @@ int main(int argc, char **argv) {
     static const struct { const char *name; void (*run)(void); } tests[] = {
         {"tokenizer", test_tokenizer},
         {"corpus", test_corpus},
+        {"stats", test_stats},
         {"safetensors", test_safetensors},
         {"sparse", test_sparse},
         {"gpt", test_gpt},
