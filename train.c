@@ -14,7 +14,7 @@
 #include "gpt.h"
 #include "data/bench.h"
 #include "data/checkpoint.h"
-#include "data/loader.h"
+#include "data/measure.h"
 #include "data/report.h"
 #include "data/masks.h"
 #include "data/options.h"
@@ -24,7 +24,6 @@
 
 /* ---- the state of a run ------------------------------------------------------------------------------- */
 
-static const double NATS_PER_BIT = 0.69314718055994531;
 enum { GPT2_VOCAB = 50257 };        /* of token shards that come without a vocabulary */
 
 typedef struct {
@@ -123,12 +122,6 @@ static State checkpoint_read(const char *path, const Options *o, bool train) {
 
 /* ---- data --------------------------------------------------------------------------------------------- */
 
-typedef struct {
-    Tokens train, val;
-    double floor;                   /* bits per byte that no model can beat on val; 0: not known */
-    uint32_t *bytes;                /* of each id, <|endoftext|> none; NULL without a vocabulary */
-} Data;
-
 /* A whole number of tokens to train, or 0 if the argument is a file. */
 static size_t vocab_number(const char *vocab) {
     char *end;
@@ -177,6 +170,7 @@ static Data data_read(const Options *o, Tokenizer **tok, size_t V, bool train) {
         if (docs.bytes > 0) d.floor = docs.nats / NATS_PER_BIT / docs.bytes;
         documents_free(&docs);
     }
+    d.eot = *tok ? (int32_t)(*tok)->eot : (int32_t)V - 1;
     if (*tok) {
         d.bytes = mem_new((*tok)->n + 1, sizeof *d.bytes);
         for (uint32_t id = 0; id <= (*tok)->n; id++) {
@@ -209,20 +203,16 @@ static void on_signal(int number) { interrupted = number, signal(number, SIG_DFL
 
 /* ---- evaluation --------------------------------------------------------------------------------------- */
 
-typedef struct { double nats, bytes; size_t tokens; } Score;
-
-static double score_bits(const Score *s) {
-    return s->bytes > 0 ? s->nats / NATS_PER_BIT / s->bytes : 0;
-}
-
-/* The loss over windows of d->val that hold the first `most` tokens (0: all). */
-static Score evaluate(GptRun *r, const Data *d, size_t most) {
+/* The loss over windows of d->val that hold the first `most` tokens (0: all); of its parts too, unless they
+ * are NULL. */
+static Score evaluate(GptRun *r, const Data *d, size_t most, Parts *parts) {
     Score s = {0};
     const size_t B = r->B, T = r->T, end = most ? (most + T - 1) / T : SIZE_MAX;
     int32_t *inputs = mem_new(B * T, 4), *targets = mem_new(B * T, 4);
     for (size_t first = 0; first < end && first * T + 1 < d->val.n && !interrupted; first += B) {
         s.tokens += batch_val(&d->val, first, end, B, T, inputs, targets);
         gpt_eval(r, inputs, targets, &s.nats);
+        if (parts) parts_add(parts, r, d, targets, first);
         for (size_t i = 0; d->bytes && i < B * T; i++) if (targets[i] >= 0) s.bytes += d->bytes[targets[i]];
     }
     free(inputs), free(targets);
@@ -390,15 +380,6 @@ static double share_of_peak(const Run *run, double step) {
     return flops_per_token(run->s.m, run->s.o->context, false) * tokens_per_step(run->s.o) / step / run->peak;
 }
 
-/* One member of a JSON object; null if the number is not finite. */
-static void json_member_put(Out *out, const char *key, double x) {
-    fprintf(out->f, isfinite(x) ? "%s\"%s\": %.12g" : "%s\"%s\": null", ftell(out->f) > 1 ? ", " : "", key,
-            x);
-}
-static void json_end(Out *out) {
-    fputs("}\n", out->f);
-    if (!out_commit(out)) die("%s: cannot write: %s", out->path, strerror(errno));
-}
 static void json_score(Out *out, const Score *s, double floor) {
     json_member_put(out, "val_loss", s->nats / (double)s->tokens);
     json_member_put(out, "val_tokens", (double)s->tokens);
@@ -446,7 +427,7 @@ static void run_save(Run *run, const char *path) {
  */
 static Score run_milestone(Run *run) {
     const Options *o = run->s.o;
-    const Score score = evaluate(run->r, run->d, o->val_tokens);
+    const Score score = evaluate(run->r, run->d, o->val_tokens, NULL);
     const double loss = score.nats / (double)score.tokens;
     if (run->terminal) printf("\n");
     if (!interrupted && !o->quiet)
@@ -591,7 +572,7 @@ static void run_finish(Run *run) {
     const Options *o = run->s.o;
     Score val = run_milestone(run);
     if (run->s.step == o->steps && val.tokens + 1 < run->d->val.n && !interrupted) {
-        val = evaluate(run->r, run->d, 0);
+        val = evaluate(run->r, run->d, 0, NULL);
         if (!interrupted && !o->quiet) score_print("all of the validation text:", &val, run->d->floor);
     }
     const double step = median(run->took, run->n);
@@ -669,7 +650,7 @@ static int cmd_eval(int argc, char **argv) {
     DfPool *pool = df_begin(s.o->threads);
     GptRun *r = gpt_run_new(s.m, pool, group, s.m->c.ctx, s.o->panel, false);
     if (d.val.n < 2) die("the text has %zu tokens; at least 2 are needed", d.val.n);
-    const Score score = evaluate(r, &d, 0);
+    const Score score = evaluate(r, &d, 0, NULL);
     score_print(o->file, &score, d.floor);
     if (o->json) {
         Out out = out_open(o->json);

@@ -256,7 +256,7 @@ static inline float get_f32(const uint8_t *p) {
     return f;
 }
 
-/* ---- JSON: a reader that walks the text once and keeps nothing ---------------------------------------- */
+/* ---- JSON: a reader that walks the text once and keeps nothing; a writer of members ------------------- */
 
 typedef struct {
     const uint8_t *p, *end, *begin;
@@ -385,5 +385,15 @@ static inline void json_put(FILE *f, const char *s) { /* s as a JSON string, quo
         else fputc(*s, f);
     }
     fputc('"', f);
+}
+
+/* One member of a JSON object; null if the number is not finite. */
+static inline void json_member_put(Out *out, const char *key, double x) {
+    fprintf(out->f, isfinite(x) ? "%s\"%s\": %.12g" : "%s\"%s\": null", ftell(out->f) > 1 ? ", " : "", key,
+            x);
+}
+static inline void json_end(Out *out) {
+    fputs("}\n", out->f);
+    if (!out_commit(out)) die("%s: cannot write: %s", out->path, strerror(errno));
 }
 #endif

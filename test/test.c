@@ -5,22 +5,26 @@
 #include "test_safetensors.h"
 #include "test_tokenizer.h"
 #include "test_corpus.h"
+#include "test_stats.h"
 #include "test_sparse.h"
 #include "test_gpt.h"
 #include "test_machine.h"
 #include "test_train.h"
 #include "test_formats.h"
+#include "test_measure.h"
 
 int main(int argc, char **argv) {
     static const struct { const char *name; void (*run)(void); } tests[] = {
         {"tokenizer", test_tokenizer},
         {"corpus", test_corpus},
+        {"stats", test_stats},
         {"safetensors", test_safetensors},
         {"sparse", test_sparse},
         {"gpt", test_gpt},
         {"machine", test_machine},
         {"train", test_train},
         {"formats", test_formats},
+        {"measure", test_measure},
     };
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
         const long before = check_passed + check_failed;
