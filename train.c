@@ -14,6 +14,7 @@
 #include "gpt.h"
 #include "data/bench.h"
 #include "data/checkpoint.h"
+#include "data/compare.h"
 #include "data/measure.h"
 #include "data/report.h"
 #include "data/masks.h"
@@ -638,6 +639,308 @@ static int cmd_run(int argc, char **argv) {
     return early ? 3 : 0;
 }
 
+/* ---- compare: the arms --------------------------------------------------------------------------------- *
+ * An arm is a name for some options. Under one seed all arms have the same text, the same batches and, where
+ * they have the same shape, the same first weights; only their masks come from a seed of their own. */
+
+enum { ARM_NAME = 32, ARMS_MAX = 32 };
+enum { AS_IT_IS, FIT_PARAMETERS, FIT_FLOPS };       /* which width, unless it is given */
+
+static const struct { const char *name; bool sparse; int fit; const char *more; } arms[] = {
+    {"dense", false, AS_IT_IS, ""},
+    {"small", false, FIT_PARAMETERS, ""},           /* dense: as many parameters as `sparse` has */
+    {"sparse", true, AS_IT_IS, ""},
+    {"recipe", true, AS_IT_IS, "update=set,mask-every=50,densify=0.04"},
+    {"wide", true, FIT_FLOPS, ""},                  /* sparse: as many FLOPs as `dense` */
+};
+enum { ARMS = sizeof arms / sizeof *arms };
+
+typedef struct {                    /* an arm under a seed */
+    char name[ARM_NAME];
+    Options o;
+    Run run;                        /* once it is open */
+    CmpCurve curve;
+    CmpPoint now;                   /* what the steps so far have cost */
+    bool quiet;                     /* o is quiet always: what a run says of itself would not say which */
+} ArmRun;
+
+/* Options of the arm by that name: "KEY=VALUE,..." of the command line. */
+static void arm_set(Options *o, const char *name, const char *text) {
+    static const char *const shared[] = {"context", "corpus", "seed", "val-share", "val-tokens"};
+    char *copy = text_copy(text), *rest, where[64];
+    snprintf(where, sizeof where, "--arm %s: ", name);
+    for (char *word = strtok_r(copy, ",", &rest); word; word = strtok_r(NULL, ",", &rest)) {
+        char *value = strchr(word, '=');
+        if (!value) usage("%sexpected KEY=VALUE, found '%s'", where, word);
+        *value++ = 0;
+        const int k = option_find(word, COMPARE);
+        if (k < 0 || !options[k].decides) usage("%sexpected an option of training, found '%s'", where, word);
+        for (size_t i = 0; i < sizeof shared / sizeof *shared; i++)
+            if (!strcmp(word, shared[i])) usage("%s--%s is the same for all arms", where, word);
+        option_set(o, k, value, where);
+    }
+}
+
+/* Parameters of a model or, with flops, FLOPs a token, if its four matrices have these densities. */
+static double model_size(const GptConfig *c, const double density[4], bool flops) {
+    GptParam *table = gpt_table(c);
+    double n = flops ? 6.0 * (double)(c->ctx * c->C * c->L) : 0;
+    for (size_t k = 0; k < gpt_count(c); k++) {
+        const double size = (double)gpt_elements(&table[k]);
+        if (gpt_maskable(&table[k])) n += (flops ? 6 : 1) * density[mask_kind(k)] * size;
+        else if (!flops || k == WTE) n += (flops ? 6 : 1) * size;
+    }
+    free(table);
+    return n;
+}
+/* Gives o, of V tokens, the width at which it comes nearest to the model `like`: a dense o to its parameters
+ * if it were sparse, a sparse o to its FLOPs as it is, dense. Heads are as near to its size as divides. */
+static void arm_fit(Options *o, Options like, int fit, size_t V) {
+    static const double one[4] = {1, 1, 1, 1};
+    double sparse[4], density[4];
+    model_shape(&like);
+    mask_densities(&like, like.width, sparse), mask_densities(o, like.width, density);
+    GptConfig c = {like.layers, like.heads, like.width, V, like.context};
+    const double want = model_size(&c, fit == FIT_FLOPS ? one : sparse, fit == FIT_FLOPS);
+    double below = 0, size = 0;
+    for (c.C = LINE; (size = model_size(&c, density, fit == FIT_FLOPS)) < want; c.C += LINE) below = size;
+    o->width = c.C > LINE && want - below < size - want ? c.C - LINE : c.C, o->heads = 1;
+    const double head = (double)like.width / (double)like.heads;
+    for (size_t h = 1; h <= o->width; h++)
+        if (o->width % h == 0 && fabs((double)(o->width / h) - head) < fabs((double)(o->width / o->heads) - head))
+            o->heads = h;
+}
+
+/* The options of an arm, for a text of V tokens: the common ones, its own, and those of --arm. */
+static Options arm_options(const Options *common, const char *name, size_t nth, size_t V) {
+    static const char *const masks[] = {"sparsity", "block", "mask", "spread", "update", "drop", "mask-every",
+                                        "mask-stop", "densify", "dense-first"};
+    Options base = *common, o;
+    int k = 0;
+    while (k < ARMS && strcmp(name, arms[k].name)) k++;
+    if (!masks_wanted(&base)) base.sparsity = 0.875;
+    o = k < ARMS && arms[k].sparse ? base : *common;
+    for (size_t i = 0; k < ARMS && !arms[k].sparse && i < sizeof masks / sizeof *masks; i++)
+        option_preset(&o, option_find(masks[i], COMPARE));
+    memset(o.given, 0, sizeof o.given);
+    if (k < ARMS) arm_set(&o, name, arms[k].more);
+    for (size_t i = 0; i < common->arm.n; i++) {
+        const char *text = strchr(common->arm.item[i], ':');
+        const size_t n = (size_t)(text - common->arm.item[i]);
+        if (strlen(name) == n && !strncmp(name, common->arm.item[i], n)) arm_set(&o, name, text + 1);
+    }
+    if (k < ARMS && arms[k].fit && !option_given(&o, "width")) arm_fit(&o, base, arms[k].fit, V);
+    o.seed += nth, o.mask_seed += nth;
+    model_shape(&o);
+    return o;
+}
+
+/* The names of --arms, checked; how many. */
+static size_t arm_names(const Options *o, char name[ARMS_MAX][ARM_NAME]) {
+    size_t n = 0;
+    for (const char *p = o->arms; *p; n++) {
+        const size_t len = strcspn(p, ",");
+        bool known = false;
+        if (n == ARMS_MAX) usage("--arms: expected at most %d", ARMS_MAX);
+        if (!len || len >= ARM_NAME || strspn(p, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.") < len)
+            usage("--arms: expected names of letters and digits, found '%.*s'", (int)len, p);
+        snprintf(name[n], ARM_NAME, "%.*s", (int)len, p);
+        for (int k = 0; k < ARMS; k++) known |= !strcmp(name[n], arms[k].name);
+        for (size_t k = 0; k < o->arm.n; k++)
+            known |= !strncmp(o->arm.item[k], name[n], len) && o->arm.item[k][len] == ':';
+        if (!known) usage("--arms: no arm '%s': there are dense, small, sparse, recipe, wide and those of --arm", name[n]);
+        for (size_t k = 0; k < n; k++) if (!strcmp(name[k], name[n])) usage("--arms: '%s' twice", name[n]);
+        p += len + (p[len] == ',');
+    }
+    for (size_t k = 0; k < o->arm.n; k++) {
+        const char *text = o->arm.item[k];
+        const size_t len = strcspn(text, ":");
+        bool used = false;
+        if (!text[len]) usage("--arm: expected NAME:KEY=VALUE,..., found '%s'", text);
+        for (size_t i = 0; i < n; i++) used |= strlen(name[i]) == len && !strncmp(name[i], text, len);
+        if (!used) usage("--arm %.*s: it is not among --arms %s", (int)len, text, o->arms);
+    }
+    return n;
+}
+
+/* ---- compare: the runs --------------------------------------------------------------------------------- */
+
+static const char *arm_path(const ArmRun *a, const char *kind, char out[PATH_MAX]) {
+    snprintf(out, PATH_MAX, "%s/%s-%zu.%s", a->o.dir, a->name, a->o.seed, kind);
+    return out;
+}
+
+/* What the folder has of the run already: its curve and, if it has a checkpoint, the options of that. Dies
+ * if they are not those that are asked for. */
+static void arm_look(ArmRun *a, uint64_t hash) {
+    char path[PATH_MAX], room[64];
+    if (access(arm_path(a, "ckpt", path), F_OK)) return;
+    Safetensors st = st_read(path);
+    for (int k = 0; k < OPTIONS; k++) {
+        if (!options[k].decides || option_auto(&a->o, k)) continue;
+        const char *here = meta_need(&st, path, options[k].name), *asked = option_text(&a->o, k, room);
+        if (strcmp(here, asked))
+            die("%s: --%s: expected %s, found %s: another comparison is in that folder", path, options[k].name,
+                asked, here);
+    }
+    if (strtoull(meta_need(&st, path, "data_hash"), NULL, 16) != hash)
+        die("%s: expected a run on this text, found one on another", path);
+    options_from_meta(&st, path, &a->o);
+    const size_t step = meta_size(&st, path, "step", 0, a->o.steps);
+    st_free(&st);
+    a->curve = cmp_curve_read(arm_path(a, "csv", path), step);
+    if (!a->curve.n) return;
+    a->now = a->curve.point[a->curve.n - 1];
+    if (isnan(a->now.loss)) a->curve.n--;
+}
+static bool arm_done(const ArmRun *a) {
+    const CmpPoint *end = a->curve.point + a->curve.n;
+    return a->curve.n && (end[-1].step == a->o.steps || isinf(end[-1].loss)) && !isnan(end[-1].loss);
+}
+static void arm_open(ArmRun *a, const Data *d, Tokenizer *tok, DfPool *pool) {
+    char path[PATH_MAX];
+    a->run.d = d;
+    if (access(arm_path(a, "ckpt", path), F_OK)) a->run.s = state_fresh(&a->o, d, tok);
+    else {
+        a->run.s = checkpoint_read(path, &a->o, true);
+        tok_free(a->run.s.tok), free(a->run.s.o);
+        a->run.s.tok = tok, a->run.s.o = &a->o;
+    }
+    run_open(&a->run, pool);
+}
+
+/* Saves the run, with its validation loss unless that was interrupted; infinite if it has diverged. */
+static void arm_milestone(ArmRun *a, bool diverged) {
+    char path[PATH_MAX];
+    Run *run = &a->run;
+    const Score val = interrupted || diverged ? (Score){0} : evaluate(run->r, run->d, a->o.val_tokens, NULL);
+    CmpPoint p = a->now;
+    p.step = run->s.step, p.tokens = (double)p.step * tokens_per_step(&a->o);
+    p.step_ms = 1000 * median(run->took, run->n), run->n = 0;
+    p.loss = diverged ? INFINITY : interrupted ? NAN : val.nats / (double)val.tokens;
+    p.bits = diverged ? INFINITY : interrupted ? NAN : score_bits(&val);
+    if (a->curve.n && isnan(a->curve.point[a->curve.n - 1].loss)) a->curve.n--;
+    cmp_add(&a->curve, p);
+    cmp_curve_write(&a->curve, arm_path(a, "csv", path));   /* first: a line too many is passed over */
+    run_save(run, arm_path(a, "ckpt", path));
+    if (!a->quiet && !interrupted)
+        printf("%sseed %zu  %-8s  step %zu/%zu  loss %.4f  %.4f bits/byte  %.1f ms a step\n",
+               run->terminal ? "\r\033[K" : "", a->o.seed, a->name, p.step, a->o.steps, p.loss, p.bits, p.step_ms);
+    fflush(stdout);
+}
+
+/* Trains for a hundredth of the schedule. */
+static void arm_turn(ArmRun *a) {
+    Run *run = &a->run;
+    const size_t last = run->s.step + a->o.steps / 100 + 1, end = last < a->o.steps ? last : a->o.steps;
+    while (!interrupted) {
+        const size_t step = run->s.step, done = a->curve.n ? a->curve.point[a->curve.n - 1].step : 0;
+        if (step > done && (step % a->o.every == 0 || step == a->o.steps)) arm_milestone(a, false);
+        if (step >= end || interrupted) break;
+        if (!run_step(run)) { arm_milestone(a, true); break; }
+        a->now.flops += run->flops, a->now.seconds += run->took[run->n - 1], a->now.train += run->loss;
+    }
+}
+
+/* Trains n runs by turns, always the one that is furthest behind, so that what else the machine does slows
+ * all of them alike. */
+static void arms_train(ArmRun *a, size_t n, const Data *d, Tokenizer *tok, DfPool *pool) {
+    for (size_t k = 0; k < n; k++) if (!arm_done(&a[k])) arm_open(&a[k], d, tok, pool);
+    while (!interrupted) {
+        ArmRun *next = NULL;
+        double least = 1;
+        for (size_t k = 0; k < n; k++) {
+            if (arm_done(&a[k])) continue;
+            const double share = (double)a[k].run.s.step / (double)a[k].o.steps;
+            if (!next || share < least) next = &a[k], least = share;
+        }
+        if (!next) break;
+        arm_turn(next);
+    }
+    for (size_t k = 0; k < n; k++) {
+        if (!a[k].run.r) continue;
+        if (interrupted && !arm_done(&a[k])) arm_milestone(&a[k], false);
+        run_close(&a[k].run), a[k].run.r = NULL;
+    }
+}
+
+/* Of a finished run, the loss on all of the validation text, part by part: as in the folder, or worked out. */
+static void arm_scores(const ArmRun *a, const Data *d, DfPool *pool) {
+    char path[PATH_MAX], text[64];
+    if (!access(arm_path(a, "scores", path), F_OK)) return;
+    State s = checkpoint_read(arm_path(a, "ckpt", path), &a->o, false);
+    GptRun *r = gpt_run_new(s.m, pool, group_size(&a->o, &s.m->c, a->o.batch, false), a->o.context, a->o.panel, false);
+    Parts parts = parts_new(d);
+    const Score all = evaluate(r, d, 0, &parts);
+    StWriter w = {0};
+    st_meta_put(&w, "format", "sparseflow-scores"), st_meta_put(&w, "version", "1");
+    st_meta_put(&w, "parts", parts.blocks ? "blocks" : "documents");
+    snprintf(text, sizeof text, "%.17g", all.nats), st_meta_put(&w, "nats", text);
+    snprintf(text, sizeof text, "%.17g", all.bytes), st_meta_put(&w, "bytes", text);
+    snprintf(text, sizeof text, "%zu", all.tokens), st_meta_put(&w, "tokens", text);
+    snprintf(text, sizeof text, "%zu", parameters(s.m, false)), st_meta_put(&w, "parameters", text);
+    snprintf(text, sizeof text, "%zu", parameters(s.m, true)), st_meta_put(&w, "active_parameters", text);
+    st_declare(&w, "parts", ST_F32, 2, (size_t[]){parts.n, 3});
+    if (!interrupted) {
+        st_begin(&w, arm_path(a, "scores", path));
+        for (size_t k = 0; k < parts.n; k++) {
+            const Score *p = &parts.part[k];
+            st_write(&w, (float[]){(float)p->nats, (float)p->bytes, (float)p->tokens}, 12);
+        }
+        if (!st_commit(&w)) die("%s: cannot write: %s", path, strerror(errno));
+        printf("seed %zu  %-8s  loss %.4f  %.4f bits/byte on all of the validation text\n", a->o.seed, a->name,
+               all.nats / (double)all.tokens, score_bits(&all));
+    }
+    parts_free(&parts), gpt_run_free(r), gpt_free(s.m), tok_free(s.tok), free(s.o);
+}
+
+/* All arms of one seed, as far as they are not in the folder. */
+static void seed_train(ArmRun *a, size_t n, const Data *d, Tokenizer *tok, DfPool *pool) {
+    const uint64_t hash = data_hash(d);
+    const double have = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+    double need = data_bytes(d);
+    for (size_t k = 0; k < n; k++) {
+        arm_look(&a[k], hash);
+        const Options *o = &a[k].o;
+        const GptConfig c = {o->layers, o->heads, o->width, tok ? tok->n + 1 : GPT2_VOCAB, o->context};
+        const bool sparse = masks_at_start(o) && masks_to(o) >= o->steps;
+        if (!arm_done(&a[k])) need += run_bytes(o, &c, sparse ? 1 - o->sparsity : 1);
+    }
+    const bool together = need < 0.8 * have;
+    if (!together)
+        printf("all arms at once need %.1f GiB of memory, the machine has %.1f: one after the other, so that their "
+               "times are not of the same minutes\n", need / 0x1p30, have / 0x1p30);
+    for (size_t k = 0; k < n && !interrupted; k += together ? n : 1) arms_train(a + k, together ? n : 1, d, tok, pool);
+    for (size_t k = 0; k < n && !interrupted; k++) arm_scores(&a[k], d, pool);
+}
+
+static int cmd_compare(int argc, char **argv) {
+    Options *o = options_read(argc, argv, COMPARE, NULL);
+    char name[ARMS_MAX][ARM_NAME];
+    const size_t n = arm_names(o, name);
+    if (mkdir(o->dir, 0777) && errno != EEXIST) die("%s: cannot make the folder: %s", o->dir, strerror(errno));
+    signal(SIGINT, on_signal), signal(SIGTERM, on_signal);
+    ArmRun *all = mem_new(n * o->seeds, sizeof *all);
+    DfPool *pool = df_begin(o->threads);
+    for (size_t s = 0; s < o->seeds && !interrupted; s++) {
+        Options data = *o;
+        Tokenizer *tok = NULL;
+        data.seed += s;
+        Data d = data_read(&data, &tok, 0, true);
+        for (size_t k = 0; k < n; k++) {
+            ArmRun *a = &all[s * n + k];
+            memcpy(a->name, name[k], ARM_NAME);
+            a->o = arm_options(o, name[k], s, tok ? tok->n + 1 : GPT2_VOCAB);
+            a->quiet = o->quiet, a->o.quiet = true;
+        }
+        seed_train(all + s * n, n, &d, tok, pool);
+        tok_free(tok), data_free(&d);
+    }
+    df_end(pool);
+    if (interrupted) printf("interrupted; the same command goes on\n");
+    return interrupted ? 3 : 0;
+}
+
 /* ---- eval, sample, tokenize --------------------------------------------------------------------------- */
 
 static int cmd_eval(int argc, char **argv) {
@@ -933,6 +1236,7 @@ static int cmd_demo(int argc, char **argv);
 static const struct { const char *name; int bit; int (*run)(int, char **); const char *help;
 } commands[] = {
     {"run", RUN, cmd_run, "train a model"},
+    {"compare", COMPARE, cmd_compare, "dense against sparse arms: quality, time, and how sure that is"},
     {"eval", EVAL, cmd_eval, "CKPT: its loss on a text"},
     {"sample", SAMPLE, cmd_sample, "CKPT: text from a model"},
     {"tokenize", TOKENIZE, cmd_tokenize, "standard input to ids, and back"},

@@ -37,7 +37,7 @@ enum {
 #define AUTO SIZE_MAX               /* a whole number that is to be worked out; of real numbers, NAN */
 
 typedef struct {
-    struct List { const char *item[FILES_MAX]; size_t n; } text, tokens;    /* names as in the table below */
+    struct List { const char *item[FILES_MAX]; size_t n; } text, tokens, arm;   /* names as in the table below */
     const char *file, *to;                                  /* the arguments that are no options */
     struct { size_t layers, heads, width, context, vocab, batch, steps; double sparsity; const char *block;
     } dump;
@@ -50,7 +50,9 @@ typedef struct {
         threads;
     size_t top_k, val_tokens, count;
     size_t mask_seed, mask_every, tiles, sram, depth, sim_vocab;
-    const char *trace, *csv;
+    const char *trace, *csv, *dir, *arms, *report;
+    size_t seeds;
+    double margin;
     bool show_graph;
     double lr, min_lr, decay, beta1, beta2, eps, clip, val_share, temperature, top_p;
     double sparsity, drop, mask_stop, densify, dense_first;
@@ -150,6 +152,13 @@ static const Option options[] = {
      "FILE.json for Perfetto: the simulated tiles and, of a run's first step, the host's threads"},
     {"csv", 's', 0, SIMULATE, AT(csv), 0, 0, "", "FILE of the section table"},
     {"threads", 'u', 0, ANY, AT(threads), 1, DF_WORKERS, "auto", "default: physical cores"},
+    {"arms", 's', 0, COMPARE, AT(arms), 0, 0, "dense,small,sparse,recipe,wide",
+     "which, with commas; the first is compared with"},
+    {"arm", 'l', 0, COMPARE, AT(arm), 0, 0, "",
+     "NAME:KEY=VALUE,... options of one arm, such as sparse:lr=0.01,block=16x16; a new NAME is a new arm"},
+    {"seeds", 'u', 0, COMPARE, AT(seeds), 1, 1000, "1", "runs of each arm, from --seed and --mask-seed on"},
+    {"margin", 'f', 0, COMPARE, AT(margin), 0, 100, "0.01", "difference in bits/byte that does not matter"},
+    {"out", 's', 0, COMPARE, AT(dir), 0, 0, "compare", "DIR of the runs; finished ones are not repeated"},
     {"quiet", 'b', 0, TRAIN | SAMPLE, AT(quiet), 0, 0, "", "no progress"},
     {"prompt", 's', 0, SAMPLE, AT(prompt), 0, 0, "", "TEXT to continue"},
     {"temperature", 'f', 0, SAMPLE, AT(temperature), 0, 1000, "0.8", "0: always the likeliest token"},
@@ -246,17 +255,20 @@ static inline bool option_given(const Options *o, const char *name) {
     return o->given[option_find(name, RUN | TOKENIZE)];
 }
 
+/* Option k as if it were not given. */
+static inline void option_preset(Options *o, int k) {
+    void *field = (char *)o + options[k].at;
+    if (!options[k].preset[0]) return;
+    if (strcmp(options[k].preset, "auto")) option_set(o, k, options[k].preset, "");
+    else if (options[k].kind == 'u') *(size_t *)field = AUTO;
+    else *(double *)field = NAN;
+    o->given[k] = false;
+}
+
 /* Defaults, then the command line of a command. A list takes every argument up to the next option. */
 static inline Options *options_read(int argc, char **argv, int command, const char *takes_file) {
     Options *o = mem_new(1, sizeof *o);
-    for (int k = 0; k < OPTIONS; k++) {
-        if (!options[k].preset[0]) continue;
-        if (!strcmp(options[k].preset, "auto")) {
-            if (options[k].kind == 'u') *(size_t *)((char *)o + options[k].at) = AUTO;
-            else *(double *)((char *)o + options[k].at) = NAN;
-        } else option_set(o, k, options[k].preset, "");
-        o->given[k] = false;
-    }
+    for (int k = 0; k < OPTIONS; k++) option_preset(o, k);
     for (int i = 1; i < argc; i++) {
         if (strncmp(argv[i], "--", 2)) {
             const char **place = o->file && command == CONVERT ? &o->to : &o->file;
@@ -278,24 +290,30 @@ static inline Options *options_read(int argc, char **argv, int command, const ch
     if (takes_file && (!o->file || (command == CONVERT && !o->to)))
         usage("%s: expected %s", argv[0], takes_file);
     if (o->threads == AUTO) o->threads = df_cores();
-    if (command & RUN && parse_schedule(o) == SERIAL) o->threads = 1;
+    if (command & TRAIN && parse_schedule(o) == SERIAL) o->threads = 1;
     if (o->panel & (o->panel - 1)) usage("--panel: expected 16, 32, 64 or 128, found %zu", o->panel);
     return o;
 }
 
 /* ---- what a checkpoint keeps: every option that decides the result ------------------------------------ */
 
+/* The value of option k as text, in `room` unless it is text already. */
+static inline const char *option_text(const Options *o, int k, char room[64]) {
+    const void *field = (const char *)o + options[k].at;
+    if (options[k].kind == 's') return *(const char *const *)field;
+    if (options[k].kind == 'u') snprintf(room, 64, "%zu", *(const size_t *)field);
+    else snprintf(room, 64, "%.17g", *(const double *)field);
+    return room;
+}
+static inline bool option_auto(const Options *o, int k) {   /* still to be worked out */
+    const void *field = (const char *)o + options[k].at;
+    return options[k].kind == 'u' ? *(const size_t *)field == AUTO
+                                  : options[k].kind == 'f' && isnan(*(const double *)field);
+}
 static inline void options_to_meta(StWriter *w, const Options *o) {
-    char text[64];
-    for (int k = 0; k < OPTIONS; k++) {
-        const void *field = (const char *)o + options[k].at;
-        const char *value = text;
-        if (!options[k].decides) continue;
-        if (options[k].kind == 's') value = *(const char *const *)field;
-        else if (options[k].kind == 'u') snprintf(text, sizeof text, "%zu", *(const size_t *)field);
-        else snprintf(text, sizeof text, "%.17g", *(const double *)field);
-        st_meta_put(w, options[k].name, value);
-    }
+    char room[64];
+    for (int k = 0; k < OPTIONS; k++)
+        if (options[k].decides) st_meta_put(w, options[k].name, option_text(o, k, room));
 }
 /* Replaces them in o by those of the checkpoint at path; they count as not given. */
 static inline void options_from_meta(const Safetensors *st, const char *path, Options *o) {
