@@ -576,7 +576,7 @@ static void run_finish(Run *run) {
         val = evaluate(run->r, run->d, 0, NULL);
         if (!interrupted && !o->quiet) score_print("all of the validation text:", &val, run->d->floor);
     }
-    const double step = median(run->took, run->n);
+    const double step = stats_median(run->took, run->n);
     if (!o->quiet && step > 0)
         printf("%.0f tokens/s, %.1f ms a step, %.0f %% of peak, %.2f GiB of memory at most\n",
                tokens_per_step(o) / step, 1000 * step, 100 * share_of_peak(run, step),
@@ -659,7 +659,7 @@ typedef struct {                    /* an arm under a seed */
     char name[ARM_NAME];
     Options o;
     Run run;                        /* once it is open */
-    CmpCurve curve;
+    CmpRun kept;                    /* what the folder has of it */
     CmpPoint now;                   /* what the steps so far have cost */
     bool quiet;                     /* o is quiet always: what a run says of itself would not say which */
 } ArmRun;
@@ -788,14 +788,14 @@ static void arm_look(ArmRun *a, uint64_t hash) {
     options_from_meta(&st, path, &a->o);
     const size_t step = meta_size(&st, path, "step", 0, a->o.steps);
     st_free(&st);
-    a->curve = cmp_curve_read(arm_path(a, "csv", path), step);
-    if (!a->curve.n) return;
-    a->now = a->curve.point[a->curve.n - 1];
-    if (isnan(a->now.loss)) a->curve.n--;
+    a->kept.curve = cmp_curve_read(arm_path(a, "csv", path), step);
+    if (!a->kept.curve.n) return;
+    a->now = a->kept.curve.point[a->kept.curve.n - 1];
+    if (isnan(a->now.loss)) a->kept.curve.n--;
 }
 static bool arm_done(const ArmRun *a) {
-    const CmpPoint *end = a->curve.point + a->curve.n;
-    return a->curve.n && (end[-1].step == a->o.steps || isinf(end[-1].loss)) && !isnan(end[-1].loss);
+    const CmpPoint *end = a->kept.curve.point + a->kept.curve.n;
+    return a->kept.curve.n && (end[-1].step == a->o.steps || isinf(end[-1].loss)) && !isnan(end[-1].loss);
 }
 static void arm_open(ArmRun *a, const Data *d, Tokenizer *tok, DfPool *pool) {
     char path[PATH_MAX];
@@ -816,12 +816,12 @@ static void arm_milestone(ArmRun *a, bool diverged) {
     const Score val = interrupted || diverged ? (Score){0} : evaluate(run->r, run->d, a->o.val_tokens, NULL);
     CmpPoint p = a->now;
     p.step = run->s.step, p.tokens = (double)p.step * tokens_per_step(&a->o);
-    p.step_ms = 1000 * median(run->took, run->n), run->n = 0;
+    p.step_ms = 1000 * stats_median(run->took, run->n), run->n = 0;
     p.loss = diverged ? INFINITY : interrupted ? NAN : val.nats / (double)val.tokens;
     p.bits = diverged ? INFINITY : interrupted ? NAN : score_bits(&val);
-    if (a->curve.n && isnan(a->curve.point[a->curve.n - 1].loss)) a->curve.n--;
-    cmp_add(&a->curve, p);
-    cmp_curve_write(&a->curve, arm_path(a, "csv", path));   /* first: a line too many is passed over */
+    if (a->kept.curve.n && isnan(a->kept.curve.point[a->kept.curve.n - 1].loss)) a->kept.curve.n--;
+    cmp_add(&a->kept.curve, p);
+    cmp_curve_write(&a->kept.curve, arm_path(a, "csv", path));   /* first: a line too many is passed over */
     run_save(run, arm_path(a, "ckpt", path));
     if (!a->quiet && !interrupted)
         printf("%sseed %zu  %-8s  step %zu/%zu  loss %.4f  %.4f bits/byte  %.1f ms a step\n",
@@ -834,7 +834,7 @@ static void arm_turn(ArmRun *a) {
     Run *run = &a->run;
     const size_t last = run->s.step + a->o.steps / 100 + 1, end = last < a->o.steps ? last : a->o.steps;
     while (!interrupted) {
-        const size_t step = run->s.step, done = a->curve.n ? a->curve.point[a->curve.n - 1].step : 0;
+        const size_t step = run->s.step, done = a->kept.curve.n ? a->kept.curve.point[a->kept.curve.n - 1].step : 0;
         if (step > done && (step % a->o.every == 0 || step == a->o.steps)) arm_milestone(a, false);
         if (step >= end || interrupted) break;
         if (!run_step(run)) { arm_milestone(a, true); break; }
@@ -864,34 +864,24 @@ static void arms_train(ArmRun *a, size_t n, const Data *d, Tokenizer *tok, DfPoo
     }
 }
 
-/* Of a finished run, the loss on all of the validation text, part by part: as in the folder, or worked out. */
-static void arm_scores(const ArmRun *a, const Data *d, DfPool *pool) {
-    char path[PATH_MAX], text[64];
-    if (!access(arm_path(a, "scores", path), F_OK)) return;
-    State s = checkpoint_read(arm_path(a, "ckpt", path), &a->o, false);
-    GptRun *r = gpt_run_new(s.m, pool, group_size(&a->o, &s.m->c, a->o.batch, false), a->o.context, a->o.panel, false);
-    Parts parts = parts_new(d);
-    const Score all = evaluate(r, d, 0, &parts);
-    StWriter w = {0};
-    st_meta_put(&w, "format", "sparseflow-scores"), st_meta_put(&w, "version", "1");
-    st_meta_put(&w, "parts", parts.blocks ? "blocks" : "documents");
-    snprintf(text, sizeof text, "%.17g", all.nats), st_meta_put(&w, "nats", text);
-    snprintf(text, sizeof text, "%.17g", all.bytes), st_meta_put(&w, "bytes", text);
-    snprintf(text, sizeof text, "%zu", all.tokens), st_meta_put(&w, "tokens", text);
-    snprintf(text, sizeof text, "%zu", parameters(s.m, false)), st_meta_put(&w, "parameters", text);
-    snprintf(text, sizeof text, "%zu", parameters(s.m, true)), st_meta_put(&w, "active_parameters", text);
-    st_declare(&w, "parts", ST_F32, 2, (size_t[]){parts.n, 3});
-    if (!interrupted) {
-        st_begin(&w, arm_path(a, "scores", path));
-        for (size_t k = 0; k < parts.n; k++) {
-            const Score *p = &parts.part[k];
-            st_write(&w, (float[]){(float)p->nats, (float)p->bytes, (float)p->tokens}, 12);
-        }
-        if (!st_commit(&w)) die("%s: cannot write: %s", path, strerror(errno));
-        printf("seed %zu  %-8s  loss %.4f  %.4f bits/byte on all of the validation text\n", a->o.seed, a->name,
-               all.nats / (double)all.tokens, score_bits(&all));
+/* The scores of a finished run on all of the validation text: as in the folder, or worked out and put there. */
+static void arm_scores(ArmRun *a, const Data *d, DfPool *pool) {
+    char path[PATH_MAX];
+    CmpRun *kept = &a->kept;
+    kept->o = &a->o;
+    if (isinf(cmp_end(&kept->curve)->loss)) kept->all = (Score){INFINITY, 0, 1};
+    else if (!cmp_scores_read(kept, arm_path(a, "scores", path))) {
+        State s = checkpoint_read(arm_path(a, "ckpt", path), &a->o, false);
+        GptRun *r = gpt_run_new(s.m, pool, group_size(&a->o, &s.m->c, a->o.batch, false), a->o.context,
+                                a->o.panel, false);
+        kept->parts = parts_new(d), kept->all = evaluate(r, d, 0, &kept->parts), kept->floor = d->floor;
+        kept->parameters = parameters(s.m, false), kept->active = parameters(s.m, true);
+        if (!interrupted) cmp_scores_write(kept, arm_path(a, "scores", path));
+        gpt_run_free(r), gpt_free(s.m), tok_free(s.tok), free(s.o);
     }
-    parts_free(&parts), gpt_run_free(r), gpt_free(s.m), tok_free(s.tok), free(s.o);
+    if (!a->quiet && !interrupted)
+        printf("seed %zu  %-8s  loss %.4f  %.4f bits on all of the validation text\n", a->o.seed, a->name,
+               kept->all.nats / (double)kept->all.tokens, cmp_score(&kept->all));
 }
 
 /* All arms of one seed, as far as they are not in the folder. */
@@ -937,8 +927,17 @@ static int cmd_compare(int argc, char **argv) {
         tok_free(tok), data_free(&d);
     }
     df_end(pool);
-    if (interrupted) printf("interrupted; the same command goes on\n");
-    return interrupted ? 3 : 0;
+    if (interrupted) {
+        printf("interrupted; the same command goes on\n");
+        return 3;
+    }
+    const char *names[ARMS_MAX];
+    Cmp c = {n, o->seeds, names, mem_new(n * o->seeds, sizeof *c.run), o->margin};
+    for (size_t k = 0; k < n; k++) names[k] = name[k];
+    for (size_t k = 0; k < n * o->seeds; k++) c.run[k] = all[k].kept;
+    cmp_table(&c), cmp_verdicts(&c);
+    if (o->json) cmp_json(&c, o->json);
+    return 0;
 }
 
 /* ---- eval, sample, tokenize --------------------------------------------------------------------------- */

@@ -21,6 +21,18 @@ typedef struct { double diff, lo, hi, detectable; } StatsInterval;
 
 static const double STATS_Z = 1.959963984540054, STATS_POWER_Z = 0.8416212335729143; /* normal, 0.975, 0.8 */
 
+/* ---- the middle ---------------------------------------------------------------------------------------- */
+
+static inline int stats_by_size(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+static inline double stats_median(double *x, size_t n) {            /* sorts x; 0 if there is none */
+    if (!n) return 0;
+    qsort(x, n, sizeof *x, stats_by_size);
+    return n % 2 ? x[n / 2] : (x[n / 2 - 1] + x[n / 2]) / 2;
+}
+
 /* ---- the t distribution ------------------------------------------------------------------------------- */
 
 /* I_x(a, b), the regularised incomplete beta function: the continued fraction of the Digital Library of
@@ -67,11 +79,6 @@ static inline StatsInterval stats_t_interval(const double *diff, size_t n) {
     for (size_t k = 0; k < n; k++) square += (diff[k] - mean) * (diff[k] - mean);
     const double df = (double)n - 1, se = sqrt(square / df / (double)n);
     return stats_around(mean, se, stats_t_quantile(0.975, df), stats_t_quantile(0.8, df));
-}
-
-static inline int stats_by_size(const void *a, const void *b) {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
 }
 
 /* Of sum num / sum den over n documents: num (n) the bits of each, or the difference of two models' bits; den
