@@ -656,7 +656,7 @@ static const struct { const char *name; bool sparse; int fit; const char *more; 
 enum { ARMS = sizeof arms / sizeof *arms };
 
 typedef struct {                    /* an arm under a seed */
-    char name[ARM_NAME];
+    char name[ARM_NAME + 16];
     Options o;
     Run run;                        /* once it is open */
     CmpRun kept;                    /* what the folder has of it */
@@ -816,7 +816,7 @@ static void arm_milestone(ArmRun *a, bool diverged) {
     const Score val = interrupted || diverged ? (Score){0} : evaluate(run->r, run->d, a->o.val_tokens, NULL);
     CmpPoint p = a->now;
     p.step = run->s.step, p.tokens = (double)p.step * tokens_per_step(&a->o);
-    p.step_ms = 1000 * stats_median(run->took, run->n), run->n = 0;
+    if (run->n) p.step_ms = 1000 * stats_median(run->took, run->n), run->n = 0;
     p.loss = diverged ? INFINITY : interrupted ? NAN : val.nats / (double)val.tokens;
     p.bits = diverged ? INFINITY : interrupted ? NAN : score_bits(&val);
     if (a->kept.curve.n && isnan(a->kept.curve.point[a->kept.curve.n - 1].loss)) a->kept.curve.n--;
@@ -884,55 +884,112 @@ static void arm_scores(ArmRun *a, const Data *d, DfPool *pool) {
                kept->all.nats / (double)kept->all.tokens, cmp_score(&kept->all));
 }
 
-/* All arms of one seed, as far as they are not in the folder. */
+/* Trains what the folder does not have of n runs on the same data. */
 static void seed_train(ArmRun *a, size_t n, const Data *d, Tokenizer *tok, DfPool *pool) {
     const uint64_t hash = data_hash(d);
     const double have = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
     double need = data_bytes(d);
     for (size_t k = 0; k < n; k++) {
-        arm_look(&a[k], hash);
         const Options *o = &a[k].o;
         const GptConfig c = {o->layers, o->heads, o->width, tok ? tok->n + 1 : GPT2_VOCAB, o->context};
-        const bool sparse = masks_at_start(o) && masks_to(o) >= o->steps;
-        if (!arm_done(&a[k])) need += run_bytes(o, &c, sparse ? 1 - o->sparsity : 1);
+        const bool sparse = masks_at_start(o) && masks_to(o) == o->steps;
+        arm_look(&a[k], hash);
+        a[k].kept.memory = run_bytes(o, &c, sparse ? 1 - o->sparsity : 1);
+        if (!arm_done(&a[k])) need += a[k].kept.memory;
     }
     const bool together = need < 0.8 * have;
     if (!together)
-        printf("all arms at once need %.1f GiB of memory, the machine has %.1f: one after the other, so that their "
-               "times are not of the same minutes\n", need / 0x1p30, have / 0x1p30);
-    for (size_t k = 0; k < n && !interrupted; k += together ? n : 1) arms_train(a + k, together ? n : 1, d, tok, pool);
-    for (size_t k = 0; k < n && !interrupted; k++) arm_scores(&a[k], d, pool);
+        printf("all arms at once need %.1f GiB of memory, the machine has %.1f: they train one after the other, so "
+               "their times are not of the same minutes\n",
+               need / 0x1p30, have / 0x1p30);
+    for (size_t k = 0; k < n && !interrupted; k += together ? n : 1)
+        arms_train(a + k, together ? n : 1, d, tok, pool);
+}
+
+/* The learning rate of each arm at which it does best under a seed that no comparison uses: half, once or
+ * twice the one it has. Every arm gets the same number of runs. */
+static void sweep(const Options *common, const char name[][ARM_NAME], size_t n, DfPool *pool, double *best) {
+    enum { RATES = 3, APART = 1000 };                       /* more than --seeds can be */
+    Options data = *common;
+    Tokenizer *tok = NULL;
+    data.seed += APART;
+    Data d = data_read(&data, &tok, 0, true);
+    ArmRun *grid = mem_new(n * RATES, sizeof *grid);
+    for (size_t k = 0; k < n * RATES; k++) {
+        ArmRun *a = &grid[k];
+        const char *arm = name[k / RATES];
+        a->o = arm_options(common, arm, APART, tok ? tok->n + 1 : GPT2_VOCAB);
+        Options ready = a->o;
+        gpt_free(state_fresh(&ready, &d, tok).m);
+        a->o.lr = ready.lr * (k % RATES == 0 ? 0.5 : (double)(k % RATES));
+        snprintf(a->name, sizeof a->name, "%.*s@%.3g", ARM_NAME, arm, a->o.lr), a->quiet = common->quiet, a->o.quiet = true;
+    }
+    seed_train(grid, n * RATES, &d, tok, pool);
+    for (size_t k = 0; k < n && !interrupted; k++) {
+        size_t least = 0;
+        printf("sweep  %-8s", name[k]);
+        for (size_t i = 0; i < RATES; i++) {
+            const ArmRun *a = &grid[k * RATES + i], *b = &grid[k * RATES + least];
+            const double loss = cmp_end(&a->kept.curve)->loss;
+            printf("  %.3g: %.4f", a->o.lr, loss);
+            if (loss < cmp_end(&b->kept.curve)->loss) least = i;
+        }
+        best[k] = grid[k * RATES + least].o.lr;
+        printf("  -> %.3g%s\n", best[k], least == 1 ? "" : ", at the edge: a better one may lie beyond");
+    }
+    free(grid), tok_free(tok), data_free(&d);
+}
+
+/* The arms of the nth seed, trained and scored, at the learning rates that are not NAN. */
+static void seed_run(const Options *o, const char name[][ARM_NAME], const double *lr, size_t nth, ArmRun *a,
+                     size_t n, DfPool *pool) {
+    Options data = *o;
+    Tokenizer *tok = NULL;
+    data.seed += nth;
+    Data d = data_read(&data, &tok, 0, true);
+    for (size_t k = 0; k < n; k++) {
+        snprintf(a[k].name, sizeof a[k].name, "%.*s", ARM_NAME, name[k]);
+        a[k].o = arm_options(o, name[k], nth, tok ? tok->n + 1 : GPT2_VOCAB);
+        if (!isnan(lr[k])) a[k].o.lr = lr[k];
+        a[k].quiet = o->quiet, a[k].o.quiet = true;
+    }
+    seed_train(a, n, &d, tok, pool);
+    for (size_t k = 0; k < n && !interrupted; k++) arm_scores(&a[k], &d, pool);
+    tok_free(tok), data_free(&d);
+}
+
+static char *words_join(int argc, char **argv) {            /* "./train" and the words after it, by spaces */
+    static const char program[] = "./train";
+    size_t n = sizeof program;
+    for (int k = 0; k < argc; k++) n += strlen(argv[k]) + 1;
+    char *line = mem_new(n, 1);
+    strcpy(line, program);
+    for (int k = 0; k < argc; k++) strcat(strcat(line, " "), argv[k]);
+    return line;
 }
 
 static int cmd_compare(int argc, char **argv) {
     Options *o = options_read(argc, argv, COMPARE, NULL);
     char name[ARMS_MAX][ARM_NAME];
+    double lr[ARMS_MAX];
     const size_t n = arm_names(o, name);
+    if (o->json) out_probe(o->json);
+    struct stat st;
     if (mkdir(o->dir, 0777) && errno != EEXIST) die("%s: cannot make the folder: %s", o->dir, strerror(errno));
+    if (stat(o->dir, &st) || !S_ISDIR(st.st_mode)) die("%s: expected a folder, found a file", o->dir);
     signal(SIGINT, on_signal), signal(SIGTERM, on_signal);
     ArmRun *all = mem_new(n * o->seeds, sizeof *all);
     DfPool *pool = df_begin(o->threads);
-    for (size_t s = 0; s < o->seeds && !interrupted; s++) {
-        Options data = *o;
-        Tokenizer *tok = NULL;
-        data.seed += s;
-        Data d = data_read(&data, &tok, 0, true);
-        for (size_t k = 0; k < n; k++) {
-            ArmRun *a = &all[s * n + k];
-            memcpy(a->name, name[k], ARM_NAME);
-            a->o = arm_options(o, name[k], s, tok ? tok->n + 1 : GPT2_VOCAB);
-            a->quiet = o->quiet, a->o.quiet = true;
-        }
-        seed_train(all + s * n, n, &d, tok, pool);
-        tok_free(tok), data_free(&d);
-    }
+    for (size_t k = 0; k < n; k++) lr[k] = NAN;
+    if (o->sweep) sweep(o, name, n, pool, lr);
+    for (size_t s = 0; s < o->seeds && !interrupted; s++) seed_run(o, name, lr, s, all + s * n, n, pool);
     df_end(pool);
     if (interrupted) {
         printf("interrupted; the same command goes on\n");
         return 3;
     }
     const char *names[ARMS_MAX];
-    Cmp c = {n, o->seeds, names, mem_new(n * o->seeds, sizeof *c.run), o->margin};
+    Cmp c = {n, o->seeds, names, mem_new(n * o->seeds, sizeof *c.run), o->margin, words_join(argc, argv)};
     for (size_t k = 0; k < n; k++) names[k] = name[k];
     for (size_t k = 0; k < n * o->seeds; k++) c.run[k] = all[k].kept;
     cmp_table(&c), cmp_verdicts(&c);

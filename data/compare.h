@@ -112,6 +112,7 @@ typedef struct {                    /* a finished run */
     Parts parts;                    /* of that */
     double floor;                   /* bits that no model can beat; 0: not known */
     size_t parameters, active;      /* numbers in the model as if it were dense; those it keeps at the end */
+    double memory;                  /* bytes while it trains, by plan */
     const Options *o;
 } CmpRun;
 
@@ -120,6 +121,7 @@ typedef struct {
     const char **name;              /* [arms]; the others are compared with the first */
     CmpRun *run;                    /* [seeds][arms] */
     double margin;                  /* bits that do not matter */
+    const char *command;            /* line that repeats it */
 } Cmp;
 
 typedef struct {                    /* means over the seeds; time to dense: shares of the first arm's cost */
@@ -274,11 +276,11 @@ static inline void cmp_verdicts(const Cmp *c) {
         printf("\nagainst %s at equal %s, margin %g:\n", c->name[0], cmp_axis[axis], c->margin);
         for (size_t k = 1; k < c->arms; k++) {
             const StatsInterval s = cmp_difference(c, k, 0, axis);
-            printf("  %-10s %+.4f", c->name[k], s.diff);
             if (isfinite(s.lo))
-                printf(" (%+.4f .. %+.4f)  %s; a difference of %.4f would have shown\n", s.lo, s.hi,
-                       stats_verdict(s, c->margin), s.detectable);
-            else printf("  no interval: one seed\n");
+                printf("  %-10s %+.4f (%+.4f .. %+.4f)  %s; a difference of %.4f would have shown\n", c->name[k],
+                       s.diff, s.lo, s.hi, stats_verdict(s, c->margin), s.detectable);
+            else if (isfinite(s.diff)) printf("  %-10s %+.4f  no interval: one seed\n", c->name[k], s.diff);
+            else printf("  %-10s no value: one diverged, or had no validation by then (--every)\n", c->name[k]);
         }
     }
 }
@@ -307,20 +309,22 @@ static inline void cmp_json_run(FILE *f, const CmpRun *r) {
 static inline void cmp_json_arm(FILE *f, const Cmp *c, size_t arm) {
     const CmpArm a = cmp_arm(c, arm);
     const CmpRun *r = cmp_run(c, 0, arm);
-    char room[64];
     fputs("{\"name\": ", f), json_put(f, c->name[arm]);
     cmp_put(f, "val_loss", a.loss), cmp_put(f, "bits_per_byte", r->all.bytes > 0 ? a.bits : NAN);
     cmp_put(f, "bits", a.bits), cmp_put(f, "lo", a.lo), cmp_put(f, "hi", a.hi);
     cmp_put(f, "floor", a.floor > 0 ? a.floor : NAN), cmp_put(f, "train_loss", a.train);
     cmp_put(f, "step_ms", a.step_ms), cmp_put(f, "seconds", a.seconds), cmp_put(f, "flops", a.flops);
     cmp_put(f, "tokens", a.tokens), cmp_put(f, "parameters", (double)r->parameters);
-    cmp_put(f, "active_parameters", (double)r->active);
+    cmp_put(f, "active_parameters", (double)r->active), cmp_put(f, "memory_bytes", r->memory);
     fputs(",\n  \"options\": {", f);
-    for (int k = 0, n = 0; k < OPTIONS; k++)
-        if (options[k].decides) {
-            if (n++) fputs(", ", f);
-            json_put(f, options[k].name), fputs(": ", f), json_put(f, option_text(r->o, k, room));
-        }
+    for (int k = 0, n = 0; k < OPTIONS; k++) {
+        const void *field = (const char *)r->o + options[k].at;
+        if (!options[k].decides) continue;
+        if (n++) fputs(", ", f);
+        json_put(f, options[k].name), fputs(": ", f);
+        if (options[k].kind == 's') json_put(f, *(const char *const *)field);
+        else fprintf(f, "%.12g", options[k].kind == 'u' ? (double)*(const size_t *)field : *(const double *)field);
+    }
     fputs("},\n  \"runs\": [", f);
     for (size_t s = 0; s < c->seeds; s++) fputs(s ? ",\n    " : "\n    ", f), cmp_json_run(f, cmp_run(c, s, arm));
     fputs("]}", f);
@@ -337,7 +341,8 @@ static inline void cmp_json(const Cmp *c, const char *path) {
     Out out = out_open(path);
     FILE *f = out.f;
     char over[64];
-    fprintf(f, "{\"unit\": \"bits per %s\", \"interval\": \"%s\", \"margin\": %.12g,\n\"arms\": [",
+    fputs("{\"command\": ", f), json_put(f, c->command);
+    fprintf(f, ",\n\"unit\": \"bits per %s\", \"interval\": \"%s\", \"margin\": %.12g,\n\"arms\": [",
             c->run[0].all.bytes > 0 ? "byte" : "token", cmp_over(c, over), c->margin);
     for (size_t k = 0; k < c->arms; k++) fputs(k ? ",\n " : "\n ", f), cmp_json_arm(f, c, k);
     fputs("],\n\"pairs\": [", f);

@@ -50,13 +50,13 @@ typedef struct {
         threads;
     size_t top_k, val_tokens, count;
     size_t mask_seed, mask_every, tiles, sram, depth, sim_vocab;
-    const char *trace, *csv, *dir, *arms, *report;
+    const char *trace, *csv, *dir, *arms;
     size_t seeds;
     double margin;
     bool show_graph;
     double lr, min_lr, decay, beta1, beta2, eps, clip, val_share, temperature, top_p;
     double sparsity, drop, mask_stop, densify, dense_first;
-    bool quiet, decode, show_mask;
+    bool quiet, decode, show_mask, sweep;
     bool given[128];                                        /* by place in the table below */
 } Options;
 
@@ -157,8 +157,10 @@ static const Option options[] = {
     {"arm", 'l', 0, COMPARE, AT(arm), 0, 0, "",
      "NAME:KEY=VALUE,... options of one arm, such as sparse:lr=0.01,block=16x16; a new NAME is a new arm"},
     {"seeds", 'u', 0, COMPARE, AT(seeds), 1, 1000, "1", "runs of each arm, from --seed and --mask-seed on"},
+    {"sweep", 'b', 0, COMPARE, AT(sweep), 0, 0, "",
+     "first each arm at half, once and twice its learning rate, under a seed of its own; then at the best"},
     {"margin", 'f', 0, COMPARE, AT(margin), 0, 100, "0.01", "difference in bits/byte that does not matter"},
-    {"out", 's', 0, COMPARE, AT(dir), 0, 0, "compare", "DIR of the runs; finished ones are not repeated"},
+    {"out", 's', 0, COMPARE, AT(dir), 0, 0, "compare", "DIR of the runs: finished ones are not repeated, others go on"},
     {"quiet", 'b', 0, TRAIN | SAMPLE, AT(quiet), 0, 0, "", "no progress"},
     {"prompt", 's', 0, SAMPLE, AT(prompt), 0, 0, "", "TEXT to continue"},
     {"temperature", 'f', 0, SAMPLE, AT(temperature), 0, 1000, "0.8", "0: always the likeliest token"},

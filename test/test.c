@@ -11,6 +11,7 @@
 #include "test_machine.h"
 #include "test_train.h"
 #include "test_formats.h"
+#include "test_compare.h"
 #include "test_measure.h"
 
 int main(int argc, char **argv) {
@@ -24,6 +25,7 @@ int main(int argc, char **argv) {
         {"machine", test_machine},
         {"train", test_train},
         {"formats", test_formats},
+        {"compare", test_compare},
         {"measure", test_measure},
     };
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
