@@ -47,11 +47,11 @@ typedef struct {
     size_t layers, heads, width, context, batch, steps, warmup, corpus, seed, every, stop, panel, group,
         threads;
     size_t top_k, val_tokens, count;
-    size_t mask_seed, mask_every, tiles, sram, depth, sim_vocab;
+    size_t mask_seed, mask_every, tiles, sram, depth, sim_vocab, items;
     const char *trace, *csv;
     bool show_graph;
     double lr, min_lr, decay, beta1, beta2, eps, clip, val_share, temperature, top_p;
-    double sparsity, drop, mask_stop, densify, dense_first;
+    double sparsity, drop, mask_stop, densify, dense_first, margin;
     bool quiet, decode, show_mask;
     bool given[128];                                        /* by place in the table below */
 } Options;
@@ -129,6 +129,10 @@ static const Option options[] = {
     {"log", 's', 0, RUN, AT(log), 0, 0, "", "FILE.csv, a line per step"},
     {"json", 's', 0, RUN | EVAL | BENCH | VERIFY | SIMULATE, AT(json), 0, 0, "",
      "FILE for the results as one object"},
+    {"items", 'u', 0, EVAL, AT(items), 0, 1e6, "2000",
+     "cloze items of each sort: questions, last words, continuations"},
+    {"margin", 'f', 0, EVAL, AT(margin), 0, 100, "0.01",
+     "bits/byte below which a difference does not matter"},
     {"panel", 'u', 0, RUN | SIMULATE | EVAL | BENCH, AT(panel), 16, 128, "64",
      "tokens per panel: 16, 32, 64 or 128"},
     {"group", 'u', 0, RUN | EVAL, AT(group), 1, 1e6, "auto",
@@ -257,7 +261,7 @@ static inline Options *options_read(int argc, char **argv, int command, const ch
     }
     for (int i = 1; i < argc; i++) {
         if (strncmp(argv[i], "--", 2)) {
-            const char **place = o->file && command == CONVERT ? &o->to : &o->file;
+            const char **place = o->file && command & (CONVERT | EVAL) ? &o->to : &o->file;
             if (!takes_file || *place) usage("%s: expected an option, found '%s'", argv[0], argv[i]);
             *place = argv[i];
             continue;
