@@ -219,13 +219,6 @@ static Score evaluate(GptRun *r, const Data *d, size_t most, Parts *parts) {
     free(inputs), free(targets);
     return s;
 }
-static void score_print(const char *what, const Score *s, double floor) {
-    printf("%s loss %.4f, perplexity %.2f", what, s->nats / (double)s->tokens,
-           exp(s->nats / (double)s->tokens));
-    if (s->bytes > 0) printf(", %.4f bits/byte", score_bits(s));
-    if (s->bytes > 0 && floor > 0) printf(" (floor %.4f, %.4f above)", floor, score_bits(s) - floor);
-    printf(", %zu tokens\n", s->tokens);
-}
 
 /* ---- run: training ------------------------------------------------------------------------------------ */
 
@@ -381,12 +374,6 @@ static double share_of_peak(const Run *run, double step) {
     return flops_per_token(run->s.m, run->s.o->context, false) * tokens_per_step(run->s.o) / step / run->peak;
 }
 
-static void json_score(Out *out, const Score *s, double floor) {
-    json_member_put(out, "val_loss", s->nats / (double)s->tokens);
-    json_member_put(out, "val_tokens", (double)s->tokens);
-    json_member_put(out, "bits_per_byte", s->bytes > 0 ? score_bits(s) : NAN);
-    json_member_put(out, "floor", floor > 0 ? floor : NAN);
-}
 static void run_json(const Run *run, const Score *val, double step) {
     Out out = out_open(run->s.o->json);
     const double none = run->n ? 1 : NAN;                   /* nothing was measured if no step was taken */
@@ -999,26 +986,66 @@ static int cmd_compare(int argc, char **argv) {
 
 /* ---- eval, sample, tokenize --------------------------------------------------------------------------- */
 
+/* Everything that is measured of a model on d, on d->train too if it is there; windows of items of at most T.
+ */
+static Measures measure(const State *s, const char *name, DfPool *pool, const Data *d, size_t T) {
+    const Options *o = s->o;
+    const bool stories = !o->text.n && !o->tokens.n;
+    Measures x = {.name = name, .parts = parts_new(d), .floor = d->floor, .wanted = s->tok ? o->items : 0};
+    GptRun *r = gpt_run_new(s->m, pool, group_size(o, &s->m->c, 16, false), s->m->c.ctx, o->panel, false);
+    x.val = evaluate(r, d, 0, &x.parts);
+    if (d->train.n > 1) {
+        Data train = *d;
+        train.val = d->train;
+        x.train = evaluate(r, &train, d->val.n, NULL);
+    }
+    gpt_run_free(r);
+    if (!x.wanted) return x;
+    if (stories) x.cloze[0] = cloze_stories(s->tok, rng_key(o->seed, "stories held out"), x.wanted, T);
+    x.cloze[1] = cloze_words(s->tok, &d->val, o->seed, x.wanted, T);
+    x.cloze[2] = cloze_continuations(s->tok, &d->val, x.parts.of, o->seed, x.wanted, T);
+    for (int k = 0; k < 3; k++) {
+        const size_t B = group_size(o, &s->m->c, k < 2 ? 16 : 64, false);
+        cloze_score(&x.cloze[k], s->m, s->tok, pool, B, o->panel);
+    }
+    return x;
+}
+
 static int cmd_eval(int argc, char **argv) {
     Options *o = options_read(argc, argv, EVAL, "a checkpoint");
-    State s = checkpoint_read(o->file, o, false);
-    if (option_given(o, "seed")) s.o->seed = o->seed;
-    if (option_given(o, "corpus")) s.o->corpus = o->corpus;
-    Data d = data_read(s.o, &s.tok, s.m->c.V, false);
-    const size_t group = group_size(s.o, &s.m->c, 16, false);
-    DfPool *pool = df_begin(s.o->threads);
-    GptRun *r = gpt_run_new(s.m, pool, group, s.m->c.ctx, s.o->panel, false);
-    if (d.val.n < 2) die("the text has %zu tokens; at least 2 are needed", d.val.n);
-    const Score score = evaluate(r, &d, 0, NULL);
-    score_print(o->file, &score, d.floor);
+    const char *const name[2] = {o->file, o->to};
+    const int models = o->to ? 2 : 1;
+    DfPool *pool = df_begin(o->threads);
+    State s[2];
+    Data d[2];
+    Measures x[2];
+    bool finite = true;
+    for (int k = 0; k < models; k++) {
+        s[k] = checkpoint_read(name[k], o, false);
+        s[k].o->seed = option_given(o, "seed") ? o->seed : s[0].o->seed;
+        s[k].o->corpus = option_given(o, "corpus") ? o->corpus : s[0].o->corpus;
+        d[k] = data_read(s[k].o, &s[k].tok, s[k].m->c.V, !o->text.n && !o->tokens.n);
+        if (d[k].val.n < 2) die("the text has %zu tokens; at least 2 are needed", d[k].val.n);
+        if (data_hash(&d[k]) != s[k].data_hash) tokens_free(&d[k].train);
+    }
+    const size_t ctx = s[0].m->c.ctx, T = models > 1 && s[1].m->c.ctx < ctx ? s[1].m->c.ctx : ctx;
+    for (int k = 0; k < models; k++)
+        x[k] = measure(&s[k], name[k], pool, &d[k], T), finite &= isfinite(x[k].val.nats);
+    const bool paired = models > 1 && tokens_hash(&d[0].val) == tokens_hash(&d[1].val);
+    if (models > 1 && x[0].parts.n != x[1].parts.n)
+        die("%s: the text is too short to compare models of other vocabularies", name[1]);
+    if (models > 1) pair_print(x, o->margin, paired);
+    else measures_print(x);
     if (o->json) {
         Out out = out_open(o->json);
         fputc('{', out.f);
-        json_score(&out, &score, d.floor);
+        if (models > 1) json_pair(&out, x, o->margin, paired);
+        else json_measures(&out, x);
         json_end(&out);
     }
-    const bool finite = isfinite(score.nats);
-    gpt_run_free(r), gpt_free(s.m), tok_free(s.tok), data_free(&d), df_end(pool);
+    for (int k = 0; k < models; k++)
+        measures_free(&x[k]), gpt_free(s[k].m), tok_free(s[k].tok), free(s[k].o), data_free(&d[k]);
+    df_end(pool), free(o);
     return finite ? 0 : 3;
 }
 
@@ -1293,7 +1320,7 @@ static const struct { const char *name; int bit; int (*run)(int, char **); const
 } commands[] = {
     {"run", RUN, cmd_run, "train a model"},
     {"compare", COMPARE, cmd_compare, "dense against sparse arms: quality, time, and how sure that is"},
-    {"eval", EVAL, cmd_eval, "CKPT: its loss on a text"},
+    {"eval", EVAL, cmd_eval, "CKPT [CKPT]: all that is measured on a text; of two, which is the better one"},
     {"sample", SAMPLE, cmd_sample, "CKPT: text from a model"},
     {"tokenize", TOKENIZE, cmd_tokenize, "standard input to ids, and back"},
     {"verify", VERIFY, cmd_verify, "DUMP: another program's numbers, or an llm.c debug state, by tensor"},

@@ -212,6 +212,7 @@ static inline void file_free(Bytes *b) {
 typedef struct {
     FILE *f;
     char path[PATH_MAX], temp[PATH_MAX];    /* temp is empty if path is written to directly */
+    bool comma;                             /* before the next member of the JSON written there */
 } Out;
 
 static inline Out out_open(const char *path) {
@@ -387,11 +388,22 @@ static inline void json_put(FILE *f, const char *s) { /* s as a JSON string, quo
     fputc('"', f);
 }
 
-/* One member of a JSON object; null if the number is not finite. */
-static inline void json_member_put(Out *out, const char *key, double x) {
-    fprintf(out->f, isfinite(x) ? "%s\"%s\": %.12g" : "%s\"%s\": null", ftell(out->f) > 1 ? ", " : "", key,
-            x);
+/* Members of JSON objects and lists; key is NULL in a list. A number that is not finite is null. */
+static inline void json_key(Out *out, const char *key) {
+    if (out->comma) fputs(", ", out->f);
+    if (key) json_put(out->f, key), fputs(": ", out->f);
+    out->comma = true;
 }
+static inline void json_member_put(Out *out, const char *key, double x) {
+    json_key(out, key), fprintf(out->f, isfinite(x) ? "%.12g" : "null", x);
+}
+static inline void json_member_text(Out *out, const char *key, const char *text) {
+    json_key(out, key), json_put(out->f, text);
+}
+static inline void json_begin(Out *out, const char *key, char bracket) {
+    json_key(out, key), fputc(bracket, out->f), out->comma = false;
+}
+static inline void json_close(Out *out, char bracket) { fputc(bracket, out->f), out->comma = true; }
 static inline void json_end(Out *out) {
     fputs("}\n", out->f);
     if (!out_commit(out)) die("%s: cannot write: %s", out->path, strerror(errno));

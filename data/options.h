@@ -49,7 +49,7 @@ typedef struct {
     size_t layers, heads, width, context, batch, steps, warmup, corpus, seed, every, stop, panel, group,
         threads;
     size_t top_k, val_tokens, count;
-    size_t mask_seed, mask_every, tiles, sram, depth, sim_vocab;
+    size_t mask_seed, mask_every, tiles, sram, depth, sim_vocab, items;
     const char *trace, *csv, *dir, *arms;
     size_t seeds;
     double margin;
@@ -133,6 +133,10 @@ static const Option options[] = {
     {"log", 's', 0, RUN, AT(log), 0, 0, "", "FILE.csv, a line per step"},
     {"json", 's', 0, TRAIN | EVAL | BENCH | VERIFY | SIMULATE, AT(json), 0, 0, "",
      "FILE for the results as one object"},
+    {"items", 'u', 0, EVAL | COMPARE, AT(items), 0, 1e6, "2000",
+     "cloze items of each sort: questions, last words, continuations"},
+    {"margin", 'f', 0, EVAL | COMPARE, AT(margin), 0, 100, "0.01",
+     "bits/byte below which a difference does not matter"},
     {"panel", 'u', 0, TRAIN | SIMULATE | EVAL | BENCH, AT(panel), 16, 128, "64",
      "tokens per panel: 16, 32, 64 or 128"},
     {"group", 'u', 0, TRAIN | EVAL, AT(group), 1, 1e6, "auto",
@@ -159,7 +163,6 @@ static const Option options[] = {
     {"seeds", 'u', 0, COMPARE, AT(seeds), 1, 1000, "1", "runs of each arm, from --seed and --mask-seed on"},
     {"sweep", 'b', 0, COMPARE, AT(sweep), 0, 0, "",
      "first each arm at half, once and twice its learning rate, under a seed of its own; then at the best"},
-    {"margin", 'f', 0, COMPARE, AT(margin), 0, 100, "0.01", "difference in bits/byte that does not matter"},
     {"out", 's', 0, COMPARE, AT(dir), 0, 0, "compare", "DIR of the runs: finished ones are not repeated, others go on"},
     {"quiet", 'b', 0, TRAIN | SAMPLE, AT(quiet), 0, 0, "", "no progress"},
     {"prompt", 's', 0, SAMPLE, AT(prompt), 0, 0, "", "TEXT to continue"},
@@ -273,7 +276,7 @@ static inline Options *options_read(int argc, char **argv, int command, const ch
     for (int k = 0; k < OPTIONS; k++) option_preset(o, k);
     for (int i = 1; i < argc; i++) {
         if (strncmp(argv[i], "--", 2)) {
-            const char **place = o->file && command == CONVERT ? &o->to : &o->file;
+            const char **place = o->file && command & (CONVERT | EVAL) ? &o->to : &o->file;
             if (!takes_file || *place) usage("%s: expected an option, found '%s'", argv[0], argv[i]);
             *place = argv[i];
             continue;

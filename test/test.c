@@ -8,6 +8,7 @@
 #include "test_stats.h"
 #include "test_sparse.h"
 #include "test_gpt.h"
+#include "test_cloze.h"
 #include "test_machine.h"
 #include "test_train.h"
 #include "test_formats.h"
@@ -22,6 +23,7 @@ int main(int argc, char **argv) {
         {"safetensors", test_safetensors},
         {"sparse", test_sparse},
         {"gpt", test_gpt},
+        {"cloze", test_cloze},
         {"machine", test_machine},
         {"train", test_train},
         {"formats", test_formats},
