@@ -29,7 +29,7 @@ static inline void report_graph(const DfGraph *g, size_t NG) {
         printf(" ->");
         for (int k = 0; k < DF_OUTS; k++)
             if (st->out[k] >= 0) printf(" %s (%zu)", g->edge[st->out[k]].name, g->edge[st->out[k]].rows);
-        printf("%s%s\n", st->chain ? " chained" : "", st->share ? " shares" : "");
+        printf("%s\n", st->share ? " shares" : "");
     }
 }
 
@@ -122,8 +122,9 @@ static inline void report_trace(const char *path, const DfGraph *g, const DfPlan
         const DfStream s = df_stream(g, x->first, B, NG, plan->groups);
         t.start += df_clock(g, plan, x, t.section ? x - 1 : NULL, &s, report_seen, &t).seconds;
     }
-    for (size_t n = 0; event && n < plan->sections; n++)
-        for (size_t k = 0; k < plan->section[n].actors * panels; k++) {
+    for (size_t n = 0; event && n < plan->sections; n++) {
+        const size_t span = plan->section[n].span, firings = (panels + span - 1) / span;
+        for (size_t k = 0; k < plan->section[n].actors * firings; k++) {
             const DfEvent *e = &event[n][k];
             if (e->from < zero) zero = e->from;
             fprintf(out.f, ",\n{\"name\": ");
@@ -133,6 +134,7 @@ static inline void report_trace(const char *path, const DfGraph *g, const DfPlan
                     "{\"panel\": %u, \"section\": %u}}",
                     e->worker, 1e6 * (e->from - zero), 1e6 * (e->to - e->from), e->panel, e->section);
         }
+    }
     fputs("\n]}\n", out.f);
     if (!out_commit(&out)) die("%s: cannot write: %s", path, strerror(errno));
 }
