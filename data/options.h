@@ -329,6 +329,36 @@ static inline void options_from_meta(const Safetensors *st, const char *path, Op
             option_set(o, k, text_copy(meta_need(st, path, options[k].name)), where), o->given[k] = false;
 }
 
+/* ---- the model ---------------------------------------------------------------------------------------- */
+
+/* dN, gpt2: layers, heads and width, where they are not given. */
+static inline void model_shape(Options *o) {
+    const char *digits = o->model + 1;
+    size_t n = 0;
+    if (!strcmp(o->model, "gpt2")) n = 12;
+    if (!strcmp(o->model, "gpt-13b")) {                     /* 40 layers x 5120, 40 heads: GPT-3's shape */
+        if (o->layers == AUTO) o->layers = 40;
+        if (o->heads == AUTO && o->width == AUTO) o->heads = 40;
+        if (o->width == AUTO) o->width = 5120;
+        n = 40;
+    }
+    else if (o->model[0] == 'd' && strlen(digits) <= 3 && !digits[strspn(digits, "0123456789")])
+        n = (size_t)atoi(digits);
+    if (!n) usage("--model: expected dN, gpt2 or gpt-13b, found '%s'", o->model);
+    if (o->layers == AUTO) o->layers = n;
+    if (o->heads == AUTO) o->heads = o->width == AUTO ? n : o->width % 64 ? 1 : o->width / 64;
+    if (o->width == AUTO) o->width = 64 * n;
+    if (o->width % o->heads)
+        usage("--heads: expected a divisor of the width %zu, found %zu", o->width, o->heads);
+}
+/* Dies if it is no model, or one too large to count. */
+static inline void config_check(const GptConfig *c, const char *where) {
+    if (c->C % c->NH) usage("%s--heads: expected a divisor of the width %zu, found %zu", where, c->C, c->NH);
+    if (c->V > (1u << 26) || c->C * c->L > (1u << 26) || c->ctx > (1u << 26))
+        usage("%sa model of %zu layers x %zu, vocabulary %zu, is beyond this program", where, c->L, c->C,
+              c->V);
+}
+
 /* ---- how to run --------------------------------------------------------------------------------------- */
 
 static inline DfChip parse_chip(const Options *o) {
