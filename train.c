@@ -430,7 +430,8 @@ __attribute__((noreturn)) static void run_not_finite(const Run *run) {
     fflush(stdout);
     fprintf(stderr,
             "train: step %zu: loss %g, norm of the gradient %g, first seen in %s; last good checkpoint: %s\n",
-            run->s.step + 1, run->loss, run->norm, gpt_first_bad(run->r, name), run->saved ? run->saved : "none");
+            run->s.step + 1, run->loss, run->norm, gpt_first_bad(run->r, name),
+            run->saved ? run->saved : "none");
     exit(3);
 }
 
@@ -624,7 +625,7 @@ static int cmd_run(int argc, char **argv) {
     return early ? 3 : 0;
 }
 
-/* ---- compare -------------------------------------------------------------------------------------------- */
+/* ---- compare: many runs by turns ---------------------------------------------------------------------- */
 
 typedef struct {                    /* an arm under a seed */
     char name[ARM_NAME + 16];
@@ -650,8 +651,8 @@ static void arm_look(ArmRun *a, uint64_t hash) {
         if (!options[k].decides || option_auto(&a->o, k)) continue;
         const char *here = meta_need(&st, path, options[k].name), *asked = option_text(&a->o, k, room);
         if (strcmp(here, asked))
-            die("%s: --%s: expected %s, found %s: another comparison is in that folder", path, options[k].name,
-                asked, here);
+            die("%s: --%s: expected %s, found %s: another comparison is in that folder", path,
+                options[k].name, asked, here);
     }
     if (strtoull(meta_need(&st, path, "data_hash"), NULL, 16) != hash)
         die("%s: expected a run on this text, found one on another", path);
@@ -660,12 +661,12 @@ static void arm_look(ArmRun *a, uint64_t hash) {
     st_free(&st);
     a->kept.curve = cmp_curve_read(arm_path(a, "csv", path), step);
     if (!a->kept.curve.n) return;
-    a->now = a->kept.curve.point[a->kept.curve.n - 1];
+    a->now = *cmp_end(&a->kept.curve);
     if (isnan(a->now.loss)) a->kept.curve.n--;
 }
 static bool arm_done(const ArmRun *a) {
-    const CmpPoint *end = a->kept.curve.point + a->kept.curve.n;
-    return a->kept.curve.n && (end[-1].step == a->o.steps || isinf(end[-1].loss)) && !isnan(end[-1].loss);
+    const CmpCurve *c = &a->kept.curve;
+    return c->n && !isnan(cmp_end(c)->loss) && (cmp_end(c)->step == a->o.steps || isinf(cmp_end(c)->loss));
 }
 static void arm_open(ArmRun *a, const Data *d, Tokenizer *tok, DfPool *pool) {
     char path[PATH_MAX];
@@ -683,19 +684,21 @@ static void arm_open(ArmRun *a, const Data *d, Tokenizer *tok, DfPool *pool) {
 static void arm_milestone(ArmRun *a, bool diverged) {
     char path[PATH_MAX];
     Run *run = &a->run;
+    CmpCurve *c = &a->kept.curve;
     const Score val = interrupted || diverged ? (Score){0} : evaluate(run->r, run->d, a->o.val_tokens, NULL);
     CmpPoint p = a->now;
     p.step = run->s.step, p.tokens = (double)p.step * tokens_per_step(&a->o);
     if (run->n) p.step_ms = 1000 * stats_median(run->took, run->n), run->n = 0;
     p.loss = diverged ? INFINITY : interrupted ? NAN : val.nats / (double)val.tokens;
     p.bits = diverged ? INFINITY : interrupted ? NAN : score_bits(&val);
-    if (a->kept.curve.n && isnan(a->kept.curve.point[a->kept.curve.n - 1].loss)) a->kept.curve.n--;
-    cmp_add(&a->kept.curve, p);
-    cmp_curve_write(&a->kept.curve, arm_path(a, "csv", path));   /* first: a line too many is passed over */
+    if (c->n && isnan(cmp_end(c)->loss)) c->n--;
+    cmp_add(c, p);
+    cmp_curve_write(c, arm_path(a, "csv", path));           /* first: a line too many is passed over */
     run_save(run, arm_path(a, "ckpt", path));
     if (!a->quiet && !interrupted)
-        printf("%sseed %zu  %-8s  step %zu/%zu  loss %.4f  %.4f bits/byte  %.1f ms a step\n",
-               run->terminal ? "\r\033[K" : "", a->o.seed, a->name, p.step, a->o.steps, p.loss, p.bits, p.step_ms);
+        printf("%sseed %zu  %-8s  step %zu/%zu  loss %.4f  %.4f %s  %.1f ms a step\n",
+               isatty(1) ? "\r\033[K" : "", a->o.seed, a->name, p.step, a->o.steps, p.loss, cmp_bits(&p),
+               score_unit(&val), p.step_ms);
     fflush(stdout);
 }
 
@@ -704,7 +707,7 @@ static void arm_turn(ArmRun *a) {
     Run *run = &a->run;
     const size_t last = run->s.step + a->o.steps / 100 + 1, end = last < a->o.steps ? last : a->o.steps;
     while (!interrupted) {
-        const size_t step = run->s.step, done = a->kept.curve.n ? a->kept.curve.point[a->kept.curve.n - 1].step : 0;
+        const size_t step = run->s.step, done = a->kept.curve.n ? cmp_end(&a->kept.curve)->step : 0;
         if (step > done && (step % a->o.every == 0 || step == a->o.steps)) arm_milestone(a, false);
         if (step >= end || interrupted) break;
         if (!run_step(run)) { arm_milestone(a, true); break; }
@@ -715,6 +718,8 @@ static void arm_turn(ArmRun *a) {
 /* Trains n runs by turns, always the one that is furthest behind, so that what else the machine does slows
  * all of them alike. */
 static void arms_train(ArmRun *a, size_t n, const Data *d, Tokenizer *tok, DfPool *pool) {
+    const double start = seconds();
+    double from = NAN;
     for (size_t k = 0; k < n; k++) if (!arm_done(&a[k])) arm_open(&a[k], d, tok, pool);
     while (!interrupted) {
         ArmRun *next = NULL;
@@ -725,6 +730,13 @@ static void arms_train(ArmRun *a, size_t n, const Data *d, Tokenizer *tok, DfPoo
             if (!next || share < least) next = &a[k], least = share;
         }
         if (!next) break;
+        if (isnan(from)) from = least;
+        if (!next->quiet && isatty(1) && least > from) {
+            const double left = (seconds() - start) * (1 - least) / (least - from);
+            printf("\r\033[Kseed %zu: %.0f %%, %.0f:%02.0f left", next->o.seed, 100 * least, floor(left / 60),
+                   floor(fmod(left, 60)));
+            fflush(stdout);
+        }
         arm_turn(next);
     }
     for (size_t k = 0; k < n; k++) {
@@ -749,7 +761,8 @@ static void arm_scores(ArmRun *a, const Data *d, DfPool *pool) {
     }
     if (!a->quiet && !interrupted)
         printf("seed %zu  %-8s  loss %.4f, %.4f %s on all of the validation text\n", a->o.seed, a->name,
-               kept->m.val.nats / (double)kept->m.val.tokens, cmp_score(&kept->m.val), score_unit(&kept->m.val));
+               kept->m.val.nats / (double)kept->m.val.tokens, cmp_score(&kept->m.val),
+               score_unit(&kept->m.val));
 }
 
 /* Trains what the folder does not have of n runs on the same data. */
@@ -767,8 +780,8 @@ static void seed_train(ArmRun *a, size_t n, const Data *d, Tokenizer *tok, DfPoo
     }
     const bool together = need < 0.8 * have;
     if (!together)
-        printf("all arms at once need %.1f GiB of memory, the machine has %.1f: they train one after the other, so "
-               "their times are not of the same minutes\n",
+        printf("all arms at once need %.1f GiB of memory, the machine has %.1f: they train one after the "
+               "other, and their times are not of the same minutes\n",
                need / 0x1p30, have / 0x1p30);
     for (size_t k = 0; k < n && !interrupted; k += together ? n : 1)
         arms_train(a + k, together ? n : 1, d, tok, pool);
@@ -790,7 +803,8 @@ static void sweep(const Options *common, const char name[][ARM_NAME], size_t n, 
         Options ready = a->o;
         gpt_free(state_fresh(&ready, &d, tok).m);
         a->o.lr = ready.lr * (k % RATES == 0 ? 0.5 : (double)(k % RATES));
-        snprintf(a->name, sizeof a->name, "%.*s@%.3g", ARM_NAME, arm, a->o.lr), a->quiet = common->quiet, a->o.quiet = true;
+        snprintf(a->name, sizeof a->name, "%.*s@%.3g", ARM_NAME, arm, a->o.lr);
+        a->quiet = common->quiet, a->o.quiet = true;
     }
     seed_train(grid, n * RATES, &d, tok, pool);
     for (size_t k = 0; k < n && !interrupted; k++) {
@@ -843,7 +857,8 @@ static int cmd_compare(int argc, char **argv) {
     const size_t n = arm_names(o, name);
     if (o->json) out_probe(o->json);
     struct stat st;
-    if (mkdir(o->dir, 0777) && errno != EEXIST) die("%s: cannot make the folder: %s", o->dir, strerror(errno));
+    if (mkdir(o->dir, 0777) && errno != EEXIST)
+        die("%s: cannot make the folder: %s", o->dir, strerror(errno));
     if (stat(o->dir, &st) || !S_ISDIR(st.st_mode)) die("%s: expected a folder, found a file", o->dir);
     signal(SIGINT, on_signal), signal(SIGTERM, on_signal);
     ArmRun *all = mem_new(n * o->seeds, sizeof *all);

@@ -52,9 +52,10 @@ static inline size_t arm_names(const Options *o, char name[ARMS_MAX][ARM_NAME]) 
         bool known = false;
         if (n == ARMS_MAX) usage("--arms: expected at most %d", ARMS_MAX);
         for (size_t i = 0; i < len; i++)
-            if (!strchr("_.", p[i]) && !((p[i] | 32) >= 'a' && (p[i] | 32) <= 'z') && !(p[i] >= '0' && p[i] <= '9'))
+            if (!((p[i] | 32) >= 'a' && (p[i] | 32) <= 'z') && !strchr("_.0123456789", p[i]))
                 usage("--arms: expected letters and digits, found '%.*s'", (int)len, p);
-        if (!len || len >= ARM_NAME) usage("--arms: expected names of 1 .. %d letters, found '%s'", ARM_NAME - 1, p);
+        if (!len || len >= ARM_NAME)
+            usage("--arms: expected names of 1 .. %d letters, found '%s'", ARM_NAME - 1, p);
         snprintf(name[n], ARM_NAME, "%.*s", (int)len, p);
         for (size_t i = 0; i < o->arm.n; i++) known |= arm_own(o, i, name[n]) != NULL;
         if (!known && arm_place(name[n]) == ARMS)
@@ -85,8 +86,8 @@ static inline double model_size(const GptConfig *c, const double density[4], boo
     free(table);
     return n;
 }
-/* Gives o, of V tokens, the multiple of 16 as width with which it comes nearest to the size of `like`: its
- * parameters as it is, sparse, or its FLOPs, were it dense. Heads are as near to those of `like` as divides. */
+/* Gives o, of V tokens, the width, a multiple of 16, at which it comes nearest to `like`: to its parameters,
+ * sparse as it is, or to its FLOPs, were it dense. Heads are as near to the size of its heads as divides. */
 static inline void arm_fit(Options *o, Options like, int fit, size_t V) {
     const double one[4] = {1, 1, 1, 1};
     double sparse[4], density[4], below = 0, size;

@@ -93,8 +93,8 @@ static inline double cmp_at(const CmpCurve *c, int axis, double cost) {
     return k ? cmp_bits(p) + (cost - x) / (y - x) * (cmp_bits(q) - cmp_bits(p)) : NAN;
 }
 
-/* The cost at which the loss was first that low; NAN if it never was. Before the first point nothing is known:
- * what is that low there is so from there. */
+/* The cost at which the loss was first that low; NAN if it never was. Nothing is known before the first
+ * point: what is that low there is so from there. */
 static inline double cmp_when(const CmpCurve *c, int axis, double bits) {
     size_t k = 0;
     while (k < c->n && !(cmp_bits(&c->point[k]) <= bits)) k++;
@@ -122,14 +122,15 @@ typedef struct {
     const char *command;            /* line that repeats it */
 } Cmp;
 
-typedef struct {                    /* means over the seeds; to_first: cost of the first arm's loss, in shares */
-    double loss, bits, lo, hi, train, floor, step_ms, tokens, flops, seconds, to_first[CMP_AXES];
+typedef struct {                    /* means over the seeds */
+    double loss, bits, lo, hi, train, floor, step_ms, tokens, flops, seconds;
+    double to_first[CMP_AXES];      /* cost of coming to the first arm's loss, as shares of what that spent */
 } CmpArm;
 
 static inline const CmpRun *cmp_run(const Cmp *c, size_t seed, size_t arm) {
     return &c->run[seed * c->arms + arm];
 }
-static inline double cmp_score(const Score *s) {            /* bits per byte or, if these are not known, token */
+static inline double cmp_score(const Score *s) {            /* bits per byte; if these are not known, token */
     return s->nats / NATS_PER_BIT / (s->bytes > 0 ? s->bytes : (double)s->tokens);
 }
 static inline double cmp_step_ms(const CmpCurve *c) {       /* the median of the points' medians */
@@ -185,8 +186,8 @@ static inline CmpArm cmp_arm(const Cmp *c, size_t arm) {
 typedef struct {
     size_t items;                   /* of all seeds together */
     double chance, a, b;            /* shares right */
-    StatsInterval diff;             /* a less b: over the seeds or, of one, over the items; then p is McNemar's */
-    double p;
+    StatsInterval diff;             /* a less b: over the seeds or, of one, over the items */
+    double p;                       /* McNemar's, of one seed */
 } CmpCloze;
 
 static inline CmpCloze cmp_cloze(const Cmp *c, size_t a, size_t b, int kind) {
@@ -206,10 +207,10 @@ static inline CmpCloze cmp_cloze(const Cmp *c, size_t a, size_t b, int kind) {
 }
 
 /* ---- the scores of a run on disk ---------------------------------------------------------------------- *
- * A safetensors file. Metadata, numbers: NAME_nats, NAME_bytes and NAME_tokens of the texts `val` and `train`;
- * floor, items, parameters, active_parameters. Tensors F32 (n,3): `parts`, of each part nats, bytes and tokens;
- * `cloze.0` .. `cloze.2`, of each item kind, chance and 1 if it is right. All of it can be worked out from the
- * checkpoint again. */
+ * A safetensors file. Metadata, numbers: NAME_nats, NAME_bytes and NAME_tokens of the texts `val` and
+ * `train`; floor, items, parameters, active_parameters. Tensors F32 (n,3): `parts`, of each part nats, bytes
+ * and tokens; `cloze.0` .. `cloze.2`, of each item kind, chance and 1 if it is right. All of it can be worked
+ * out from the checkpoint again. */
 
 static const char cmp_version[] = "3";
 static const char *const cmp_list[3] = {"cloze.0", "cloze.1", "cloze.2"};
@@ -251,7 +252,8 @@ static inline void cmp_scores_write(const CmpRun *r, const char *path) {
 /* The rows (n,3) of a tensor. */
 static inline float *cmp_rows(const Safetensors *st, const char *path, const char *name, size_t *n) {
     const StTensor *t = st_find(st, name);
-    if (!t || t->type != ST_F32 || t->rank != 2 || t->shape[1] != 3) die("%s: %s: expected F32 (n, 3)", path, name);
+    if (!t || t->type != ST_F32 || t->rank != 2 || t->shape[1] != 3)
+        die("%s: %s: expected F32 (n, 3)", path, name);
     float *x = mem_new(t->count, sizeof *x);
     st_floats(t, x);
     *n = t->shape[0];
@@ -271,7 +273,8 @@ static inline bool cmp_scores_read(CmpRun *r, const char *path, size_t items) {
         const char *text = k ? "train" : "val";
         snprintf(name, sizeof name, "%s_nats", text), score[k]->nats = meta_positive(&st, path, name);
         snprintf(name, sizeof name, "%s_bytes", text), score[k]->bytes = meta_positive(&st, path, name);
-        snprintf(name, sizeof name, "%s_tokens", text), score[k]->tokens = meta_size(&st, path, name, 1, SIZE_MAX);
+        snprintf(name, sizeof name, "%s_tokens", text);
+        score[k]->tokens = meta_size(&st, path, name, 1, SIZE_MAX);
     }
     m->floor = meta_positive(&st, path, "floor"), m->wanted = items;
     r->parameters = meta_positive(&st, path, "parameters");
@@ -279,13 +282,15 @@ static inline bool cmp_scores_read(CmpRun *r, const char *path, size_t items) {
     m->parts.blocks = !strcmp(meta_need(&st, path, "parts"), "blocks");
     float *x = cmp_rows(&st, path, "parts", &m->parts.n);
     m->parts.part = mem_new(m->parts.n, sizeof *m->parts.part);
-    for (size_t k = 0; k < m->parts.n; k++) m->parts.part[k] = (Score){x[3 * k], x[3 * k + 1], (size_t)x[3 * k + 2]};
+    for (size_t k = 0; k < m->parts.n; k++)
+        m->parts.part[k] = (Score){x[3 * k], x[3 * k + 1], (size_t)x[3 * k + 2]};
     free(x);
     for (int list = 0; list < 3; list++) {
-        x = cmp_rows(&st, path, cmp_list[list], &m->cloze[list].items);
-        m->cloze[list].item = mem_new(m->cloze[list].items, sizeof(ClozeItem));
-        for (size_t k = 0; k < m->cloze[list].items; k++)
-            m->cloze[list].item[k] = (ClozeItem){.kind = (int)x[3 * k], .chance = x[3 * k + 1], .right = x[3 * k + 2] > 0};
+        Cloze *z = &m->cloze[list];
+        x = cmp_rows(&st, path, cmp_list[list], &z->items);
+        z->item = mem_new(z->items, sizeof *z->item);
+        for (size_t k = 0; k < z->items; k++)
+            z->item[k] = (ClozeItem){(int)x[3 * k], x[3 * k + 2] > 0, x[3 * k + 1], 0, 0, 0, {{0}}};
         free(x);
     }
     st_free(&st);
@@ -304,13 +309,14 @@ static inline const char *cmp_over(const Cmp *c, char out[96]) {
 static inline void cmp_print_arms(const Cmp *c) {
     const CmpArm first = cmp_arm(c, 0);
     char over[96];
-    printf("\n%-10s %8s %8s %8s %8s %10s  %-16s %8s %8s\n", "arm", "numbers", "kept", "rate", "loss", "perplexity",
-           score_unit(&c->run[0].m.val), "gap", first.floor > 0 ? "floor" : "");
+    printf("\n%-10s %8s %8s %8s %8s %10s  %-16s %8s%s\n", "arm", "numbers", "kept", "rate", "loss",
+           "perplexity", score_unit(&c->run[0].m.val), "gap", first.floor > 0 ? "    floor" : "");
     for (size_t k = 0; k < c->arms; k++) {
         const CmpArm a = cmp_arm(c, k);
         const CmpRun *r = cmp_run(c, 0, k);
-        printf("%-10s %6.2f M %6.2f M %8.3g %8.4f %10.2f  %.4f +- %.4f %8.4f", c->name[k], r->parameters / 1e6,
-               r->active / 1e6, r->o->lr, a.loss, exp(a.loss), a.bits, (a.hi - a.lo) / 2, a.bits - a.train);
+        printf("%-10s %6.2f M %6.2f M %8.3g %8.4f %10.2f  %.4f +- %.4f %8.4f", c->name[k],
+               r->parameters / 1e6, r->active / 1e6, r->o->lr, a.loss, exp(a.loss), a.bits,
+               (a.hi - a.lo) / 2, a.bits - a.train);
         if (first.floor > 0) printf("  %+.4f", a.bits - a.floor);
         putchar('\n');
     }
@@ -320,10 +326,11 @@ static inline void cmp_print_arms(const Cmp *c) {
            "share of the first's time, FLOPs, tokens to its loss");
     for (size_t k = 0; k < c->arms; k++) {
         const CmpArm a = cmp_arm(c, k);
-        printf("%-10s %9.1f %8.2fx %10.1f %9.2f %9.0f   ", c->name[k], a.step_ms, first.step_ms / a.step_ms, a.seconds,
-               a.flops / 1e12, cmp_run(c, 0, k)->memory / 0x1p20);
-        if (isnan(a.to_first[CMP_TIME])) printf("never\n");
-        else printf("%.3f  %.3f  %.3f\n", a.to_first[CMP_TIME], a.to_first[CMP_FLOPS], a.to_first[CMP_TOKENS]);
+        const double *share = a.to_first;
+        printf("%-10s %9.1f %8.2fx %10.1f %9.2f %9.0f   ", c->name[k], a.step_ms, first.step_ms / a.step_ms,
+               a.seconds, a.flops / 1e12, cmp_run(c, 0, k)->memory / 0x1p20);
+        if (isnan(share[CMP_TIME])) printf("never\n");
+        else printf("%.3f  %.3f  %.3f\n", share[CMP_TIME], share[CMP_FLOPS], share[CMP_TOKENS]);
     }
 }
 static inline void cmp_print_verdicts(const Cmp *c) {
@@ -333,10 +340,10 @@ static inline void cmp_print_verdicts(const Cmp *c) {
         for (size_t k = 1; k < c->arms; k++) {
             const StatsInterval s = cmp_difference(c, k, 0, axis);
             if (isfinite(s.lo))
-                printf("  %-10s %+.4f (%+.4f .. %+.4f)  %s; %.4f would have been seen in 4 of 5 cases\n", c->name[k],
-                       s.diff, s.lo, s.hi, stats_verdict(s, c->margin), s.detectable);
+                printf("  %-10s %+.4f (%+.4f .. %+.4f)  %s; %.4f would have been seen in 4 of 5 cases\n",
+                       c->name[k], s.diff, s.lo, s.hi, stats_verdict(s, c->margin), s.detectable);
             else if (isfinite(s.diff)) printf("  %-10s %+.4f  no interval: one seed\n", c->name[k], s.diff);
-            else printf("  %-10s no value: one diverged, or had no validation by then (--every)\n", c->name[k]);
+            else printf("  %-10s no value: diverged, or no validation by then (--every)\n", c->name[k]);
         }
     }
 }
@@ -348,7 +355,8 @@ static inline void cmp_print_cloze(const Cmp *c) {
     for (int kind = 0; kind < CLOZE_KINDS; kind++) {
         const CmpCloze first = cmp_cloze(c, 0, 0, kind);
         if (!first.items) continue;
-        printf("%-13s %6zu %5.1f %% %7.1f %%", cloze_kinds[kind], first.items, 100 * first.chance, 100 * first.a);
+        printf("%-13s %6zu %5.1f %% %7.1f %%", cloze_kinds[kind], first.items, 100 * first.chance,
+               100 * first.a);
         for (size_t k = 1; k < c->arms; k++) {
             const CmpCloze x = cmp_cloze(c, k, 0, kind);
             printf(" %+8.1f%c", 100 * x.diff.diff, x.diff.lo > 0 || x.diff.hi < 0 ? '*' : ' ');
@@ -383,20 +391,23 @@ static inline void cmp_json_arm(Out *out, const Cmp *c, size_t arm) {
     const CmpArm a = cmp_arm(c, arm);
     const CmpRun *r = cmp_run(c, 0, arm);
     const struct { const char *key; double x; } number[] = {
-        {"val_loss", a.loss}, {"bits_per_byte", r->m.val.bytes > 0 ? a.bits : NAN}, {"bits", a.bits}, {"lo", a.lo},
-        {"hi", a.hi}, {"perplexity", exp(a.loss)}, {"train_bits", a.train}, {"floor", a.floor > 0 ? a.floor : NAN},
+        {"val_loss", a.loss}, {"bits_per_byte", r->m.val.bytes > 0 ? a.bits : NAN},
+        {"bits", a.bits}, {"lo", a.lo}, {"hi", a.hi}, {"perplexity", exp(a.loss)},
+        {"train_bits", a.train}, {"floor", a.floor > 0 ? a.floor : NAN},
         {"step_ms", a.step_ms}, {"seconds", a.seconds}, {"flops", a.flops}, {"tokens", a.tokens},
         {"parameters", r->parameters}, {"active_parameters", r->active}, {"memory_bytes", r->memory}};
     fputc('\n', out->f);
     json_begin(out, NULL, '{'), json_member_text(out, "name", c->name[arm]);
-    for (size_t k = 0; k < sizeof number / sizeof *number; k++) json_member_put(out, number[k].key, number[k].x);
+    for (size_t k = 0; k < sizeof number / sizeof *number; k++)
+        json_member_put(out, number[k].key, number[k].x);
     json_begin(out, "options", '{');
     for (int k = 0; k < OPTIONS; k++) {
         const void *field = (const char *)r->o + options[k].at;
         if (!options[k].decides) continue;
         if (options[k].kind == 's') json_member_text(out, options[k].name, *(const char *const *)field);
-        else if (options[k].kind == 'u') json_member_put(out, options[k].name, (double)*(const size_t *)field);
-        else json_member_put(out, options[k].name, *(const double *)field);
+        else
+            json_member_put(out, options[k].name,
+                            options[k].kind == 'u' ? (double)*(const size_t *)field : *(const double *)field);
     }
     json_close(out, '}'), json_begin(out, "runs", '[');
     for (size_t s = 0; s < c->seeds; s++) cmp_json_run(out, cmp_run(c, s, arm));
@@ -420,15 +431,16 @@ static inline void cmp_json_cloze(Out *out, const Cmp *c, size_t a, size_t b) {
         json_member_text(out, "a", c->name[a]), json_member_text(out, "b", c->name[b]);
         json_member_text(out, "kind", cloze_kinds[kind]), json_member_put(out, "items", (double)x.items);
         json_member_put(out, "chance", x.chance), json_member_put(out, "right_a", x.a);
-        json_member_put(out, "right_b", x.b), json_interval(out, "diff", x.diff), json_member_put(out, "p", x.p);
-        json_close(out, '}');
+        json_member_put(out, "right_b", x.b), json_interval(out, "diff", x.diff);
+        json_member_put(out, "p", x.p), json_close(out, '}');
     }
 }
 static inline void cmp_json(const Cmp *c, const char *path) {
     Out out = out_open(path);
     char over[96];
     fputc('{', out.f);
-    json_member_text(&out, "command", c->command), json_member_text(&out, "unit", score_unit(&c->run[0].m.val));
+    json_member_text(&out, "command", c->command);
+    json_member_text(&out, "unit", score_unit(&c->run[0].m.val));
     json_member_text(&out, "interval", cmp_over(c, over)), json_member_put(&out, "margin", c->margin);
     json_begin(&out, "arms", '[');
     for (size_t k = 0; k < c->arms; k++) cmp_json_arm(&out, c, k);

@@ -73,7 +73,8 @@ static void test_curve_file(void) {
     CHECK(d.n == 4 && part.n == 2, "%zu and %zu points", d.n, part.n);
     CHECK(d.point[0].bits == c.point[0].bits && d.point[1].train == 4, "a point changed on disk");
     CHECK(isnan(d.point[2].loss) && isinf(d.point[3].loss), "what is not finite changed on disk");
-    static const char *const bad[] = {"1,2,3\n", "1,2,3,4,5,6,7,x\n", "1,2,3,4,5,6,7,8,9\n", "1,2,3,4,5,6,7,8"};
+    static const char *const bad[] = {"1,2,3\n", "1,2,3,4,5,6,7,x\n", "1,2,3,4,5,6,7,8,9\n",
+                                      "1,2,3,4,5,6,7,8"};
     for (size_t k = 0; k < 4; k++) {
         char text[300];
         snprintf(text, sizeof text, "%s%s", cmp_head, bad[k]);
@@ -85,10 +86,12 @@ static void test_curve_file(void) {
     free(c.point), free(d.point), free(part.point);
 }
 
+#define SHAPED                                                                                               \
+    "--vocab 260 --layers 2 --heads 2 --width 32 --context 24 --batch 5 --steps 16 --every 4 --quiet "       \
+    "--val-tokens 500 "
 #define COMPARED                                                                                             \
-    "--text %s --vocab 260 --layers 2 --heads 2 --width 32 --context 24 --batch 5 --steps 16 --every 4 "     \
-    "--val-tokens 500 --items 20 --arms dense,small,sparse,mine --arm mine:sparsity=0.5,update=rigl,mask-every=6 "    \
-    "--seeds 2 --threads 1 --quiet "
+    SHAPED "--text %s --items 20 --arms dense,small,sparse,mine --seeds 2 --threads 1 "                      \
+           "--arm mine:sparsity=0.5,update=rigl,mask-every=6 "
 
 /* Whether file NAME of both folders has the same bytes; of curves, but for what was measured by the clock. */
 static bool same_file(const char *a, const char *b, const char *name) {
@@ -116,28 +119,36 @@ static void test_interrupted(const char *text) {
     }
 }
 
-/* A member of the object that j stands before, skipping the others. */
-static bool json_enter(Json *j, const char *key) {
-    char name[64];
-    json_expect(j, '{');
-    for (bool first = true; json_more(j, '}', &first); json_skip(j, 0)) {
-        json_string(j, name, sizeof name), json_expect(j, ':');
-        if (!strcmp(name, key)) return true;
+/* Whether the JSON has a member under these names, the first of a list where a name is "0". */
+static bool json_has(const char *path, const char *const *names) {
+    Bytes b = file_read(path);
+    Json j = json_open(b.p, b.n, path);
+    bool found = true;
+    for (; *names && found; names++) {
+        const bool list = !strcmp(*names, "0");
+        char name[64];
+        json_expect(&j, list ? '[' : '{');
+        if (list) continue;
+        found = false;
+        for (bool first = true; !found && json_more(&j, '}', &first);) {
+            json_string(&j, name, sizeof name), json_expect(&j, ':');
+            if (!(found = !strcmp(name, *names))) json_skip(&j, 0);
+        }
     }
-    return false;
+    file_free(&b);
+    return found;
 }
 static void test_compare_json(const char *path) {
-    static const char *const arm[] = {"name", "val_loss", "bits_per_byte", "step_ms", "seconds", "flops"},
-                      *const pair[] = {"a", "b", "axis", "diff", "lo", "hi", "margin", "verdict"};
+    static const char *const want[][5] = {
+        {"arms", "0", "name"}, {"arms", "0", "val_loss"}, {"arms", "0", "bits_per_byte"},
+        {"arms", "0", "step_ms"}, {"arms", "0", "seconds"}, {"arms", "0", "flops"},
+        {"arms", "0", "options", "lr"}, {"arms", "0", "runs", "0"}, {"pairs", "0", "a"}, {"pairs", "0", "b"},
+        {"pairs", "0", "axis"}, {"pairs", "0", "diff"}, {"pairs", "0", "lo"}, {"pairs", "0", "hi"},
+        {"pairs", "0", "margin"}, {"pairs", "0", "verdict"}, {"cloze", "0", "right_a"},
+        {"time_to_dense", "sparse", "time"}, {"command"}};
+    for (size_t k = 0; k < sizeof want / sizeof *want; k++)
+        CHECK(json_has(path, want[k]), "the JSON has no %s %s %s", want[k][0], want[k][1], want[k][2]);
     Bytes b = file_read(path);
-    for (size_t k = 0; k < 16; k++) {
-        Json j = json_open(b.p, b.n, path);
-        const char *const list = k < 6 ? "arms" : "pairs", *const key = k < 6 ? arm[k] : pair[(k - 6) % 8];
-        CHECK(k == 15 ? json_enter(&j, "cloze") && (json_expect(&j, '['), json_enter(&j, "right_a"))
-              : k == 14 ? json_enter(&j, "time_to_dense") && json_enter(&j, "sparse") && json_enter(&j, "time")
-                      : json_enter(&j, list) && (json_expect(&j, '['), json_enter(&j, key)),
-              "the JSON has no %s", k == 15 ? "cloze" : k == 14 ? "time_to_dense" : key);
-    }
     Json j = json_open(b.p, b.n, path);
     json_skip(&j, 0);
     CHECK(json_peek(&j) == 0 && j.p == j.end, "the JSON goes on after its end");
@@ -183,19 +194,18 @@ static void test_compare_bad_input(const char *text) {
     };
     char line[600];
     for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
-        snprintf(line, sizeof line, "compare --text %s --vocab 260 --layers 2 --heads 2 --width 32 --context 24 "
-                 "--batch 5 --steps 16 --val-tokens 500 --out %s %s",
-                 text, file_in("once"), bad[k].more);
+        snprintf(line, sizeof line, "compare " SHAPED "--text %s --out %s %s", text, file_in("once"),
+                 bad[k].more);
         check_refused(line, bad[k].expected);
     }
     snprintf(line, sizeof line, "compare --text %s --steps 1 --arms dense --out %s", text, text);
     check_refused(line, "found a file");
     make_text(file_in("tiny"), 300);
-    snprintf(line, sizeof line, "compare --text %s --vocab 260 --arms dense --out %s", file_in("tiny"), folder);
+    snprintf(line, sizeof line, "compare --text %s --vocab 260 --out %s", file_in("tiny"), folder);
     check_refused(line, "the training text has");
     make_text(file_in("else"), 19000);
-    snprintf(line, sizeof line, "compare --text %s --vocab 260 --layers 2 --heads 2 --width 32 --context 24 "
-             "--batch 5 --steps 16 --val-tokens 500 --arms dense --out %s", file_in("else"), file_in("once"));
+    snprintf(line, sizeof line, "compare " SHAPED "--text %s --arms dense --out %s", file_in("else"),
+             file_in("once"));
     check_refused(line, "on another");
 }
 
@@ -203,16 +213,16 @@ static void test_compare(void) {
     snprintf(folder, sizeof folder, "/tmp/compare-test-XXXXXX");
     if (!mkdtemp(folder)) abort();
     test_curves(), test_arms(), test_curve_file(), test_widths();
-    char text[128], line[600];
+    char text[128];
     snprintf(text, sizeof text, "%s", file_in("text"));
     make_text(text, 20000);
-    const int status = command("compare " COMPARED "--out %s --json %s", text, file_in("once"), file_in("json"));
+    const int status =
+        command("compare " COMPARED "--out %s --json %s", text, file_in("once"), file_in("json"));
     CHECK(status == 0, "%s", check_line);
     if (!status) test_compare_json(file_in("json")), test_interrupted(text), test_compare_bad_input(text);
 
-    snprintf(line, sizeof line, "--text %s --vocab 260 --layers 2 --heads 2 --width 32 --context 24 --batch 5 "
-             "--steps 16 --every 4 --val-tokens 500 --sparsity 0.875 --seed 2 --mask-seed 2 --quiet", text);
-    CHECK(command("run %s --out %s", line, file_in("alone")) == 0, "%s", check_line);
+    CHECK(command("run " SHAPED "--text %s --sparsity 0.875 --seed 2 --mask-seed 2 --out %s", text,
+                  file_in("alone")) == 0, "%s", check_line);
     Options none = {0};
     char path[160];
     snprintf(path, sizeof path, "%s/sparse-2.ckpt", file_in("once"));
