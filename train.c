@@ -12,6 +12,7 @@
  * An option either decides the result (model, data, optimizer, seed) and is stored in the checkpoint, or says
  * how to run (threads, files) and is not; --resume takes only the second kind. */
 #include "gpt.h"
+#include "data/arms.h"
 #include "data/bench.h"
 #include "data/checkpoint.h"
 #include "data/compare.h"
@@ -51,13 +52,6 @@ static bool checkpoint_write(const State *s, const char *path) {
     snprintf(text, sizeof text, "%.17g", s->best);
     if (isfinite(s->best)) st_meta_put(&w, "best_val_loss", text);
     return checkpoint_save(&w, path, s->m, s->tok);
-}
-
-static void config_check(const GptConfig *c, const char *where) {
-    if (c->C % c->NH) usage("%s--heads: expected a divisor of the width %zu, found %zu", where, c->C, c->NH);
-    if (c->V > (1u << 26) || c->C * c->L > (1u << 26) || c->ctx > (1u << 26))
-        usage("%sa model of %zu layers x %zu, vocabulary %zu, is beyond this program", where, c->L, c->C,
-              c->V);
 }
 
 /* The state that a model of others stands for: its weights, the vocabulary beside it, no step done. Options
@@ -220,33 +214,37 @@ static Score evaluate(GptRun *r, const Data *d, size_t most, Parts *parts) {
     return s;
 }
 
+/* Everything that is measured of a model on d, on d->train too if it is there; windows of items of at most T.
+ */
+static Measures measure(const State *s, const char *name, DfPool *pool, const Data *d, size_t T) {
+    const Options *o = s->o;
+    const bool stories = !o->text.n && !o->tokens.n;
+    Measures x = {.name = name, .parts = parts_new(d), .floor = d->floor, .wanted = s->tok ? o->items : 0};
+    GptRun *r = gpt_run_new(s->m, pool, group_size(o, &s->m->c, 16, false), s->m->c.ctx, o->panel, false);
+    x.val = evaluate(r, d, 0, &x.parts);
+    if (d->train.n > 1) {
+        Data train = *d;
+        train.val = d->train;
+        x.train = evaluate(r, &train, d->val.n, NULL);
+    }
+    gpt_run_free(r);
+    if (!x.wanted) return x;
+    if (stories) x.cloze[0] = cloze_stories(s->tok, rng_key(o->seed, "stories held out"), x.wanted, T);
+    x.cloze[1] = cloze_words(s->tok, &d->val, o->seed, x.wanted, T);
+    x.cloze[2] = cloze_continuations(s->tok, &d->val, x.parts.of, o->seed, x.wanted, T);
+    for (int k = 0; k < 3; k++) {
+        const size_t B = group_size(o, &s->m->c, k < 2 ? 16 : 64, false);
+        cloze_score(&x.cloze[k], s->m, s->tok, pool, B, o->panel);
+    }
+    return x;
+}
+
 /* ---- run: training ------------------------------------------------------------------------------------ */
 
 static double learning_rate(const Options *o, size_t step) { /* of step 0 .. steps-1: linear, then a cosine */
     if (step < o->warmup) return o->lr * (double)(step + 1) / (double)o->warmup;
     const double part = (double)(step - o->warmup) / fmax(1, (double)(o->steps - o->warmup));
     return o->min_lr + 0.5 * (1 + det_cos(part / 2)) * (o->lr - o->min_lr);
-}
-
-/* dN, gpt2: layers, heads and width, where they are not given. */
-static void model_shape(Options *o) {
-    const char *digits = o->model + 1;
-    size_t n = 0;
-    if (!strcmp(o->model, "gpt2")) n = 12;
-    if (!strcmp(o->model, "gpt-13b")) {                     /* 40 layers x 5120, 40 heads: GPT-3's shape */
-        if (o->layers == AUTO) o->layers = 40;
-        if (o->heads == AUTO && o->width == AUTO) o->heads = 40;
-        if (o->width == AUTO) o->width = 5120;
-        n = 40;
-    }
-    else if (o->model[0] == 'd' && strlen(digits) <= 3 && !digits[strspn(digits, "0123456789")])
-        n = (size_t)atoi(digits);
-    if (!n) usage("--model: expected dN, gpt2 or gpt-13b, found '%s'", o->model);
-    if (o->layers == AUTO) o->layers = n;
-    if (o->heads == AUTO) o->heads = o->width == AUTO ? n : o->width % 64 ? 1 : o->width / 64;
-    if (o->width == AUTO) o->width = 64 * n;
-    if (o->width % o->heads)
-        usage("--heads: expected a divisor of the width %zu, found %zu", o->width, o->heads);
 }
 
 /* Bytes of a model's numbers while it trains: weights, gradient, moments; the four matrices of each layer at
@@ -432,7 +430,8 @@ __attribute__((noreturn)) static void run_not_finite(const Run *run) {
     fflush(stdout);
     fprintf(stderr,
             "train: step %zu: loss %g, norm of the gradient %g, first seen in %s; last good checkpoint: %s\n",
-            run->s.step + 1, run->loss, run->norm, gpt_first_bad(run->r, name), run->saved ? run->saved : "none");
+            run->s.step + 1, run->loss, run->norm, gpt_first_bad(run->r, name),
+            run->saved ? run->saved : "none");
     exit(3);
 }
 
@@ -626,21 +625,7 @@ static int cmd_run(int argc, char **argv) {
     return early ? 3 : 0;
 }
 
-/* ---- compare: the arms --------------------------------------------------------------------------------- *
- * An arm is a name for some options. Under one seed all arms have the same text, the same batches and, where
- * they have the same shape, the same first weights; only their masks come from a seed of their own. */
-
-enum { ARM_NAME = 32, ARMS_MAX = 32 };
-enum { AS_IT_IS, FIT_PARAMETERS, FIT_FLOPS };       /* which width, unless it is given */
-
-static const struct { const char *name; bool sparse; int fit; const char *more; } arms[] = {
-    {"dense", false, AS_IT_IS, ""},
-    {"small", false, FIT_PARAMETERS, ""},           /* dense: as many parameters as `sparse` has */
-    {"sparse", true, AS_IT_IS, ""},
-    {"recipe", true, AS_IT_IS, "update=set,mask-every=50,densify=0.04"},
-    {"wide", true, FIT_FLOPS, ""},                  /* sparse: as many FLOPs as `dense` */
-};
-enum { ARMS = sizeof arms / sizeof *arms };
+/* ---- compare: many runs by turns ---------------------------------------------------------------------- */
 
 typedef struct {                    /* an arm under a seed */
     char name[ARM_NAME + 16];
@@ -650,107 +635,6 @@ typedef struct {                    /* an arm under a seed */
     CmpPoint now;                   /* what the steps so far have cost */
     bool quiet;                     /* o is quiet always: what a run says of itself would not say which */
 } ArmRun;
-
-/* Options of the arm by that name: "KEY=VALUE,..." of the command line. */
-static void arm_set(Options *o, const char *name, const char *text) {
-    static const char *const shared[] = {"context", "corpus", "seed", "val-share", "val-tokens"};
-    char *copy = text_copy(text), *rest, where[64];
-    snprintf(where, sizeof where, "--arm %s: ", name);
-    for (char *word = strtok_r(copy, ",", &rest); word; word = strtok_r(NULL, ",", &rest)) {
-        char *value = strchr(word, '=');
-        if (!value) usage("%sexpected KEY=VALUE, found '%s'", where, word);
-        *value++ = 0;
-        const int k = option_find(word, COMPARE);
-        if (k < 0 || !options[k].decides) usage("%sexpected an option of training, found '%s'", where, word);
-        for (size_t i = 0; i < sizeof shared / sizeof *shared; i++)
-            if (!strcmp(word, shared[i])) usage("%s--%s is the same for all arms", where, word);
-        option_set(o, k, value, where);
-    }
-}
-
-/* Parameters of a model or, with flops, FLOPs a token, if its four matrices have these densities. */
-static double model_size(const GptConfig *c, const double density[4], bool flops) {
-    GptParam *table = gpt_table(c);
-    double n = flops ? 6.0 * (double)(c->ctx * c->C * c->L) : 0;
-    for (size_t k = 0; k < gpt_count(c); k++) {
-        const double size = (double)gpt_elements(&table[k]);
-        if (gpt_maskable(&table[k])) n += (flops ? 6 : 1) * density[mask_kind(k)] * size;
-        else if (!flops || k == WTE) n += (flops ? 6 : 1) * size;
-    }
-    free(table);
-    return n;
-}
-/* Gives o, of V tokens, the width at which it comes nearest to the model `like`: a dense o to its parameters
- * if it were sparse, a sparse o to its FLOPs as it is, dense. Heads are as near to its size as divides. */
-static void arm_fit(Options *o, Options like, int fit, size_t V) {
-    static const double one[4] = {1, 1, 1, 1};
-    double sparse[4], density[4];
-    model_shape(&like);
-    mask_densities(&like, like.width, sparse), mask_densities(o, like.width, density);
-    GptConfig c = {like.layers, like.heads, like.width, V, like.context};
-    const double want = model_size(&c, fit == FIT_FLOPS ? one : sparse, fit == FIT_FLOPS);
-    double below = 0, size = 0;
-    for (c.C = LINE; (size = model_size(&c, density, fit == FIT_FLOPS)) < want; c.C += LINE) below = size;
-    o->width = c.C > LINE && want - below < size - want ? c.C - LINE : c.C, o->heads = 1;
-    const double head = (double)like.width / (double)like.heads;
-    for (size_t h = 1; h <= o->width; h++)
-        if (o->width % h == 0 && fabs((double)(o->width / h) - head) < fabs((double)(o->width / o->heads) - head))
-            o->heads = h;
-}
-
-/* The options of an arm, for a text of V tokens: the common ones, its own, and those of --arm. */
-static Options arm_options(const Options *common, const char *name, size_t nth, size_t V) {
-    static const char *const masks[] = {"sparsity", "block", "mask", "spread", "update", "drop", "mask-every",
-                                        "mask-stop", "densify", "dense-first"};
-    Options base = *common, o;
-    int k = 0;
-    while (k < ARMS && strcmp(name, arms[k].name)) k++;
-    if (!masks_wanted(&base)) base.sparsity = 0.875;
-    o = k < ARMS && arms[k].sparse ? base : *common;
-    for (size_t i = 0; k < ARMS && !arms[k].sparse && i < sizeof masks / sizeof *masks; i++)
-        option_preset(&o, option_find(masks[i], COMPARE));
-    memset(o.given, 0, sizeof o.given);
-    if (k < ARMS) arm_set(&o, name, arms[k].more);
-    for (size_t i = 0; i < common->arm.n; i++) {
-        const char *text = strchr(common->arm.item[i], ':');
-        const size_t n = (size_t)(text - common->arm.item[i]);
-        if (strlen(name) == n && !strncmp(name, common->arm.item[i], n)) arm_set(&o, name, text + 1);
-    }
-    if (k < ARMS && arms[k].fit && !option_given(&o, "width")) arm_fit(&o, base, arms[k].fit, V);
-    o.seed += nth, o.mask_seed += nth;
-    model_shape(&o);
-    return o;
-}
-
-/* The names of --arms, checked; how many. */
-static size_t arm_names(const Options *o, char name[ARMS_MAX][ARM_NAME]) {
-    size_t n = 0;
-    for (const char *p = o->arms; *p; n++) {
-        const size_t len = strcspn(p, ",");
-        bool known = false;
-        if (n == ARMS_MAX) usage("--arms: expected at most %d", ARMS_MAX);
-        if (!len || len >= ARM_NAME || strspn(p, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.") < len)
-            usage("--arms: expected names of letters and digits, found '%.*s'", (int)len, p);
-        snprintf(name[n], ARM_NAME, "%.*s", (int)len, p);
-        for (int k = 0; k < ARMS; k++) known |= !strcmp(name[n], arms[k].name);
-        for (size_t k = 0; k < o->arm.n; k++)
-            known |= !strncmp(o->arm.item[k], name[n], len) && o->arm.item[k][len] == ':';
-        if (!known) usage("--arms: no arm '%s': there are dense, small, sparse, recipe, wide and those of --arm", name[n]);
-        for (size_t k = 0; k < n; k++) if (!strcmp(name[k], name[n])) usage("--arms: '%s' twice", name[n]);
-        p += len + (p[len] == ',');
-    }
-    for (size_t k = 0; k < o->arm.n; k++) {
-        const char *text = o->arm.item[k];
-        const size_t len = strcspn(text, ":");
-        bool used = false;
-        if (!text[len]) usage("--arm: expected NAME:KEY=VALUE,..., found '%s'", text);
-        for (size_t i = 0; i < n; i++) used |= strlen(name[i]) == len && !strncmp(name[i], text, len);
-        if (!used) usage("--arm %.*s: it is not among --arms %s", (int)len, text, o->arms);
-    }
-    return n;
-}
-
-/* ---- compare: the runs --------------------------------------------------------------------------------- */
 
 static const char *arm_path(const ArmRun *a, const char *kind, char out[PATH_MAX]) {
     snprintf(out, PATH_MAX, "%s/%s-%zu.%s", a->o.dir, a->name, a->o.seed, kind);
@@ -767,8 +651,8 @@ static void arm_look(ArmRun *a, uint64_t hash) {
         if (!options[k].decides || option_auto(&a->o, k)) continue;
         const char *here = meta_need(&st, path, options[k].name), *asked = option_text(&a->o, k, room);
         if (strcmp(here, asked))
-            die("%s: --%s: expected %s, found %s: another comparison is in that folder", path, options[k].name,
-                asked, here);
+            die("%s: --%s: expected %s, found %s: another comparison is in that folder", path,
+                options[k].name, asked, here);
     }
     if (strtoull(meta_need(&st, path, "data_hash"), NULL, 16) != hash)
         die("%s: expected a run on this text, found one on another", path);
@@ -777,12 +661,12 @@ static void arm_look(ArmRun *a, uint64_t hash) {
     st_free(&st);
     a->kept.curve = cmp_curve_read(arm_path(a, "csv", path), step);
     if (!a->kept.curve.n) return;
-    a->now = a->kept.curve.point[a->kept.curve.n - 1];
+    a->now = *cmp_end(&a->kept.curve);
     if (isnan(a->now.loss)) a->kept.curve.n--;
 }
 static bool arm_done(const ArmRun *a) {
-    const CmpPoint *end = a->kept.curve.point + a->kept.curve.n;
-    return a->kept.curve.n && (end[-1].step == a->o.steps || isinf(end[-1].loss)) && !isnan(end[-1].loss);
+    const CmpCurve *c = &a->kept.curve;
+    return c->n && !isnan(cmp_end(c)->loss) && (cmp_end(c)->step == a->o.steps || isinf(cmp_end(c)->loss));
 }
 static void arm_open(ArmRun *a, const Data *d, Tokenizer *tok, DfPool *pool) {
     char path[PATH_MAX];
@@ -800,19 +684,21 @@ static void arm_open(ArmRun *a, const Data *d, Tokenizer *tok, DfPool *pool) {
 static void arm_milestone(ArmRun *a, bool diverged) {
     char path[PATH_MAX];
     Run *run = &a->run;
+    CmpCurve *c = &a->kept.curve;
     const Score val = interrupted || diverged ? (Score){0} : evaluate(run->r, run->d, a->o.val_tokens, NULL);
     CmpPoint p = a->now;
     p.step = run->s.step, p.tokens = (double)p.step * tokens_per_step(&a->o);
     if (run->n) p.step_ms = 1000 * stats_median(run->took, run->n), run->n = 0;
     p.loss = diverged ? INFINITY : interrupted ? NAN : val.nats / (double)val.tokens;
     p.bits = diverged ? INFINITY : interrupted ? NAN : score_bits(&val);
-    if (a->kept.curve.n && isnan(a->kept.curve.point[a->kept.curve.n - 1].loss)) a->kept.curve.n--;
-    cmp_add(&a->kept.curve, p);
-    cmp_curve_write(&a->kept.curve, arm_path(a, "csv", path));   /* first: a line too many is passed over */
+    if (c->n && isnan(cmp_end(c)->loss)) c->n--;
+    cmp_add(c, p);
+    cmp_curve_write(c, arm_path(a, "csv", path));           /* first: a line too many is passed over */
     run_save(run, arm_path(a, "ckpt", path));
     if (!a->quiet && !interrupted)
-        printf("%sseed %zu  %-8s  step %zu/%zu  loss %.4f  %.4f bits/byte  %.1f ms a step\n",
-               run->terminal ? "\r\033[K" : "", a->o.seed, a->name, p.step, a->o.steps, p.loss, p.bits, p.step_ms);
+        printf("%sseed %zu  %-8s  step %zu/%zu  loss %.4f  %.4f %s  %.1f ms a step\n",
+               isatty(1) ? "\r\033[K" : "", a->o.seed, a->name, p.step, a->o.steps, p.loss, cmp_bits(&p),
+               score_unit(&val), p.step_ms);
     fflush(stdout);
 }
 
@@ -821,7 +707,7 @@ static void arm_turn(ArmRun *a) {
     Run *run = &a->run;
     const size_t last = run->s.step + a->o.steps / 100 + 1, end = last < a->o.steps ? last : a->o.steps;
     while (!interrupted) {
-        const size_t step = run->s.step, done = a->kept.curve.n ? a->kept.curve.point[a->kept.curve.n - 1].step : 0;
+        const size_t step = run->s.step, done = a->kept.curve.n ? cmp_end(&a->kept.curve)->step : 0;
         if (step > done && (step % a->o.every == 0 || step == a->o.steps)) arm_milestone(a, false);
         if (step >= end || interrupted) break;
         if (!run_step(run)) { arm_milestone(a, true); break; }
@@ -832,6 +718,8 @@ static void arm_turn(ArmRun *a) {
 /* Trains n runs by turns, always the one that is furthest behind, so that what else the machine does slows
  * all of them alike. */
 static void arms_train(ArmRun *a, size_t n, const Data *d, Tokenizer *tok, DfPool *pool) {
+    const double start = seconds();
+    double from = NAN;
     for (size_t k = 0; k < n; k++) if (!arm_done(&a[k])) arm_open(&a[k], d, tok, pool);
     while (!interrupted) {
         ArmRun *next = NULL;
@@ -842,6 +730,13 @@ static void arms_train(ArmRun *a, size_t n, const Data *d, Tokenizer *tok, DfPoo
             if (!next || share < least) next = &a[k], least = share;
         }
         if (!next) break;
+        if (isnan(from)) from = least;
+        if (!next->quiet && isatty(1) && least > from) {
+            const double left = (seconds() - start) * (1 - least) / (least - from);
+            printf("\r\033[Kseed %zu: %.0f %%, %.0f:%02.0f left", next->o.seed, 100 * least, floor(left / 60),
+                   floor(fmod(left, 60)));
+            fflush(stdout);
+        }
         arm_turn(next);
     }
     for (size_t k = 0; k < n; k++) {
@@ -851,24 +746,23 @@ static void arms_train(ArmRun *a, size_t n, const Data *d, Tokenizer *tok, DfPoo
     }
 }
 
-/* The scores of a finished run on all of the validation text: as in the folder, or worked out and put there. */
+/* What a finished run is worth: as in the folder, or worked out and put there. */
 static void arm_scores(ArmRun *a, const Data *d, DfPool *pool) {
     char path[PATH_MAX];
     CmpRun *kept = &a->kept;
     kept->o = &a->o;
-    if (isinf(cmp_end(&kept->curve)->loss)) kept->all = (Score){INFINITY, 0, 1};
-    else if (!cmp_scores_read(kept, arm_path(a, "scores", path))) {
+    if (isinf(cmp_end(&kept->curve)->loss)) kept->m.val = (Score){INFINITY, 0, 1};
+    else if (!cmp_scores_read(kept, arm_path(a, "scores", path), d->bytes ? a->o.items : 0)) {
         State s = checkpoint_read(arm_path(a, "ckpt", path), &a->o, false);
-        GptRun *r = gpt_run_new(s.m, pool, group_size(&a->o, &s.m->c, a->o.batch, false), a->o.context,
-                                a->o.panel, false);
-        kept->parts = parts_new(d), kept->all = evaluate(r, d, 0, &kept->parts), kept->floor = d->floor;
-        kept->parameters = parameters(s.m, false), kept->active = parameters(s.m, true);
+        kept->m = measure(&s, a->name, pool, d, a->o.context);
+        kept->parameters = (double)parameters(s.m, false), kept->active = (double)parameters(s.m, true);
         if (!interrupted) cmp_scores_write(kept, arm_path(a, "scores", path));
-        gpt_run_free(r), gpt_free(s.m), tok_free(s.tok), free(s.o);
+        gpt_free(s.m), tok_free(s.tok), free(s.o);
     }
     if (!a->quiet && !interrupted)
-        printf("seed %zu  %-8s  loss %.4f  %.4f bits on all of the validation text\n", a->o.seed, a->name,
-               kept->all.nats / (double)kept->all.tokens, cmp_score(&kept->all));
+        printf("seed %zu  %-8s  loss %.4f, %.4f %s on all of the validation text\n", a->o.seed, a->name,
+               kept->m.val.nats / (double)kept->m.val.tokens, cmp_score(&kept->m.val),
+               score_unit(&kept->m.val));
 }
 
 /* Trains what the folder does not have of n runs on the same data. */
@@ -886,8 +780,8 @@ static void seed_train(ArmRun *a, size_t n, const Data *d, Tokenizer *tok, DfPoo
     }
     const bool together = need < 0.8 * have;
     if (!together)
-        printf("all arms at once need %.1f GiB of memory, the machine has %.1f: they train one after the other, so "
-               "their times are not of the same minutes\n",
+        printf("all arms at once need %.1f GiB of memory, the machine has %.1f: they train one after the "
+               "other, and their times are not of the same minutes\n",
                need / 0x1p30, have / 0x1p30);
     for (size_t k = 0; k < n && !interrupted; k += together ? n : 1)
         arms_train(a + k, together ? n : 1, d, tok, pool);
@@ -909,7 +803,8 @@ static void sweep(const Options *common, const char name[][ARM_NAME], size_t n, 
         Options ready = a->o;
         gpt_free(state_fresh(&ready, &d, tok).m);
         a->o.lr = ready.lr * (k % RATES == 0 ? 0.5 : (double)(k % RATES));
-        snprintf(a->name, sizeof a->name, "%.*s@%.3g", ARM_NAME, arm, a->o.lr), a->quiet = common->quiet, a->o.quiet = true;
+        snprintf(a->name, sizeof a->name, "%.*s@%.3g", ARM_NAME, arm, a->o.lr);
+        a->quiet = common->quiet, a->o.quiet = true;
     }
     seed_train(grid, n * RATES, &d, tok, pool);
     for (size_t k = 0; k < n && !interrupted; k++) {
@@ -962,7 +857,8 @@ static int cmd_compare(int argc, char **argv) {
     const size_t n = arm_names(o, name);
     if (o->json) out_probe(o->json);
     struct stat st;
-    if (mkdir(o->dir, 0777) && errno != EEXIST) die("%s: cannot make the folder: %s", o->dir, strerror(errno));
+    if (mkdir(o->dir, 0777) && errno != EEXIST)
+        die("%s: cannot make the folder: %s", o->dir, strerror(errno));
     if (stat(o->dir, &st) || !S_ISDIR(st.st_mode)) die("%s: expected a folder, found a file", o->dir);
     signal(SIGINT, on_signal), signal(SIGTERM, on_signal);
     ArmRun *all = mem_new(n * o->seeds, sizeof *all);
@@ -979,37 +875,13 @@ static int cmd_compare(int argc, char **argv) {
     Cmp c = {n, o->seeds, names, mem_new(n * o->seeds, sizeof *c.run), o->margin, words_join(argc, argv)};
     for (size_t k = 0; k < n; k++) names[k] = name[k];
     for (size_t k = 0; k < n * o->seeds; k++) c.run[k] = all[k].kept;
-    cmp_table(&c), cmp_verdicts(&c);
+    cmp_print_arms(&c), cmp_print_verdicts(&c);
+    if (o->items) cmp_print_cloze(&c);
     if (o->json) cmp_json(&c, o->json);
     return 0;
 }
 
 /* ---- eval, sample, tokenize --------------------------------------------------------------------------- */
-
-/* Everything that is measured of a model on d, on d->train too if it is there; windows of items of at most T.
- */
-static Measures measure(const State *s, const char *name, DfPool *pool, const Data *d, size_t T) {
-    const Options *o = s->o;
-    const bool stories = !o->text.n && !o->tokens.n;
-    Measures x = {.name = name, .parts = parts_new(d), .floor = d->floor, .wanted = s->tok ? o->items : 0};
-    GptRun *r = gpt_run_new(s->m, pool, group_size(o, &s->m->c, 16, false), s->m->c.ctx, o->panel, false);
-    x.val = evaluate(r, d, 0, &x.parts);
-    if (d->train.n > 1) {
-        Data train = *d;
-        train.val = d->train;
-        x.train = evaluate(r, &train, d->val.n, NULL);
-    }
-    gpt_run_free(r);
-    if (!x.wanted) return x;
-    if (stories) x.cloze[0] = cloze_stories(s->tok, rng_key(o->seed, "stories held out"), x.wanted, T);
-    x.cloze[1] = cloze_words(s->tok, &d->val, o->seed, x.wanted, T);
-    x.cloze[2] = cloze_continuations(s->tok, &d->val, x.parts.of, o->seed, x.wanted, T);
-    for (int k = 0; k < 3; k++) {
-        const size_t B = group_size(o, &s->m->c, k < 2 ? 16 : 64, false);
-        cloze_score(&x.cloze[k], s->m, s->tok, pool, B, o->panel);
-    }
-    return x;
-}
 
 static int cmd_eval(int argc, char **argv) {
     Options *o = options_read(argc, argv, EVAL, "a checkpoint");
@@ -1224,94 +1096,6 @@ static int cmd_convert(int argc, char **argv) {
            masks && to == MODEL_LLMC ? " [masks, whose zeros stay]" : "",
            run || vocab || (masks && to == MODEL_LLMC) ? "" : " nothing");
     gpt_free(s.m), tok_free(s.tok), free(s.o), free(o);
-    return 0;
-}
-
-/* ---- simulate ------------------------------------------------------------------------------------------ */
-
-/* A graph without its model: what row blocks and columns of a matrix would keep at that sparsity, evenly. */
-static DfGraph simulate_graph(const Options *o, const GptConfig *c, double sparsity, size_t NG) {
-    Options sparse = *o;
-    GptParam *table = gpt_table(c);
-    GptLines *lines = mem_new(gpt_count(c), sizeof *lines);
-    double density[4];
-    sparse.sparsity = sparsity;
-    if (sparsity == 0) sparse.spread = "uniform";
-    mask_densities(&sparse, c->C, density);
-    for (size_t k = 0; k < gpt_count(c); k++) {
-        const GptParam *p = &table[k];
-        if (p->rank == 1) continue;
-        const size_t OC = p->in_out ? p->cols : p->rows, IC = p->in_out ? p->rows : p->cols,
-                     nb = gpt_rows(OC) / LINE;
-        const size_t w = gpt_maskable(p) ? parse_block(o) : 1;
-        if (IC % w)
-            usage("--block: expected one that divides the %zu inputs of %s, found '%s'", IC, p->name,
-                  o->block);
-        const size_t row = gpt_maskable(p) ? sp_per_row(density[mask_kind(k)], IC / w) * w : IC;
-        const size_t units = gpt_rows(IC) / LINE;
-        uint32_t *rows = mem_new(nb + units + 2, sizeof *rows), *cols = rows + nb + 1;
-        for (size_t r = 0; r <= nb; r++) rows[r] = (uint32_t)(r * row);
-        for (size_t u = 0; u <= units; u++) cols[u] = (uint32_t)(nb * row * u / units);
-        lines[k] = (GptLines){rows, cols};
-    }
-    free(table);
-    return gpt_graph(c, lines, NG);
-}
-/* Dense and sparse, stage by stage and in sections: traffic, cycles and time of a step on a chip. */
-static int cmd_simulate(int argc, char **argv) {
-    Options *o = options_read(argc, argv, SIMULATE, NULL);
-    model_shape(o);
-    const GptConfig c = {o->layers, o->heads, o->width, o->sim_vocab, o->context};
-    config_check(&c, "");
-    const DfChip chip = parse_chip(o);
-    const size_t NG = gpt_groups(c.ctx), groups = o->panel / LINE < NG ? o->panel / LINE : NG;
-    const double tokens = (double)(o->batch * c.ctx),
-                 sparsity[2] = {0, o->sparsity > 0 ? o->sparsity : 0.875};
-    DfClock way[4];
-    for (int k = 0; k < 2; k++) {
-        DfGraph g = simulate_graph(o, &c, sparsity[k], NG);
-        DfPlan *plan = df_plan(&g, chip, o->depth, groups, o->batch * ((NG + groups - 1) / groups), false);
-        const bool shown = k == (o->sparsity > 0);
-        Out csv = {0};
-        if (shown && o->show_graph) report_graph(&g, NG);
-        if (shown && o->csv) csv = out_open(o->csv);
-        if (shown)
-            printf("%zu layers x %zu, T=%zu, V=%zu, B=%zu, %g %% sparse, on chip %s: %zu tiles of %zu KiB, "
-                   "panels of %zu, depth %zu\n"
-                   "simulated, optimizer left out:\n",
-                   c.L, c.C, c.ctx, c.V, o->batch, 100 * sparsity[k], chip.name, chip.tiles, chip.sram / 1024,
-                   groups * LINE, o->depth);
-        way[2 * k] = report_kernels(&g, &chip, o->batch, NG, groups);
-        way[2 * k + 1] = report_sections(&g, plan, o->batch, NG, csv.f, !shown);
-        if (csv.f && !out_commit(&csv)) die("%s: cannot write: %s", o->csv, strerror(errno));
-        if (shown && o->trace) report_trace(o->trace, &g, plan, o->batch, NG, NULL, 0);
-        df_plan_free(plan, &g), gpt_graph_free(&g);
-    }
-    printf("\n%-22s %9s %9s %9s %9s %9s %9s %14s %11s\n", "", "KB/token", "weights", "gradients", "activ.",
-           "random", "FLOP/B", "cycles", "s a step");
-    static const char *const name[4] = {"dense, kernel", "dense, dataflow", "sparse, kernel",
-                                        "sparse, dataflow"};
-    for (int k = 0; k < 4; k++) report_way(name[k], &way[k], tokens);
-    printf("a line gathered on chip lies across all banks; 16 random lanes into 16 banks would get %.1f %% "
-           "of the throughput; "
-           "gathered on chip %.1f GB a step, off chip 0\n",
-           100 * df_bank_share(16, 16, 10000), way[3].gathered / 1e9);
-    if (o->json) {
-        Out out = out_open(o->json);
-        static const char *const key[4] = {"dense_kernel", "dense_dataflow", "sparse_kernel",
-                                           "sparse_dataflow"};
-        fputc('{', out.f);
-        for (int k = 0; k < 4; k++)
-            fprintf(out.f,
-                    "%s\"%s\": {\"off_chip_bytes\": %.0f, \"weights\": %.0f, \"gradients\": %.0f, "
-                    "\"activations\": %.0f, "
-                    "\"random\": %.0f, \"flops\": %.0f, \"intensity\": %.6g, \"cycles\": %.0f, \"seconds\": "
-                    "%.6g}",
-                    k ? ", " : "", key[k], df_off_chip(&way[k]), way[k].weights, way[k].grads,
-                    way[k].in + way[k].out, way[k].random, way[k].flops, way[k].flops / df_off_chip(&way[k]),
-                    way[k].cycles, way[k].seconds);
-        json_end(&out);
-    }
     return 0;
 }
 

@@ -93,8 +93,8 @@ static inline double cmp_at(const CmpCurve *c, int axis, double cost) {
     return k ? cmp_bits(p) + (cost - x) / (y - x) * (cmp_bits(q) - cmp_bits(p)) : NAN;
 }
 
-/* The cost at which the loss was first that low; NAN if it never was. Before the first point nothing is known:
- * what is that low there is so from there. */
+/* The cost at which the loss was first that low; NAN if it never was. Nothing is known before the first
+ * point: what is that low there is so from there. */
 static inline double cmp_when(const CmpCurve *c, int axis, double bits) {
     size_t k = 0;
     while (k < c->n && !(cmp_bits(&c->point[k]) <= bits)) k++;
@@ -108,10 +108,8 @@ static inline double cmp_when(const CmpCurve *c, int axis, double bits) {
 
 typedef struct {                    /* a finished run */
     CmpCurve curve;
-    Score all;                      /* on the whole validation text; infinite if it diverged */
-    Parts parts;                    /* of that */
-    double floor;                   /* bits that no model can beat; 0: not known */
-    size_t parameters, active;      /* numbers in the model as if it were dense; those it keeps at the end */
+    Measures m;                     /* of the model at its end; one that diverged has an infinite loss */
+    double parameters, active;      /* numbers in the model as if it were dense; those it keeps at the end */
     double memory;                  /* bytes while it trains, by plan */
     const Options *o;
 } CmpRun;
@@ -124,27 +122,23 @@ typedef struct {
     const char *command;            /* line that repeats it */
 } Cmp;
 
-typedef struct {                    /* means over the seeds; time to dense: shares of the first arm's cost */
-    double loss, bits, lo, hi, floor, train, step_ms, tokens, flops, seconds, to_dense[CMP_AXES];
+typedef struct {                    /* means over the seeds */
+    double loss, bits, lo, hi, train, floor, step_ms, tokens, flops, seconds;
+    double to_first[CMP_AXES];      /* cost of coming to the first arm's loss, as shares of what that spent */
 } CmpArm;
 
 static inline const CmpRun *cmp_run(const Cmp *c, size_t seed, size_t arm) {
     return &c->run[seed * c->arms + arm];
 }
-static inline double cmp_score(const Score *s) {            /* bits per byte or, if these are not known, token */
+static inline double cmp_score(const Score *s) {            /* bits per byte; if these are not known, token */
     return s->nats / NATS_PER_BIT / (s->bytes > 0 ? s->bytes : (double)s->tokens);
 }
-static inline double cmp_step_ms(const CmpCurve *c) {
+static inline double cmp_step_ms(const CmpCurve *c) {       /* the median of the points' medians */
     double *ms = mem_new(c->n, sizeof *ms);
     for (size_t k = 0; k < c->n; k++) ms[k] = c->point[k].step_ms;
     const double x = stats_median(ms, c->n);
     free(ms);
     return x;
-}
-/* Mean loss of the training steps after the last point but one, nats per token. */
-static inline double cmp_train(const CmpCurve *c) {
-    const CmpPoint *q = cmp_end(c), none = {0}, *p = c->n > 1 ? q - 1 : &none;
-    return (q->train - p->train) / (double)(q->step - p->step);
 }
 
 /* a's loss less b's over the seeds at equal cost. One seed has an interval over documents where both ends
@@ -155,14 +149,14 @@ static inline StatsInterval cmp_difference(const Cmp *c, size_t a, size_t b, int
     for (size_t s = 0; s < c->seeds; s++) {
         const CmpRun *x = cmp_run(c, s, a), *y = cmp_run(c, s, b);
         const double p = cmp_cost(cmp_end(&x->curve), axis), q = cmp_cost(cmp_end(&y->curve), axis);
-        diff[s] = p == q ? cmp_score(&x->all) - cmp_score(&y->all)
+        diff[s] = p == q ? cmp_score(&x->m.val) - cmp_score(&y->m.val)
                          : cmp_at(&x->curve, axis, fmin(p, q)) - cmp_at(&y->curve, axis, fmin(p, q));
         ends &= p == q;
     }
-    const CmpRun *x = cmp_run(c, 0, a), *y = cmp_run(c, 0, b);
+    const Measures *x = &cmp_run(c, 0, a)->m, *y = &cmp_run(c, 0, b)->m;
     ends &= x->parts.n == y->parts.n;                       /* one that diverged has none */
     const StatsInterval i = c->seeds > 1 || !ends ? stats_t_interval(diff, c->seeds)
-                                                  : parts_interval(&x->parts, &y->parts, x->all.bytes > 0);
+                                                  : parts_interval(&x->parts, &y->parts, x->val.bytes > 0);
     free(diff);
     return i;
 }
@@ -174,191 +168,293 @@ static inline CmpArm cmp_arm(const Cmp *c, size_t arm) {
     for (size_t s = 0; s < c->seeds; s++) {
         const CmpRun *r = cmp_run(c, s, arm), *first = cmp_run(c, s, 0);
         const CmpPoint *end = cmp_end(&r->curve), *goal = cmp_end(&first->curve);
-        bits[s] = cmp_score(&r->all), ms[s] = cmp_step_ms(&r->curve);
-        a.loss += r->all.nats / (double)r->all.tokens / n, a.train += cmp_train(&r->curve) / n;
-        a.floor += r->floor / n, a.tokens += end->tokens / n, a.flops += end->flops / n, a.seconds += end->seconds / n;
+        bits[s] = cmp_score(&r->m.val), ms[s] = cmp_step_ms(&r->curve);
+        a.loss += r->m.val.nats / (double)r->m.val.tokens / n;
+        a.train += cmp_score(&r->m.train) / n, a.floor += r->m.floor / n;
+        a.tokens += end->tokens / n, a.flops += end->flops / n, a.seconds += end->seconds / n;
         for (int axis = 0; axis < CMP_AXES; axis++)
-            a.to_dense[axis] += cmp_when(&r->curve, axis, cmp_bits(goal)) / cmp_cost(goal, axis) / n;
+            a.to_first[axis] += cmp_when(&r->curve, axis, cmp_bits(goal)) / cmp_cost(goal, axis) / n;
     }
-    const CmpRun *r = cmp_run(c, 0, arm);
-    const StatsInterval i = c->seeds > 1 ? stats_t_interval(bits, c->seeds)
-                                         : parts_interval(&r->parts, NULL, r->all.bytes > 0);
+    const Measures *m = &cmp_run(c, 0, arm)->m;
+    const StatsInterval i =
+        c->seeds > 1 ? stats_t_interval(bits, c->seeds) : parts_interval(&m->parts, NULL, m->val.bytes > 0);
     a.bits = i.diff, a.lo = i.lo, a.hi = i.hi, a.step_ms = stats_median(ms, c->seeds);
     free(bits), free(ms);
     return a;
 }
 
-/* ---- the scores of a run on disk ------------------------------------------------------------------------ *
- * A safetensors file: metadata nats, bytes, tokens, floor, parameters, active_parameters; `parts` F32 (n,3): nats,
- * bytes and tokens of each part. They can be worked out from the checkpoint again. */
+typedef struct {
+    size_t items;                   /* of all seeds together */
+    double chance, a, b;            /* shares right */
+    StatsInterval diff;             /* a less b: over the seeds or, of one, over the items */
+    double p;                       /* McNemar's, of one seed */
+} CmpCloze;
 
-static const char cmp_version[] = "2";
+static inline CmpCloze cmp_cloze(const Cmp *c, size_t a, size_t b, int kind) {
+    double *diff = mem_new(c->seeds, sizeof *diff);
+    CmpCloze x = {.p = NAN};
+    for (size_t s = 0; s < c->seeds; s++) {
+        const ClozeTally t = cloze_tally(cmp_run(c, s, a)->m.cloze, cmp_run(c, s, b)->m.cloze, kind);
+        const double n = (double)t.items, seeds = (double)c->seeds;
+        x.items += t.items, x.chance += t.chance / seeds;
+        x.a += (double)t.right[0] / n / seeds, x.b += (double)t.right[1] / n / seeds;
+        diff[s] = ((double)t.right[0] - (double)t.right[1]) / n;
+        if (c->seeds == 1 && t.items) x.diff = stats_mcnemar(t.only[0], t.only[1], t.items, &x.p);
+    }
+    if (c->seeds > 1) x.diff = stats_t_interval(diff, c->seeds);
+    free(diff);
+    return x;
+}
 
+/* ---- the scores of a run on disk ---------------------------------------------------------------------- *
+ * A safetensors file. Metadata, numbers: NAME_nats, NAME_bytes and NAME_tokens of the texts `val` and
+ * `train`; floor, items, parameters, active_parameters. Tensors F32 (n,3): `parts`, of each part nats, bytes
+ * and tokens; `cloze.0` .. `cloze.2`, of each item kind, chance and 1 if it is right. All of it can be worked
+ * out from the checkpoint again. */
+
+static const char cmp_version[] = "3";
+static const char *const cmp_list[3] = {"cloze.0", "cloze.1", "cloze.2"};
+
+static inline void cmp_meta_put(StWriter *w, const char *text, const char *key, double x) {
+    char name[64], value[64];
+    snprintf(name, sizeof name, "%s%s", text, key), snprintf(value, sizeof value, "%.17g", x);
+    st_meta_put(w, name, value);
+}
 static inline void cmp_scores_write(const CmpRun *r, const char *path) {
-    const struct { const char *key; double value; } number[] = {
-        {"nats", r->all.nats}, {"bytes", r->all.bytes}, {"tokens", (double)r->all.tokens}, {"floor", r->floor},
-        {"parameters", (double)r->parameters}, {"active_parameters", (double)r->active}};
+    const Measures *m = &r->m;
+    const Score *const score[2] = {&m->val, &m->train};
     StWriter w = {0};
     st_meta_put(&w, "format", "sparseflow-scores"), st_meta_put(&w, "version", cmp_version);
-    st_meta_put(&w, "parts", r->parts.blocks ? "blocks" : "documents");
-    for (size_t k = 0; k < sizeof number / sizeof *number; k++) {
-        char text[64];
-        snprintf(text, sizeof text, "%.17g", number[k].value), st_meta_put(&w, number[k].key, text);
+    st_meta_put(&w, "parts", m->parts.blocks ? "blocks" : "documents");
+    for (int k = 0; k < 2; k++) {
+        const char *text = k ? "train_" : "val_";
+        cmp_meta_put(&w, text, "nats", score[k]->nats), cmp_meta_put(&w, text, "bytes", score[k]->bytes);
+        cmp_meta_put(&w, text, "tokens", (double)score[k]->tokens);
     }
-    st_declare(&w, "parts", ST_F32, 2, (size_t[]){r->parts.n, 3});
+    cmp_meta_put(&w, "floor", "", m->floor), cmp_meta_put(&w, "items", "", (double)m->wanted);
+    cmp_meta_put(&w, "parameters", "", r->parameters), cmp_meta_put(&w, "active_parameters", "", r->active);
+    st_declare(&w, "parts", ST_F32, 2, (size_t[]){m->parts.n, 3});
+    for (int k = 0; k < 3; k++)
+        st_declare(&w, cmp_list[k], ST_F32, 2, (size_t[]){m->cloze[k].items, 3});
     st_begin(&w, path);
-    for (size_t k = 0; k < r->parts.n; k++) {
-        const Score *p = &r->parts.part[k];
+    for (size_t k = 0; k < m->parts.n; k++) {
+        const Score *p = &m->parts.part[k];
         st_write(&w, (float[]){(float)p->nats, (float)p->bytes, (float)p->tokens}, 12);
     }
+    for (int list = 0; list < 3; list++)
+        for (size_t k = 0; k < m->cloze[list].items; k++) {
+            const ClozeItem *x = &m->cloze[list].item[k];
+            st_write(&w, (float[]){(float)x->kind, (float)x->chance, x->right}, 12);
+        }
     if (!st_commit(&w)) die("%s: cannot write: %s", path, strerror(errno));
 }
-/* False if there is no such file, or one of another version. */
-static inline bool cmp_scores_read(CmpRun *r, const char *path) {
+
+/* The rows (n,3) of a tensor. */
+static inline float *cmp_rows(const Safetensors *st, const char *path, const char *name, size_t *n) {
+    const StTensor *t = st_find(st, name);
+    if (!t || t->type != ST_F32 || t->rank != 2 || t->shape[1] != 3)
+        die("%s: %s: expected F32 (n, 3)", path, name);
+    float *x = mem_new(t->count, sizeof *x);
+    st_floats(t, x);
+    *n = t->shape[0];
+    return x;
+}
+/* False if there is no such file, or one of another version or with other items. */
+static inline bool cmp_scores_read(CmpRun *r, const char *path, size_t items) {
     if (access(path, F_OK)) return false;
     Safetensors st = st_read(path);
-    const bool mine = !strcmp(meta_need(&st, path, "version"), cmp_version);
-    if (mine) {
-        const StTensor *t = st_find(&st, "parts");
-        if (!t || t->type != ST_F32 || t->rank != 2 || t->shape[1] != 3)
-            die("%s: parts: expected F32 (parts, 3)", path);
-        float *x = mem_new(t->count, sizeof *x);
-        st_floats(t, x);
-        r->all = (Score){meta_positive(&st, path, "nats"), meta_positive(&st, path, "bytes"),
-                         meta_size(&st, path, "tokens", 1, SIZE_MAX)};
-        r->floor = meta_positive(&st, path, "floor");
-        r->parameters = meta_size(&st, path, "parameters", 1, SIZE_MAX);
-        r->active = meta_size(&st, path, "active_parameters", 1, SIZE_MAX);
-        r->parts = (Parts){.n = t->shape[0], .blocks = !strcmp(meta_need(&st, path, "parts"), "blocks")};
-        r->parts.part = mem_new(r->parts.n, sizeof *r->parts.part);
-        for (size_t k = 0; k < r->parts.n; k++)
-            r->parts.part[k] = (Score){x[3 * k], x[3 * k + 1], (size_t)x[3 * k + 2]};
+    Measures *m = &r->m;
+    Score *const score[2] = {&m->val, &m->train};
+    char name[64];
+    const bool mine = !strcmp(meta_need(&st, path, "version"), cmp_version) &&
+                      meta_size(&st, path, "items", 0, SIZE_MAX) == items;
+    if (!mine) return st_free(&st), false;
+    for (int k = 0; k < 2; k++) {
+        const char *text = k ? "train" : "val";
+        snprintf(name, sizeof name, "%s_nats", text), score[k]->nats = meta_positive(&st, path, name);
+        snprintf(name, sizeof name, "%s_bytes", text), score[k]->bytes = meta_positive(&st, path, name);
+        snprintf(name, sizeof name, "%s_tokens", text);
+        score[k]->tokens = meta_size(&st, path, name, 1, SIZE_MAX);
+    }
+    m->floor = meta_positive(&st, path, "floor"), m->wanted = items;
+    r->parameters = meta_positive(&st, path, "parameters");
+    r->active = meta_positive(&st, path, "active_parameters");
+    m->parts.blocks = !strcmp(meta_need(&st, path, "parts"), "blocks");
+    float *x = cmp_rows(&st, path, "parts", &m->parts.n);
+    m->parts.part = mem_new(m->parts.n, sizeof *m->parts.part);
+    for (size_t k = 0; k < m->parts.n; k++)
+        m->parts.part[k] = (Score){x[3 * k], x[3 * k + 1], (size_t)x[3 * k + 2]};
+    free(x);
+    for (int list = 0; list < 3; list++) {
+        Cloze *z = &m->cloze[list];
+        x = cmp_rows(&st, path, cmp_list[list], &z->items);
+        z->item = mem_new(z->items, sizeof *z->item);
+        for (size_t k = 0; k < z->items; k++)
+            z->item[k] = (ClozeItem){(int)x[3 * k], x[3 * k + 2] > 0, x[3 * k + 1], 0, 0, 0, {{0}}};
         free(x);
     }
     st_free(&st);
-    return mine;
+    return true;
 }
 
-/* ---- the table ------------------------------------------------------------------------------------------ */
+/* ---- in the terminal ---------------------------------------------------------------------------------- */
 
 /* What the intervals are over, as words. */
-static inline const char *cmp_over(const Cmp *c, char out[64]) {
-    const Parts *p = &c->run[0].parts;
-    if (c->seeds > 1) snprintf(out, 64, "t over %zu seeds", c->seeds);
-    else snprintf(out, 64, "one seed: bootstrap over %zu %s", p->n, p->blocks ? "equal blocks" : "documents");
+static inline const char *cmp_over(const Cmp *c, char out[96]) {
+    const Parts *p = &c->run[0].m.parts;
+    if (c->seeds > 1) snprintf(out, 96, "t over %zu seeds", c->seeds);
+    else snprintf(out, 96, "one seed: bootstrap over %zu %s", p->n, parts_name(p));
     return out;
 }
-static inline void cmp_table(const Cmp *c) {
-    const bool bytes = c->run[0].all.bytes > 0;
-    char over[64];
-    printf("\n%-10s %9s %9s %8s %8s  %-17s %8s %8s %8s  %s\n", "arm", "numbers", "kept", "rate", "loss",
-           bytes ? "bits/byte" : "bits/token", "gap", "ms/step", "speed-up", "time, FLOPs to the first's loss");
+static inline void cmp_print_arms(const Cmp *c) {
     const CmpArm first = cmp_arm(c, 0);
+    char over[96];
+    printf("\n%-10s %8s %8s %8s %8s %10s  %-16s %8s%s\n", "arm", "numbers", "kept", "rate", "loss",
+           "perplexity", score_unit(&c->run[0].m.val), "gap", first.floor > 0 ? "    floor" : "");
     for (size_t k = 0; k < c->arms; k++) {
         const CmpArm a = cmp_arm(c, k);
         const CmpRun *r = cmp_run(c, 0, k);
-        printf("%-10s %7.2f M %7.2f M %8.3g %8.4f  %.4f +- %.4f %8.3f %8.1f %7.2fx  ", c->name[k],
-               (double)r->parameters / 1e6, (double)r->active / 1e6, r->o->lr, a.loss, a.bits,
-               (a.hi - a.lo) / 2, a.loss - a.train, a.step_ms, first.step_ms / a.step_ms);
-        if (isnan(a.to_dense[CMP_TIME])) printf("never\n");
-        else printf("%.3f, %.3f\n", a.to_dense[CMP_TIME], a.to_dense[CMP_FLOPS]);
+        printf("%-10s %6.2f M %6.2f M %8.3g %8.4f %10.2f  %.4f +- %.4f %8.4f", c->name[k],
+               r->parameters / 1e6, r->active / 1e6, r->o->lr, a.loss, exp(a.loss), a.bits,
+               (a.hi - a.lo) / 2, a.bits - a.train);
+        if (first.floor > 0) printf("  %+.4f", a.bits - a.floor);
+        putchar('\n');
     }
-    printf("95 %% intervals: %s; kept: of the end; gap: validation less training loss, nats/token\n",
-           cmp_over(c, over));
-    if (first.floor > 0) {
-        printf("above the floor of %.4f:", first.floor);
-        for (size_t k = 0; k < c->arms; k++)
-            printf(" %s %.4f%s", c->name[k], cmp_arm(c, k).bits - first.floor, k + 1 < c->arms ? "," : "\n");
+    printf("95 %% intervals: %s; kept: at the end; gap: validation less training%s\n", cmp_over(c, over),
+           first.floor > 0 ? "; floor: above it" : "");
+    printf("\n%-10s %9s %9s %10s %9s %9s   %s\n", "arm", "ms/step", "speed-up", "seconds", "TFLOP", "MiB",
+           "share of the first's time, FLOPs, tokens to its loss");
+    for (size_t k = 0; k < c->arms; k++) {
+        const CmpArm a = cmp_arm(c, k);
+        const double *share = a.to_first;
+        printf("%-10s %9.1f %8.2fx %10.1f %9.2f %9.0f   ", c->name[k], a.step_ms, first.step_ms / a.step_ms,
+               a.seconds, a.flops / 1e12, cmp_run(c, 0, k)->memory / 0x1p20);
+        if (isnan(share[CMP_TIME])) printf("never\n");
+        else printf("%.3f  %.3f  %.3f\n", share[CMP_TIME], share[CMP_FLOPS], share[CMP_TOKENS]);
     }
 }
-static inline void cmp_verdicts(const Cmp *c) {
+static inline void cmp_print_verdicts(const Cmp *c) {
     for (int axis = 0; axis < CMP_AXES; axis++) {
-        printf("\nagainst %s at equal %s, margin %g:\n", c->name[0], cmp_axis[axis], c->margin);
+        printf("\nagainst %s at equal %s, margin %g %s:\n", c->name[0], cmp_axis[axis], c->margin,
+               score_unit(&c->run[0].m.val));
         for (size_t k = 1; k < c->arms; k++) {
             const StatsInterval s = cmp_difference(c, k, 0, axis);
             if (isfinite(s.lo))
-                printf("  %-10s %+.4f (%+.4f .. %+.4f)  %s; a difference of %.4f would have shown\n", c->name[k],
-                       s.diff, s.lo, s.hi, stats_verdict(s, c->margin), s.detectable);
+                printf("  %-10s %+.4f (%+.4f .. %+.4f)  %s; %.4f would have been seen in 4 of 5 cases\n",
+                       c->name[k], s.diff, s.lo, s.hi, stats_verdict(s, c->margin), s.detectable);
             else if (isfinite(s.diff)) printf("  %-10s %+.4f  no interval: one seed\n", c->name[k], s.diff);
-            else printf("  %-10s no value: one diverged, or had no validation by then (--every)\n", c->name[k]);
+            else printf("  %-10s no value: diverged, or no validation by then (--every)\n", c->name[k]);
         }
     }
 }
-
-/* ---- JSON ----------------------------------------------------------------------------------------------- */
-
-/* A member of an object after the first one; null if it is not finite. */
-static inline void cmp_put(FILE *f, const char *key, double x) {
-    fprintf(f, isfinite(x) ? ", \"%s\": %.12g" : ", \"%s\": null", key, x);
+/* What the first arm gets right, and by how much more or less the others; marked where that is certain. */
+static inline void cmp_print_cloze(const Cmp *c) {
+    printf("\n%-13s %6s %7s", "cloze", "items", "chance");
+    for (size_t k = 0; k < c->arms; k++) printf(" %9s", c->name[k]);
+    putchar('\n');
+    for (int kind = 0; kind < CLOZE_KINDS; kind++) {
+        const CmpCloze first = cmp_cloze(c, 0, 0, kind);
+        if (!first.items) continue;
+        printf("%-13s %6zu %5.1f %% %7.1f %%", cloze_kinds[kind], first.items, 100 * first.chance,
+               100 * first.a);
+        for (size_t k = 1; k < c->arms; k++) {
+            const CmpCloze x = cmp_cloze(c, k, 0, kind);
+            printf(" %+8.1f%c", 100 * x.diff.diff, x.diff.lo > 0 || x.diff.hi < 0 ? '*' : ' ');
+        }
+        putchar('\n');
+    }
+    printf("* the 95 %% interval of the difference, %s, is without 0\n",
+           c->seeds > 1 ? "t over the seeds" : "one seed: McNemar's over the items");
 }
-static inline void cmp_json_run(FILE *f, const CmpRun *r) {
+
+/* ---- JSON --------------------------------------------------------------------------------------------- */
+
+static inline void cmp_json_run(Out *out, const CmpRun *r) {
     const CmpCurve *c = &r->curve;
-    fprintf(f, "{\"seed\": %zu", r->o->seed);
-    cmp_put(f, "val_loss", r->all.nats / (double)r->all.tokens), cmp_put(f, "bits", cmp_score(&r->all));
-    cmp_put(f, "step_ms", cmp_step_ms(c)), cmp_put(f, "seconds", cmp_end(c)->seconds);
-    cmp_put(f, "flops", cmp_end(c)->flops);
-    fputs(", \"curve\": [", f);
+    json_begin(out, NULL, '{');
+    json_member_put(out, "seed", (double)r->o->seed);
+    json_member_put(out, "val_loss", r->m.val.nats / (double)r->m.val.tokens);
+    json_member_put(out, "bits", cmp_score(&r->m.val)), json_member_put(out, "step_ms", cmp_step_ms(c));
+    json_member_put(out, "seconds", cmp_end(c)->seconds), json_member_put(out, "flops", cmp_end(c)->flops);
+    json_begin(out, "curve", '[');
     for (size_t k = 0; k < c->n; k++) {
         const CmpPoint *p = &c->point[k];
-        fprintf(f, "%s{\"step\": %zu", k ? ", " : "", p->step);
-        cmp_put(f, "tokens", p->tokens), cmp_put(f, "flops", p->flops), cmp_put(f, "seconds", p->seconds);
-        cmp_put(f, "val_loss", p->loss), cmp_put(f, "bits", cmp_bits(p)), fputc('}', f);
+        json_begin(out, NULL, '{');
+        json_member_put(out, "step", (double)p->step), json_member_put(out, "tokens", p->tokens);
+        json_member_put(out, "flops", p->flops), json_member_put(out, "seconds", p->seconds);
+        json_member_put(out, "val_loss", p->loss), json_member_put(out, "bits", cmp_bits(p));
+        json_close(out, '}');
     }
-    fputs("]}", f);
+    json_close(out, ']'), json_close(out, '}');
 }
-static inline void cmp_json_arm(FILE *f, const Cmp *c, size_t arm) {
+static inline void cmp_json_arm(Out *out, const Cmp *c, size_t arm) {
     const CmpArm a = cmp_arm(c, arm);
     const CmpRun *r = cmp_run(c, 0, arm);
-    fputs("{\"name\": ", f), json_put(f, c->name[arm]);
-    cmp_put(f, "val_loss", a.loss), cmp_put(f, "bits_per_byte", r->all.bytes > 0 ? a.bits : NAN);
-    cmp_put(f, "bits", a.bits), cmp_put(f, "lo", a.lo), cmp_put(f, "hi", a.hi);
-    cmp_put(f, "floor", a.floor > 0 ? a.floor : NAN), cmp_put(f, "train_loss", a.train);
-    cmp_put(f, "step_ms", a.step_ms), cmp_put(f, "seconds", a.seconds), cmp_put(f, "flops", a.flops);
-    cmp_put(f, "tokens", a.tokens), cmp_put(f, "parameters", (double)r->parameters);
-    cmp_put(f, "active_parameters", (double)r->active), cmp_put(f, "memory_bytes", r->memory);
-    fputs(",\n  \"options\": {", f);
-    for (int k = 0, n = 0; k < OPTIONS; k++) {
+    const struct { const char *key; double x; } number[] = {
+        {"val_loss", a.loss}, {"bits_per_byte", r->m.val.bytes > 0 ? a.bits : NAN},
+        {"bits", a.bits}, {"lo", a.lo}, {"hi", a.hi}, {"perplexity", exp(a.loss)},
+        {"train_bits", a.train}, {"floor", a.floor > 0 ? a.floor : NAN},
+        {"step_ms", a.step_ms}, {"seconds", a.seconds}, {"flops", a.flops}, {"tokens", a.tokens},
+        {"parameters", r->parameters}, {"active_parameters", r->active}, {"memory_bytes", r->memory}};
+    fputc('\n', out->f);
+    json_begin(out, NULL, '{'), json_member_text(out, "name", c->name[arm]);
+    for (size_t k = 0; k < sizeof number / sizeof *number; k++)
+        json_member_put(out, number[k].key, number[k].x);
+    json_begin(out, "options", '{');
+    for (int k = 0; k < OPTIONS; k++) {
         const void *field = (const char *)r->o + options[k].at;
         if (!options[k].decides) continue;
-        if (n++) fputs(", ", f);
-        json_put(f, options[k].name), fputs(": ", f);
-        if (options[k].kind == 's') json_put(f, *(const char *const *)field);
-        else fprintf(f, "%.12g", options[k].kind == 'u' ? (double)*(const size_t *)field : *(const double *)field);
+        if (options[k].kind == 's') json_member_text(out, options[k].name, *(const char *const *)field);
+        else
+            json_member_put(out, options[k].name,
+                            options[k].kind == 'u' ? (double)*(const size_t *)field : *(const double *)field);
     }
-    fputs("},\n  \"runs\": [", f);
-    for (size_t s = 0; s < c->seeds; s++) fputs(s ? ",\n    " : "\n    ", f), cmp_json_run(f, cmp_run(c, s, arm));
-    fputs("]}", f);
+    json_close(out, '}'), json_begin(out, "runs", '[');
+    for (size_t s = 0; s < c->seeds; s++) cmp_json_run(out, cmp_run(c, s, arm));
+    json_close(out, ']'), json_close(out, '}');
 }
-static inline void cmp_json_pair(FILE *f, const Cmp *c, size_t a, size_t b, int axis) {
-    const StatsInterval s = cmp_difference(c, a, b, axis);
-    fputs("{\"a\": ", f), json_put(f, c->name[a]), fputs(", \"b\": ", f), json_put(f, c->name[b]);
-    fprintf(f, ", \"axis\": \"%s\"", cmp_axis[axis]);
-    cmp_put(f, "diff", s.diff), cmp_put(f, "lo", s.lo), cmp_put(f, "hi", s.hi);
-    cmp_put(f, "detectable", s.detectable), cmp_put(f, "margin", c->margin);
-    fprintf(f, ", \"verdict\": \"%s\"}", stats_verdict(s, c->margin));
+static inline void cmp_json_pair(Out *out, const Cmp *c, size_t a, size_t b) {
+    for (int axis = 0; axis < CMP_AXES; axis++) {
+        const StatsInterval s = cmp_difference(c, a, b, axis);
+        json_begin(out, NULL, '{');
+        json_member_text(out, "a", c->name[a]), json_member_text(out, "b", c->name[b]);
+        json_member_text(out, "axis", cmp_axis[axis]), json_interval(out, "diff", s);
+        json_member_put(out, "detectable", s.detectable), json_member_put(out, "margin", c->margin);
+        json_member_text(out, "verdict", stats_verdict(s, c->margin)), json_close(out, '}');
+    }
+}
+static inline void cmp_json_cloze(Out *out, const Cmp *c, size_t a, size_t b) {
+    for (int kind = 0; kind < CLOZE_KINDS; kind++) {
+        const CmpCloze x = cmp_cloze(c, a, b, kind);
+        if (!x.items) continue;
+        json_begin(out, NULL, '{');
+        json_member_text(out, "a", c->name[a]), json_member_text(out, "b", c->name[b]);
+        json_member_text(out, "kind", cloze_kinds[kind]), json_member_put(out, "items", (double)x.items);
+        json_member_put(out, "chance", x.chance), json_member_put(out, "right_a", x.a);
+        json_member_put(out, "right_b", x.b), json_interval(out, "diff", x.diff);
+        json_member_put(out, "p", x.p), json_close(out, '}');
+    }
 }
 static inline void cmp_json(const Cmp *c, const char *path) {
     Out out = out_open(path);
-    FILE *f = out.f;
-    char over[64];
-    fputs("{\"command\": ", f), json_put(f, c->command);
-    fprintf(f, ",\n\"unit\": \"bits per %s\", \"interval\": \"%s\", \"margin\": %.12g,\n\"arms\": [",
-            c->run[0].all.bytes > 0 ? "byte" : "token", cmp_over(c, over), c->margin);
-    for (size_t k = 0; k < c->arms; k++) fputs(k ? ",\n " : "\n ", f), cmp_json_arm(f, c, k);
-    fputs("],\n\"pairs\": [", f);
-    for (size_t a = 1; a < c->arms; a++)
-        for (size_t b = 0; b < a; b++)
-            for (int axis = 0; axis < CMP_AXES; axis++)
-                fputs(a + b + (size_t)axis > 1 ? ",\n " : "\n ", f), cmp_json_pair(f, c, a, b, axis);
-    fputs("],\n\"time_to_dense\": {", f);
+    char over[96];
+    fputc('{', out.f);
+    json_member_text(&out, "command", c->command);
+    json_member_text(&out, "unit", score_unit(&c->run[0].m.val));
+    json_member_text(&out, "interval", cmp_over(c, over)), json_member_put(&out, "margin", c->margin);
+    json_begin(&out, "arms", '[');
+    for (size_t k = 0; k < c->arms; k++) cmp_json_arm(&out, c, k);
+    json_close(&out, ']'), json_begin(&out, "pairs", '[');
+    for (size_t a = 1; a < c->arms; a++) for (size_t b = 0; b < a; b++) cmp_json_pair(&out, c, a, b);
+    json_close(&out, ']'), json_begin(&out, "cloze", '[');
+    for (size_t a = 1; a < c->arms; a++) for (size_t b = 0; b < a; b++) cmp_json_cloze(&out, c, a, b);
+    json_close(&out, ']'), json_begin(&out, "time_to_dense", '{');
     for (size_t k = 0; k < c->arms; k++) {
         const CmpArm a = cmp_arm(c, k);
-        fputs(k ? ", " : "", f), json_put(f, c->name[k]);
-        fprintf(f, ": {\"reached\": %s", isnan(a.to_dense[0]) ? "false" : "true");
-        for (int axis = 0; axis < CMP_AXES; axis++) cmp_put(f, cmp_axis[axis], a.to_dense[axis]);
-        fputc('}', f);
+        json_begin(&out, c->name[k], '{');
+        for (int axis = 0; axis < CMP_AXES; axis++) json_member_put(&out, cmp_axis[axis], a.to_first[axis]);
+        json_close(&out, '}');
     }
-    fputc('}', f), json_end(&out);
+    json_close(&out, '}'), json_end(&out);
 }
-
 #endif

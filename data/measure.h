@@ -204,7 +204,8 @@ static inline void pair_print(const Measures x[2], double margin, bool paired) {
         if (!paired) measures_print(&x[k]);
         else score_print(x[k].name, &x[k].val, x[k].floor);
     }
-    if (!paired) printf("the vocabularies differ: compared by the byte; the items are others, so not paired\n");
+    if (!paired)
+        printf("the vocabularies differ: compared by the byte; the items are others, so not paired\n");
     printf("first less second %+.4f %s, 95 %% interval %+.4f .. %+.4f over %zu %s\n", s.diff,
            bytes ? "bits/byte" : "bits/token", s.lo, s.hi, x->parts.n, parts_name(&x->parts));
     printf("verdict: %s; margin %g; a difference of %.4f would have been seen in 4 of 5 cases\n",

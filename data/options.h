@@ -37,7 +37,7 @@ enum {
 #define AUTO SIZE_MAX               /* a whole number that is to be worked out; of real numbers, NAN */
 
 typedef struct {
-    struct List { const char *item[FILES_MAX]; size_t n; } text, tokens, arm;   /* names as in the table below */
+    struct List { const char *item[FILES_MAX]; size_t n; } text, tokens, arm;   /* names as in the table */
     const char *file, *to;                                  /* the arguments that are no options */
     struct { size_t layers, heads, width, context, vocab, batch, steps; double sparsity; const char *block;
     } dump;
@@ -95,7 +95,8 @@ static const Option options[] = {
     {"steps", 'u', 1, TRAIN, AT(steps), 1, 1e12, "500", "steps of the whole schedule"},
     {"lr", 'f', 1, TRAIN | DUMP, AT(lr), 0, 100, "auto", "learning rate; default 0.002 / density^0.75"},
     {"min-lr", 'f', 1, TRAIN, AT(min_lr), 0, 100, "auto", "at the end of the cosine; default lr / 10"},
-    {"warmup", 'u', 1, TRAIN, AT(warmup), 0, 1e12, "auto", "steps of linear warm-up; default 3 % of the steps"},
+    {"warmup", 'u', 1, TRAIN, AT(warmup), 0, 1e12, "auto",
+     "steps of linear warm-up; default 3 % of the steps"},
     {"weight-decay", 'f', 1, TRAIN | DUMP, AT(decay), 0, 100, "0.1", "on matrices, embeddings included"},
     {"beta1", 'f', 1, TRAIN | DUMP, AT(beta1), 0, 0.999999, "0.9", "of AdamW"},
     {"beta2", 'f', 1, TRAIN | DUMP, AT(beta2), 0, 0.999999, "0.95", "of AdamW"},
@@ -163,7 +164,8 @@ static const Option options[] = {
     {"seeds", 'u', 0, COMPARE, AT(seeds), 1, 1000, "1", "runs of each arm, from --seed and --mask-seed on"},
     {"sweep", 'b', 0, COMPARE, AT(sweep), 0, 0, "",
      "first each arm at half, once and twice its learning rate, under a seed of its own; then at the best"},
-    {"out", 's', 0, COMPARE, AT(dir), 0, 0, "compare", "DIR of the runs: finished ones are not repeated, others go on"},
+    {"out", 's', 0, COMPARE, AT(dir), 0, 0, "compare",
+     "DIR of the runs: finished ones are not repeated, others go on"},
     {"quiet", 'b', 0, TRAIN | SAMPLE, AT(quiet), 0, 0, "", "no progress"},
     {"prompt", 's', 0, SAMPLE, AT(prompt), 0, 0, "", "TEXT to continue"},
     {"temperature", 'f', 0, SAMPLE, AT(temperature), 0, 1000, "0.8", "0: always the likeliest token"},
@@ -327,6 +329,36 @@ static inline void options_from_meta(const Safetensors *st, const char *path, Op
     for (int k = 0; k < OPTIONS; k++)
         if (options[k].decides)
             option_set(o, k, text_copy(meta_need(st, path, options[k].name)), where), o->given[k] = false;
+}
+
+/* ---- the model ---------------------------------------------------------------------------------------- */
+
+/* dN, gpt2: layers, heads and width, where they are not given. */
+static inline void model_shape(Options *o) {
+    const char *digits = o->model + 1;
+    size_t n = 0;
+    if (!strcmp(o->model, "gpt2")) n = 12;
+    if (!strcmp(o->model, "gpt-13b")) {                     /* 40 layers x 5120, 40 heads: GPT-3's shape */
+        if (o->layers == AUTO) o->layers = 40;
+        if (o->heads == AUTO && o->width == AUTO) o->heads = 40;
+        if (o->width == AUTO) o->width = 5120;
+        n = 40;
+    }
+    else if (o->model[0] == 'd' && strlen(digits) <= 3 && !digits[strspn(digits, "0123456789")])
+        n = (size_t)atoi(digits);
+    if (!n) usage("--model: expected dN, gpt2 or gpt-13b, found '%s'", o->model);
+    if (o->layers == AUTO) o->layers = n;
+    if (o->heads == AUTO) o->heads = o->width == AUTO ? n : o->width % 64 ? 1 : o->width / 64;
+    if (o->width == AUTO) o->width = 64 * n;
+    if (o->width % o->heads)
+        usage("--heads: expected a divisor of the width %zu, found %zu", o->width, o->heads);
+}
+/* Dies if it is no model, or one too large to count. */
+static inline void config_check(const GptConfig *c, const char *where) {
+    if (c->C % c->NH) usage("%s--heads: expected a divisor of the width %zu, found %zu", where, c->C, c->NH);
+    if (c->V > (1u << 26) || c->C * c->L > (1u << 26) || c->ctx > (1u << 26))
+        usage("%sa model of %zu layers x %zu, vocabulary %zu, is beyond this program", where, c->L, c->C,
+              c->V);
 }
 
 /* ---- how to run --------------------------------------------------------------------------------------- */
