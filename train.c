@@ -16,6 +16,8 @@
 #include "data/bench.h"
 #include "data/checkpoint.h"
 #include "data/compare.h"
+#include "data/exhibit.h"
+#include "data/html.h"
 #include "data/measure.h"
 #include "data/report.h"
 #include "data/masks.h"
@@ -625,6 +627,34 @@ static int cmd_run(int argc, char **argv) {
     return early ? 3 : 0;
 }
 
+/* Writes to f what the model adds to the prompt, as it comes: at most n tokens, until <|endoftext|>. */
+static void sample(FILE *f, const State *s, DfPool *pool, const char *prompt, size_t n,
+                   const GptChoice *how, uint64_t seed) {
+    const size_t ctx = s->m->c.ctx, bytes = strlen(prompt);
+    GptRun *r = gpt_run_new(s->m, pool, 1, ctx, 64, false);
+    int32_t *window = mem_new(ctx + bytes + 2, sizeof *window);
+    size_t have = 0, done = 0;
+    window[have++] = (int32_t)s->tok->eot;
+    have += tok_encode(s->tok, (const uint8_t *)prompt, bytes, (uint32_t *)window + have);
+    for (size_t k = 0; k < n; k++) {
+        if (have > ctx) {                                   /* past the context: on from the last half */
+            const size_t keep = (ctx + 1) / 2;
+            memmove(window, window + have - keep, keep * sizeof *window);
+            have = keep, done = 0;
+        }
+        const float *logits = gpt_next(r, window, have, done);
+        done = have;
+        const uint32_t id = gpt_choose(logits, s->m->c.V, how, rng_f64(rng_key(seed, "sample"), k));
+        if (id == s->tok->eot) break;
+        size_t len;
+        const uint8_t *text = tok_bytes(s->tok, id, &len);
+        fwrite(text, 1, len, f);
+        fflush(f);
+        window[have++] = (int32_t)id;
+    }
+    gpt_run_free(r), free(window);
+}
+
 /* ---- compare: many runs by turns ---------------------------------------------------------------------- */
 
 typedef struct {                    /* an arm under a seed */
@@ -765,6 +795,22 @@ static void arm_scores(ArmRun *a, const Data *d, DfPool *pool) {
                score_unit(&kept->m.val));
 }
 
+/* What there is to see of a finished run's model. */
+static void arm_exhibit(ArmRun *a, DfPool *pool) {
+    char path[PATH_MAX], *members = NULL, *text = NULL;
+    size_t bytes = 0, n = 0;
+    State s = checkpoint_read(arm_path(a, "ckpt", path), &a->o, false);
+    Out out = {.f = open_memstream(&members, &bytes), .comma = true};
+    if (s.tok) {
+        FILE *f = open_memstream(&text, &n);
+        sample(f, &s, pool, "", 200, &(GptChoice){0.8, 1, 0}, a->o.seed), fclose(f);
+        exhibit_text(&out, "sample", text, n), free(text);
+    }
+    exhibit_masks(&out, s.m), exhibit_pipeline(&out, s.m, &a->o);
+    fclose(out.f), gpt_free(s.m), tok_free(s.tok), free(s.o);
+    a->kept.exhibit = members;
+}
+
 /* Trains what the folder does not have of n runs on the same data. */
 static void seed_train(ArmRun *a, size_t n, const Data *d, Tokenizer *tok, DfPool *pool) {
     const uint64_t hash = data_hash(d);
@@ -850,12 +896,28 @@ static char *words_join(int argc, char **argv) {            /* "./train" and the
     return line;
 }
 
+/* The results as JSON, and the page that is made of that. */
+static void compare_write(const Cmp *c, const Options *o) {
+    char *text = NULL;
+    size_t n = 0;
+    FILE *f = open_memstream(&text, &n);
+    cmp_json(c, f), fclose(f);
+    if (o->json) {
+        Out out = out_open(o->json);
+        out_bytes(&out, text, n);
+        if (!out_commit(&out)) die("%s: cannot write: %s", o->json, strerror(errno));
+    }
+    if (o->report) html_report(text, n, o->report);
+    free(text);
+}
+
 static int cmd_compare(int argc, char **argv) {
     Options *o = options_read(argc, argv, COMPARE, NULL);
     char name[ARMS_MAX][ARM_NAME];
     double lr[ARMS_MAX];
     const size_t n = arm_names(o, name);
     if (o->json) out_probe(o->json);
+    if (o->report) out_probe(o->report);
     struct stat st;
     if (mkdir(o->dir, 0777) && errno != EEXIST)
         die("%s: cannot make the folder: %s", o->dir, strerror(errno));
@@ -866,6 +928,7 @@ static int cmd_compare(int argc, char **argv) {
     for (size_t k = 0; k < n; k++) lr[k] = NAN;
     if (o->sweep) sweep(o, name, n, pool, lr);
     for (size_t s = 0; s < o->seeds && !interrupted; s++) seed_run(o, name, lr, s, all + s * n, n, pool);
+    for (size_t k = 0; k < n && (o->json || o->report) && !interrupted; k++) arm_exhibit(&all[k], pool);
     df_end(pool);
     if (interrupted) {
         printf("interrupted; the same command goes on\n");
@@ -877,7 +940,7 @@ static int cmd_compare(int argc, char **argv) {
     for (size_t k = 0; k < n * o->seeds; k++) c.run[k] = all[k].kept;
     cmp_print_arms(&c), cmp_print_verdicts(&c);
     if (o->items) cmp_print_cloze(&c);
-    if (o->json) cmp_json(&c, o->json);
+    compare_write(&c, o);
     return 0;
 }
 
@@ -921,41 +984,13 @@ static int cmd_eval(int argc, char **argv) {
     return finite ? 0 : 3;
 }
 
-/* Prints what the model adds to the prompt, as it comes: at most n tokens, until <|endoftext|>. */
-static void sample(const State *s, DfPool *pool, const char *prompt, size_t n, const GptChoice *how,
-                   uint64_t seed) {
-    const size_t ctx = s->m->c.ctx, bytes = strlen(prompt);
-    GptRun *r = gpt_run_new(s->m, pool, 1, ctx, 64, false);
-    int32_t *window = mem_new(ctx + bytes + 2, sizeof *window);
-    size_t have = 0, done = 0;
-    window[have++] = (int32_t)s->tok->eot;
-    have += tok_encode(s->tok, (const uint8_t *)prompt, bytes, (uint32_t *)window + have);
-    for (size_t k = 0; k < n; k++) {
-        if (have > ctx) {                                   /* past the context: on from the last half */
-            const size_t keep = (ctx + 1) / 2;
-            memmove(window, window + have - keep, keep * sizeof *window);
-            have = keep, done = 0;
-        }
-        const float *logits = gpt_next(r, window, have, done);
-        done = have;
-        const uint32_t id = gpt_choose(logits, s->m->c.V, how, rng_f64(rng_key(seed, "sample"), k));
-        if (id == s->tok->eot) break;
-        size_t len;
-        const uint8_t *text = tok_bytes(s->tok, id, &len);
-        fwrite(text, 1, len, stdout);
-        fflush(stdout);
-        window[have++] = (int32_t)id;
-    }
-    gpt_run_free(r), free(window);
-}
-
 static int cmd_sample(int argc, char **argv) {
     Options *o = options_read(argc, argv, SAMPLE, "a checkpoint");
     State s = checkpoint_read(o->file, o, false);
     if (!s.tok) die("%s: the model has no vocabulary of its own", o->file);
     DfPool *pool = df_begin(o->threads);
     if (!o->quiet && o->prompt) fputs(o->prompt, stdout);
-    sample(&s, pool, o->prompt ? o->prompt : "", o->count, &(GptChoice){o->temperature, o->top_p, o->top_k},
+    sample(stdout, &s, pool, o->prompt ? o->prompt : "", o->count, &(GptChoice){o->temperature, o->top_p, o->top_k},
            o->seed);
     putchar('\n');
     gpt_free(s.m), tok_free(s.tok), df_end(pool);

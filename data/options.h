@@ -50,7 +50,7 @@ typedef struct {
         threads;
     size_t top_k, val_tokens, count;
     size_t mask_seed, mask_every, tiles, sram, depth, sim_vocab, items;
-    const char *trace, *csv, *dir, *arms;
+    const char *trace, *csv, *dir, *arms, *report;
     size_t seeds;
     double margin;
     bool show_graph;
@@ -138,6 +138,7 @@ static const Option options[] = {
      "cloze items of each sort: questions, last words, continuations"},
     {"margin", 'f', 0, EVAL | COMPARE, AT(margin), 0, 100, "0.01",
      "bits/byte below which a difference does not matter"},
+    {"report", 's', 0, COMPARE, AT(report), 0, 0, "", "FILE.html for the results as a page"},
     {"panel", 'u', 0, TRAIN | SIMULATE | EVAL | BENCH, AT(panel), 16, 128, "64",
      "tokens per panel: 16, 32, 64 or 128"},
     {"group", 'u', 0, TRAIN | EVAL, AT(group), 1, 1e6, "auto",
