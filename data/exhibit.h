@@ -1,8 +1,8 @@
 /* exhibit.h: what there is to see of a model, as members of a JSON object: a sample of its text, its masks,
  * and what a training step would be on a chip.
  *
- * The text of a sample must be UTF-8, which a model's need not be: a byte that begins nothing valid becomes
- * U+FFFD. A mask is a picture of at most 64 x 64 cells, one digit each, 0 for a cell of which nothing is kept
+ * The text of a sample must be UTF-8, which a model's need not be: a byte that begins nothing valid, or
+ * a control character, becomes U+FFFD. A mask is a picture of at most 64 x 64 cells, one digit each, 0 for a cell of which nothing is kept
  * to 9 for all of it. The pipeline is simulated (see report.h), with the chip and the panels of the options; a
  * model that does not fit on the chip with these is given smaller panels, one that fits with none has no
  * pipeline. It refuses to run anything.
@@ -21,8 +21,9 @@ static inline void exhibit_text(Out *out, const char *key, const char *text, siz
     for (size_t i = 0, at = 0, len; i < n; i += len) {
         uint32_t code;
         len = utf8_get((const uint8_t *)text + i, n - i, &code);
-        const char *piece = code == UINT32_MAX || !code ? "\xef\xbf\xbd" : text + i;
-        const size_t bytes = piece == text + i ? len : 3;
+        const bool bad = code == UINT32_MAX || (code < ' ' && code != '\n' && code != '\t') || code == 127;
+        const char *piece = bad ? "\xef\xbf\xbd" : text + i;
+        const size_t bytes = bad ? 3 : len;
         memcpy(good + at, piece, bytes), at += bytes;
     }
     json_member_text(out, key, good), free(good);

@@ -37,8 +37,8 @@ static const char html_style[] =
     ".c0{--c:var(--c0)}.c1{--c:var(--c1)}.c2{--c:var(--c2)}.c3{--c:var(--c3)}.c4{--c:var(--c4)}"
     ".c5{--c:var(--c5)}.c6{--c:var(--c6)}\n"
     "*{box-sizing:border-box;print-color-adjust:exact;-webkit-print-color-adjust:exact}\n"
-    "body{margin:0 auto;padding:2rem 16px 4rem;max-width:1112px;background:var(--bg);color:var(--ink);"
-    "font:16px/1.5 system-ui,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif;"
+    "body{margin:0 auto;padding:2rem 1rem 4rem;max-width:69.5rem;background:var(--bg);color:var(--ink);"
+    "font:1rem/1.5 system-ui,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif;"
     "-webkit-text-size-adjust:100%}\n"
     "h1{font:700 2.3rem/1.15 Georgia,'Times New Roman',serif;margin:.2em 0 .4em;max-width:22em}\n"
     "h2{font-size:1.25rem;line-height:1.3;margin:3rem 0 .2rem;padding-top:.8rem;"
@@ -46,9 +46,9 @@ static const char html_style[] =
     "h3{font-size:.875rem;font-weight:600;margin:1rem 0 .3rem}p{margin:.3rem 0 1rem;max-width:44em}\n"
     ".lead{font-size:1.15rem}.note,figcaption,dt{color:var(--soft);font-size:.875rem}"
     "figure{margin:0;min-width:0}.arm{color:var(--c);font-weight:600;white-space:nowrap}\n"
-    ".grid{display:grid;gap:1.2rem 2rem;grid-template-columns:repeat(auto-fit,minmax(min(100%,310px),1fr))}\n"
-    ".four{grid-template-columns:repeat(auto-fit,minmax(min(100%,235px),1fr))}"
-    ".masks{grid-template-columns:repeat(auto-fill,minmax(min(45%,170px),1fr))}\n"
+    ".grid{display:grid;gap:1.2rem 2rem;grid-template-columns:repeat(auto-fit,minmax(min(100%,18.8rem),1fr))}\n"
+    ".four{grid-template-columns:repeat(auto-fit,minmax(min(100%,14.5rem),1fr))}"
+    ".masks{grid-template-columns:repeat(auto-fill,minmax(min(45%,10.6rem),1fr))}\n"
     ".wide{overflow-x:auto}svg{display:block;width:100%;height:auto}\n"
     "svg text{font:12px system-ui,'Segoe UI',Roboto,Arial,sans-serif;fill:var(--soft)}"
     ".end{text-anchor:end}.mid{text-anchor:middle}svg .name{fill:var(--c);font-weight:600;"
@@ -66,7 +66,7 @@ static const char html_style[] =
     ".bars td{border:0;padding-top:.1rem;padding-bottom:.1rem}.bars .bar{width:99%}.bars.two .bar{width:20%;"
     "min-width:4rem}.bar i{display:block;height:.8rem;min-width:1px;background:var(--c)}"
     ".bars.two td:last-child{text-align:left}.none{text-align:left}\n"
-    ".forest td{border:0;padding-top:0;padding-bottom:0}.strip svg{width:400px}.track svg{min-width:11rem}"
+    ".forest td{border:0;padding-top:0;padding-bottom:0}.strip svg{width:22.5rem}.track svg{min-width:11rem}"
     ".forest th{font-weight:600;padding-top:1rem}.forest td:last-child{text-align:left;width:99%}\n"
     "blockquote{margin:.3rem 0 0;padding-left:.9rem;border-left:3px solid var(--c);white-space:pre-wrap;"
     "font:1rem/1.5 Georgia,serif;overflow-wrap:anywhere}\n"
@@ -78,8 +78,8 @@ static const char html_style[] =
     "grid-template-columns:1fr auto;padding:.3rem 0}.forest .strip{grid-area:2/1/3/3;padding:0}.strip svg{width:100%}"
     ".forest td:nth-child(3){grid-area:3/1;text-align:left;padding-left:0}.forest td:nth-child(4){"
     "grid-area:3/2;padding-right:0}.forest td:last-child{grid-area:1/2;text-align:right}}\n"
-    "@media print{body{max-width:none;padding:0;font-size:10.5pt}h1{font-size:20pt}h2{margin-top:1.4rem}"
-    "figure,tr,pre,dl div{break-inside:avoid}h2,h3,.note{break-after:avoid}}\n"
+    "@media print{@page{margin:14mm}html{font-size:70%}body{max-width:none;padding:0}h2{margin-top:1.6rem}"
+    ".wide{overflow:visible}figure,tr,pre,dl div{break-inside:avoid}h2,h3,.note{break-after:avoid}}\n"
     "</style>\n";
 
 /* ---- words and figures from the object ---------------------------------------------------------------- */
@@ -139,7 +139,8 @@ static inline void html_value(const Html *h, char how, const char *key) {
     if (how == 'a') snprintf(at, sizeof at, "arms/%zu/name", arm), key = at;
     const Json j = json_at(h->all, key);
     char *raw = html_raw(j);
-    if (strchr("akw", how)) {
+    if (!j.p) fputs("–", h->f);
+    else if (strchr("akw", how)) {
         fprintf(h->f, "<span data-key=\"%s\"", key);
         fprintf(h->f, how == 'a' ? " class='arm c%zu'>" : ">", html_colour(h, arm));
         for (const char *s = raw; *s; s++)
@@ -278,14 +279,14 @@ static inline void html_chart(const Html *h, const char *axis, const char *title
 
 /* ---- tables with marks: strips, bars ------------------------------------------------------------------ */
 
-/* A strip 300 wide that spans -R .. R: the margin, zero, an interval and its middle; what lies beyond ends in
+/* A strip 360 wide that spans -R .. R: the margin, zero, an interval and its middle; what lies beyond ends in
  * an arrow. */
-static inline double html_strip_x(double x, double R) { return 150 + 140 * fmax(-1, fmin(1, x / R)); }
+static inline double html_strip_x(double x, double R) { return 180 + 168 * fmax(-1, fmin(1, x / R)); }
 static inline void html_strip(FILE *f, size_t colour, double R, double margin, double diff, double lo,
                               double hi) {
     const double a = html_strip_x(lo, R), b = html_strip_x(hi, R), m = html_strip_x(margin, R);
-    fprintf(f, "<svg viewBox='0 0 300 30' class=c%zu><path class=room d='M%.1f 0H%.1fV30H%.1fz'/><path "
-            "class=zero d='M150 0v30'/>", colour, 300 - m, m, 300 - m);
+    fprintf(f, "<svg viewBox='0 0 360 30' class=c%zu><path class=room d='M%.1f 0H%.1fV30H%.1fz'/><path "
+            "class=zero d='M180 0v30'/>", colour, 360 - m, m, 360 - m);
     if (isfinite(lo) && isfinite(hi)) fprintf(f, "<path class=line d='M%.1f 15H%.1f'/>", a, b);
     if (lo < -R) fprintf(f, "<path class=dot d='M%.1f 15l7-5v10z'/>", a - 5);
     if (hi > R) fprintf(f, "<path class=dot d='M%.1f 15l-7-5v10z'/>", b + 5);
@@ -293,9 +294,9 @@ static inline void html_strip(FILE *f, size_t colour, double R, double margin, d
     fputs("</svg>", f);
 }
 static inline void html_ruler(FILE *f, double R) {
-    const double step = html_step(2 * R, 4);
-    fputs("<tr><td><td class=strip><svg viewBox='0 0 300 24'>", f);
-    for (double x = -floor(R / step) * step; x < R + step / 2; x += step)
+    const double step = html_step(2 * R, 5);
+    fputs("<tr><td><td class=strip><svg viewBox='0 0 360 24'>", f);
+    for (double x = -floor(R / step) * step; x < 1.001 * R; x += step)
         fprintf(f, "<path class=zero d='M%.1f 0v4'/><text class=mid x=%.1f y=17>%s%.*f</text>",
                 html_strip_x(x, R), html_strip_x(x, R), x < -step / 2 ? "−" : x > step / 2 ? "+" : "",
                 fabs(x) > step / 2 ? html_digits(step) : 0, fabs(x));
@@ -438,7 +439,7 @@ static inline void html_masks(const Html *h) {
     for (size_t a = 0; a < h->arms; a++) {
         if (!html_at(h, "arms/%zu/masks/0", a).p) continue;
         if (!any) html_put(h, "<h2>What is kept</h2><p class=note>The four matrices of the first layer, outputs down, "
-                           "inputs across. A cell is a block, or as many as make at most 64 cells a side.</p>\n");
+                           "inputs across. A cell is a block, of large matrices several.</p>\n");
         html_put(h, "<h3>{a %zu}</h3><div class='grid masks'>\n", a);
         for (size_t k = 0; html_at(h, "arms/%zu/masks/%zu", a, k).p; k++) html_mask(h, a, k);
         html_put(h, "</div>\n"), any = true;
