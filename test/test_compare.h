@@ -44,6 +44,7 @@ static void test_arms(void) {
                      {.curve = curve_of(2, (double[][2]){{25, 4.5}, {100, 3.5}})},
                      {.curve = curve_of(2, (double[][2]){{50, 5}, {100, 4.4}})},
                      {.curve = curve_of(2, (double[][2]){{25, 4.9}, {100, 3.7}})}};
+    run[3].curve.point[1].flops = 45;                       /* 25 + 20 (4.9 - 4.4) / (4.9 - 3.7) at 4.4 */
     const Cmp c = {.arms = 2, .seeds = 2, .name = name, .run = run}, one = {2, 1, name, run, 0.01, ""};
     for (size_t k = 0; k < 4; k++) {
         run[k].m.val = (Score){cmp_end(&run[k].curve)->bits * NATS_PER_BIT * 1000, 1000, 400};
@@ -54,7 +55,8 @@ static void test_arms(void) {
     const CmpArm a = cmp_arm(&c, 1);
     CHECK(near(a.bits, 3.6) && near(a.loss, 3.6 * NATS_PER_BIT * 2.5), "means: %g, %g", a.bits, a.loss);
     CHECK(near(a.to_first[CMP_TIME], (0.625 + 0.5625) / 2), "time to dense: %g", a.to_first[CMP_TIME]);
-    CHECK(a.step_ms == 5 && a.seconds == 100 && a.flops == 100, "%g ms, %g s", a.step_ms, a.seconds);
+    CHECK(a.step_ms == 5 && a.seconds == 100 && a.flops == 72.5, "%g ms, %g s", a.step_ms, a.seconds);
+    CHECK(near(a.to_first[CMP_FLOPS], (0.625 + 1 / 3.0) / 2), "FLOPs to dense: %g", a.to_first[CMP_FLOPS]);
     CHECK(near(cmp_arm(&c, 0).to_first[CMP_FLOPS], 1), "dense comes by its own loss at its end");
 
     s = cmp_difference(&one, 1, 0, CMP_TIME);               /* one part: nothing to draw from */
@@ -102,18 +104,27 @@ static void on_alarm(int number) { interrupted = number; }
 
 /* Interrupted again and again, after a little longer each time, until it is done. */
 static void test_interrupted(const char *text) {
+    static const char *const arm[] = {"dense", "small", "sparse", "mine"},
+                      *const kind[] = {"ckpt", "csv", "scores"};
     int stops = 0, status = 3;
+    bool between = false;                                   /* saved, where no milestone was */
+    char name[64];
     signal(SIGALRM, on_alarm);
     for (int ms = 10; status == 3 && stops < 200; ms += ms / 4 + 10, stops++) {
         setitimer(ITIMER_REAL, &(struct itimerval){.it_value = {ms / 1000, ms % 1000 * 1000}}, NULL);
         status = command("compare " COMPARED "--out %s", text, file_in("often"));
+        for (size_t k = 0; k < 8; k++) {
+            snprintf(name, sizeof name, "often/%s-%zu.ckpt", arm[k % 4], k / 4 + 1);
+            if (access(file_in(name), F_OK)) continue;
+            Safetensors st = st_read(file_in(name));
+            between |= atoi(st_meta(&st, "step")) % 4;
+            st_free(&st);
+        }
     }
     setitimer(ITIMER_REAL, &(struct itimerval){0}, NULL);
     CHECK(status == 0 && stops > 3, "status %d after %d interruptions: %s", status, stops, check_line);
-    static const char *const arm[] = {"dense", "small", "sparse", "mine"},
-                      *const kind[] = {"ckpt", "csv", "scores"};
+    CHECK(between, "nothing was saved where %d interruptions came", stops);
     for (size_t k = 0; k < 24; k++) {
-        char name[64];
         snprintf(name, sizeof name, "%s-%zu.%s", arm[k % 4], k / 12 + 1, kind[k / 4 % 3]);
         CHECK(same_file("once", "often", name), "%s differs after %d interruptions", name, stops);
     }
@@ -221,10 +232,16 @@ static void test_compare(void) {
     CHECK(status == 0, "%s", check_line);
     if (!status) test_compare_json(file_in("json")), test_interrupted(text), test_compare_bad_input(text);
 
-    CHECK(command("run " SHAPED "--text %s --sparsity 0.875 --seed 2 --mask-seed 2 --out %s", text,
-                  file_in("alone")) == 0, "%s", check_line);
+    CHECK(command("run " SHAPED "--text %s --sparsity 0.875 --seed 2 --mask-seed 2 --out %s --log %s", text,
+                  file_in("alone"), file_in("log")) == 0, "%s", check_line);
     Options none = {0};
     char path[160];
+    snprintf(path, sizeof path, "%s/sparse-2.csv", file_in("once"));
+    const CmpCurve curve = cmp_curve_read(path, 16);
+    CHECK(outside("awk -F, 'NR > 1 { x += $2 } END { x /= %.17g; exit x < 0.999999 || x > 1.000001 }' %s",
+                  cmp_end(&curve)->train, file_in("log")) == 0,
+          "training losses whose sum is not %g", cmp_end(&curve)->train);
+    free(curve.point);
     snprintf(path, sizeof path, "%s/sparse-2.ckpt", file_in("once"));
     const State a = checkpoint_read(file_in("alone"), &none, true), b = checkpoint_read(path, &none, true);
     CHECK(a.m->floats == b.m->floats && !memcmp(a.m->w, b.m->w, a.m->floats * 4) &&
