@@ -146,7 +146,7 @@ static const Option options[] = {
     {"schedule", 's', 0, TRAIN | BENCH, AT(schedule), 0, 0, "kernel",
      "serial or kernel (a stage at a time), or dataflow (streaming over tiles); the same bits"},
     {"chip", 's', 0, TRAIN | SIMULATE | BENCH, AT(chip), 0, 0, "host",
-     "host, sn10, sn30, sn40l, a100, or a FILE of key=value"},
+     "host, mesh, sn10, sn30, sn40l, a100, or a FILE of key=value"},
     {"tiles", 'u', 0, TRAIN | SIMULATE | BENCH, AT(tiles), 1, 65536, "auto", "tiles, in place of the chip's"},
     {"sram", 'u', 0, TRAIN | SIMULATE | BENCH, AT(sram), 64, 1e12, "auto", "bytes of memory of each tile"},
     {"depth", 'u', 0, TRAIN | SIMULATE | BENCH, AT(depth), 1, 64, "2",
