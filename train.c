@@ -896,32 +896,17 @@ static char *words_join(int argc, char **argv) {            /* "./train" and the
     return line;
 }
 
-/* The results as JSON, and the page that is made of that. */
-static void compare_write(const Cmp *c, const Options *o) {
-    char *text = NULL;
-    size_t n = 0;
-    FILE *f = open_memstream(&text, &n);
-    cmp_json(c, f), fclose(f);
-    if (o->json) {
-        Out out = out_open(o->json);
-        out_bytes(&out, text, n);
-        if (!out_commit(&out)) die("%s: cannot write: %s", o->json, strerror(errno));
-    }
-    if (o->report) html_report(text, n, o->report);
-    free(text);
-}
-
-static int cmd_compare(int argc, char **argv) {
-    Options *o = options_read(argc, argv, COMPARE, NULL);
-    char name[ARMS_MAX][ARM_NAME];
+/* Trains and measures what the options ask for; false if it was interrupted. */
+static bool compare(const Options *o, Cmp *c) {
+    char (*name)[ARM_NAME] = mem_new(ARMS_MAX, sizeof *name);
     double lr[ARMS_MAX];
     const size_t n = arm_names(o, name);
-    if (o->json) out_probe(o->json);
-    if (o->report) out_probe(o->report);
     struct stat st;
     if (mkdir(o->dir, 0777) && errno != EEXIST)
         die("%s: cannot make the folder: %s", o->dir, strerror(errno));
     if (stat(o->dir, &st) || !S_ISDIR(st.st_mode)) die("%s: expected a folder, found a file", o->dir);
+    if (o->json) out_probe(o->json);
+    if (o->report) out_probe(o->report);
     signal(SIGINT, on_signal), signal(SIGTERM, on_signal);
     ArmRun *all = mem_new(n * o->seeds, sizeof *all);
     DfPool *pool = df_begin(o->threads);
@@ -930,17 +915,36 @@ static int cmd_compare(int argc, char **argv) {
     for (size_t s = 0; s < o->seeds && !interrupted; s++) seed_run(o, name, lr, s, all + s * n, n, pool);
     for (size_t k = 0; k < n && (o->json || o->report) && !interrupted; k++) arm_exhibit(&all[k], pool);
     df_end(pool);
-    if (interrupted) {
-        printf("interrupted; the same command goes on\n");
-        return 3;
+    c->arms = n, c->seeds = o->seeds, c->margin = o->margin;
+    c->name = mem_new(n, sizeof *c->name), c->run = mem_new(n * o->seeds, sizeof *c->run);
+    for (size_t k = 0; k < n; k++) c->name[k] = name[k];
+    for (size_t k = 0; k < n * o->seeds; k++) c->run[k] = all[k].kept;
+    if (interrupted) printf("interrupted; the same command goes on\n");
+    return !interrupted;
+}
+/* Writes the results as JSON and the page that is made of it; returns the JSON, *n bytes. */
+static char *compare_write(const Cmp *c, const Options *o, size_t *n) {
+    char *text = NULL;
+    FILE *f = open_memstream(&text, n);
+    if (!f) die("out of memory for the results");
+    cmp_json(c, f), fclose(f);
+    if (o->json) {
+        Out out = out_open(o->json);
+        out_bytes(&out, text, *n);
+        if (!out_commit(&out)) die("%s: cannot write: %s", o->json, strerror(errno));
     }
-    const char *names[ARMS_MAX];
-    Cmp c = {n, o->seeds, names, mem_new(n * o->seeds, sizeof *c.run), o->margin, words_join(argc, argv)};
-    for (size_t k = 0; k < n; k++) names[k] = name[k];
-    for (size_t k = 0; k < n * o->seeds; k++) c.run[k] = all[k].kept;
+    if (o->report) html_report(text, *n, o->report);
+    return text;
+}
+
+static int cmd_compare(int argc, char **argv) {
+    Options *o = options_read(argc, argv, COMPARE, NULL);
+    Cmp c = {.command = words_join(argc, argv)};
+    size_t n;
+    if (!compare(o, &c)) return 3;
     cmp_print_arms(&c), cmp_print_verdicts(&c);
     if (o->items) cmp_print_cloze(&c);
-    compare_write(&c, o);
+    free(compare_write(&c, o, &n));
     return 0;
 }
 
@@ -1170,21 +1174,73 @@ static int cmd_help(int argc, char **argv) {
     return 0;
 }
 
-/* Trains a small model on the built-in corpus and samples from it. */
+static void demo_line(const char *what, int digits, double dense, double sparse) {
+    printf("%-42s %10.*f %10.*f\n", what, digits, dense, digits, sparse);
+}
+/* What came of it; all: the same as JSON. */
+static void demo_print(const Cmp *c, Json all) {
+    const CmpArm d = cmp_arm(c, 0), s = cmp_arm(c, 1);
+    const StatsInterval diff = cmp_difference(c, 1, 0, CMP_TOKENS);
+    static const char *const way[2] = {"pipeline/kernel/bytes_per_token", "pipeline/dataflow/bytes_per_token"};
+    char key[2][64], what[64];
+    printf("\n%-42s %10s %10s\n", "", "dense", "sparse");
+    demo_line("numbers kept, million", 2, c->run[0].active / 1e6, c->run[1].active / 1e6);
+    demo_line("loss on stories never seen, bits/byte", 4, d.bits, s.bits);
+    demo_line("  95 % interval, +-", 4, (d.hi - d.lo) / 2, (s.hi - s.lo) / 2);
+    demo_line("  above the floor that no model can beat", 4, d.bits - d.floor, s.bits - s.floor);
+    for (int kind = 0; kind < CLOZE_KINDS; kind++) {
+        const CmpCloze x = cmp_cloze(c, 1, 0, kind);
+        snprintf(what, sizeof what, "%% right: %s (chance: %.0f %%)", cloze_kinds[kind], 100 * x.chance);
+        if (x.items) demo_line(what, 1, 100 * x.b, 100 * x.a);
+    }
+    demo_line("a training step, ms", 1, d.step_ms, s.step_ms);
+    demo_line("all of the training, s", 1, d.seconds, s.seconds);
+    for (int k = 0; k < 2; k++) {
+        for (int arm = 0; arm < 2; arm++) snprintf(key[arm], sizeof key[arm], "arms/%d/%s", arm, way[k]);
+        demo_line(k ? "  streamed through the chip" : "off chip by stages, KB/token (simulated)", 1,
+                  json_real(json_at(all, key[0])) / 1e3, json_real(json_at(all, key[1])) / 1e3);
+    }
+    printf("\nsparse less dense: %+.4f bits/byte (%+.4f .. %+.4f, 95 %%): %s, margin %g; a step is %.2fx as fast",
+           diff.diff, diff.lo, diff.hi, stats_verdict(diff, c->margin), c->margin, d.step_ms / s.step_ms);
+    if (isnan(s.to_first[CMP_TIME])) printf("\n");
+    else printf(",\nand dense's loss was reached in %.2f of its time\n", s.to_first[CMP_TIME]);
+    for (int arm = 0; arm < 2; arm++) {
+        snprintf(key[0], sizeof key[0], "arms/%d/sample", arm);
+        char *text = html_raw(json_at(all, key[0]));
+        printf("\n%s:\n\n%s\n", c->name[arm], text), free(text);
+    }
+}
+
+/* Trains a dense and a sparse model on the built-in stories, through the dataflow schedule, and compares them. */
 static int cmd_demo(int argc, char **argv) {
-    (void)argc;
     static char line[] =
-        "run --model d3 --vocab 512 --context 128 --batch 16 --lr 0.003 --steps 500 --corpus 4000000 "
-        "--out demo.ckpt";
-    char *run[32];
-    int n = 0;
-    for (char *word = strtok(line, " "); word; word = strtok(NULL, " ")) run[n++] = word;
-    unlink("demo.ckpt"), unlink("demo.ckpt.best");
-    char *say[] = {"sample", "demo.ckpt", "--tokens", "150"};
-    const int status = cmd_run(n, run);
-    if (status) return status;
-    printf("\nA story by the model (%s sample demo.ckpt):\n\n", argv[0]);
-    return cmd_sample(sizeof say / sizeof *say, say);
+        "compare --arms dense,sparse --layers 3 --heads 3 --width 192 --vocab 512 --context 128 --batch 16 "
+        "--corpus 4000000 --steps 450 --every 45 --val-tokens 8192 --items 1000 --arm dense:lr=0.003 "
+        "sparse:width=256,heads=4,lr=0.016 --schedule dataflow --out sparseflow-demo "
+        "--json sparseflow-demo/results.json --report sparseflow-demo/report.html";
+    char *word[64], *command = text_copy(line);
+    Cmp c = {.command = words_join(1, (char *[]){command})};
+    size_t n = 0;
+    for (char *w = strtok(line, " "); w; w = strtok(NULL, " ")) word[n++] = w;
+    Options *o = options_read((int)n, word, COMPARE, NULL);
+    for (int k = 0; k < 2; k++) {
+        const char *file = k ? o->json : o->report;
+        if (!access(file, F_OK) && access("sparseflow-demo/dense-1.ckpt", F_OK))
+            die("%s: is not of the demonstration, which would write over it", file);
+    }
+    printf("Two GPTs learn to tell stories, by turns: a dense one, and a wider one of whose weights 7 in 8 do not "
+           "exist.\nTwo to three minutes on two cores. All files are in sparseflow-demo/; interrupted, the same "
+           "command goes on.\n\n");
+    if (!compare(o, &c)) return 3;
+    char *json = compare_write(&c, o, &n);
+    demo_print(&c, json_open((const uint8_t *)json, n, o->json));
+    printf("\nThe whole comparison as a page: %s. Next:\n\n"
+           "    %s sample sparseflow-demo/sparse-1.ckpt --prompt \"One day\"\n"
+           "    %s run --text input.txt --out my.ckpt --sparsity 0.875\n"
+           "    %s compare --text input.txt --seeds 3 --out mine --report mine.html\n",
+           o->report, argv[0], argv[0], argv[0]);
+    (void)argc, free(json);
+    return 0;
 }
 
 int main(int argc, char **argv) {

@@ -72,7 +72,7 @@ static const char html_style[] =
     "font:1rem/1.5 Georgia,serif;overflow-wrap:anywhere}\n"
     "pre{background:var(--pale);padding:.8rem;white-space:pre-wrap;overflow-wrap:anywhere;"
     "font-size:.8125rem}\n"
-    "dl{columns:14rem;column-gap:2rem;font-size:.875rem;margin:.5rem 0}dl div{display:flex;"
+    "code{font:inherit}dl{columns:14rem;column-gap:2rem;font-size:.875rem;margin:.5rem 0}dl div{display:flex;"
     "justify-content:space-between;gap:1rem}dd{margin:0;overflow-wrap:anywhere;text-align:right}\n"
     "@media(max-width:640px){body{padding-top:1rem}h1{font-size:1.75rem}.forest tr{display:grid;"
     "grid-template-columns:1fr auto;padding:.3rem 0}.forest .strip{grid-area:2/1/3/3;padding:0}.strip svg{width:100%}"
@@ -525,8 +525,8 @@ static inline void html_options(const Html *h, bool shared) {
         json_string(&j, key, sizeof key), json_expect(&j, ':');
         char *one = html_raw(html_at(h, "arms/0/options/%s", key));
         for (size_t a = 1; a < h->arms; a++) same &= html_says(html_at(h, "arms/%zu/options/%s", a, key), one);
-        if (same && shared) html_put(h, "<div><dt>%s<dd>{w arms/0/options/%s}</div>\n", key, key);
-        if (!same && !shared) html_put(h, "<tr><td>%s", key);
+        if (same && shared) html_put(h, "<div><dt><code>%s</code><dd>{w arms/0/options/%s}</div>\n", key, key);
+        if (!same && !shared) html_put(h, "<tr><td><code>%s</code>", key);
         for (size_t a = 0; a < h->arms && !same && !shared; a++) html_put(h, "<td>{w arms/%zu/options/%s}", a, key);
         free(one);
     }

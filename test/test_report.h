@@ -68,11 +68,13 @@ static size_t page_marks(Page *page) {
     }
     return n;
 }
-/* What is left must have no figures: not counting tags, drawings, and the level of confidence. */
+/* What is left must have no figures: not counting tags, drawings, names of options and the level of
+ * confidence. */
 static void page_rest(char *p) {
     p = after(p, "</style>");
     for (char *digit; *p; p++) {
         if (!strncmp(p, "<svg", 4)) p = strstr(p, "</svg>");
+        if (!strncmp(p, "<code>", 6)) p = strstr(p, "</code>");
         if (*p == '<' && (digit = strchr(p, '>'))) { p = digit; continue; }
         if (!strncmp(p, "95 %", 4)) p += 4;
         CHECK(*p < '0' || *p > '9', "a figure that is no member: '%.60s'", p);
