@@ -12,9 +12,13 @@
  * An option either decides the result (model, data, optimizer, seed) and is stored in the checkpoint, or says
  * how to run (threads, files) and is not; --resume takes only the second kind. */
 #include "gpt.h"
+#include "data/arms.h"
 #include "data/bench.h"
 #include "data/checkpoint.h"
-#include "data/loader.h"
+#include "data/compare.h"
+#include "data/exhibit.h"
+#include "data/html.h"
+#include "data/measure.h"
 #include "data/report.h"
 #include "data/masks.h"
 #include "data/options.h"
@@ -24,7 +28,6 @@
 
 /* ---- the state of a run ------------------------------------------------------------------------------- */
 
-static const double NATS_PER_BIT = 0.69314718055994531;
 enum { GPT2_VOCAB = 50257 };        /* of token shards that come without a vocabulary */
 
 typedef struct {
@@ -51,13 +54,6 @@ static bool checkpoint_write(const State *s, const char *path) {
     snprintf(text, sizeof text, "%.17g", s->best);
     if (isfinite(s->best)) st_meta_put(&w, "best_val_loss", text);
     return checkpoint_save(&w, path, s->m, s->tok);
-}
-
-static void config_check(const GptConfig *c, const char *where) {
-    if (c->C % c->NH) usage("%s--heads: expected a divisor of the width %zu, found %zu", where, c->C, c->NH);
-    if (c->V > (1u << 26) || c->C * c->L > (1u << 26) || c->ctx > (1u << 26))
-        usage("%sa model of %zu layers x %zu, vocabulary %zu, is beyond this program", where, c->L, c->C,
-              c->V);
 }
 
 /* The state that a model of others stands for: its weights, the vocabulary beside it, no step done. Options
@@ -123,12 +119,6 @@ static State checkpoint_read(const char *path, const Options *o, bool train) {
 
 /* ---- data --------------------------------------------------------------------------------------------- */
 
-typedef struct {
-    Tokens train, val;
-    double floor;                   /* bits per byte that no model can beat on val; 0: not known */
-    uint32_t *bytes;                /* of each id, <|endoftext|> none; NULL without a vocabulary */
-} Data;
-
 /* A whole number of tokens to train, or 0 if the argument is a file. */
 static size_t vocab_number(const char *vocab) {
     char *end;
@@ -177,6 +167,7 @@ static Data data_read(const Options *o, Tokenizer **tok, size_t V, bool train) {
         if (docs.bytes > 0) d.floor = docs.nats / NATS_PER_BIT / docs.bytes;
         documents_free(&docs);
     }
+    d.eot = *tok ? (int32_t)(*tok)->eot : (int32_t)V - 1;
     if (*tok) {
         d.bytes = mem_new((*tok)->n + 1, sizeof *d.bytes);
         for (uint32_t id = 0; id <= (*tok)->n; id++) {
@@ -209,31 +200,45 @@ static void on_signal(int number) { interrupted = number, signal(number, SIG_DFL
 
 /* ---- evaluation --------------------------------------------------------------------------------------- */
 
-typedef struct { double nats, bytes; size_t tokens; } Score;
-
-static double score_bits(const Score *s) {
-    return s->bytes > 0 ? s->nats / NATS_PER_BIT / s->bytes : 0;
-}
-
-/* The loss over windows of d->val that hold the first `most` tokens (0: all). */
-static Score evaluate(GptRun *r, const Data *d, size_t most) {
+/* The loss over windows of d->val that hold the first `most` tokens (0: all); of its parts too, unless they
+ * are NULL. */
+static Score evaluate(GptRun *r, const Data *d, size_t most, Parts *parts) {
     Score s = {0};
     const size_t B = r->B, T = r->T, end = most ? (most + T - 1) / T : SIZE_MAX;
     int32_t *inputs = mem_new(B * T, 4), *targets = mem_new(B * T, 4);
     for (size_t first = 0; first < end && first * T + 1 < d->val.n && !interrupted; first += B) {
         s.tokens += batch_val(&d->val, first, end, B, T, inputs, targets);
         gpt_eval(r, inputs, targets, &s.nats);
+        if (parts) parts_add(parts, r, d, targets, first);
         for (size_t i = 0; d->bytes && i < B * T; i++) if (targets[i] >= 0) s.bytes += d->bytes[targets[i]];
     }
     free(inputs), free(targets);
     return s;
 }
-static void score_print(const char *what, const Score *s, double floor) {
-    printf("%s loss %.4f, perplexity %.2f", what, s->nats / (double)s->tokens,
-           exp(s->nats / (double)s->tokens));
-    if (s->bytes > 0) printf(", %.4f bits/byte", score_bits(s));
-    if (s->bytes > 0 && floor > 0) printf(" (floor %.4f, %.4f above)", floor, score_bits(s) - floor);
-    printf(", %zu tokens\n", s->tokens);
+
+/* Everything that is measured of a model on d, on d->train too if it is there; windows of items of at most T.
+ */
+static Measures measure(const State *s, const char *name, DfPool *pool, const Data *d, size_t T) {
+    const Options *o = s->o;
+    const bool stories = !o->text.n && !o->tokens.n;
+    Measures x = {.name = name, .parts = parts_new(d), .floor = d->floor, .wanted = s->tok ? o->items : 0};
+    GptRun *r = gpt_run_new(s->m, pool, group_size(o, &s->m->c, 16, false), s->m->c.ctx, o->panel, false);
+    x.val = evaluate(r, d, 0, &x.parts);
+    if (d->train.n > 1) {
+        Data train = *d;
+        train.val = d->train;
+        x.train = evaluate(r, &train, d->val.n, NULL);
+    }
+    gpt_run_free(r);
+    if (!x.wanted) return x;
+    if (stories) x.cloze[0] = cloze_stories(s->tok, rng_key(o->seed, "stories held out"), x.wanted, T);
+    x.cloze[1] = cloze_words(s->tok, &d->val, o->seed, x.wanted, T);
+    x.cloze[2] = cloze_continuations(s->tok, &d->val, x.parts.of, o->seed, x.wanted, T);
+    for (int k = 0; k < 3; k++) {
+        const size_t B = group_size(o, &s->m->c, k < 2 ? 16 : 64, false);
+        cloze_score(&x.cloze[k], s->m, s->tok, pool, B, o->panel);
+    }
+    return x;
 }
 
 /* ---- run: training ------------------------------------------------------------------------------------ */
@@ -244,78 +249,76 @@ static double learning_rate(const Options *o, size_t step) { /* of step 0 .. ste
     return o->min_lr + 0.5 * (1 + det_cos(part / 2)) * (o->lr - o->min_lr);
 }
 
-/* dN, gpt2: layers, heads and width, where they are not given. */
-static void model_shape(Options *o) {
-    const char *digits = o->model + 1;
-    size_t n = 0;
-    if (!strcmp(o->model, "gpt2")) n = 12;
-    if (!strcmp(o->model, "gpt-13b")) {                     /* 40 layers x 5120, 40 heads: GPT-3's shape */
-        if (o->layers == AUTO) o->layers = 40;
-        if (o->heads == AUTO && o->width == AUTO) o->heads = 40;
-        if (o->width == AUTO) o->width = 5120;
-        n = 40;
+/* Bytes of a model's numbers while it trains: weights, gradient, moments; the four matrices of each layer at
+ * that density. */
+static double model_bytes(const GptConfig *c, double density) {
+    const double linear = 12 * (double)c->L * (double)c->C * (double)c->C * density;
+    return 16 * (linear + (double)(c->V + c->ctx) * (double)c->C) + 4 * (double)c->V * (double)c->C;
+}
+
+/* What follows from model, masks and data; ends the making of any new state. */
+static State state_ready(State s, const Data *d) {
+    Options *o = s.o;
+    masks_ready(o, s.m);
+    const double density = masks_density(o, s.m, !masks_wanted(o) || masks_at_start(o));
+    if (isnan(o->lr)) o->lr = 0.002 / (sqrt(density) * sqrt(sqrt(density)));
+    if (o->warmup == AUTO) o->warmup = o->steps * 3 / 100;
+    if (isnan(o->min_lr)) o->min_lr = o->lr / 10;
+    if (o->warmup > o->steps)
+        usage("--warmup: expected at most the %zu steps, found %zu", o->steps, o->warmup);
+    if (o->min_lr > o->lr) usage("--min-lr: expected at most --lr %g, found %g", o->lr, o->min_lr);
+    s.data_hash = data_hash(d);
+    return s;
+}
+
+/* A random model for data and a vocabulary (or NULL) that have been read. */
+static State state_fresh(Options *o, const Data *d, Tokenizer *tok) {
+    State s = {.o = o, .tok = tok, .best = INFINITY};
+    model_shape(o), masks_check(o);
+    const GptConfig c = {o->layers, o->heads, o->width, tok ? tok->n + 1 : GPT2_VOCAB, o->context};
+    data_check(o, d), config_check(&c, "");
+    mem_check(model_bytes(&c, masks_at_start(o) ? 1 - o->sparsity : 1), "the model");
+    SpMat *mats = masks_at_start(o) ? masks_new(o, &c, NULL) : NULL;
+    s.m = gpt_make(c, mats, true, true);
+    free(mats);
+    gpt_init(s.m, o->seed, strcmp(o->scale, "none"));
+    return state_ready(s, d);
+}
+
+/* The model of --init with a fresh optimizer, and the data for it. */
+static State state_init(Options *o, Data *d) {
+    State s = {.o = mem_new(1, sizeof *o), .best = INFINITY};
+    for (size_t k = 0; k < 4; k++) {
+        static const char *const fixed[4] = {"model", "layers", "heads", "width"};
+        if (option_given(o, fixed[k])) usage("--init and --%s contradict each other", fixed[k]);
     }
-    else if (o->model[0] == 'd' && strlen(digits) <= 3 && !digits[strspn(digits, "0123456789")])
-        n = (size_t)atoi(digits);
-    if (!n) usage("--model: expected dN, gpt2 or gpt-13b, found '%s'", o->model);
-    if (o->layers == AUTO) o->layers = n;
-    if (o->heads == AUTO) o->heads = o->width == AUTO ? n : o->width % 64 ? 1 : o->width / 64;
-    if (o->width == AUTO) o->width = 64 * n;
-    if (o->width % o->heads)
-        usage("--heads: expected a divisor of the width %zu, found %zu", o->width, o->heads);
+    if (option_given(o, "vocab") || option_given(o, "context"))
+        usage("--init brings its own --vocab and --context");
+    State from = checkpoint_read(o->init, o, true);
+    s.m = from.m, s.tok = from.tok;
+    *s.o = *o;
+    s.o->layers = s.m->c.L, s.o->heads = s.m->c.NH, s.o->width = s.m->c.C, s.o->context = s.m->c.ctx;
+    free(from.o);
+    *d = data_read(s.o, &s.tok, s.m->c.V, true);
+    data_check(s.o, d);
+    if (masks_at_start(s.o)) {
+        SpMat *mats = masks_new(s.o, &s.m->c, s.m);
+        Gpt *masked = gpt_remask(s.m, mats, 0, true);
+        free(mats), gpt_free(s.m);
+        s.m = masked;
+    }
+    memset(s.m->m, 0, s.m->floats * sizeof(float)), memset(s.m->v, 0, s.m->floats * sizeof(float));
+    for (size_t k = 0; k < s.m->count; k++) free(s.m->table[k].born), s.m->table[k].born = NULL;
+    return state_ready(s, d);
 }
 
 static State state_new(Options *o, Data *d) {
-    State s = {.o = o, .best = INFINITY};
+    Tokenizer *tok = NULL;
     masks_check(o);
-    if (o->init) {
-        for (size_t k = 0; k < 4; k++) {
-            static const char *const fixed[4] = {"model", "layers", "heads", "width"};
-            if (option_given(o, fixed[k])) usage("--init and --%s contradict each other", fixed[k]);
-        }
-        if (option_given(o, "vocab") || option_given(o, "context"))
-            usage("--init brings its own --vocab and --context");
-        Options *mine = mem_new(1, sizeof *mine);
-        *mine = *o;
-        State from = checkpoint_read(o->init, o, true);
-        s.m = from.m, s.tok = from.tok;
-        mine->layers = s.m->c.L, mine->heads = s.m->c.NH, mine->width = s.m->c.C, mine->context = s.m->c.ctx;
-        free(from.o), s.o = mine;
-        *d = data_read(mine, &s.tok, s.m->c.V, true);
-        data_check(mine, d);
-        if (masks_at_start(mine)) {
-            SpMat *mats = masks_new(mine, &s.m->c, s.m);
-            Gpt *masked = gpt_remask(s.m, mats, 0, true);
-            free(mats), gpt_free(s.m);
-            s.m = masked;
-        }
-        memset(s.m->m, 0, s.m->floats * sizeof(float)), memset(s.m->v, 0, s.m->floats * sizeof(float));
-        for (size_t k = 0; k < s.m->count; k++) free(s.m->table[k].born), s.m->table[k].born = NULL;
-    } else {
-        model_shape(o);
-        *d = data_read(o, &s.tok, 0, true);
-        data_check(o, d);
-        const size_t V = s.tok ? s.tok->n + 1 : GPT2_VOCAB;
-        const GptConfig c = {o->layers, o->heads, o->width, V, o->context};
-        config_check(&c, "");
-        const double density = masks_at_start(o) ? 1 - o->sparsity : 1,
-                     linear = 12 * (double)c.L * (double)c.C * (double)c.C * density;
-        mem_check(16 * (linear + (double)(c.V + c.ctx) * (double)c.C), "the model");
-        SpMat *mats = masks_at_start(o) ? masks_new(o, &c, NULL) : NULL;
-        s.m = gpt_make(c, mats, true, true);
-        free(mats);
-        gpt_init(s.m, o->seed, strcmp(o->scale, "none"));
-    }
-    masks_ready(s.o, s.m);
-    const double density = masks_density(s.o, s.m, !masks_wanted(s.o) || masks_at_start(s.o));
-    if (isnan(s.o->lr)) s.o->lr = 0.002 / (sqrt(density) * sqrt(sqrt(density)));
-    if (s.o->warmup == AUTO) s.o->warmup = s.o->steps * 3 / 100;
-    if (isnan(s.o->min_lr)) s.o->min_lr = s.o->lr / 10;
-    if (s.o->warmup > s.o->steps)
-        usage("--warmup: expected at most the %zu steps, found %zu", s.o->steps, s.o->warmup);
-    if (s.o->min_lr > s.o->lr) usage("--min-lr: expected at most --lr %g, found %g", s.o->lr, s.o->min_lr);
-    s.data_hash = data_hash(d);
-    return s;
+    if (o->init) return state_init(o, d);
+    model_shape(o);
+    *d = data_read(o, &tok, 0, true);
+    return state_fresh(o, d, tok);
 }
 
 static State state_resume(const Options *o, Data *d) {
@@ -339,13 +342,14 @@ static State state_resume(const Options *o, Data *d) {
 
 typedef struct {                    /* a run under way */
     State s;
-    Data d;
+    const Data *d;
     GptRun *r;
     const char *out, *saved;        /* the checkpoint's path; that again once it has been written */
     char best[PATH_MAX];
     FILE *log;
     bool terminal;                  /* progress on one line */
-    double start, peak, loss;       /* seconds at its start; FLOP/s at most; of the last step */
+    double start, peak;             /* seconds at its start; FLOP/s at most */
+    double lr, loss, norm, bytes, flops;        /* of the last step; norm: of the gradient before clipping */
     double scoring, *took;          /* seconds: of RigL's steps together; of each step */
     size_t first, n, cap;           /* the step it began at; entries of took */
 } Run;
@@ -367,34 +371,19 @@ static size_t parameters(const Gpt *m, bool active) {
 }
 static double tokens_per_step(const Options *o) { return (double)(o->batch * o->context); }
 static double share_of_peak(const Run *run, double step) {
-    return flops_per_token(run->s.m, run->s.o->context) * tokens_per_step(run->s.o) / step / run->peak;
+    return flops_per_token(run->s.m, run->s.o->context, false) * tokens_per_step(run->s.o) / step / run->peak;
 }
 
-/* One member of a JSON object; null if the number is not finite. */
-static void json_member_put(Out *out, const char *key, double x) {
-    fprintf(out->f, isfinite(x) ? "%s\"%s\": %.12g" : "%s\"%s\": null", ftell(out->f) > 1 ? ", " : "", key,
-            x);
-}
-static void json_end(Out *out) {
-    fputs("}\n", out->f);
-    if (!out_commit(out)) die("%s: cannot write: %s", out->path, strerror(errno));
-}
-static void json_score(Out *out, const Score *s, double floor) {
-    json_member_put(out, "val_loss", s->nats / (double)s->tokens);
-    json_member_put(out, "val_tokens", (double)s->tokens);
-    json_member_put(out, "bits_per_byte", s->bytes > 0 ? score_bits(s) : NAN);
-    json_member_put(out, "floor", floor > 0 ? floor : NAN);
-}
 static void run_json(const Run *run, const Score *val, double step) {
     Out out = out_open(run->s.o->json);
     const double none = run->n ? 1 : NAN;                   /* nothing was measured if no step was taken */
     fputc('{', out.f);
     json_member_put(&out, "steps", (double)run->s.step);
     json_member_put(&out, "train_loss", none * run->loss);
-    json_score(&out, val, run->d.floor);
+    json_score(&out, val, run->d->floor);
     json_member_put(&out, "tokens_per_second", none * tokens_per_step(run->s.o) / step);
     json_member_put(&out, "step_ms", none * 1000 * step);
-    json_member_put(&out, "flops_per_token", flops_per_token(run->s.m, run->s.o->context));
+    json_member_put(&out, "flops_per_token", flops_per_token(run->s.m, run->s.o->context, false));
     json_member_put(&out, "peak_share", none * share_of_peak(run, step));
     json_member_put(&out, "peak_memory_bytes", (double)peak_memory());
     json_member_put(&out, "parameters", (double)parameters(run->s.m, false));
@@ -426,11 +415,11 @@ static void run_save(Run *run, const char *path) {
  */
 static Score run_milestone(Run *run) {
     const Options *o = run->s.o;
-    const Score score = evaluate(run->r, &run->d, o->val_tokens);
+    const Score score = evaluate(run->r, run->d, o->val_tokens, NULL);
     const double loss = score.nats / (double)score.tokens;
     if (run->terminal) printf("\n");
     if (!interrupted && !o->quiet)
-        printf("step %zu: ", run->s.step), score_print("validation", &score, run->d.floor);
+        printf("step %zu: ", run->s.step), score_print("validation", &score, run->d->floor);
     if (!interrupted && loss < run->s.best) run->s.best = loss, run_save(run, run->best);
     run_save(run, run->out);
     return score;
@@ -438,12 +427,13 @@ static Score run_milestone(Run *run) {
 
 /* A loss or gradient that is not finite ends the run; weights and checkpoint are still those of the step
  * before. */
-__attribute__((noreturn)) static void run_not_finite(const Run *run, double norm) {
+__attribute__((noreturn)) static void run_not_finite(const Run *run) {
     char name[64];
     fflush(stdout);
     fprintf(stderr,
             "train: step %zu: loss %g, norm of the gradient %g, first seen in %s; last good checkpoint: %s\n",
-            run->s.step + 1, run->loss, norm, gpt_first_bad(run->r, name), run->saved ? run->saved : "none");
+            run->s.step + 1, run->loss, run->norm, gpt_first_bad(run->r, name),
+            run->saved ? run->saved : "none");
     exit(3);
 }
 
@@ -454,37 +444,49 @@ static void run_trace(const Run *run) {
     report_trace(run->s.o->trace, &a->graph, a->plan, r->B, r->groups, a->event, r->B * gpt_panels(r));
 }
 
+/* One optimizer step on the next batch. False if loss or gradient is not finite: then nothing has changed. */
+static bool run_step(Run *run) {
+    State *s = &run->s;
+    const Options *o = s->o;
+    const size_t T = o->context, B = o->batch;
+    const double t = seconds();
+    int32_t *inputs = mem_new(B * T, 4), *targets = mem_new(B * T, 4);
+    const bool score = parse_update(o) == RIGL && masks_due(o, s->step + 1);
+    float **grow = score ? mem_new(s->m->count, sizeof *grow) : NULL;
+    batch_train(&run->d->train, o->seed, s->step * B, B, T, inputs, targets);
+    run->lr = learning_rate(o, s->step), run->flops = flops_per_token(s->m, T, score) * tokens_per_step(o);
+    run->loss = grow ? masks_dense_step(run->r, B, inputs, targets, grow)
+                     : train_groups(run->r, B, inputs, targets);
+    run->norm = gpt_gradient_norm(s->m, run->r->pool);
+    const bool finite = isfinite(run->loss) && isfinite(run->norm);
+    if (finite) {
+        const GptAdam adam = {run->lr, o->beta1, o->beta2, o->eps, o->decay, o->clip};
+        gpt_adamw(s->m, run->r->pool, &adam, ++s->step, run->norm);
+        if (score) run->scoring += seconds() - t;
+        masks_step(o, run->r, s->step, grow, o->quiet), s->m = run->r->m;
+        run->took = mem_grow(run->took, run->n, &run->cap, sizeof *run->took);
+        run->took[run->n++] = seconds() - t;
+    }
+    run->bytes = 0;
+    for (size_t i = 0; run->d->bytes && i < B * T; i++) run->bytes += run->d->bytes[targets[i]];
+    for (size_t k = 0; grow && k < s->m->count; k++) free(grow[k]);
+    free(grow), free(inputs), free(targets);
+    return finite;
+}
+
 static void run_loop(Run *run) {
     State *s = &run->s;
     const Options *o = s->o;
-    const size_t T = o->context, B = o->batch, end = o->stop < o->steps ? o->stop : o->steps;
-    int32_t *inputs = mem_new(B * T, 4), *targets = mem_new(B * T, 4);
-    GptAdam adam = {0, o->beta1, o->beta2, o->eps, o->decay, o->clip};
+    const size_t end = o->stop < o->steps ? o->stop : o->steps;
     double shown = 0;
     run->first = s->step, run->start = seconds();
     while (s->step < end && !interrupted) {
-        const double t = seconds();
-        double bytes = 0;
-        adam.lr = learning_rate(o, s->step);
-        batch_train(&run->d.train, o->seed, s->step * B, B, T, inputs, targets);
-        const bool score = parse_update(o) == RIGL && masks_due(o, s->step + 1);
-        float **grow = score ? mem_new(s->m->count, sizeof *grow) : NULL;
-        run->loss = grow ? masks_dense_step(run->r, B, inputs, targets, grow)
-                         : train_groups(run->r, B, inputs, targets);
-        const double norm = gpt_gradient_norm(s->m, run->r->pool);
-        if (!isfinite(run->loss) || !isfinite(norm)) run_not_finite(run, norm);
-        gpt_adamw(s->m, run->r->pool, &adam, ++s->step, norm);
+        if (!run_step(run)) run_not_finite(run);
         if (o->trace && s->step == run->first + 1) run_trace(run);
-        if (score) run->scoring += seconds() - t;
-        masks_step(o, run->r, s->step, grow, o->quiet), s->m = run->r->m;
-        for (size_t k = 0; grow && k < s->m->count; k++) free(grow[k]);
-        free(grow);
-        run->took = mem_grow(run->took, run->n, &run->cap, sizeof *run->took);
-        run->took[run->n++] = seconds() - t;
-        for (size_t i = 0; run->d.bytes && i < B * T; i++) bytes += run->d.bytes[targets[i]];
-        const double bits = bytes > 0 ? run->loss * (double)(B * T) / bytes / NATS_PER_BIT : 0;
+        const double bits =
+            run->bytes > 0 ? run->loss * tokens_per_step(o) / run->bytes / NATS_PER_BIT : 0;
         if (run->log)
-            fprintf(run->log, "%zu,%.9g,%.6g,%.6g,%.6g,%.4f\n", s->step, run->loss, bits, adam.lr, norm,
+            fprintf(run->log, "%zu,%.9g,%.6g,%.6g,%.6g,%.4f\n", s->step, run->loss, bits, run->lr, run->norm,
                     run->took[run->n - 1]);
         if (run->log && fflush(run->log)) {
             run_save(run, run->out);
@@ -494,7 +496,6 @@ static void run_loop(Run *run) {
             run_progress(run, bits), shown = seconds();
         if (s->step % o->every == 0 && s->step < end) run_milestone(run);
     }
-    free(inputs), free(targets);
 }
 
 /* Opens the CSV log. A resumed run goes on after the line of its step: later ones, of a run that was killed,
@@ -539,7 +540,7 @@ static void outputs_check(const Run *run, const Options *o) {
     }
 }
 
-static void run_describe(const Run *run, size_t group, size_t need) {
+static void run_describe(const Run *run, double need) {
     const GptConfig *c = &run->s.m->c;
     printf("%zu layers x %zu, %zu heads, vocabulary %zu, context %zu: %.2f M parameters\n", c->L, c->C, c->NH,
            c->V, c->ctx, (double)parameters(run->s.m, false) / 1e6);
@@ -550,7 +551,7 @@ static void run_describe(const Run *run, size_t group, size_t need) {
                (double)parameters(run->s.m, true) / 1e6, run->s.o->mask, run->s.o->update, run->s.o->lr);
     printf("%zu training and %zu validation tokens; batch %zu x %zu, %zu sequences at a time; %.2f GiB of "
            "memory\n",
-           run->d.train.n, run->d.val.n, run->s.o->batch, run->s.o->context, group, (double)need / 0x1p30);
+           run->d->train.n, run->d->val.n, run->s.o->batch, run->s.o->context, run->r->B, need / 0x1p30);
     if (run->r->machine) {
         const DfPlan *plan = run->r->machine->plan;
         printf("dataflow in %zu sections on %zu tiles of %zu KiB; ", plan->sections, plan->chip.tiles,
@@ -564,11 +565,11 @@ static void run_describe(const Run *run, size_t group, size_t need) {
 static void run_finish(Run *run) {
     const Options *o = run->s.o;
     Score val = run_milestone(run);
-    if (run->s.step == o->steps && val.tokens + 1 < run->d.val.n && !interrupted) {
-        val = evaluate(run->r, &run->d, 0);
-        if (!interrupted && !o->quiet) score_print("all of the validation text:", &val, run->d.floor);
+    if (run->s.step == o->steps && val.tokens + 1 < run->d->val.n && !interrupted) {
+        val = evaluate(run->r, run->d, 0, NULL);
+        if (!interrupted && !o->quiet) score_print("all of the validation text:", &val, run->d->floor);
     }
-    const double step = median(run->took, run->n);
+    const double step = stats_median(run->took, run->n);
     if (!o->quiet && step > 0)
         printf("%.0f tokens/s, %.1f ms a step, %.0f %% of peak, %.2f GiB of memory at most\n",
                tokens_per_step(o) / step, 1000 * step, 100 * share_of_peak(run, step),
@@ -578,31 +579,46 @@ static void run_finish(Run *run) {
     if (o->json && !interrupted) run_json(run, &val, step);
 }
 
+/* Bytes that a run takes while it trains, the model at that density; its data come on top. */
+static double run_bytes(const Options *o, const GptConfig *c, double density) {
+    return model_bytes(c, density) + (double)schedule_bytes(o) +
+           (double)gpt_run_bytes(c, group_size(o, c, o->batch, true), o->context, o->panel / LINE, o->threads,
+                                 true);
+}
+static double data_bytes(const Data *d) { return 4 * (double)(d->train.n + d->val.n); }
+/* Gives a state its activations, and its chip if the schedule wants one. */
+static void run_open(Run *run, DfPool *pool) {
+    const Options *o = run->s.o;
+    run->r = gpt_run_new(run->s.m, pool, group_size(o, &run->s.m->c, o->batch, true), o->context, o->panel,
+                         true);
+    schedule_set(run->r, o);
+}
+static void run_close(Run *run) {
+    free(run->took), run->took = NULL, run->n = run->cap = 0;
+    gpt_run_free(run->r), gpt_free(run->s.m);
+}
+
 static int cmd_run(int argc, char **argv) {
     Options *o = options_read(argc, argv, RUN, NULL);
-    Run run = {.out = o->resume && !option_given(o, "out") ? o->resume : o->out};
+    Data d = {0};
+    Run run = {.out = o->resume && !option_given(o, "out") ? o->resume : o->out, .d = &d};
     if (snprintf(run.best, sizeof run.best, "%s.best", run.out) >= PATH_MAX - 32)
         die("%.60s...: expected a shorter path", run.out);
     if (o->trace && parse_schedule(o) != DATAFLOW) usage("--trace needs --schedule dataflow");
     outputs_check(&run, o);
     signal(SIGINT, on_signal), signal(SIGTERM, on_signal);
-    run.s = o->resume ? state_resume(o, &run.d) : state_new(o, &run.d);
+    run.s = o->resume ? state_resume(o, &d) : state_new(o, &d);
     if (o->resume && !strcmp(run.out, o->resume)) run.saved = run.out;
     else run.s.best = INFINITY;
     o = run.s.o;
-    const size_t group = group_size(o, &run.s.m->c, o->batch, true);
-    const size_t need = run.s.m->floats * 16 + run.s.m->table[WTE].size * 4 + run.s.m->lanes * 64
-                        + (run.d.train.n + run.d.val.n) * 4
-                        + gpt_run_bytes(&run.s.m->c, group, o->context, o->panel / LINE, o->threads, true)
-                        + schedule_bytes(o);
-    mem_check((double)need, "the run (try --group 1, a smaller --panel or model)");
+    const double need = run_bytes(o, &run.s.m->c, masks_density(o, run.s.m, true)) + data_bytes(&d);
+    mem_check(need, "the run (try --group 1, a smaller --panel or model)");
     DfPool *pool = df_begin(o->threads);
     run.peak = o->quiet && !o->json ? 0 : peak_flops(pool), run.terminal = !o->quiet && isatty(1);
     run.log = log_open(o->log, run.s.step);
-    run.r = gpt_run_new(run.s.m, pool, group, o->context, o->panel, true);
-    schedule_set(run.r, o);
+    run_open(&run, pool);
     if (o->trace) run.r->machine->event = mem_new(run.r->machine->plan->sections, sizeof(DfEvent *));
-    if (!o->quiet) run_describe(&run, group, need);
+    if (!o->quiet) run_describe(&run, need);
     if (o->show_mask) masks_show(run.s.m);
     run_loop(&run);
     if (interrupted) run_save(&run, run.out);
@@ -612,39 +628,13 @@ static int cmd_run(int argc, char **argv) {
         printf("%sinterrupted at step %zu; go on with: ./train run --resume %s\n", run.terminal ? "\n" : "",
                run.s.step, run.out);
     if (run.log && fclose(run.log)) die("%s: cannot write: %s", o->log, strerror(errno));
-    free(run.took);
-    gpt_run_free(run.r), gpt_free(run.s.m), tok_free(run.s.tok), data_free(&run.d), df_end(pool);
+    run_close(&run), tok_free(run.s.tok), data_free(&d), df_end(pool);
     return early ? 3 : 0;
 }
 
-/* ---- eval, sample, tokenize --------------------------------------------------------------------------- */
-
-static int cmd_eval(int argc, char **argv) {
-    Options *o = options_read(argc, argv, EVAL, "a checkpoint");
-    State s = checkpoint_read(o->file, o, false);
-    if (option_given(o, "seed")) s.o->seed = o->seed;
-    if (option_given(o, "corpus")) s.o->corpus = o->corpus;
-    Data d = data_read(s.o, &s.tok, s.m->c.V, false);
-    const size_t group = group_size(s.o, &s.m->c, 16, false);
-    DfPool *pool = df_begin(s.o->threads);
-    GptRun *r = gpt_run_new(s.m, pool, group, s.m->c.ctx, s.o->panel, false);
-    if (d.val.n < 2) die("the text has %zu tokens; at least 2 are needed", d.val.n);
-    const Score score = evaluate(r, &d, 0);
-    score_print(o->file, &score, d.floor);
-    if (o->json) {
-        Out out = out_open(o->json);
-        fputc('{', out.f);
-        json_score(&out, &score, d.floor);
-        json_end(&out);
-    }
-    const bool finite = isfinite(score.nats);
-    gpt_run_free(r), gpt_free(s.m), tok_free(s.tok), data_free(&d), df_end(pool);
-    return finite ? 0 : 3;
-}
-
-/* Prints what the model adds to the prompt, as it comes: at most n tokens, until <|endoftext|>. */
-static void sample(const State *s, DfPool *pool, const char *prompt, size_t n, const GptChoice *how,
-                   uint64_t seed) {
+/* Writes to f what the model adds to the prompt, as it comes: at most n tokens, until <|endoftext|>. */
+static void sample(FILE *f, const State *s, DfPool *pool, const char *prompt, size_t n,
+                   const GptChoice *how, uint64_t seed) {
     const size_t ctx = s->m->c.ctx, bytes = strlen(prompt);
     GptRun *r = gpt_run_new(s->m, pool, 1, ctx, 64, false);
     int32_t *window = mem_new(ctx + bytes + 2, sizeof *window);
@@ -663,11 +653,344 @@ static void sample(const State *s, DfPool *pool, const char *prompt, size_t n, c
         if (id == s->tok->eot) break;
         size_t len;
         const uint8_t *text = tok_bytes(s->tok, id, &len);
-        fwrite(text, 1, len, stdout);
-        fflush(stdout);
+        fwrite(text, 1, len, f);
+        fflush(f);
         window[have++] = (int32_t)id;
     }
     gpt_run_free(r), free(window);
+}
+
+/* ---- compare: many runs by turns ---------------------------------------------------------------------- */
+
+typedef struct {                    /* an arm under a seed */
+    char name[ARM_NAME + 16];
+    Options o;
+    Run run;                        /* once it is open */
+    CmpRun kept;                    /* what the folder has of it */
+    CmpPoint now;                   /* what the steps so far have cost */
+    bool quiet;                     /* o is quiet always: what a run says of itself would not say which */
+} ArmRun;
+
+static const char *arm_path(const ArmRun *a, const char *kind, char out[PATH_MAX]) {
+    snprintf(out, PATH_MAX, "%s/%s-%zu.%s", a->o.dir, a->name, a->o.seed, kind);
+    return out;
+}
+
+/* What the folder has of the run already: its curve and, if it has a checkpoint, the options of that. Dies
+ * if they are not those that are asked for. */
+static void arm_look(ArmRun *a, uint64_t hash) {
+    char path[PATH_MAX], room[64];
+    if (access(arm_path(a, "ckpt", path), F_OK)) return;
+    Safetensors st = st_read(path);
+    for (int k = 0; k < OPTIONS; k++) {
+        if (!options[k].decides || option_auto(&a->o, k)) continue;
+        const char *here = meta_need(&st, path, options[k].name), *asked = option_text(&a->o, k, room);
+        if (strcmp(here, asked))
+            die("%s: --%s: expected %s, found %s: another comparison is in that folder", path,
+                options[k].name, asked, here);
+    }
+    if (strtoull(meta_need(&st, path, "data_hash"), NULL, 16) != hash)
+        die("%s: expected a run on this text, found one on another", path);
+    options_from_meta(&st, path, &a->o);
+    const size_t step = meta_size(&st, path, "step", 0, a->o.steps);
+    st_free(&st);
+    a->kept.curve = cmp_curve_read(arm_path(a, "csv", path), step);
+    if (!a->kept.curve.n) return;
+    a->now = *cmp_end(&a->kept.curve);
+    if (isnan(a->now.loss)) a->kept.curve.n--;
+}
+static bool arm_done(const ArmRun *a) {
+    const CmpCurve *c = &a->kept.curve;
+    return c->n && !isnan(cmp_end(c)->loss) && (cmp_end(c)->step == a->o.steps || isinf(cmp_end(c)->loss));
+}
+static void arm_open(ArmRun *a, const Data *d, Tokenizer *tok, DfPool *pool) {
+    char path[PATH_MAX];
+    a->run.d = d;
+    if (access(arm_path(a, "ckpt", path), F_OK)) a->run.s = state_fresh(&a->o, d, tok);
+    else {
+        a->run.s = checkpoint_read(path, &a->o, true);
+        tok_free(a->run.s.tok), free(a->run.s.o);
+        a->run.s.tok = tok, a->run.s.o = &a->o;
+    }
+    run_open(&a->run, pool);
+}
+
+/* Saves the run, with its validation loss unless that was interrupted; infinite if it has diverged. */
+static void arm_milestone(ArmRun *a, bool diverged) {
+    char path[PATH_MAX];
+    Run *run = &a->run;
+    CmpCurve *c = &a->kept.curve;
+    const Score val = interrupted || diverged ? (Score){0} : evaluate(run->r, run->d, a->o.val_tokens, NULL);
+    CmpPoint p = a->now;
+    p.step = run->s.step, p.tokens = (double)p.step * tokens_per_step(&a->o);
+    if (run->n) p.step_ms = 1000 * stats_median(run->took, run->n), run->n = 0;
+    p.loss = diverged ? INFINITY : interrupted ? NAN : val.nats / (double)val.tokens;
+    p.bits = diverged ? INFINITY : interrupted ? NAN : score_bits(&val);
+    if (c->n && isnan(cmp_end(c)->loss)) c->n--;
+    cmp_add(c, p);
+    cmp_curve_write(c, arm_path(a, "csv", path));           /* first: a line too many is passed over */
+    run_save(run, arm_path(a, "ckpt", path));
+    if (!a->quiet && !interrupted)
+        printf("%sseed %zu  %-8s  step %zu/%zu  loss %.4f  %.4f %s  %.1f ms a step\n",
+               isatty(1) ? "\r\033[K" : "", a->o.seed, a->name, p.step, a->o.steps, p.loss, cmp_bits(&p),
+               score_unit(&val), p.step_ms);
+    fflush(stdout);
+}
+
+/* Trains for a hundredth of the schedule. */
+static void arm_turn(ArmRun *a) {
+    Run *run = &a->run;
+    const size_t last = run->s.step + a->o.steps / 100 + 1, end = last < a->o.steps ? last : a->o.steps;
+    while (!interrupted) {
+        const size_t step = run->s.step, done = a->kept.curve.n ? cmp_end(&a->kept.curve)->step : 0;
+        if (step > done && (step % a->o.every == 0 || step == a->o.steps)) arm_milestone(a, false);
+        if (step >= end || interrupted) break;
+        if (!run_step(run)) { arm_milestone(a, true); break; }
+        a->now.flops += run->flops, a->now.seconds += run->took[run->n - 1], a->now.train += run->loss;
+    }
+}
+
+/* Trains n runs by turns, always the one that is furthest behind, so that what else the machine does slows
+ * all of them alike. */
+static void arms_train(ArmRun *a, size_t n, const Data *d, Tokenizer *tok, DfPool *pool) {
+    const double start = seconds();
+    double from = NAN;
+    for (size_t k = 0; k < n; k++) if (!arm_done(&a[k])) arm_open(&a[k], d, tok, pool);
+    while (!interrupted) {
+        ArmRun *next = NULL;
+        double least = 1;
+        for (size_t k = 0; k < n; k++) {
+            if (arm_done(&a[k])) continue;
+            const double share = (double)a[k].run.s.step / (double)a[k].o.steps;
+            if (!next || share < least) next = &a[k], least = share;
+        }
+        if (!next) break;
+        if (isnan(from)) from = least;
+        if (!next->quiet && isatty(1) && least > from) {
+            const double left = (seconds() - start) * (1 - least) / (least - from);
+            printf("\r\033[Kseed %zu: %.0f %%, %.0f:%02.0f left", next->o.seed, 100 * least, floor(left / 60),
+                   floor(fmod(left, 60)));
+            fflush(stdout);
+        }
+        arm_turn(next);
+    }
+    for (size_t k = 0; k < n; k++) {
+        if (!a[k].run.r) continue;
+        if (interrupted && !arm_done(&a[k])) arm_milestone(&a[k], false);
+        run_close(&a[k].run), a[k].run.r = NULL;
+    }
+}
+
+/* What a finished run is worth: as in the folder, or worked out and put there. */
+static void arm_scores(ArmRun *a, const Data *d, DfPool *pool) {
+    char path[PATH_MAX];
+    CmpRun *kept = &a->kept;
+    kept->o = &a->o;
+    if (isinf(cmp_end(&kept->curve)->loss)) kept->m.val = (Score){INFINITY, 0, 1};
+    else if (!cmp_scores_read(kept, arm_path(a, "scores", path), d->bytes ? a->o.items : 0)) {
+        State s = checkpoint_read(arm_path(a, "ckpt", path), &a->o, false);
+        kept->m = measure(&s, a->name, pool, d, a->o.context);
+        kept->parameters = (double)parameters(s.m, false), kept->active = (double)parameters(s.m, true);
+        if (!interrupted) cmp_scores_write(kept, arm_path(a, "scores", path));
+        gpt_free(s.m), tok_free(s.tok), free(s.o);
+    }
+    if (!a->quiet && !interrupted)
+        printf("seed %zu  %-8s  loss %.4f, %.4f %s on all of the validation text\n", a->o.seed, a->name,
+               kept->m.val.nats / (double)kept->m.val.tokens, cmp_score(&kept->m.val),
+               score_unit(&kept->m.val));
+}
+
+/* What there is to see of a finished run's model. */
+static void arm_exhibit(ArmRun *a, DfPool *pool) {
+    char path[PATH_MAX], *members = NULL, *text = NULL;
+    size_t bytes = 0, n = 0;
+    State s = checkpoint_read(arm_path(a, "ckpt", path), &a->o, false);
+    Out out = {.f = open_memstream(&members, &bytes), .comma = true};
+    if (s.tok) {
+        FILE *f = open_memstream(&text, &n);
+        sample(f, &s, pool, "", 200, &(GptChoice){0.8, 1, 0}, a->o.seed), fclose(f);
+        exhibit_text(&out, "sample", text, n), free(text);
+    }
+    exhibit_masks(&out, s.m), exhibit_pipeline(&out, s.m, &a->o);
+    fclose(out.f), gpt_free(s.m), tok_free(s.tok), free(s.o);
+    a->kept.exhibit = members;
+}
+
+/* Trains what the folder does not have of n runs on the same data. */
+static void seed_train(ArmRun *a, size_t n, const Data *d, Tokenizer *tok, DfPool *pool) {
+    const uint64_t hash = data_hash(d);
+    const double have = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+    double need = data_bytes(d);
+    for (size_t k = 0; k < n; k++) {
+        const Options *o = &a[k].o;
+        const GptConfig c = {o->layers, o->heads, o->width, tok ? tok->n + 1 : GPT2_VOCAB, o->context};
+        const bool sparse = masks_at_start(o) && masks_to(o) == o->steps;
+        arm_look(&a[k], hash);
+        a[k].kept.memory = run_bytes(o, &c, sparse ? 1 - o->sparsity : 1);
+        if (!arm_done(&a[k])) need += a[k].kept.memory;
+    }
+    const bool together = need < 0.8 * have;
+    if (!together)
+        printf("all arms at once need %.1f GiB of memory, the machine has %.1f: they train one after the "
+               "other, and their times are not of the same minutes\n",
+               need / 0x1p30, have / 0x1p30);
+    for (size_t k = 0; k < n && !interrupted; k += together ? n : 1)
+        arms_train(a + k, together ? n : 1, d, tok, pool);
+}
+
+/* The learning rate of each arm at which it does best under a seed that no comparison uses: half, once or
+ * twice the one it has. Every arm gets the same number of runs. */
+static void sweep(const Options *common, const char name[][ARM_NAME], size_t n, DfPool *pool, double *best) {
+    enum { RATES = 3, APART = 1000 };                       /* more than --seeds can be */
+    Options data = *common;
+    Tokenizer *tok = NULL;
+    data.seed += APART;
+    Data d = data_read(&data, &tok, 0, true);
+    ArmRun *grid = mem_new(n * RATES, sizeof *grid);
+    for (size_t k = 0; k < n * RATES; k++) {
+        ArmRun *a = &grid[k];
+        const char *arm = name[k / RATES];
+        a->o = arm_options(common, arm, APART, tok ? tok->n + 1 : GPT2_VOCAB);
+        Options ready = a->o;
+        gpt_free(state_fresh(&ready, &d, tok).m);
+        a->o.lr = ready.lr * (k % RATES == 0 ? 0.5 : (double)(k % RATES));
+        snprintf(a->name, sizeof a->name, "%.*s@%.3g", ARM_NAME, arm, a->o.lr);
+        a->quiet = common->quiet, a->o.quiet = true;
+    }
+    seed_train(grid, n * RATES, &d, tok, pool);
+    for (size_t k = 0; k < n && !interrupted; k++) {
+        size_t least = 0;
+        printf("sweep  %-8s", name[k]);
+        for (size_t i = 0; i < RATES; i++) {
+            const ArmRun *a = &grid[k * RATES + i], *b = &grid[k * RATES + least];
+            const double loss = cmp_end(&a->kept.curve)->loss;
+            printf("  %.3g: %.4f", a->o.lr, loss);
+            if (loss < cmp_end(&b->kept.curve)->loss) least = i;
+        }
+        best[k] = grid[k * RATES + least].o.lr;
+        printf("  -> %.3g%s\n", best[k], least == 1 ? "" : ", at the edge: a better one may lie beyond");
+    }
+    free(grid), tok_free(tok), data_free(&d);
+}
+
+/* The arms of the nth seed, trained and scored, at the learning rates that are not NAN. */
+static void seed_run(const Options *o, const char name[][ARM_NAME], const double *lr, size_t nth, ArmRun *a,
+                     size_t n, DfPool *pool) {
+    Options data = *o;
+    Tokenizer *tok = NULL;
+    data.seed += nth;
+    Data d = data_read(&data, &tok, 0, true);
+    for (size_t k = 0; k < n; k++) {
+        snprintf(a[k].name, sizeof a[k].name, "%.*s", ARM_NAME, name[k]);
+        a[k].o = arm_options(o, name[k], nth, tok ? tok->n + 1 : GPT2_VOCAB);
+        if (!isnan(lr[k])) a[k].o.lr = lr[k];
+        a[k].quiet = o->quiet, a[k].o.quiet = true;
+    }
+    seed_train(a, n, &d, tok, pool);
+    for (size_t k = 0; k < n && !interrupted; k++) arm_scores(&a[k], &d, pool);
+    tok_free(tok), data_free(&d);
+}
+
+static char *words_join(int argc, char **argv) {            /* "./train" and the words after it, by spaces */
+    static const char program[] = "./train";
+    size_t n = sizeof program;
+    for (int k = 0; k < argc; k++) n += strlen(argv[k]) + 1;
+    char *line = mem_new(n, 1);
+    strcpy(line, program);
+    for (int k = 0; k < argc; k++) strcat(strcat(line, " "), argv[k]);
+    return line;
+}
+
+/* Trains and measures what the options ask for; false if it was interrupted. */
+static bool compare(const Options *o, Cmp *c) {
+    char (*name)[ARM_NAME] = mem_new(ARMS_MAX, sizeof *name);
+    double lr[ARMS_MAX];
+    const size_t n = arm_names(o, name);
+    struct stat st;
+    if (mkdir(o->dir, 0777) && errno != EEXIST)
+        die("%s: cannot make the folder: %s", o->dir, strerror(errno));
+    if (stat(o->dir, &st) || !S_ISDIR(st.st_mode)) die("%s: expected a folder, found a file", o->dir);
+    if (o->json) out_probe(o->json);
+    if (o->report) out_probe(o->report);
+    signal(SIGINT, on_signal), signal(SIGTERM, on_signal);
+    ArmRun *all = mem_new(n * o->seeds, sizeof *all);
+    DfPool *pool = df_begin(o->threads);
+    for (size_t k = 0; k < n; k++) lr[k] = NAN;
+    if (o->sweep) sweep(o, name, n, pool, lr);
+    for (size_t s = 0; s < o->seeds && !interrupted; s++) seed_run(o, name, lr, s, all + s * n, n, pool);
+    for (size_t k = 0; k < n && (o->json || o->report) && !interrupted; k++) arm_exhibit(&all[k], pool);
+    df_end(pool);
+    c->arms = n, c->seeds = o->seeds, c->margin = o->margin;
+    c->name = mem_new(n, sizeof *c->name), c->run = mem_new(n * o->seeds, sizeof *c->run);
+    for (size_t k = 0; k < n; k++) c->name[k] = name[k];
+    for (size_t k = 0; k < n * o->seeds; k++) c->run[k] = all[k].kept;
+    if (interrupted) printf("interrupted; the same command goes on\n");
+    return !interrupted;
+}
+/* Writes the results as JSON and the page that is made of it; returns the JSON, *n bytes. */
+static char *compare_write(const Cmp *c, const Options *o, size_t *n) {
+    char *text = NULL;
+    FILE *f = open_memstream(&text, n);
+    if (!f) die("out of memory for the results");
+    cmp_json(c, f), fclose(f);
+    if (o->json) {
+        Out out = out_open(o->json);
+        out_bytes(&out, text, *n);
+        if (!out_commit(&out)) die("%s: cannot write: %s", o->json, strerror(errno));
+    }
+    if (o->report) html_report(text, *n, o->report);
+    return text;
+}
+
+static int cmd_compare(int argc, char **argv) {
+    Options *o = options_read(argc, argv, COMPARE, NULL);
+    Cmp c = {.command = words_join(argc, argv)};
+    size_t n;
+    if (!compare(o, &c)) return 3;
+    cmp_print_arms(&c), cmp_print_verdicts(&c);
+    if (o->items) cmp_print_cloze(&c);
+    free(compare_write(&c, o, &n));
+    return 0;
+}
+
+/* ---- eval, sample, tokenize --------------------------------------------------------------------------- */
+
+static int cmd_eval(int argc, char **argv) {
+    Options *o = options_read(argc, argv, EVAL, "a checkpoint");
+    const char *const name[2] = {o->file, o->to};
+    const int models = o->to ? 2 : 1;
+    DfPool *pool = df_begin(o->threads);
+    State s[2];
+    Data d[2];
+    Measures x[2];
+    bool finite = true;
+    for (int k = 0; k < models; k++) {
+        s[k] = checkpoint_read(name[k], o, false);
+        s[k].o->seed = option_given(o, "seed") ? o->seed : s[0].o->seed;
+        s[k].o->corpus = option_given(o, "corpus") ? o->corpus : s[0].o->corpus;
+        d[k] = data_read(s[k].o, &s[k].tok, s[k].m->c.V, !o->text.n && !o->tokens.n);
+        if (d[k].val.n < 2) die("the text has %zu tokens; at least 2 are needed", d[k].val.n);
+        if (data_hash(&d[k]) != s[k].data_hash) tokens_free(&d[k].train);
+    }
+    const size_t ctx = s[0].m->c.ctx, T = models > 1 && s[1].m->c.ctx < ctx ? s[1].m->c.ctx : ctx;
+    for (int k = 0; k < models; k++)
+        x[k] = measure(&s[k], name[k], pool, &d[k], T), finite &= isfinite(x[k].val.nats);
+    const bool paired = models > 1 && tokens_hash(&d[0].val) == tokens_hash(&d[1].val);
+    if (models > 1 && x[0].parts.n != x[1].parts.n)
+        die("%s: the text is too short to compare models of other vocabularies", name[1]);
+    if (models > 1) pair_print(x, o->margin, paired);
+    else measures_print(x);
+    if (o->json) {
+        Out out = out_open(o->json);
+        fputc('{', out.f);
+        if (models > 1) json_pair(&out, x, o->margin, paired);
+        else json_measures(&out, x);
+        json_end(&out);
+    }
+    for (int k = 0; k < models; k++)
+        measures_free(&x[k]), gpt_free(s[k].m), tok_free(s[k].tok), free(s[k].o), data_free(&d[k]);
+    df_end(pool), free(o);
+    return finite ? 0 : 3;
 }
 
 static int cmd_sample(int argc, char **argv) {
@@ -676,7 +999,7 @@ static int cmd_sample(int argc, char **argv) {
     if (!s.tok) die("%s: the model has no vocabulary of its own", o->file);
     DfPool *pool = df_begin(o->threads);
     if (!o->quiet && o->prompt) fputs(o->prompt, stdout);
-    sample(&s, pool, o->prompt ? o->prompt : "", o->count, &(GptChoice){o->temperature, o->top_p, o->top_k},
+    sample(stdout, &s, pool, o->prompt ? o->prompt : "", o->count, &(GptChoice){o->temperature, o->top_p, o->top_k},
            o->seed);
     putchar('\n');
     gpt_free(s.m), tok_free(s.tok), df_end(pool);
@@ -820,94 +1143,6 @@ static int cmd_convert(int argc, char **argv) {
     return 0;
 }
 
-/* ---- simulate ------------------------------------------------------------------------------------------ */
-
-/* A graph without its model: what row blocks and columns of a matrix would keep at that sparsity, evenly. */
-static DfGraph simulate_graph(const Options *o, const GptConfig *c, double sparsity, size_t NG) {
-    Options sparse = *o;
-    GptParam *table = gpt_table(c);
-    GptLines *lines = mem_new(gpt_count(c), sizeof *lines);
-    double density[4];
-    sparse.sparsity = sparsity;
-    if (sparsity == 0) sparse.spread = "uniform";
-    mask_densities(&sparse, c->C, density);
-    for (size_t k = 0; k < gpt_count(c); k++) {
-        const GptParam *p = &table[k];
-        if (p->rank == 1) continue;
-        const size_t OC = p->in_out ? p->cols : p->rows, IC = p->in_out ? p->rows : p->cols,
-                     nb = gpt_rows(OC) / LINE;
-        const size_t w = gpt_maskable(p) ? parse_block(o) : 1;
-        if (IC % w)
-            usage("--block: expected one that divides the %zu inputs of %s, found '%s'", IC, p->name,
-                  o->block);
-        const size_t row = gpt_maskable(p) ? sp_per_row(density[mask_kind(k)], IC / w) * w : IC;
-        const size_t units = gpt_rows(IC) / LINE;
-        uint32_t *rows = mem_new(nb + units + 2, sizeof *rows), *cols = rows + nb + 1;
-        for (size_t r = 0; r <= nb; r++) rows[r] = (uint32_t)(r * row);
-        for (size_t u = 0; u <= units; u++) cols[u] = (uint32_t)(nb * row * u / units);
-        lines[k] = (GptLines){rows, cols};
-    }
-    free(table);
-    return gpt_graph(c, lines, NG);
-}
-/* Dense and sparse, stage by stage and in sections: traffic, cycles and time of a step on a chip. */
-static int cmd_simulate(int argc, char **argv) {
-    Options *o = options_read(argc, argv, SIMULATE, NULL);
-    model_shape(o);
-    const GptConfig c = {o->layers, o->heads, o->width, o->sim_vocab, o->context};
-    config_check(&c, "");
-    const DfChip chip = parse_chip(o);
-    const size_t NG = gpt_groups(c.ctx), groups = o->panel / LINE < NG ? o->panel / LINE : NG;
-    const double tokens = (double)(o->batch * c.ctx),
-                 sparsity[2] = {0, o->sparsity > 0 ? o->sparsity : 0.875};
-    DfClock way[4];
-    for (int k = 0; k < 2; k++) {
-        DfGraph g = simulate_graph(o, &c, sparsity[k], NG);
-        DfPlan *plan = df_plan(&g, chip, o->depth, groups, o->batch * ((NG + groups - 1) / groups), false);
-        const bool shown = k == (o->sparsity > 0);
-        Out csv = {0};
-        if (shown && o->show_graph) report_graph(&g, NG);
-        if (shown && o->csv) csv = out_open(o->csv);
-        if (shown)
-            printf("%zu layers x %zu, T=%zu, V=%zu, B=%zu, %g %% sparse, on chip %s: %zu tiles of %zu KiB, "
-                   "panels of %zu, depth %zu\n"
-                   "simulated, optimizer left out:\n",
-                   c.L, c.C, c.ctx, c.V, o->batch, 100 * sparsity[k], chip.name, chip.tiles, chip.sram / 1024,
-                   groups * LINE, o->depth);
-        way[2 * k] = report_kernels(&g, &chip, o->batch, NG, groups);
-        way[2 * k + 1] = report_sections(&g, plan, o->batch, NG, csv.f, !shown);
-        if (csv.f && !out_commit(&csv)) die("%s: cannot write: %s", o->csv, strerror(errno));
-        if (shown && o->trace) report_trace(o->trace, &g, plan, o->batch, NG, NULL, 0);
-        df_plan_free(plan, &g), gpt_graph_free(&g);
-    }
-    printf("\n%-22s %9s %9s %9s %9s %9s %9s %14s %11s\n", "", "KB/token", "weights", "gradients", "activ.",
-           "random", "FLOP/B", "cycles", "s a step");
-    static const char *const name[4] = {"dense, kernel", "dense, dataflow", "sparse, kernel",
-                                        "sparse, dataflow"};
-    for (int k = 0; k < 4; k++) report_way(name[k], &way[k], tokens);
-    printf("a line gathered on chip lies across all banks; 16 random lanes into 16 banks would get %.1f %% "
-           "of the throughput; "
-           "gathered on chip %.1f GB a step, off chip 0\n",
-           100 * df_bank_share(16, 16, 10000), way[3].gathered / 1e9);
-    if (o->json) {
-        Out out = out_open(o->json);
-        static const char *const key[4] = {"dense_kernel", "dense_dataflow", "sparse_kernel",
-                                           "sparse_dataflow"};
-        fputc('{', out.f);
-        for (int k = 0; k < 4; k++)
-            fprintf(out.f,
-                    "%s\"%s\": {\"off_chip_bytes\": %.0f, \"weights\": %.0f, \"gradients\": %.0f, "
-                    "\"activations\": %.0f, "
-                    "\"random\": %.0f, \"flops\": %.0f, \"intensity\": %.6g, \"cycles\": %.0f, \"seconds\": "
-                    "%.6g}",
-                    k ? ", " : "", key[k], df_off_chip(&way[k]), way[k].weights, way[k].grads,
-                    way[k].in + way[k].out, way[k].random, way[k].flops, way[k].flops / df_off_chip(&way[k]),
-                    way[k].cycles, way[k].seconds);
-        json_end(&out);
-    }
-    return 0;
-}
-
 /* ---- help, the demonstration, main -------------------------------------------------------------------- */
 
 static int cmd_help(int argc, char **argv);
@@ -916,7 +1151,8 @@ static int cmd_demo(int argc, char **argv);
 static const struct { const char *name; int bit; int (*run)(int, char **); const char *help;
 } commands[] = {
     {"run", RUN, cmd_run, "train a model"},
-    {"eval", EVAL, cmd_eval, "CKPT: its loss on a text"},
+    {"compare", COMPARE, cmd_compare, "dense against sparse arms: quality, time, and how sure that is"},
+    {"eval", EVAL, cmd_eval, "CKPT [CKPT]: all that is measured on a text; of two, which is the better one"},
     {"sample", SAMPLE, cmd_sample, "CKPT: text from a model"},
     {"tokenize", TOKENIZE, cmd_tokenize, "standard input to ids, and back"},
     {"verify", VERIFY, cmd_verify, "DUMP: another program's numbers, or an llm.c debug state, by tensor"},
@@ -943,21 +1179,73 @@ static int cmd_help(int argc, char **argv) {
     return 0;
 }
 
-/* Trains a small model on the built-in corpus and samples from it. */
+static void demo_line(const char *what, int digits, double dense, double sparse) {
+    printf("%-42s %10.*f %10.*f\n", what, digits, dense, digits, sparse);
+}
+/* What came of it; all: the same as JSON. */
+static void demo_print(const Cmp *c, Json all) {
+    const CmpArm d = cmp_arm(c, 0), s = cmp_arm(c, 1);
+    const StatsInterval diff = cmp_difference(c, 1, 0, CMP_TOKENS);
+    static const char *const way[2] = {"pipeline/kernel/bytes_per_token", "pipeline/dataflow/bytes_per_token"};
+    char key[2][64], what[64];
+    printf("\n%-42s %10s %10s\n", "", "dense", "sparse");
+    demo_line("numbers kept, million", 2, c->run[0].active / 1e6, c->run[1].active / 1e6);
+    demo_line("loss on stories never seen, bits/byte", 4, d.bits, s.bits);
+    demo_line("  95 % interval, +-", 4, (d.hi - d.lo) / 2, (s.hi - s.lo) / 2);
+    demo_line("  above the floor that no model can beat", 4, d.bits - d.floor, s.bits - s.floor);
+    for (int kind = 0; kind < CLOZE_KINDS; kind++) {
+        const CmpCloze x = cmp_cloze(c, 1, 0, kind);
+        snprintf(what, sizeof what, "%% right: %s (chance: %.0f %%)", cloze_kinds[kind], 100 * x.chance);
+        if (x.items) demo_line(what, 1, 100 * x.b, 100 * x.a);
+    }
+    demo_line("a training step, ms", 1, d.step_ms, s.step_ms);
+    demo_line("all of the training, s", 1, d.seconds, s.seconds);
+    for (int k = 0; k < 2; k++) {
+        for (int arm = 0; arm < 2; arm++) snprintf(key[arm], sizeof key[arm], "arms/%d/%s", arm, way[k]);
+        demo_line(k ? "  streamed through the chip" : "off chip by stages, KB/token (simulated)", 1,
+                  json_real(json_at(all, key[0])) / 1e3, json_real(json_at(all, key[1])) / 1e3);
+    }
+    printf("\nsparse less dense: %+.4f bits/byte (%+.4f .. %+.4f, 95 %%): %s, margin %g; a step is %.2fx as fast",
+           diff.diff, diff.lo, diff.hi, stats_verdict(diff, c->margin), c->margin, d.step_ms / s.step_ms);
+    if (isnan(s.to_first[CMP_TIME])) printf("\n");
+    else printf(",\nand dense's loss was reached in %.2f of its time\n", s.to_first[CMP_TIME]);
+    for (int arm = 0; arm < 2; arm++) {
+        snprintf(key[0], sizeof key[0], "arms/%d/sample", arm);
+        char *text = html_raw(json_at(all, key[0]));
+        printf("\n%s:\n\n%s\n", c->name[arm], text), free(text);
+    }
+}
+
+/* Trains a dense and a sparse model on the built-in stories, through the dataflow schedule, and compares them. */
 static int cmd_demo(int argc, char **argv) {
-    (void)argc;
     static char line[] =
-        "run --model d3 --vocab 512 --context 128 --batch 16 --lr 0.003 --steps 500 --corpus 4000000 "
-        "--out demo.ckpt";
-    char *run[32];
-    int n = 0;
-    for (char *word = strtok(line, " "); word; word = strtok(NULL, " ")) run[n++] = word;
-    unlink("demo.ckpt"), unlink("demo.ckpt.best");
-    char *say[] = {"sample", "demo.ckpt", "--tokens", "150"};
-    const int status = cmd_run(n, run);
-    if (status) return status;
-    printf("\nA story by the model (%s sample demo.ckpt):\n\n", argv[0]);
-    return cmd_sample(sizeof say / sizeof *say, say);
+        "compare --arms dense,sparse --layers 3 --heads 3 --width 192 --vocab 512 --context 128 --batch 16 "
+        "--corpus 4000000 --steps 450 --every 45 --val-tokens 8192 --items 1000 --arm dense:lr=0.003 "
+        "sparse:width=256,heads=4,lr=0.016 --schedule dataflow --out sparseflow-demo "
+        "--json sparseflow-demo/results.json --report sparseflow-demo/report.html";
+    char *word[64], *command = text_copy(line);
+    Cmp c = {.command = words_join(1, (char *[]){command})};
+    size_t n = 0;
+    for (char *w = strtok(line, " "); w; w = strtok(NULL, " ")) word[n++] = w;
+    Options *o = options_read((int)n, word, COMPARE, NULL);
+    for (int k = 0; k < 2; k++) {
+        const char *file = k ? o->json : o->report;
+        if (!access(file, F_OK) && access("sparseflow-demo/dense-1.ckpt", F_OK))
+            die("%s: is not of the demonstration, which would write over it", file);
+    }
+    printf("Two GPTs learn to tell stories, by turns: a dense one, and a wider one of whose weights 7 in 8 do not "
+           "exist.\nTwo to three minutes on two cores. All files are in sparseflow-demo/; interrupted, the same "
+           "command goes on.\n\n");
+    if (!compare(o, &c)) return 3;
+    char *json = compare_write(&c, o, &n);
+    demo_print(&c, json_open((const uint8_t *)json, n, o->json));
+    printf("\nThe whole comparison as a page: %s. Next:\n\n"
+           "    %s sample sparseflow-demo/sparse-1.ckpt --prompt \"One day\"\n"
+           "    %s run --text input.txt --out my.ckpt --sparsity 0.875\n"
+           "    %s compare --text input.txt --seeds 3 --out mine --report mine.html\n",
+           o->report, argv[0], argv[0], argv[0]);
+    (void)argc, free(json);
+    return 0;
 }
 
 int main(int argc, char **argv) {

@@ -212,6 +212,7 @@ static inline void file_free(Bytes *b) {
 typedef struct {
     FILE *f;
     char path[PATH_MAX], temp[PATH_MAX];    /* temp is empty if path is written to directly */
+    bool comma;                             /* before the next member of the JSON written there */
 } Out;
 
 static inline Out out_open(const char *path) {
@@ -256,7 +257,7 @@ static inline float get_f32(const uint8_t *p) {
     return f;
 }
 
-/* ---- JSON: a reader that walks the text once and keeps nothing ---------------------------------------- */
+/* ---- JSON: a reader that walks the text once and keeps nothing; a writer of members ------------------- */
 
 typedef struct {
     const uint8_t *p, *end, *begin;
@@ -377,6 +378,35 @@ static inline void json_skip(Json *j, int depth) {
     }
 }
 
+/* The value that a path such as "arms/1/bits" leads to from the value j stands before: members by name,
+ * elements by number. Its p is NULL if there is none. */
+static inline Json json_at(Json j, const char *path) {
+    while (*path && j.p) {
+        const size_t n = strcspn(path, "/");
+        const int open = json_peek(&j);
+        bool first = true, found = false;
+        if (open != '{' && open != '[') return (Json){0};
+        j.p++;
+        for (size_t k = 0; !found && json_more(&j, (char)(open + 2), &first); k++) {    /* [ ] and { }: two apart */
+            char name[64];
+            if (open == '{') json_string(&j, name, sizeof name), json_expect(&j, ':');
+            else snprintf(name, sizeof name, "%zu", k);
+            found = strlen(name) == n && !strncmp(name, path, n);
+            if (!found) json_skip(&j, 0);
+        }
+        if (!found) return (Json){0};
+        path += n + (path[n] == '/');
+    }
+    if (j.p) json_peek(&j);
+    return j;
+}
+static inline double json_real(Json j) {                    /* NAN for what is no number */
+    char text[32] = "";
+    for (size_t k = 0; j.p && j.p + k < j.end && k < 31 && strchr("+-.0123456789eE", j.p[k]); k++)
+        text[k] = (char)j.p[k], text[k + 1] = 0;
+    return *text ? strtod(text, NULL) : NAN;
+}
+
 static inline void json_put(FILE *f, const char *s) { /* s as a JSON string, quotes included */
     fputc('"', f);
     for (; *s; s++) {
@@ -385,5 +415,26 @@ static inline void json_put(FILE *f, const char *s) { /* s as a JSON string, quo
         else fputc(*s, f);
     }
     fputc('"', f);
+}
+
+/* Members of JSON objects and lists; key is NULL in a list. A number that is not finite is null. */
+static inline void json_key(Out *out, const char *key) {
+    if (out->comma) fputs(", ", out->f);
+    if (key) json_put(out->f, key), fputs(": ", out->f);
+    out->comma = true;
+}
+static inline void json_member_put(Out *out, const char *key, double x) {
+    json_key(out, key), fprintf(out->f, isfinite(x) ? "%.12g" : "null", x);
+}
+static inline void json_member_text(Out *out, const char *key, const char *text) {
+    json_key(out, key), json_put(out->f, text);
+}
+static inline void json_begin(Out *out, const char *key, char bracket) {
+    json_key(out, key), fputc(bracket, out->f), out->comma = false;
+}
+static inline void json_close(Out *out, char bracket) { fputc(bracket, out->f), out->comma = true; }
+static inline void json_end(Out *out) {
+    fputs("}\n", out->f);
+    if (!out_commit(out)) die("%s: cannot write: %s", out->path, strerror(errno));
 }
 #endif

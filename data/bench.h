@@ -10,6 +10,7 @@
 #ifndef BENCH_H
 #define BENCH_H
 #include "masks.h"
+#include "stats.h"
 
 /* ---- the machine's own peak --------------------------------------------------------------------------- */
 
@@ -37,22 +38,14 @@ static inline double peak_flops(DfPool *pool) {
     return best;
 }
 
-/* FLOPs of training on one token: 6 per kept weight of a linear layer or the head, and attention. */
-static inline double flops_per_token(const Gpt *m, size_t T) {
+/* FLOPs of training on one token: 6 per kept weight (dense: per weight) of a linear layer or the head, and
+ * attention. */
+static inline double flops_per_token(const Gpt *m, size_t T, bool dense) {
     double weights = 0;
     for (size_t k = 0; k < m->count; k++)
-        if (k == WTE || m->table[k].in_out) weights += (double)sp_elements(&m->table[k].mat);
+        if (k == WTE || m->table[k].in_out)
+            weights += (double)(dense ? gpt_elements(&m->table[k]) : sp_elements(&m->table[k].mat));
     return 6 * weights + 6.0 * (double)T * (double)m->c.C * (double)m->c.L;
-}
-
-static inline int by_size(const void *a, const void *b) {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-static inline double median(double *x, size_t n) {                 /* sorts x; 0 if there is none */
-    if (!n) return 0;
-    qsort(x, n, sizeof *x, by_size);
-    return n % 2 ? x[n / 2] : (x[n / 2 - 1] + x[n / 2]) / 2;
 }
 
 /* ---- the command -------------------------------------------------------------------------------------- */
@@ -122,7 +115,7 @@ static inline double bench_step(GptConfig c, size_t B, size_t T, double sparsity
     free(mats);
     GptRun *r = gpt_run_new(m, pool, group_size(&o, &c, B, true), T, opt->panel, true);
     schedule_set(r, opt);
-    const double flops = flops_per_token(m, T) * (double)(B * T);
+    const double flops = flops_per_token(m, T, false) * (double)(B * T);
     int32_t *inputs = mem_new(B * T, 4), *targets = mem_new(B * T, 4);
     double *took = mem_new(steps, sizeof *took), *share = mem_new(steps, sizeof *share);
     gpt_init(m, 1, true);
@@ -135,11 +128,11 @@ static inline double bench_step(GptConfig c, size_t B, size_t T, double sparsity
         if (!n) continue;                                   /* the first step fills the caches */
         took[n - 1] = seconds() - t, share[n - 1] = flops / took[n - 1] / peak;
     }
-    const double step = median(took, steps);
+    const double step = stats_median(took, steps);
     char what[96];
     snprintf(what, sizeof what, "step, %zu layers x %zu, T=%zu, V=%zu, B=%zu, %g %% sparse, %zu threads", c.L,
              c.C, T, c.V, B, 100 * sparsity, threads);
-    bench_line(json, what, flops / step, median(share, steps), 1000 * step);
+    bench_line(json, what, flops / step, stats_median(share, steps), 1000 * step);
     free(inputs), free(targets), free(took), free(share);
     gpt_run_free(r), gpt_free(m), df_end(pool);
     return step;

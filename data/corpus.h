@@ -40,9 +40,9 @@
 enum { CORPUS_MAX = 4096, CORPUS_WORD = 32 };           /* no story, no answer has more bytes */
 enum { CORPUS_HOLDS, CORPUS_WHERE, CORPUS_MANY, CORPUS_WHOSE, CORPUS_KINDS };
 
-typedef struct {            /* which option continues text[0 .. n)? The first; all begin with a space */
-    char text[CORPUS_MAX], option[4][CORPUS_WORD];
-    size_t n;
+typedef struct {            /* which option continues the story's first `at` bytes? The first of four */
+    char option[4][CORPUS_WORD];                        /* each begins with a space */
+    size_t at;
     int kind;
 } CorpusItem;
 
@@ -463,18 +463,19 @@ static inline bool corpus_parse(const char *text, size_t n, double *nats) {
     return !t.failed && t.at == n;
 }
 
-/* A question that a story asks, of kind index % CORPUS_KINDS if it has one, else of the next kind it has. */
-static inline void corpus_cloze(uint64_t seed, uint64_t index, CorpusItem *item) {
-    Tale t = tale_new(seed, index, item->text, CORPUS_MAX);
-    size_t seen = 0, chosen = 0;
+/* Writes a story as corpus_story does, its *n bytes, and every question in it whose answer the facts force,
+ * in order. Returns how many these are, TALE_MARKS at most. */
+static inline size_t corpus_questions(uint64_t seed, uint64_t index, char *out, size_t *n, CorpusItem *item) {
+    Tale t = tale_new(seed, index, out, CORPUS_MAX);
     tale_story(&t);
-    for (uint64_t turn = index; !seen; turn++)
-        for (size_t k = 0; k < t.n_marks; k++)
-            if (t.mark[k].kind == (int)(turn % CORPUS_KINDS) && rng_u64(~t.key, ~k) % ++seen == 0) chosen = k;
-    item->n = t.mark[chosen].at, item->kind = t.mark[chosen].kind;
-    for (int k = 0; k < 4; k++) {
-        const char *s = tale_answer(&t, item->kind, k ? t.mark[chosen].wrong[k - 1] : t.mark[chosen].value);
-        snprintf(item->option[k], CORPUS_WORD, " %.*s", (int)strcspn(s, "|/"), s);
+    *n = t.at;
+    for (size_t i = 0; i < t.n_marks; i++) {
+        item[i].at = t.mark[i].at, item[i].kind = t.mark[i].kind;
+        for (int k = 0; k < 4; k++) {
+            const char *s = tale_answer(&t, item[i].kind, k ? t.mark[i].wrong[k - 1] : t.mark[i].value);
+            snprintf(item[i].option[k], CORPUS_WORD, " %.*s", (int)strcspn(s, "|/"), s);
+        }
     }
+    return t.n_marks;
 }
 #endif

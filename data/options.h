@@ -29,13 +29,15 @@ enum {
     DUMP = 512,
     CONVERT = 1024,
     SIMULATE = 2048,
-    ANY = 31 | VERIFY | DUMP | CONVERT | SIMULATE,
+    COMPARE = 4096,
+    TRAIN = RUN | COMPARE,
+    ANY = 31 | VERIFY | DUMP | CONVERT | SIMULATE | COMPARE,
     FILES_MAX = 256
 };
 #define AUTO SIZE_MAX               /* a whole number that is to be worked out; of real numbers, NAN */
 
 typedef struct {
-    struct List { const char *item[FILES_MAX]; size_t n; } text, tokens;    /* names as in the table below */
+    struct List { const char *item[FILES_MAX]; size_t n; } text, tokens, arm;   /* names as in the table */
     const char *file, *to;                                  /* the arguments that are no options */
     struct { size_t layers, heads, width, context, vocab, batch, steps; double sparsity; const char *block;
     } dump;
@@ -47,12 +49,14 @@ typedef struct {
     size_t layers, heads, width, context, batch, steps, warmup, corpus, seed, every, stop, panel, group,
         threads;
     size_t top_k, val_tokens, count;
-    size_t mask_seed, mask_every, tiles, sram, depth, sim_vocab;
-    const char *trace, *csv;
+    size_t mask_seed, mask_every, tiles, sram, depth, sim_vocab, items;
+    const char *trace, *csv, *dir, *arms, *report;
+    size_t seeds;
+    double margin;
     bool show_graph;
     double lr, min_lr, decay, beta1, beta2, eps, clip, val_share, temperature, top_p;
     double sparsity, drop, mask_stop, densify, dense_first;
-    bool quiet, decode, show_mask;
+    bool quiet, decode, show_mask, sweep;
     bool given[128];                                        /* by place in the table below */
 } Options;
 
@@ -70,77 +74,83 @@ typedef struct {
 
 static const Option options[] = {
 #define AT(field) offsetof(Options, field)
-    {"text", 'l', 0, RUN | EVAL | TOKENIZE, AT(text), 0, 0, "",
+    {"text", 'l', 0, TRAIN | EVAL | TOKENIZE, AT(text), 0, 0, "",
      "FILE... text to read; default: the built-in corpus"},
-    {"tokens", 'l', 0, RUN | EVAL, AT(tokens), 0, 0, "", "SHARD... of llm.c instead of text"},
+    {"tokens", 'l', 0, TRAIN | EVAL, AT(tokens), 0, 0, "", "SHARD... of llm.c instead of text"},
     {"tokens", 'u', 0, SAMPLE, AT(count), 0, 1e9, "200", "N, at most so many"},
-    {"val", 's', 0, RUN, AT(val), 0, 0, "",
+    {"val", 's', 0, TRAIN, AT(val), 0, 0, "",
      "FILE to validate on, of the same kind; default: a held-out share"},
-    {"val-share", 'f', 1, RUN, AT(val_share), 0.0001, 0.9, "0.1", "share of the documents held out"},
-    {"val-tokens", 'u', 1, RUN, AT(val_tokens), 1, 1e15, "65536",
+    {"val-share", 'f', 1, TRAIN, AT(val_share), 0.0001, 0.9, "0.1", "share of the documents held out"},
+    {"val-tokens", 'u', 1, TRAIN, AT(val_tokens), 1, 1e15, "65536",
      "tokens a validation during training reads"},
-    {"corpus", 'u', 1, RUN | EVAL, AT(corpus), 1e5, 1e10, "8000000", "bytes of built-in stories"},
-    {"vocab", 's', 0, RUN | TOKENIZE, AT(vocab), 0, 0, "2048",
+    {"corpus", 'u', 1, TRAIN | EVAL, AT(corpus), 1e5, 1e10, "8000000", "bytes of built-in stories"},
+    {"vocab", 's', 0, TRAIN | TOKENIZE, AT(vocab), 0, 0, "2048",
      "N to train so many tokens, or a vocabulary FILE"},
-    {"model", 's', 0, RUN | SIMULATE, AT(model), 0, 0, "d4", "dN (N layers of width 64N), gpt2, gpt-13b"},
-    {"layers", 'u', 1, RUN | SIMULATE, AT(layers), 1, 1000, "auto", "layers, in place of the model's"},
-    {"heads", 'u', 1, RUN | SIMULATE, AT(heads), 1, 10000, "auto", "heads; must divide the width"},
-    {"width", 'u', 1, RUN | SIMULATE, AT(width), 1, 100000, "auto", "channels"},
-    {"context", 'u', 1, RUN | SIMULATE, AT(context), 1, 1000000, "256", "positions: tokens of a sequence"},
-    {"batch", 'u', 1, RUN | SIMULATE, AT(batch), 1, 1e6, "16", "sequences per step"},
-    {"steps", 'u', 1, RUN, AT(steps), 1, 1e12, "500", "steps of the whole schedule"},
-    {"lr", 'f', 1, RUN | DUMP, AT(lr), 0, 100, "auto", "learning rate; default 0.002 / density^0.75"},
-    {"min-lr", 'f', 1, RUN, AT(min_lr), 0, 100, "auto", "at the end of the cosine; default lr / 10"},
-    {"warmup", 'u', 1, RUN, AT(warmup), 0, 1e12, "auto", "steps of linear warm-up; default 3 % of the steps"},
-    {"weight-decay", 'f', 1, RUN | DUMP, AT(decay), 0, 100, "0.1", "on matrices, embeddings included"},
-    {"beta1", 'f', 1, RUN | DUMP, AT(beta1), 0, 0.999999, "0.9", "of AdamW"},
-    {"beta2", 'f', 1, RUN | DUMP, AT(beta2), 0, 0.999999, "0.95", "of AdamW"},
-    {"eps", 'f', 1, RUN | DUMP, AT(eps), 1e-30, 1, "1e-8", "of AdamW"},
-    {"grad-clip", 'f', 1, RUN | DUMP, AT(clip), 0, 1e9, "1", "largest norm of the gradient; 0: any"},
-    {"sparsity", 'f', 1, RUN | SIMULATE, AT(sparsity), 0, 0.999999, "0",
+    {"model", 's', 0, TRAIN | SIMULATE, AT(model), 0, 0, "d4", "dN (N layers of width 64N), gpt2, gpt-13b"},
+    {"layers", 'u', 1, TRAIN | SIMULATE, AT(layers), 1, 1000, "auto", "layers, in place of the model's"},
+    {"heads", 'u', 1, TRAIN | SIMULATE, AT(heads), 1, 10000, "auto", "heads; must divide the width"},
+    {"width", 'u', 1, TRAIN | SIMULATE, AT(width), 1, 100000, "auto", "channels"},
+    {"context", 'u', 1, TRAIN | SIMULATE, AT(context), 1, 1000000, "256", "positions: tokens of a sequence"},
+    {"batch", 'u', 1, TRAIN | SIMULATE, AT(batch), 1, 1e6, "16", "sequences per step"},
+    {"steps", 'u', 1, TRAIN, AT(steps), 1, 1e12, "500", "steps of the whole schedule"},
+    {"lr", 'f', 1, TRAIN | DUMP, AT(lr), 0, 100, "auto", "learning rate; default 0.002 / density^0.75"},
+    {"min-lr", 'f', 1, TRAIN, AT(min_lr), 0, 100, "auto", "at the end of the cosine; default lr / 10"},
+    {"warmup", 'u', 1, TRAIN, AT(warmup), 0, 1e12, "auto",
+     "steps of linear warm-up; default 3 % of the steps"},
+    {"weight-decay", 'f', 1, TRAIN | DUMP, AT(decay), 0, 100, "0.1", "on matrices, embeddings included"},
+    {"beta1", 'f', 1, TRAIN | DUMP, AT(beta1), 0, 0.999999, "0.9", "of AdamW"},
+    {"beta2", 'f', 1, TRAIN | DUMP, AT(beta2), 0, 0.999999, "0.95", "of AdamW"},
+    {"eps", 'f', 1, TRAIN | DUMP, AT(eps), 1e-30, 1, "1e-8", "of AdamW"},
+    {"grad-clip", 'f', 1, TRAIN | DUMP, AT(clip), 0, 1e9, "1", "largest norm of the gradient; 0: any"},
+    {"sparsity", 'f', 1, TRAIN | SIMULATE, AT(sparsity), 0, 0.999999, "0",
      "share of zeros in the four matrices of each layer; the rest stays dense"},
-    {"block", 's', 1, RUN | SIMULATE | BENCH, AT(block), 0, 0, "16x4",
+    {"block", 's', 1, TRAIN | SIMULATE | BENCH, AT(block), 0, 0, "16x4",
      "16xW: outputs x inputs kept together, W 1, 2, 4, 8, 16"},
-    {"mask", 's', 1, RUN, AT(mask), 0, 0, "balanced",
+    {"mask", 's', 1, TRAIN, AT(mask), 0, 0, "balanced",
      "balanced, random, butterfly, magnitude (with --init or --dense-first), or a FILE of mask.NAME"},
-    {"spread", 's', 1, RUN | SIMULATE, AT(spread), 0, 0, "uniform",
+    {"spread", 's', 1, TRAIN | SIMULATE, AT(spread), 0, 0, "uniform",
      "uniform, erk, or qkv=S,proj=S,fc=S,fc2=S: sparsity of each kind of matrix"},
-    {"mask-seed", 'u', 1, RUN, AT(mask_seed), 0, 1e15, "1", "of the masks"},
-    {"update", 's', 1, RUN, AT(update), 0, 0, "static",
+    {"mask-seed", 'u', 1, TRAIN, AT(mask_seed), 0, 1e15, "1", "of the masks"},
+    {"update", 's', 1, TRAIN, AT(update), 0, 0, "static",
      "how masks evolve: static, set, rigl, or gmp (dense at first, pruned step by step)"},
-    {"drop", 'f', 1, RUN, AT(drop), 0.000001, 1, "0.3",
+    {"drop", 'f', 1, TRAIN, AT(drop), 0.000001, 1, "0.3",
      "share of the blocks set and rigl move, at first; to 0 by a cosine"},
-    {"mask-every", 'u', 1, RUN, AT(mask_every), 1, 1e12, "100", "steps between updates of the masks"},
-    {"mask-stop", 'f', 1, RUN, AT(mask_stop), 0, 1, "0.75", "share of the steps after which masks stay"},
-    {"densify", 'f', 1, RUN, AT(densify), 0, 1, "0", "share of the steps, at the end, that train dense"},
-    {"dense-first", 'f', 1, RUN, AT(dense_first), 0, 1, "0",
+    {"mask-every", 'u', 1, TRAIN, AT(mask_every), 1, 1e12, "100", "steps between updates of the masks"},
+    {"mask-stop", 'f', 1, TRAIN, AT(mask_stop), 0, 1, "0.75", "share of the steps after which masks stay"},
+    {"densify", 'f', 1, TRAIN, AT(densify), 0, 1, "0", "share of the steps, at the end, that train dense"},
+    {"dense-first", 'f', 1, TRAIN, AT(dense_first), 0, 1, "0",
      "share of the steps, at the start, that train dense"},
-    {"scale", 's', 1, RUN, AT(scale), 0, 0, "init",
+    {"scale", 's', 1, TRAIN, AT(scale), 0, 0, "init",
      "none, init (deviation / sqrt(density)), supar (that, and rate / density for the sparse matrices)"},
     {"show-mask", 'b', 0, RUN, AT(show_mask), 0, 0, "", "a picture of every mask"},
-    {"seed", 'u', 1, RUN | SAMPLE | EVAL | DUMP, AT(seed), 0, 1e15, "1",
+    {"seed", 'u', 1, TRAIN | SAMPLE | EVAL | DUMP, AT(seed), 0, 1e15, "1",
      "of weights, order of data, stories, samples"},
     {"out", 's', 0, RUN, AT(out), 0, 0, "model.ckpt", "checkpoint to write; the best one goes to OUT.best"},
     {"resume", 's', 0, RUN, AT(resume), 0, 0, "", "CKPT to go on from, bit for bit; --out defaults to it"},
     {"init", 's', 0, RUN | VERIFY | DUMP, AT(init), 0, 0, "",
      "CKPT whose weights and vocabulary to start from; also a model of others"},
-    {"every", 'u', 0, RUN, AT(every), 1, 1e12, "100", "steps between validations and checkpoints"},
+    {"every", 'u', 0, TRAIN, AT(every), 1, 1e12, "100", "steps between validations and checkpoints"},
     {"stop", 'u', 0, RUN, AT(stop), 1, 1e12, "auto", "end after this step, schedule unchanged"},
     {"log", 's', 0, RUN, AT(log), 0, 0, "", "FILE.csv, a line per step"},
-    {"json", 's', 0, RUN | EVAL | BENCH | VERIFY | SIMULATE, AT(json), 0, 0, "",
+    {"json", 's', 0, TRAIN | EVAL | BENCH | VERIFY | SIMULATE, AT(json), 0, 0, "",
      "FILE for the results as one object"},
-    {"panel", 'u', 0, RUN | SIMULATE | EVAL | BENCH, AT(panel), 16, 128, "64",
+    {"items", 'u', 0, EVAL | COMPARE, AT(items), 0, 1e6, "2000",
+     "cloze items of each sort: questions, last words, continuations"},
+    {"margin", 'f', 0, EVAL | COMPARE, AT(margin), 0, 100, "0.01",
+     "bits/byte below which a difference does not matter"},
+    {"report", 's', 0, COMPARE, AT(report), 0, 0, "", "FILE.html for the results as a page"},
+    {"panel", 'u', 0, TRAIN | SIMULATE | EVAL | BENCH, AT(panel), 16, 128, "64",
      "tokens per panel: 16, 32, 64 or 128"},
-    {"group", 'u', 0, RUN | EVAL, AT(group), 1, 1e6, "auto",
+    {"group", 'u', 0, TRAIN | EVAL, AT(group), 1, 1e6, "auto",
      "sequences in memory at once; default: 512 MiB of them"},
-    {"schedule", 's', 0, RUN | BENCH, AT(schedule), 0, 0, "fit",
+    {"schedule", 's', 0, TRAIN | BENCH, AT(schedule), 0, 0, "fit",
      "serial or kernel (a stage at a time), dataflow (streaming over tiles); the same bits; fit: dataflow if "
      "the chip has room for the model's streams, else kernel"},
-    {"chip", 's', 0, RUN | SIMULATE | BENCH, AT(chip), 0, 0, "host",
+    {"chip", 's', 0, TRAIN | SIMULATE | BENCH, AT(chip), 0, 0, "host",
      "host, mesh, sn10, sn30, sn40l, a100, or a FILE of key=value"},
-    {"tiles", 'u', 0, RUN | SIMULATE | BENCH, AT(tiles), 1, 65536, "auto", "tiles, in place of the chip's"},
-    {"sram", 'u', 0, RUN | SIMULATE | BENCH, AT(sram), 64, 1e12, "auto", "bytes of memory of each tile"},
-    {"depth", 'u', 0, RUN | SIMULATE | BENCH, AT(depth), 1, 64, "2",
+    {"tiles", 'u', 0, TRAIN | SIMULATE | BENCH, AT(tiles), 1, 65536, "auto", "tiles, in place of the chip's"},
+    {"sram", 'u', 0, TRAIN | SIMULATE | BENCH, AT(sram), 64, 1e12, "auto", "bytes of memory of each tile"},
+    {"depth", 'u', 0, TRAIN | SIMULATE | BENCH, AT(depth), 1, 64, "2",
      "slots of a stream: 2 is double buffering"},
     {"vocab", 'u', 0, SIMULATE, AT(sim_vocab), 2, 1e9, "50257", "tokens"},
     {"show-graph", 'b', 0, SIMULATE, AT(show_graph), 0, 0, "",
@@ -149,7 +159,16 @@ static const Option options[] = {
      "FILE.json for Perfetto: the simulated tiles and, of a run's first step, the host's threads"},
     {"csv", 's', 0, SIMULATE, AT(csv), 0, 0, "", "FILE of the section table"},
     {"threads", 'u', 0, ANY, AT(threads), 1, DF_WORKERS, "auto", "default: physical cores"},
-    {"quiet", 'b', 0, RUN | SAMPLE, AT(quiet), 0, 0, "", "no progress"},
+    {"arms", 's', 0, COMPARE, AT(arms), 0, 0, "dense,small,sparse,recipe,wide",
+     "which, with commas; the first is compared with"},
+    {"arm", 'l', 0, COMPARE, AT(arm), 0, 0, "",
+     "NAME:KEY=VALUE,... options of one arm, such as sparse:lr=0.01,block=16x16; a new NAME is a new arm"},
+    {"seeds", 'u', 0, COMPARE, AT(seeds), 1, 1000, "1", "runs of each arm, from --seed and --mask-seed on"},
+    {"sweep", 'b', 0, COMPARE, AT(sweep), 0, 0, "",
+     "first each arm at half, once and twice its learning rate, under a seed of its own; then at the best"},
+    {"out", 's', 0, COMPARE, AT(dir), 0, 0, "compare",
+     "DIR of the runs: finished ones are not repeated, others go on"},
+    {"quiet", 'b', 0, TRAIN | SAMPLE, AT(quiet), 0, 0, "", "no progress"},
     {"prompt", 's', 0, SAMPLE, AT(prompt), 0, 0, "", "TEXT to continue"},
     {"temperature", 'f', 0, SAMPLE, AT(temperature), 0, 1000, "0.8", "0: always the likeliest token"},
     {"top-k", 'u', 0, SAMPLE, AT(top_k), 0, 1e9, "0", "of the k likeliest only; 0: all"},
@@ -246,20 +265,23 @@ static inline bool option_given(const Options *o, const char *name) {
     return o->given[option_find(name, RUN | TOKENIZE)];
 }
 
+/* Option k as if it were not given. */
+static inline void option_preset(Options *o, int k) {
+    void *field = (char *)o + options[k].at;
+    if (!options[k].preset[0]) return;
+    if (strcmp(options[k].preset, "auto")) option_set(o, k, options[k].preset, "");
+    else if (options[k].kind == 'u') *(size_t *)field = AUTO;
+    else *(double *)field = NAN;
+    o->given[k] = false;
+}
+
 /* Defaults, then the command line of a command. A list takes every argument up to the next option. */
 static inline Options *options_read(int argc, char **argv, int command, const char *takes_file) {
     Options *o = mem_new(1, sizeof *o);
-    for (int k = 0; k < OPTIONS; k++) {
-        if (!options[k].preset[0]) continue;
-        if (!strcmp(options[k].preset, "auto")) {
-            if (options[k].kind == 'u') *(size_t *)((char *)o + options[k].at) = AUTO;
-            else *(double *)((char *)o + options[k].at) = NAN;
-        } else option_set(o, k, options[k].preset, "");
-        o->given[k] = false;
-    }
+    for (int k = 0; k < OPTIONS; k++) option_preset(o, k);
     for (int i = 1; i < argc; i++) {
         if (strncmp(argv[i], "--", 2)) {
-            const char **place = o->file && command == CONVERT ? &o->to : &o->file;
+            const char **place = o->file && command & (CONVERT | EVAL) ? &o->to : &o->file;
             if (!takes_file || *place) usage("%s: expected an option, found '%s'", argv[0], argv[i]);
             *place = argv[i];
             continue;
@@ -278,24 +300,30 @@ static inline Options *options_read(int argc, char **argv, int command, const ch
     if (takes_file && (!o->file || (command == CONVERT && !o->to)))
         usage("%s: expected %s", argv[0], takes_file);
     if (o->threads == AUTO) o->threads = df_cores();
-    if (command & RUN && parse_schedule(o) == SERIAL) o->threads = 1;
+    if (command & TRAIN && parse_schedule(o) == SERIAL) o->threads = 1;
     if (o->panel & (o->panel - 1)) usage("--panel: expected 16, 32, 64 or 128, found %zu", o->panel);
     return o;
 }
 
 /* ---- what a checkpoint keeps: every option that decides the result ------------------------------------ */
 
+/* The value of option k as text, in `room` unless it is text already. */
+static inline const char *option_text(const Options *o, int k, char room[64]) {
+    const void *field = (const char *)o + options[k].at;
+    if (options[k].kind == 's') return *(const char *const *)field;
+    if (options[k].kind == 'u') snprintf(room, 64, "%zu", *(const size_t *)field);
+    else snprintf(room, 64, "%.17g", *(const double *)field);
+    return room;
+}
+static inline bool option_auto(const Options *o, int k) {   /* still to be worked out */
+    const void *field = (const char *)o + options[k].at;
+    return options[k].kind == 'u' ? *(const size_t *)field == AUTO
+                                  : options[k].kind == 'f' && isnan(*(const double *)field);
+}
 static inline void options_to_meta(StWriter *w, const Options *o) {
-    char text[64];
-    for (int k = 0; k < OPTIONS; k++) {
-        const void *field = (const char *)o + options[k].at;
-        const char *value = text;
-        if (!options[k].decides) continue;
-        if (options[k].kind == 's') value = *(const char *const *)field;
-        else if (options[k].kind == 'u') snprintf(text, sizeof text, "%zu", *(const size_t *)field);
-        else snprintf(text, sizeof text, "%.17g", *(const double *)field);
-        st_meta_put(w, options[k].name, value);
-    }
+    char room[64];
+    for (int k = 0; k < OPTIONS; k++)
+        if (options[k].decides) st_meta_put(w, options[k].name, option_text(o, k, room));
 }
 /* Replaces them in o by those of the checkpoint at path; they count as not given. */
 static inline void options_from_meta(const Safetensors *st, const char *path, Options *o) {
@@ -304,6 +332,36 @@ static inline void options_from_meta(const Safetensors *st, const char *path, Op
     for (int k = 0; k < OPTIONS; k++)
         if (options[k].decides)
             option_set(o, k, text_copy(meta_need(st, path, options[k].name)), where), o->given[k] = false;
+}
+
+/* ---- the model ---------------------------------------------------------------------------------------- */
+
+/* dN, gpt2: layers, heads and width, where they are not given. */
+static inline void model_shape(Options *o) {
+    const char *digits = o->model + 1;
+    size_t n = 0;
+    if (!strcmp(o->model, "gpt2")) n = 12;
+    if (!strcmp(o->model, "gpt-13b")) {                     /* 40 layers x 5120, 40 heads: GPT-3's shape */
+        if (o->layers == AUTO) o->layers = 40;
+        if (o->heads == AUTO && o->width == AUTO) o->heads = 40;
+        if (o->width == AUTO) o->width = 5120;
+        n = 40;
+    }
+    else if (o->model[0] == 'd' && strlen(digits) <= 3 && !digits[strspn(digits, "0123456789")])
+        n = (size_t)atoi(digits);
+    if (!n) usage("--model: expected dN, gpt2 or gpt-13b, found '%s'", o->model);
+    if (o->layers == AUTO) o->layers = n;
+    if (o->heads == AUTO) o->heads = o->width == AUTO ? n : o->width % 64 ? 1 : o->width / 64;
+    if (o->width == AUTO) o->width = 64 * n;
+    if (o->width % o->heads)
+        usage("--heads: expected a divisor of the width %zu, found %zu", o->width, o->heads);
+}
+/* Dies if it is no model, or one too large to count. */
+static inline void config_check(const GptConfig *c, const char *where) {
+    if (c->C % c->NH) usage("%s--heads: expected a divisor of the width %zu, found %zu", where, c->C, c->NH);
+    if (c->V > (1u << 26) || c->C * c->L > (1u << 26) || c->ctx > (1u << 26))
+        usage("%sa model of %zu layers x %zu, vocabulary %zu, is beyond this program", where, c->L, c->C,
+              c->V);
 }
 
 /* ---- how to run --------------------------------------------------------------------------------------- */

@@ -12,7 +12,7 @@
  *     0  embed .. ln_f   stages 16 (+0 loads)  tiles 64  SRAM 90 %  ... */
 #ifndef REPORT_H
 #define REPORT_H
-#include "../gpt.h"
+#include "masks.h"
 
 /* Stages, streams, weights and FLOPs of a group of 16 tokens in the middle of a sequence. */
 static inline void report_graph(const DfGraph *g, size_t NG) {
@@ -137,5 +137,93 @@ static inline void report_trace(const char *path, const DfGraph *g, const DfPlan
     }
     fputs("\n]}\n", out.f);
     if (!out_commit(&out)) die("%s: cannot write: %s", path, strerror(errno));
+}
+
+/* ---- the command -------------------------------------------------------------------------------------- */
+
+/* A graph without its model: what row blocks and columns of a matrix would keep at that sparsity, evenly. */
+static inline DfGraph simulate_graph(const Options *o, const GptConfig *c, double sparsity, size_t NG) {
+    Options sparse = *o;
+    GptParam *table = gpt_table(c);
+    GptLines *lines = mem_new(gpt_count(c), sizeof *lines);
+    double density[4];
+    sparse.sparsity = sparsity;
+    if (sparsity == 0) sparse.spread = "uniform";
+    mask_densities(&sparse, c->C, density);
+    for (size_t k = 0; k < gpt_count(c); k++) {
+        const GptParam *p = &table[k];
+        if (p->rank == 1) continue;
+        const size_t OC = p->in_out ? p->cols : p->rows, IC = p->in_out ? p->rows : p->cols,
+                     nb = gpt_rows(OC) / LINE;
+        const size_t w = gpt_maskable(p) ? parse_block(o) : 1;
+        if (IC % w)
+            usage("--block: expected one that divides the %zu inputs of %s, found '%s'", IC, p->name,
+                  o->block);
+        const size_t row = gpt_maskable(p) ? sp_per_row(density[mask_kind(k)], IC / w) * w : IC;
+        const size_t units = gpt_rows(IC) / LINE;
+        uint32_t *rows = mem_new(nb + units + 2, sizeof *rows), *cols = rows + nb + 1;
+        for (size_t r = 0; r <= nb; r++) rows[r] = (uint32_t)(r * row);
+        for (size_t u = 0; u <= units; u++) cols[u] = (uint32_t)(nb * row * u / units);
+        lines[k] = (GptLines){rows, cols};
+    }
+    free(table);
+    return gpt_graph(c, lines, NG);
+}
+/* Dense and sparse, stage by stage and in sections: traffic, cycles and time of a step on a chip. */
+static inline int cmd_simulate(int argc, char **argv) {
+    Options *o = options_read(argc, argv, SIMULATE, NULL);
+    model_shape(o);
+    const GptConfig c = {o->layers, o->heads, o->width, o->sim_vocab, o->context};
+    config_check(&c, "");
+    const DfChip chip = parse_chip(o);
+    const size_t NG = gpt_groups(c.ctx), groups = o->panel / LINE < NG ? o->panel / LINE : NG;
+    const double tokens = (double)(o->batch * c.ctx),
+                 sparsity[2] = {0, o->sparsity > 0 ? o->sparsity : 0.875};
+    DfClock way[4];
+    for (int k = 0; k < 2; k++) {
+        DfGraph g = simulate_graph(o, &c, sparsity[k], NG);
+        DfPlan *plan = df_plan(&g, chip, o->depth, groups, o->batch * ((NG + groups - 1) / groups), false);
+        const bool shown = k == (o->sparsity > 0);
+        Out csv = {0};
+        if (shown && o->show_graph) report_graph(&g, NG);
+        if (shown && o->csv) csv = out_open(o->csv);
+        if (shown)
+            printf("%zu layers x %zu, T=%zu, V=%zu, B=%zu, %g %% sparse, on chip %s: %zu tiles of %zu KiB, "
+                   "panels of %zu, depth %zu\n"
+                   "simulated, optimizer left out:\n",
+                   c.L, c.C, c.ctx, c.V, o->batch, 100 * sparsity[k], chip.name, chip.tiles, chip.sram / 1024,
+                   groups * LINE, o->depth);
+        way[2 * k] = report_kernels(&g, &chip, o->batch, NG, groups);
+        way[2 * k + 1] = report_sections(&g, plan, o->batch, NG, csv.f, !shown);
+        if (csv.f && !out_commit(&csv)) die("%s: cannot write: %s", o->csv, strerror(errno));
+        if (shown && o->trace) report_trace(o->trace, &g, plan, o->batch, NG, NULL, 0);
+        df_plan_free(plan, &g), gpt_graph_free(&g);
+    }
+    printf("\n%-22s %9s %9s %9s %9s %9s %9s %14s %11s\n", "", "KB/token", "weights", "gradients", "activ.",
+           "random", "FLOP/B", "cycles", "s a step");
+    static const char *const name[4] = {"dense, kernel", "dense, dataflow", "sparse, kernel",
+                                        "sparse, dataflow"};
+    for (int k = 0; k < 4; k++) report_way(name[k], &way[k], tokens);
+    printf("a line gathered on chip lies across all banks; 16 random lanes into 16 banks would get %.1f %% "
+           "of the throughput; "
+           "gathered on chip %.1f GB a step, off chip 0\n",
+           100 * df_bank_share(16, 16, 10000), way[3].gathered / 1e9);
+    if (o->json) {
+        Out out = out_open(o->json);
+        static const char *const key[4] = {"dense_kernel", "dense_dataflow", "sparse_kernel",
+                                           "sparse_dataflow"};
+        fputc('{', out.f);
+        for (int k = 0; k < 4; k++)
+            fprintf(out.f,
+                    "%s\"%s\": {\"off_chip_bytes\": %.0f, \"weights\": %.0f, \"gradients\": %.0f, "
+                    "\"activations\": %.0f, "
+                    "\"random\": %.0f, \"flops\": %.0f, \"intensity\": %.6g, \"cycles\": %.0f, \"seconds\": "
+                    "%.6g}",
+                    k ? ", " : "", key[k], df_off_chip(&way[k]), way[k].weights, way[k].grads,
+                    way[k].in + way[k].out, way[k].random, way[k].flops, way[k].flops / df_off_chip(&way[k]),
+                    way[k].cycles, way[k].seconds);
+        json_end(&out);
+    }
+    return 0;
 }
 #endif

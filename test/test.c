@@ -5,22 +5,32 @@
 #include "test_safetensors.h"
 #include "test_tokenizer.h"
 #include "test_corpus.h"
+#include "test_stats.h"
 #include "test_sparse.h"
 #include "test_gpt.h"
+#include "test_cloze.h"
 #include "test_machine.h"
 #include "test_train.h"
 #include "test_formats.h"
+#include "test_compare.h"
+#include "test_measure.h"
+#include "test_report.h"
 
 int main(int argc, char **argv) {
     static const struct { const char *name; void (*run)(void); } tests[] = {
         {"tokenizer", test_tokenizer},
         {"corpus", test_corpus},
+        {"stats", test_stats},
         {"safetensors", test_safetensors},
         {"sparse", test_sparse},
         {"gpt", test_gpt},
+        {"cloze", test_cloze},
         {"machine", test_machine},
         {"train", test_train},
         {"formats", test_formats},
+        {"compare", test_compare},
+        {"measure", test_measure},
+        {"report", test_report},
     };
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
         const long before = check_passed + check_failed;

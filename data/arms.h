@@ -1,0 +1,144 @@
+/* arms.h: what a comparison compares: arms, each a name for some options.
+ *
+ *     dense       the common options, without those that make a model sparse
+ *     small       dense and narrower: as many parameters as `sparse` has
+ *     sparse      the common options; 87.5 % sparse if they do not say
+ *     recipe      the same with masks that evolve and a dense end
+ *     wide        sparse and wider: as many FLOPs a token as `dense`
+ *     NAME        the common options and those of --arm NAME:KEY=VALUE,...
+ *
+ * Under one seed all arms have the same text, the same batches and, where they have the same shape, the same
+ * first weights: of a sparse matrix those that it keeps, larger by 1 / sqrt(density). Masks have a seed of
+ * their own. It refuses options that would give arms different questions: text, context, seed.
+ *
+ * Example: at --model d4, V = 2049, `sparse` has 0.999 M parameters; dense models 112 and 128 wide have 0.87
+ * and 1.09 M, so `small` is 128 wide, with 2 heads, since those of `sparse` are 64 wide. */
+#ifndef ARMS_H
+#define ARMS_H
+#include "masks.h"
+
+enum { ARM_NAME = 32, ARMS_MAX = 32 };
+enum { AS_IT_IS, FIT_PARAMETERS, FIT_FLOPS };               /* which width, unless it is given */
+
+static const struct { const char *name; bool sparse; int fit; const char *more; } arms[] = {
+    {"dense", false, AS_IT_IS, ""},
+    {"small", false, FIT_PARAMETERS, ""},
+    {"sparse", true, AS_IT_IS, ""},
+    {"recipe", true, AS_IT_IS, "update=set,mask-every=50,densify=0.04"},
+    {"wide", true, FIT_FLOPS, ""},
+};
+enum { ARMS = sizeof arms / sizeof *arms };
+
+/* ---- names -------------------------------------------------------------------------------------------- */
+
+/* The place in the table above; ARMS: an arm of the user's own. */
+static inline int arm_place(const char *name) {
+    int k = 0;
+    while (k < ARMS && strcmp(name, arms[k].name)) k++;
+    return k;
+}
+/* What the ith --arm says of the arm `name`: KEY=VALUE,... or NULL if it is of another. */
+static inline const char *arm_own(const Options *o, size_t i, const char *name) {
+    const char *text = o->arm.item[i];
+    const size_t n = strlen(name);
+    return !strncmp(text, name, n) && text[n] == ':' ? text + n + 1 : NULL;
+}
+
+/* The names of --arms; returns how many. */
+static inline size_t arm_names(const Options *o, char name[ARMS_MAX][ARM_NAME]) {
+    size_t n = 0;
+    for (const char *p = o->arms; *p; n++) {
+        const size_t len = strcspn(p, ",");
+        bool known = false;
+        if (n == ARMS_MAX) usage("--arms: expected at most %d", ARMS_MAX);
+        for (size_t i = 0; i < len; i++)
+            if (!((p[i] | 32) >= 'a' && (p[i] | 32) <= 'z') && !strchr("_.0123456789", p[i]))
+                usage("--arms: expected letters and digits, found '%.*s'", (int)len, p);
+        if (!len || len >= ARM_NAME)
+            usage("--arms: expected names of 1 .. %d letters, found '%s'", ARM_NAME - 1, p);
+        snprintf(name[n], ARM_NAME, "%.*s", (int)len, p);
+        for (size_t i = 0; i < o->arm.n; i++) known |= arm_own(o, i, name[n]) != NULL;
+        if (!known && arm_place(name[n]) == ARMS)
+            usage("--arms: no '%s' among dense, small, sparse, recipe, wide and those of --arm", name[n]);
+        for (size_t k = 0; k < n; k++) if (!strcmp(name[k], name[n])) usage("--arms: '%s' twice", name[n]);
+        p += len + (p[len] == ',');
+    }
+    for (size_t i = 0; i < o->arm.n; i++) {
+        bool used = false;
+        for (size_t k = 0; k < n; k++) used |= arm_own(o, i, name[k]) != NULL;
+        if (!used) usage("--arm: expected NAME:KEY=VALUE,... with a NAME of --arms %s, found '%s'", o->arms,
+                         o->arm.item[i]);
+    }
+    return n;
+}
+
+/* ---- widths ------------------------------------------------------------------------------------------- */
+
+/* Parameters of a model or, with flops, FLOPs a token, if its four matrices have these densities. */
+static inline double model_size(const GptConfig *c, const double density[4], bool flops) {
+    GptParam *table = gpt_table(c);
+    double n = flops ? 6.0 * (double)(c->ctx * c->C * c->L) : 0;
+    for (size_t k = 0; k < gpt_count(c); k++) {
+        const double size = (double)gpt_elements(&table[k]);
+        if (gpt_maskable(&table[k])) n += (flops ? 6 : 1) * density[mask_kind(k)] * size;
+        else if (!flops || k == WTE) n += (flops ? 6 : 1) * size;
+    }
+    free(table);
+    return n;
+}
+/* Gives o, of V tokens, the width, a multiple of 16, at which it comes nearest to `like`: to its parameters,
+ * sparse as it is, or to its FLOPs, were it dense. Heads are as near to the size of its heads as divides. */
+static inline void arm_fit(Options *o, Options like, int fit, size_t V) {
+    const double one[4] = {1, 1, 1, 1};
+    double sparse[4], density[4], below = 0, size;
+    model_shape(&like);
+    mask_densities(&like, like.width, sparse), mask_densities(o, like.width, density);
+    GptConfig c = {like.layers, like.heads, like.width, V, like.context};
+    const double want = model_size(&c, fit == FIT_FLOPS ? one : sparse, fit == FIT_FLOPS);
+    for (c.C = LINE; (size = model_size(&c, density, fit == FIT_FLOPS)) < want; c.C += LINE) below = size;
+    o->width = c.C > LINE && want - below < size - want ? c.C - LINE : c.C, o->heads = 1;
+    const double head = (double)like.width / (double)like.heads, width = (double)o->width;
+    for (size_t h = 1; h <= o->width; h++)
+        if (o->width % h == 0 && fabs(width / (double)h - head) < fabs(width / (double)o->heads - head))
+            o->heads = h;
+}
+
+/* ---- options ------------------------------------------------------------------------------------------ */
+
+/* Sets "KEY=VALUE,..." in o. */
+static inline void arm_set(Options *o, const char *name, const char *text) {
+    static const char *const shared[] = {"context", "corpus", "seed", "val-share", "val-tokens"};
+    char *copy = text_copy(text), *rest, where[64];
+    snprintf(where, sizeof where, "--arm %s: ", name);
+    for (char *word = strtok_r(copy, ",", &rest); word; word = strtok_r(NULL, ",", &rest)) {
+        char *value = strchr(word, '=');
+        if (!value) usage("%sexpected KEY=VALUE, found '%s'", where, word);
+        *value++ = 0;
+        const int k = option_find(word, COMPARE);
+        if (k < 0 || !options[k].decides) usage("%sexpected an option of training, found '%s'", where, word);
+        for (size_t i = 0; i < sizeof shared / sizeof *shared; i++)
+            if (!strcmp(word, shared[i])) usage("%s--%s is the same for all arms", where, word);
+        option_set(o, k, value, where);             /* keeps pointing into the copy */
+    }
+}
+
+/* The options of an arm under the nth seed, for a text of V tokens. */
+static inline Options arm_options(const Options *common, const char *name, size_t nth, size_t V) {
+    static const char *const masks[] = {"sparsity", "block", "mask", "spread", "update", "drop", "mask-every",
+                                        "mask-stop", "densify", "dense-first"};
+    const int place = arm_place(name);
+    Options base = *common, o;
+    if (!masks_wanted(&base)) base.sparsity = 0.875;
+    o = place < ARMS && arms[place].sparse ? base : *common;
+    for (size_t i = 0; i < sizeof masks / sizeof *masks && place < ARMS && !arms[place].sparse; i++)
+        option_preset(&o, option_find(masks[i], COMPARE));
+    memset(o.given, 0, sizeof o.given);             /* given to this arm, from here on */
+    if (place < ARMS) arm_set(&o, name, arms[place].more);
+    for (size_t i = 0; i < common->arm.n; i++)
+        if (arm_own(common, i, name)) arm_set(&o, name, arm_own(common, i, name));
+    if (place < ARMS && arms[place].fit && !option_given(&o, "width")) arm_fit(&o, base, arms[place].fit, V);
+    o.seed += nth, o.mask_seed += nth;
+    model_shape(&o);
+    return o;
+}
+#endif

@@ -1,0 +1,462 @@
+/* compare.h: runs laid side by side: their loss curves on axes that make them comparable, and the verdicts.
+ *
+ * A comparison is arms (what differs) times seeds (what is repeated). Of every run there is a curve: a point
+ * at each validation, with what it had cost until then in tokens, FLOPs and seconds. The loss is in bits per
+ * byte or, where a text has no vocabulary, per token. Two runs are compared at equal cost, the smaller of
+ * what both spent: at the ends of both, if these cost the same, on all of the validation text; else on their
+ * curves, between two points on the straight line, and so on the validation that runs do under way.
+ *
+ * It refuses to know what a model is, and it trains nothing: ../train.c does. It claims nothing where it has
+ * one seed and no documents to go by: then there is a difference without an interval.
+ *
+ * Example: dense ends at 4.0 bits after 100 s; sparse had 5.0 after 20 s, 3.5 after 35 s and ends there. At
+ * equal time, 35 s, dense may have had 5.2: the difference is -1.7. Sparse came by 4.0 after 20 + 15 x 2/3 =
+ * 30 s: its time to dense is 0.3. */
+#ifndef COMPARE_H
+#define COMPARE_H
+#include "measure.h"
+#include "options.h"
+
+/* ---- curves ------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    size_t step;
+    double tokens, flops, seconds, train;   /* since the start; train: the sum of the steps' losses */
+    double step_ms;                         /* median since the point before */
+    double loss, bits;                      /* validation: nats per token, bits per byte (0: not known) */
+} CmpPoint;
+
+/* loss is NAN in the last point of a run that was interrupted there, and infinite if the run diverged. */
+typedef struct { CmpPoint *point; size_t n, cap; } CmpCurve;
+
+static const char cmp_head[] = "step,tokens,flops,seconds,train_sum,step_ms,val_loss,bits_per_byte\n";
+
+static inline void cmp_add(CmpCurve *c, CmpPoint p) {
+    c->point = mem_grow(c->point, c->n, &c->cap, sizeof *c->point);
+    c->point[c->n++] = p;
+}
+
+static inline void cmp_curve_write(const CmpCurve *c, const char *path) {
+    Out out = out_open(path);
+    fputs(cmp_head, out.f);
+    for (size_t k = 0; k < c->n; k++) {
+        const CmpPoint *p = &c->point[k];
+        fprintf(out.f, "%zu,%.17g,%.17g,%.6f,%.17g,%.3f,%.17g,%.17g\n", p->step, p->tokens, p->flops,
+                p->seconds, p->train, p->step_ms, p->loss, p->bits);
+    }
+    if (!out_commit(&out)) die("%s: cannot write: %s", path, strerror(errno));
+}
+
+/* The points up to that step: later ones are of a run that was killed before it had saved its model. */
+static inline CmpCurve cmp_curve_read(const char *path, size_t step) {
+    Bytes b = file_read(path);
+    CmpCurve c = {0};
+    char *text = mem_new(b.n + 1, 1), *p = memcpy(text, b.p, b.n);
+    size_t line = 1;
+    if (strncmp(text, cmp_head, strlen(cmp_head))) die("%s: line 1: expected %.40s...", path, cmp_head);
+    for (p += strlen(cmp_head); *p; p++) {
+        double x[8];
+        line++;
+        for (int k = 0; k < 8; k++) {
+            char *end;
+            x[k] = strtod(p, &end);
+            if (end == p || *end != (k < 7 ? ',' : '\n'))
+                die("%s: line %zu: expected 8 numbers, found '%.*s'", path, line, (int)strcspn(p, "\n"), p);
+            p = end + (k < 7);
+        }
+        if (x[0] <= (double)step)
+            cmp_add(&c, (CmpPoint){(size_t)x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7]});
+    }
+    free(text), file_free(&b);
+    return c;
+}
+
+/* ---- equal cost --------------------------------------------------------------------------------------- */
+
+enum { CMP_TOKENS, CMP_FLOPS, CMP_TIME, CMP_AXES };
+static const char *const cmp_axis[CMP_AXES] = {"tokens", "flops", "time"};
+
+static inline double cmp_cost(const CmpPoint *p, int axis) {
+    return axis == CMP_TOKENS ? p->tokens : axis == CMP_FLOPS ? p->flops : p->seconds;
+}
+static inline double cmp_bits(const CmpPoint *p) { return p->bits > 0 ? p->bits : p->loss / NATS_PER_BIT; }
+static inline const CmpPoint *cmp_end(const CmpCurve *c) { return &c->point[c->n - 1]; }
+
+/* The loss at that cost, which is not beyond the end; NAN before the first point. */
+static inline double cmp_at(const CmpCurve *c, int axis, double cost) {
+    size_t k = 0;
+    while (k < c->n && cmp_cost(&c->point[k], axis) < cost) k++;
+    if (k == c->n) return cmp_bits(cmp_end(c));
+    const CmpPoint *q = &c->point[k], *p = q - (k > 0);
+    const double x = cmp_cost(p, axis), y = cmp_cost(q, axis);
+    if (cost == y) return cmp_bits(q);
+    return k ? cmp_bits(p) + (cost - x) / (y - x) * (cmp_bits(q) - cmp_bits(p)) : NAN;
+}
+
+/* The cost at which the loss was first that low; NAN if it never was. Nothing is known before the first
+ * point: what is that low there is so from there. */
+static inline double cmp_when(const CmpCurve *c, int axis, double bits) {
+    size_t k = 0;
+    while (k < c->n && !(cmp_bits(&c->point[k]) <= bits)) k++;
+    if (k == c->n || !isfinite(bits)) return NAN;
+    const CmpPoint *q = &c->point[k], *p = q - (k > 0);
+    const double part = k ? (cmp_bits(p) - bits) / (cmp_bits(p) - cmp_bits(q)) : 1;
+    return cmp_cost(p, axis) + part * (cmp_cost(q, axis) - cmp_cost(p, axis));
+}
+
+/* ---- arms and pairs ----------------------------------------------------------------------------------- */
+
+typedef struct {                    /* a finished run */
+    CmpCurve curve;
+    Measures m;                     /* of the model at its end; one that diverged has an infinite loss */
+    double parameters, active;      /* numbers in the model as if it were dense; those it keeps at the end */
+    double memory;                  /* bytes while it trains, by plan */
+    const char *exhibit;            /* more members of its arm in JSON, from a comma on; of the first seed */
+    const Options *o;
+} CmpRun;
+
+typedef struct {
+    size_t arms, seeds;
+    const char **name;              /* [arms]; the others are compared with the first */
+    CmpRun *run;                    /* [seeds][arms] */
+    double margin;                  /* bits that do not matter */
+    const char *command;            /* line that repeats it */
+} Cmp;
+
+typedef struct {                    /* means over the seeds */
+    double loss, bits, lo, hi, train, floor, step_ms, tokens, flops, seconds;
+    double to_first[CMP_AXES];      /* cost of coming to the first arm's loss, as shares of what that spent */
+} CmpArm;
+
+static inline const CmpRun *cmp_run(const Cmp *c, size_t seed, size_t arm) {
+    return &c->run[seed * c->arms + arm];
+}
+static inline double cmp_score(const Score *s) {            /* bits per byte; if these are not known, token */
+    return s->nats / NATS_PER_BIT / (s->bytes > 0 ? s->bytes : (double)s->tokens);
+}
+static inline double cmp_step_ms(const CmpCurve *c) {       /* the median of the points' medians */
+    double *ms = mem_new(c->n, sizeof *ms);
+    for (size_t k = 0; k < c->n; k++) ms[k] = c->point[k].step_ms;
+    const double x = stats_median(ms, c->n);
+    free(ms);
+    return x;
+}
+
+/* a's loss less b's over the seeds at equal cost. One seed has an interval over documents where both ends
+ * cost the same, and none elsewhere. */
+static inline StatsInterval cmp_difference(const Cmp *c, size_t a, size_t b, int axis) {
+    double *diff = mem_new(c->seeds, sizeof *diff);
+    bool ends = true;
+    for (size_t s = 0; s < c->seeds; s++) {
+        const CmpRun *x = cmp_run(c, s, a), *y = cmp_run(c, s, b);
+        const double p = cmp_cost(cmp_end(&x->curve), axis), q = cmp_cost(cmp_end(&y->curve), axis);
+        diff[s] = p == q ? cmp_score(&x->m.val) - cmp_score(&y->m.val)
+                         : cmp_at(&x->curve, axis, fmin(p, q)) - cmp_at(&y->curve, axis, fmin(p, q));
+        ends &= p == q;
+    }
+    const Measures *x = &cmp_run(c, 0, a)->m, *y = &cmp_run(c, 0, b)->m;
+    ends &= x->parts.n == y->parts.n;                       /* one that diverged has none */
+    const StatsInterval i = c->seeds > 1 || !ends ? stats_t_interval(diff, c->seeds)
+                                                  : parts_interval(&x->parts, &y->parts, x->val.bytes > 0);
+    free(diff);
+    return i;
+}
+
+static inline CmpArm cmp_arm(const Cmp *c, size_t arm) {
+    const double n = (double)c->seeds;
+    double *bits = mem_new(c->seeds, sizeof *bits), *ms = mem_new(c->seeds, sizeof *ms);
+    CmpArm a = {0};
+    for (size_t s = 0; s < c->seeds; s++) {
+        const CmpRun *r = cmp_run(c, s, arm), *first = cmp_run(c, s, 0);
+        const CmpPoint *end = cmp_end(&r->curve), *goal = cmp_end(&first->curve);
+        bits[s] = cmp_score(&r->m.val), ms[s] = cmp_step_ms(&r->curve);
+        a.loss += r->m.val.nats / (double)r->m.val.tokens / n;
+        a.train += cmp_score(&r->m.train) / n, a.floor += r->m.floor / n;
+        a.tokens += end->tokens / n, a.flops += end->flops / n, a.seconds += end->seconds / n;
+        for (int axis = 0; axis < CMP_AXES; axis++)
+            a.to_first[axis] += cmp_when(&r->curve, axis, cmp_bits(goal)) / cmp_cost(goal, axis) / n;
+    }
+    const Measures *m = &cmp_run(c, 0, arm)->m;
+    const StatsInterval i =
+        c->seeds > 1 ? stats_t_interval(bits, c->seeds) : parts_interval(&m->parts, NULL, m->val.bytes > 0);
+    a.bits = i.diff, a.lo = i.lo, a.hi = i.hi, a.step_ms = stats_median(ms, c->seeds);
+    free(bits), free(ms);
+    return a;
+}
+
+typedef struct {
+    size_t items;                   /* of all seeds together */
+    double chance, a, b;            /* shares right */
+    StatsInterval diff;             /* a less b: over the seeds or, of one, over the items */
+    double p;                       /* McNemar's, of one seed */
+} CmpCloze;
+
+static inline CmpCloze cmp_cloze(const Cmp *c, size_t a, size_t b, int kind) {
+    double *diff = mem_new(c->seeds, sizeof *diff);
+    CmpCloze x = {.p = NAN};
+    for (size_t s = 0; s < c->seeds; s++) {
+        const ClozeTally t = cloze_tally(cmp_run(c, s, a)->m.cloze, cmp_run(c, s, b)->m.cloze, kind);
+        const double n = (double)t.items, seeds = (double)c->seeds;
+        x.items += t.items, x.chance += t.chance / seeds;
+        x.a += (double)t.right[0] / n / seeds, x.b += (double)t.right[1] / n / seeds;
+        diff[s] = ((double)t.right[0] - (double)t.right[1]) / n;
+        if (c->seeds == 1 && t.items) x.diff = stats_mcnemar(t.only[0], t.only[1], t.items, &x.p);
+    }
+    if (c->seeds > 1) x.diff = stats_t_interval(diff, c->seeds);
+    free(diff);
+    return x;
+}
+
+/* ---- the scores of a run on disk ---------------------------------------------------------------------- *
+ * A safetensors file. Metadata, numbers: NAME_nats, NAME_bytes and NAME_tokens of the texts `val` and
+ * `train`; floor, items, parameters, active_parameters. Tensors F32 (n,3): `parts`, of each part nats, bytes
+ * and tokens; `cloze.0` .. `cloze.2`, of each item kind, chance and 1 if it is right. All of it can be worked
+ * out from the checkpoint again. */
+
+static const char cmp_version[] = "3";
+static const char *const cmp_list[3] = {"cloze.0", "cloze.1", "cloze.2"};
+
+static inline void cmp_meta_put(StWriter *w, const char *text, const char *key, double x) {
+    char name[64], value[64];
+    snprintf(name, sizeof name, "%s%s", text, key), snprintf(value, sizeof value, "%.17g", x);
+    st_meta_put(w, name, value);
+}
+static inline void cmp_scores_write(const CmpRun *r, const char *path) {
+    const Measures *m = &r->m;
+    const Score *const score[2] = {&m->val, &m->train};
+    StWriter w = {0};
+    st_meta_put(&w, "format", "sparseflow-scores"), st_meta_put(&w, "version", cmp_version);
+    st_meta_put(&w, "parts", m->parts.blocks ? "blocks" : "documents");
+    for (int k = 0; k < 2; k++) {
+        const char *text = k ? "train_" : "val_";
+        cmp_meta_put(&w, text, "nats", score[k]->nats), cmp_meta_put(&w, text, "bytes", score[k]->bytes);
+        cmp_meta_put(&w, text, "tokens", (double)score[k]->tokens);
+    }
+    cmp_meta_put(&w, "floor", "", m->floor), cmp_meta_put(&w, "items", "", (double)m->wanted);
+    cmp_meta_put(&w, "parameters", "", r->parameters), cmp_meta_put(&w, "active_parameters", "", r->active);
+    st_declare(&w, "parts", ST_F32, 2, (size_t[]){m->parts.n, 3});
+    for (int k = 0; k < 3; k++)
+        st_declare(&w, cmp_list[k], ST_F32, 2, (size_t[]){m->cloze[k].items, 3});
+    st_begin(&w, path);
+    for (size_t k = 0; k < m->parts.n; k++) {
+        const Score *p = &m->parts.part[k];
+        st_write(&w, (float[]){(float)p->nats, (float)p->bytes, (float)p->tokens}, 12);
+    }
+    for (int list = 0; list < 3; list++)
+        for (size_t k = 0; k < m->cloze[list].items; k++) {
+            const ClozeItem *x = &m->cloze[list].item[k];
+            st_write(&w, (float[]){(float)x->kind, (float)x->chance, x->right}, 12);
+        }
+    if (!st_commit(&w)) die("%s: cannot write: %s", path, strerror(errno));
+}
+
+/* The rows (n,3) of a tensor. */
+static inline float *cmp_rows(const Safetensors *st, const char *path, const char *name, size_t *n) {
+    const StTensor *t = st_find(st, name);
+    if (!t || t->type != ST_F32 || t->rank != 2 || t->shape[1] != 3)
+        die("%s: %s: expected F32 (n, 3)", path, name);
+    float *x = mem_new(t->count, sizeof *x);
+    st_floats(t, x);
+    *n = t->shape[0];
+    return x;
+}
+/* False if there is no such file, or one of another version or with other items. */
+static inline bool cmp_scores_read(CmpRun *r, const char *path, size_t items) {
+    if (access(path, F_OK)) return false;
+    Safetensors st = st_read(path);
+    Measures *m = &r->m;
+    Score *const score[2] = {&m->val, &m->train};
+    char name[64];
+    const bool mine = !strcmp(meta_need(&st, path, "version"), cmp_version) &&
+                      meta_size(&st, path, "items", 0, SIZE_MAX) == items;
+    if (!mine) return st_free(&st), false;
+    for (int k = 0; k < 2; k++) {
+        const char *text = k ? "train" : "val";
+        snprintf(name, sizeof name, "%s_nats", text), score[k]->nats = meta_positive(&st, path, name);
+        snprintf(name, sizeof name, "%s_bytes", text), score[k]->bytes = meta_positive(&st, path, name);
+        snprintf(name, sizeof name, "%s_tokens", text);
+        score[k]->tokens = meta_size(&st, path, name, 1, SIZE_MAX);
+    }
+    m->floor = meta_positive(&st, path, "floor"), m->wanted = items;
+    r->parameters = meta_positive(&st, path, "parameters");
+    r->active = meta_positive(&st, path, "active_parameters");
+    m->parts.blocks = !strcmp(meta_need(&st, path, "parts"), "blocks");
+    float *x = cmp_rows(&st, path, "parts", &m->parts.n);
+    m->parts.part = mem_new(m->parts.n, sizeof *m->parts.part);
+    for (size_t k = 0; k < m->parts.n; k++)
+        m->parts.part[k] = (Score){x[3 * k], x[3 * k + 1], (size_t)x[3 * k + 2]};
+    free(x);
+    for (int list = 0; list < 3; list++) {
+        Cloze *z = &m->cloze[list];
+        x = cmp_rows(&st, path, cmp_list[list], &z->items);
+        z->item = mem_new(z->items, sizeof *z->item);
+        for (size_t k = 0; k < z->items; k++)
+            z->item[k] = (ClozeItem){(int)x[3 * k], x[3 * k + 2] > 0, x[3 * k + 1], 0, 0, 0, {{0}}};
+        free(x);
+    }
+    st_free(&st);
+    return true;
+}
+
+/* ---- in the terminal ---------------------------------------------------------------------------------- */
+
+/* What the intervals are over, as words. */
+static inline const char *cmp_over(const Cmp *c, char out[96]) {
+    const Parts *p = &c->run[0].m.parts;
+    if (c->seeds > 1) snprintf(out, 96, "t over %zu seeds", c->seeds);
+    else snprintf(out, 96, "one seed: bootstrap over %zu %s", p->n, parts_name(p));
+    return out;
+}
+static inline void cmp_print_arms(const Cmp *c) {
+    const CmpArm first = cmp_arm(c, 0);
+    char over[96];
+    printf("\n%-10s %8s %8s %8s %8s %10s  %-16s %8s%s\n", "arm", "numbers", "kept", "rate", "loss",
+           "perplexity", score_unit(&c->run[0].m.val), "gap", first.floor > 0 ? "    floor" : "");
+    for (size_t k = 0; k < c->arms; k++) {
+        const CmpArm a = cmp_arm(c, k);
+        const CmpRun *r = cmp_run(c, 0, k);
+        printf("%-10s %6.2f M %6.2f M %8.3g %8.4f %10.2f  %.4f +- %.4f %8.4f", c->name[k],
+               r->parameters / 1e6, r->active / 1e6, r->o->lr, a.loss, exp(a.loss), a.bits,
+               (a.hi - a.lo) / 2, a.bits - a.train);
+        if (first.floor > 0) printf("  %+.4f", a.bits - a.floor);
+        putchar('\n');
+    }
+    printf("95 %% intervals: %s; kept: at the end; gap: validation less training%s\n", cmp_over(c, over),
+           first.floor > 0 ? "; floor: above it" : "");
+    printf("\n%-10s %9s %9s %10s %9s %9s   %s\n", "arm", "ms/step", "speed-up", "seconds", "TFLOP", "MiB",
+           "share of the first's time, FLOPs, tokens to its loss");
+    for (size_t k = 0; k < c->arms; k++) {
+        const CmpArm a = cmp_arm(c, k);
+        const double *share = a.to_first;
+        printf("%-10s %9.1f %8.2fx %10.1f %9.2f %9.0f   ", c->name[k], a.step_ms, first.step_ms / a.step_ms,
+               a.seconds, a.flops / 1e12, cmp_run(c, 0, k)->memory / 0x1p20);
+        if (isnan(share[CMP_TIME])) printf("never\n");
+        else printf("%.3f  %.3f  %.3f\n", share[CMP_TIME], share[CMP_FLOPS], share[CMP_TOKENS]);
+    }
+}
+static inline void cmp_print_verdicts(const Cmp *c) {
+    for (int axis = 0; axis < CMP_AXES; axis++) {
+        printf("\nagainst %s at equal %s, margin %g %s:\n", c->name[0], cmp_axis[axis], c->margin,
+               score_unit(&c->run[0].m.val));
+        for (size_t k = 1; k < c->arms; k++) {
+            const StatsInterval s = cmp_difference(c, k, 0, axis);
+            if (isfinite(s.lo))
+                printf("  %-10s %+.4f (%+.4f .. %+.4f)  %s; %.4f would have been seen in 4 of 5 cases\n",
+                       c->name[k], s.diff, s.lo, s.hi, stats_verdict(s, c->margin), s.detectable);
+            else if (isfinite(s.diff)) printf("  %-10s %+.4f  no interval: one seed\n", c->name[k], s.diff);
+            else printf("  %-10s no value: diverged, or no validation by then (--every)\n", c->name[k]);
+        }
+    }
+}
+/* What the first arm gets right, and by how much more or less the others; marked where that is certain. */
+static inline void cmp_print_cloze(const Cmp *c) {
+    printf("\n%-13s %6s %7s", "cloze", "items", "chance");
+    for (size_t k = 0; k < c->arms; k++) printf(" %9s", c->name[k]);
+    putchar('\n');
+    for (int kind = 0; kind < CLOZE_KINDS; kind++) {
+        const CmpCloze first = cmp_cloze(c, 0, 0, kind);
+        if (!first.items) continue;
+        printf("%-13s %6zu %5.1f %% %7.1f %%", cloze_kinds[kind], first.items, 100 * first.chance,
+               100 * first.a);
+        for (size_t k = 1; k < c->arms; k++) {
+            const CmpCloze x = cmp_cloze(c, k, 0, kind);
+            printf(" %+8.1f%c", 100 * x.diff.diff, x.diff.lo > 0 || x.diff.hi < 0 ? '*' : ' ');
+        }
+        putchar('\n');
+    }
+    printf("* the 95 %% interval of the difference, %s, is without 0\n",
+           c->seeds > 1 ? "t over the seeds" : "one seed: McNemar's over the items");
+}
+
+/* ---- JSON --------------------------------------------------------------------------------------------- */
+
+static inline void cmp_json_run(Out *out, const CmpRun *r) {
+    const CmpCurve *c = &r->curve;
+    json_begin(out, NULL, '{');
+    json_member_put(out, "seed", (double)r->o->seed);
+    json_member_put(out, "val_loss", r->m.val.nats / (double)r->m.val.tokens);
+    json_member_put(out, "bits", cmp_score(&r->m.val)), json_member_put(out, "step_ms", cmp_step_ms(c));
+    json_member_put(out, "seconds", cmp_end(c)->seconds), json_member_put(out, "flops", cmp_end(c)->flops);
+    json_begin(out, "curve", '[');
+    for (size_t k = 0; k < c->n; k++) {
+        const CmpPoint *p = &c->point[k];
+        json_begin(out, NULL, '{');
+        json_member_put(out, "step", (double)p->step), json_member_put(out, "tokens", p->tokens);
+        json_member_put(out, "flops", p->flops), json_member_put(out, "seconds", p->seconds);
+        json_member_put(out, "val_loss", p->loss), json_member_put(out, "bits", cmp_bits(p));
+        json_close(out, '}');
+    }
+    json_close(out, ']'), json_close(out, '}');
+}
+static inline void cmp_json_arm(Out *out, const Cmp *c, size_t arm) {
+    const CmpArm a = cmp_arm(c, arm), first = cmp_arm(c, 0);
+    const CmpRun *r = cmp_run(c, 0, arm);
+    const struct { const char *key; double x; } number[] = {
+        {"val_loss", a.loss}, {"bits_per_byte", r->m.val.bytes > 0 ? a.bits : NAN},
+        {"bits", a.bits}, {"lo", a.lo}, {"hi", a.hi}, {"perplexity", exp(a.loss)},
+        {"train_bits", a.train}, {"gap", a.bits - a.train}, {"floor", a.floor > 0 ? a.floor : NAN},
+        {"above_floor", a.floor > 0 ? a.bits - a.floor : NAN}, {"step_ms", a.step_ms},
+        {"speed_up", first.step_ms / a.step_ms}, {"seconds", a.seconds}, {"flops", a.flops}, {"tokens", a.tokens},
+        {"parameters", r->parameters}, {"active_parameters", r->active}, {"memory_bytes", r->memory}};
+    fputc('\n', out->f);
+    json_begin(out, NULL, '{'), json_member_text(out, "name", c->name[arm]);
+    for (size_t k = 0; k < sizeof number / sizeof *number; k++)
+        json_member_put(out, number[k].key, number[k].x);
+    json_begin(out, "options", '{');
+    for (int k = 0; k < OPTIONS; k++) {
+        const void *field = (const char *)r->o + options[k].at;
+        if (!options[k].decides) continue;
+        if (options[k].kind == 's') json_member_text(out, options[k].name, *(const char *const *)field);
+        else
+            json_member_put(out, options[k].name,
+                            options[k].kind == 'u' ? (double)*(const size_t *)field : *(const double *)field);
+    }
+    json_close(out, '}'), json_begin(out, "runs", '[');
+    for (size_t s = 0; s < c->seeds; s++) cmp_json_run(out, cmp_run(c, s, arm));
+    json_close(out, ']'), fputs(r->exhibit ? r->exhibit : "", out->f), json_close(out, '}');
+}
+static inline void cmp_json_pair(Out *out, const Cmp *c, size_t a, size_t b) {
+    for (int axis = 0; axis < CMP_AXES; axis++) {
+        const StatsInterval s = cmp_difference(c, a, b, axis);
+        json_begin(out, NULL, '{');
+        json_member_text(out, "a", c->name[a]), json_member_text(out, "b", c->name[b]);
+        json_member_text(out, "axis", cmp_axis[axis]), json_interval(out, "diff", s);
+        json_member_put(out, "detectable", s.detectable), json_member_put(out, "margin", c->margin);
+        json_member_text(out, "verdict", stats_verdict(s, c->margin)), json_close(out, '}');
+    }
+}
+static inline void cmp_json_cloze(Out *out, const Cmp *c, size_t a, size_t b) {
+    for (int kind = 0; kind < CLOZE_KINDS; kind++) {
+        const CmpCloze x = cmp_cloze(c, a, b, kind);
+        if (!x.items) continue;
+        json_begin(out, NULL, '{');
+        json_member_text(out, "a", c->name[a]), json_member_text(out, "b", c->name[b]);
+        json_member_text(out, "kind", cloze_kinds[kind]), json_member_put(out, "items", (double)x.items);
+        json_member_put(out, "chance", x.chance), json_member_put(out, "right_a", x.a);
+        json_member_put(out, "right_b", x.b), json_interval(out, "diff", x.diff);
+        json_member_put(out, "p", x.p), json_close(out, '}');
+    }
+}
+static inline void cmp_json(const Cmp *c, FILE *f) {
+    Out out = {.f = f};
+    char over[96];
+    fputc('{', out.f);
+    json_member_text(&out, "command", c->command);
+    json_member_text(&out, "unit", score_unit(&c->run[0].m.val));
+    json_member_text(&out, "interval", cmp_over(c, over)), json_member_put(&out, "margin", c->margin);
+    json_begin(&out, "arms", '[');
+    for (size_t k = 0; k < c->arms; k++) cmp_json_arm(&out, c, k);
+    json_close(&out, ']'), json_begin(&out, "pairs", '[');
+    for (size_t a = 1; a < c->arms; a++) for (size_t b = 0; b < a; b++) cmp_json_pair(&out, c, a, b);
+    json_close(&out, ']'), json_begin(&out, "cloze", '[');
+    for (size_t a = 1; a < c->arms; a++) for (size_t b = 0; b < a; b++) cmp_json_cloze(&out, c, a, b);
+    json_close(&out, ']'), json_begin(&out, "time_to_dense", '{');
+    for (size_t k = 0; k < c->arms; k++) {
+        const CmpArm a = cmp_arm(c, k);
+        json_begin(&out, c->name[k], '{');
+        for (int axis = 0; axis < CMP_AXES; axis++) json_member_put(&out, cmp_axis[axis], a.to_first[axis]);
+        json_close(&out, '}');
+    }
+    json_close(&out, '}'), fputs("}\n", f);
+}
+#endif

@@ -1,0 +1,253 @@
+/* test_compare.h: curves at equal cost and what follows from them, by hand; and `compare` from the inside:
+ * interrupted at any moment and gone on with it leaves the bits of one without a break, which are those of
+ * `run`. */
+#ifndef TEST_COMPARE_H
+#define TEST_COMPARE_H
+#include "check.h"
+#include "test_train.h"
+#include <sys/time.h>
+
+/* A curve of points (cost, bits); what it cost is the same on every axis. */
+static CmpCurve curve_of(size_t n, const double (*xy)[2]) {
+    CmpCurve c = {0};
+    for (size_t k = 0; k < n; k++) {
+        const double x = xy[k][0];
+        cmp_add(&c, (CmpPoint){(size_t)x, x, x, x, 2 * x, 5, xy[k][1] * NATS_PER_BIT, xy[k][1]});
+    }
+    return c;
+}
+static bool near(double a, double b) { return fabs(a - b) < 1e-12; }
+
+static void test_curves(void) {
+    const CmpCurve sparse = curve_of(2, (double[][2]){{20, 5}, {35, 3.5}}),
+                   dense = curve_of(3, (double[][2]){{30, 5.5}, {60, 4.6}, {100, 4}}),
+                   lost = curve_of(2, (double[][2]){{10, 6}, {20, INFINITY}});
+    CHECK(near(cmp_at(&dense, CMP_TIME, 35), 5.35), "dense after 35: %g", cmp_at(&dense, CMP_TIME, 35));
+    CHECK(near(cmp_at(&dense, CMP_FLOPS, 60), 4.6), "on a point: %g", cmp_at(&dense, CMP_FLOPS, 60));
+    CHECK(near(cmp_at(&dense, CMP_TOKENS, 30), 5.5), "on the first: %g", cmp_at(&dense, CMP_TOKENS, 30));
+    CHECK(near(cmp_at(&dense, CMP_TIME, 100), 4), "at the end: %g", cmp_at(&dense, CMP_TIME, 100));
+    CHECK(isnan(cmp_at(&dense, CMP_TIME, 29)), "before the first point: %g", cmp_at(&dense, CMP_TIME, 29));
+    CHECK(near(cmp_when(&sparse, CMP_TIME, 4), 30), "sparse at 4 bits: %g", cmp_when(&sparse, CMP_TIME, 4));
+    CHECK(near(cmp_when(&sparse, CMP_TIME, 5), 20), "on a point: %g", cmp_when(&sparse, CMP_TIME, 5));
+    CHECK(near(cmp_when(&sparse, CMP_TIME, 9), 20), "before all: %g", cmp_when(&sparse, CMP_TIME, 9));
+    CHECK(isnan(cmp_when(&sparse, CMP_TIME, 3)), "never: %g", cmp_when(&sparse, CMP_TIME, 3));
+    CHECK(isnan(cmp_when(&sparse, CMP_TIME, INFINITY)), "as low as a run that diverged");
+    CHECK(isnan(cmp_when(&lost, CMP_TIME, 5)) && isinf(cmp_at(&lost, CMP_TIME, 20)), "a run that diverged");
+    free(sparse.point), free(dense.point), free(lost.point);
+}
+
+/* Two arms, two seeds: sparse is better by 0.5 and 0.7 at the ends, t(0.975, 1) = 12.706. */
+static void test_arms(void) {
+    const char *name[2] = {"dense", "sparse"};
+    Score part[2] = {{100, 50, 10}, {90, 50, 10}};
+    CmpRun run[4] = {{.curve = curve_of(2, (double[][2]){{50, 5}, {100, 4}})},
+                     {.curve = curve_of(2, (double[][2]){{25, 4.5}, {100, 3.5}})},
+                     {.curve = curve_of(2, (double[][2]){{50, 5}, {100, 4.4}})},
+                     {.curve = curve_of(2, (double[][2]){{25, 4.9}, {100, 3.7}})}};
+    run[3].curve.point[1].flops = 45;                       /* 25 + 20 (4.9 - 4.4) / (4.9 - 3.7) at 4.4 */
+    const Cmp c = {.arms = 2, .seeds = 2, .name = name, .run = run}, one = {2, 1, name, run, 0.01, ""};
+    for (size_t k = 0; k < 4; k++) {
+        run[k].m.val = (Score){cmp_end(&run[k].curve)->bits * NATS_PER_BIT * 1000, 1000, 400};
+        run[k].m.parts = (Parts){.part = part + k % 2, .n = 1};
+    }
+    StatsInterval s = cmp_difference(&c, 1, 0, CMP_TOKENS);
+    CHECK(near(s.diff, -0.6) && fabs(s.hi - s.diff - 12.7062047 * 0.1) < 1e-6, "%g .. %g", s.diff, s.hi);
+    const CmpArm a = cmp_arm(&c, 1);
+    CHECK(near(a.bits, 3.6) && near(a.loss, 3.6 * NATS_PER_BIT * 2.5), "means: %g, %g", a.bits, a.loss);
+    CHECK(near(a.to_first[CMP_TIME], (0.625 + 0.5625) / 2), "time to dense: %g", a.to_first[CMP_TIME]);
+    CHECK(a.step_ms == 5 && a.seconds == 100 && a.flops == 72.5, "%g ms, %g s", a.step_ms, a.seconds);
+    CHECK(near(a.to_first[CMP_FLOPS], (0.625 + 1 / 3.0) / 2), "FLOPs to dense: %g", a.to_first[CMP_FLOPS]);
+    CHECK(near(cmp_arm(&c, 0).to_first[CMP_FLOPS], 1), "dense comes by its own loss at its end");
+
+    s = cmp_difference(&one, 1, 0, CMP_TIME);               /* one part: nothing to draw from */
+    CHECK(near(s.diff, -10 / NATS_PER_BIT / 50) && isinf(s.hi), "one seed: %g .. %g", s.diff, s.hi);
+    run[1].curve.point[1].seconds = 80;                     /* dense had 4.4 by then */
+    s = cmp_difference(&one, 1, 0, CMP_TIME);
+    CHECK(near(s.diff, -0.9) && isinf(s.lo), "at equal time: %g from %g", s.diff, s.lo);
+    for (size_t k = 0; k < 4; k++) free(run[k].curve.point);
+}
+
+static void test_curve_file(void) {
+    const char *path = file_in("curve");
+    CmpCurve c = curve_of(4, (double[][2]){{1, 1.0 / 3}, {2, 0.1}, {3, NAN}, {4, INFINITY}});
+    cmp_curve_write(&c, path);
+    CmpCurve d = cmp_curve_read(path, 4), part = cmp_curve_read(path, 2);
+    CHECK(d.n == 4 && part.n == 2, "%zu and %zu points", d.n, part.n);
+    CHECK(d.point[0].bits == c.point[0].bits && d.point[1].train == 4, "a point changed on disk");
+    CHECK(isnan(d.point[2].loss) && isinf(d.point[3].loss), "what is not finite changed on disk");
+    static const char *const bad[] = {"1,2,3\n", "1,2,3,4,5,6,7,x\n", "1,2,3,4,5,6,7,8,9\n",
+                                      "1,2,3,4,5,6,7,8"};
+    for (size_t k = 0; k < 4; k++) {
+        char text[300];
+        snprintf(text, sizeof text, "%s%s", cmp_head, bad[k]);
+        file_put(path, text, strlen(text));
+        CHECK(DIES(cmp_curve_read(path, 9)) && strstr(check_line, "line 2"), "%zu: %s", k, check_line);
+    }
+    file_put(path, "step\n", 5);
+    CHECK(DIES(cmp_curve_read(path, 9)) && strstr(check_line, "line 1"), "%s", check_line);
+    free(c.point), free(d.point), free(part.point);
+}
+
+#define SHAPED                                                                                               \
+    "--vocab 260 --layers 2 --heads 2 --width 32 --context 24 --batch 5 --steps 16 --every 4 --quiet "       \
+    "--val-tokens 500 "
+#define COMPARED                                                                                             \
+    SHAPED "--text %s --items 20 --arms dense,small,sparse,mine --seeds 2 --threads 1 "                      \
+           "--arm mine:sparsity=0.5,update=rigl,mask-every=6 "
+
+/* Whether file NAME of both folders has the same bytes; of curves, but for what was measured by the clock. */
+static bool same_file(const char *a, const char *b, const char *name) {
+    return outside("cut -d, -f1-3,5,7- %s/%s > %s/left; cut -d, -f1-3,5,7- %s/%s > %s/right; cmp -s %s/left "
+                   "%s/right", file_in(a), name, folder, file_in(b), name, folder, folder, folder) == 0;
+}
+static void on_alarm(int number) { interrupted = number; }
+
+/* Interrupted again and again, after a little longer each time, until it is done. */
+static void test_interrupted(const char *text) {
+    static const char *const arm[] = {"dense", "small", "sparse", "mine"},
+                      *const kind[] = {"ckpt", "csv", "scores"};
+    int stops = 0, status = 3;
+    bool between = false;                                   /* saved, where no milestone was */
+    char name[64];
+    signal(SIGALRM, on_alarm);
+    for (int ms = 10; status == 3 && stops < 200; ms += ms / 4 + 10, stops++) {
+        setitimer(ITIMER_REAL, &(struct itimerval){.it_value = {ms / 1000, ms % 1000 * 1000}}, NULL);
+        status = command("compare " COMPARED "--out %s", text, file_in("often"));
+        for (size_t k = 0; k < 8; k++) {
+            snprintf(name, sizeof name, "often/%s-%zu.ckpt", arm[k % 4], k / 4 + 1);
+            if (access(file_in(name), F_OK)) continue;
+            Safetensors st = st_read(file_in(name));
+            between |= atoi(st_meta(&st, "step")) % 4;
+            st_free(&st);
+        }
+    }
+    setitimer(ITIMER_REAL, &(struct itimerval){0}, NULL);
+    CHECK(status == 0 && stops > 3, "status %d after %d interruptions: %s", status, stops, check_line);
+    CHECK(between, "nothing was saved where %d interruptions came", stops);
+    for (size_t k = 0; k < 24; k++) {
+        snprintf(name, sizeof name, "%s-%zu.%s", arm[k % 4], k / 12 + 1, kind[k / 4 % 3]);
+        CHECK(same_file("once", "often", name), "%s differs after %d interruptions", name, stops);
+    }
+}
+
+/* Whether the JSON has a member under these names, the first of a list where a name is "0". */
+static bool json_has(const char *path, const char *const *names) {
+    Bytes b = file_read(path);
+    Json j = json_open(b.p, b.n, path);
+    bool found = true;
+    for (; *names && found; names++) {
+        const bool list = !strcmp(*names, "0");
+        char name[64];
+        json_expect(&j, list ? '[' : '{');
+        if (list) continue;
+        found = false;
+        for (bool first = true; !found && json_more(&j, '}', &first);) {
+            json_string(&j, name, sizeof name), json_expect(&j, ':');
+            if (!(found = !strcmp(name, *names))) json_skip(&j, 0);
+        }
+    }
+    file_free(&b);
+    return found;
+}
+static void test_compare_json(const char *path) {
+    static const char *const want[][5] = {
+        {"arms", "0", "name"}, {"arms", "0", "val_loss"}, {"arms", "0", "bits_per_byte"},
+        {"arms", "0", "step_ms"}, {"arms", "0", "seconds"}, {"arms", "0", "flops"},
+        {"arms", "0", "options", "lr"}, {"arms", "0", "runs", "0"}, {"pairs", "0", "a"}, {"pairs", "0", "b"},
+        {"pairs", "0", "axis"}, {"pairs", "0", "diff"}, {"pairs", "0", "lo"}, {"pairs", "0", "hi"},
+        {"pairs", "0", "margin"}, {"pairs", "0", "verdict"}, {"cloze", "0", "right_a"},
+        {"time_to_dense", "sparse", "time"}, {"command"}};
+    for (size_t k = 0; k < sizeof want / sizeof *want; k++)
+        CHECK(json_has(path, want[k]), "the JSON has no %s %s %s", want[k][0], want[k][1], want[k][2]);
+    Bytes b = file_read(path);
+    Json j = json_open(b.p, b.n, path);
+    json_skip(&j, 0);
+    CHECK(json_peek(&j) == 0 && j.p == j.end, "the JSON goes on after its end");
+    file_free(&b);
+}
+
+/* `small` has about as many parameters as `sparse`, `wide` as many FLOPs as `dense`. */
+static void test_widths(void) {
+    char *argv[] = {(char[]){"compare"}, (char[]){"--model"}, (char[]){"d4"}};
+    const Options *o = options_read(3, argv, COMPARE, NULL);
+    static const double one[4] = {1, 1, 1, 1}, eighth[4] = {0.125, 0.125, 0.125, 0.125};
+    GptConfig c[4];
+    static const char *const name[4] = {"dense", "sparse", "small", "wide"};
+    for (size_t k = 0; k < 4; k++) {
+        const Options a = arm_options(o, name[k], 0, 2049);
+        c[k] = (GptConfig){a.layers, a.heads, a.width, 2049, a.context};
+        CHECK((a.sparsity > 0) == k % 2 && a.width % a.heads == 0, "%s: sparsity %g", name[k], a.sparsity);
+    }
+    const double p = model_size(&c[2], one, false) / model_size(&c[1], eighth, false),
+                 f = model_size(&c[3], eighth, true) / model_size(&c[0], one, true);
+    CHECK(c[2].C == 128 && c[2].NH == 2 && fabs(p - 1) < 0.1, "small: %zu wide, %g", c[2].C, p);
+    CHECK(c[3].C == 592 && c[3].NH == 8 && fabs(f - 1) < 0.02, "wide: %zu wide, %g", c[3].C, f);
+}
+
+static void test_compare_bad_input(const char *text) {
+    static const struct { const char *more, *expected; } bad[] = {
+        {"--arms dense,fast", "no 'fast'"},
+        {"--arms dense,dense", "twice"},
+        {"--arms dense,../x", "letters and digits"},
+        {"--arms dense --arm sparse:lr=1", "NAME of --arms"},
+        {"--arms dense --arm dense", "NAME:KEY=VALUE"},
+        {"--arms dense --arm dense:lr", "KEY=VALUE"},
+        {"--arms dense --arm dense:lr=fast", "found 'fast'"},
+        {"--arms dense --arm dense:quiet=1", "an option of training"},
+        {"--arms dense --arm dense:seed=2", "the same for all arms"},
+        {"--arms other --arm other:sparsity=0.5,update=set", "--mask-every"},
+        {"--arms dense --margin -1", "found '-1'"},
+        {"--arms dense --seeds 0", "found '0'"},
+        {"--arms dense --lr 0.5", "another comparison"},
+        {"--arms dense --resume x", "does not take"},
+        {"--arms dense --json /nothere/x", "/nothere/x"},
+        {"--arms dense --out /nothere/x", "given twice"},
+    };
+    char line[600];
+    for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
+        snprintf(line, sizeof line, "compare " SHAPED "--text %s --out %s %s", text, file_in("once"),
+                 bad[k].more);
+        check_refused(line, bad[k].expected);
+    }
+    snprintf(line, sizeof line, "compare --text %s --steps 1 --arms dense --out %s", text, text);
+    check_refused(line, "found a file");
+    make_text(file_in("tiny"), 300);
+    snprintf(line, sizeof line, "compare --text %s --vocab 260 --out %s", file_in("tiny"), folder);
+    check_refused(line, "the training text has");
+    make_text(file_in("else"), 19000);
+    snprintf(line, sizeof line, "compare " SHAPED "--text %s --arms dense --out %s", file_in("else"),
+             file_in("once"));
+    check_refused(line, "on another");
+}
+
+static void test_compare(void) {
+    snprintf(folder, sizeof folder, "/tmp/compare-test-XXXXXX");
+    if (!mkdtemp(folder)) abort();
+    test_curves(), test_arms(), test_curve_file(), test_widths();
+    char text[128];
+    snprintf(text, sizeof text, "%s", file_in("text"));
+    make_text(text, 20000);
+    const int status =
+        command("compare " COMPARED "--out %s --json %s", text, file_in("once"), file_in("json"));
+    CHECK(status == 0, "%s", check_line);
+    if (!status) test_compare_json(file_in("json")), test_interrupted(text), test_compare_bad_input(text);
+
+    CHECK(command("run " SHAPED "--text %s --sparsity 0.875 --seed 2 --mask-seed 2 --out %s --log %s", text,
+                  file_in("alone"), file_in("log")) == 0, "%s", check_line);
+    Options none = {0};
+    char path[160];
+    snprintf(path, sizeof path, "%s/sparse-2.csv", file_in("once"));
+    const CmpCurve curve = cmp_curve_read(path, 16);
+    CHECK(outside("awk -F, 'NR > 1 { x += $2 } END { x /= %.17g; exit x < 0.999999 || x > 1.000001 }' %s",
+                  cmp_end(&curve)->train, file_in("log")) == 0,
+          "training losses whose sum is not %g", cmp_end(&curve)->train);
+    free(curve.point);
+    snprintf(path, sizeof path, "%s/sparse-2.ckpt", file_in("once"));
+    const State a = checkpoint_read(file_in("alone"), &none, true), b = checkpoint_read(path, &none, true);
+    CHECK(a.m->floats == b.m->floats && !memcmp(a.m->w, b.m->w, a.m->floats * 4) &&
+              !memcmp(a.m->v, b.m->v, a.m->floats * 4),
+          "an arm of a comparison is another model than a run of the same options");
+    gpt_free(a.m), gpt_free(b.m), tok_free(a.tok), tok_free(b.tok), free(a.o), free(b.o);
+    outside("rm -r %s", folder);
+}
+#endif
