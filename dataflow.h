@@ -11,6 +11,7 @@
  *     slot        room for one panel of an edge, in its writer's tiles      `depth` of them, or more
  *     credit      a free slot; a writer without one waits                   df_waits
  *     actor       a stage on one tile; it fires once a panel                df_section_run
+ *     span        panels a firing, where weights pass through the tile      df_plan
  *     clock       cycles, waits, bytes                                      df_clock
  *
  * Memory of a tile while a section runs:
