@@ -396,7 +396,8 @@ static inline void cmp_json_arm(Out *out, const Cmp *c, size_t arm) {
         {"bits", a.bits}, {"lo", a.lo}, {"hi", a.hi}, {"perplexity", exp(a.loss)},
         {"train_bits", a.train}, {"gap", a.bits - a.train}, {"floor", a.floor > 0 ? a.floor : NAN},
         {"above_floor", a.floor > 0 ? a.bits - a.floor : NAN}, {"step_ms", a.step_ms},
-        {"speed_up", first.step_ms / a.step_ms}, {"seconds", a.seconds}, {"flops", a.flops}, {"tokens", a.tokens},
+        {"speed_up", first.step_ms / a.step_ms}, {"seconds", a.seconds}, {"flops", a.flops},
+        {"tokens", a.tokens},
         {"parameters", r->parameters}, {"active_parameters", r->active}, {"memory_bytes", r->memory}};
     fputc('\n', out->f);
     json_begin(out, NULL, '{'), json_member_text(out, "name", c->name[arm]);

@@ -63,9 +63,10 @@ static const char html_style[] =
     "td:first-child,th:first-child{text-align:left;padding-left:0}td:last-child,th:last-child{"
     "padding-right:0}tr+tr td{border-top:1px solid var(--pale)}.wide td:first-child{position:sticky;left:0;"
     "background:var(--bg)}\n"
-    ".bars td{border:0;padding-top:.1rem;padding-bottom:.1rem}.bars .bar{width:99%}.bars.two .bar{width:20%;"
-    "min-width:4rem}.bar i{display:block;height:.8rem;min-width:1px;background:var(--c)}"
-    ".bars.two td:last-child{text-align:left}.none{text-align:left}\n"
+    ".bars td{border:0;padding-top:.1rem;padding-bottom:.1rem}.bars .bar{width:99%}.bar i{display:block;"
+    "height:.8rem;min-width:1px;background:var(--c)}.bars.two{font-size:.8125rem}.two th,.two td{"
+    "padding-left:.3rem;padding-right:.3rem}.bars.two .bar{width:18%;min-width:2.5rem}"
+    ".none{text-align:left}\n"
     ".forest td{border:0;padding-top:0;padding-bottom:0}.strip svg{width:22.5rem}.track svg{min-width:11rem}"
     ".forest th{font-weight:600;padding-top:1rem}.forest td:last-child{text-align:left;width:99%}\n"
     "blockquote{margin:.3rem 0 0;padding-left:.9rem;border-left:3px solid var(--c);white-space:pre-wrap;"
@@ -126,8 +127,8 @@ static inline void html_figure(char out[64], char how, double x) {
                       *const time[] = {" ms", " s", " min", " h"};
     int k = 0;
     switch (how) {
-    case 'd': snprintf(out, 64, "%s%.3f", x < 0 ? "−" : "+", fabs(x)); return;
-    case 'b': snprintf(out, 64, "%.3f", x); return;
+    case 'd': snprintf(out, 64, "%s%.4f", x < 0 ? "−" : "+", fabs(x)); return;
+    case 'b': snprintf(out, 64, "%.4f", x); return;
     case 'p': snprintf(out, 64, "%.1f %%", 100 * x); return;
     case 'P': snprintf(out, 64, "%.0f %%", 100 * x); return;
     case 'x': snprintf(out, 64, "%.2f×", x); return;
@@ -269,7 +270,7 @@ static inline void html_chart(const Html *h, const char *axis, const char *title
     for (size_t k = 0; k < h->arms; k++) {
         l[k] = html_curve(h, k, axis);
         for (size_t i = 0; i < l[k].n; i++) a.x1 = fmax(a.x1, l[k].x[i]), a.y0 = fmin(a.y0, l[k].lo[i]);
-        if (l[k].n) a.y1 = fmax(a.y1, l[k].mid[l[k].n / 5]);        /* the first fall would hide the rest */
+        if (l[k].n) a.y1 = fmax(a.y1, l[k].mid[l[k].n / 3]);        /* the first fall would hide the rest */
     }
     a.y0 -= 0.05 * (a.y1 - a.y0);
     html_put(h, "<figure><h3>%s</h3><svg viewBox='0 0 %d %d' role=img aria-label='%s'>", title, CHART_W,
@@ -408,8 +409,10 @@ static inline void html_verdicts(const Html *h) {
             html_put(h, "<tr><td>{a %zu}<td class=strip>", a);
             html_strip(h->f, html_colour(h, a), R, margin, html_real(h, "pairs/%zu/diff", p),
                        html_real(h, "pairs/%zu/lo", p), html_real(h, "pairs/%zu/hi", p));
-            html_put(h, "<td>{d pairs/%zu/diff}<td>{d pairs/%zu/lo} to {d pairs/%zu/hi}"
-                     "<td><b>{w pairs/%zu/verdict}</b>\n", p, p, p, p);
+            html_put(h, "<td>{d pairs/%zu/diff}<td>", p);
+            if (isnan(html_real(h, "pairs/%zu/lo", p))) html_put(h, "<td>no interval\n");
+            else html_put(h, "{d pairs/%zu/lo} to {d pairs/%zu/hi}<td><b>{w pairs/%zu/verdict}</b>\n",
+                          p, p, p);
         }
         html_ruler(h->f, R);
     }
@@ -497,7 +500,7 @@ static inline void html_cloze(const Html *h) {
     while (html_at(h, "cloze/%zu", n).p) n++;
     if (!n) return;
     html_put(h, "<h2>Questions answered</h2><p class=note>On held-out text, shares right. The tick is "
-             "chance; bold is what the 95 %% interval tells from {a 0}.</p>");
+             "chance; bold where the 95 %% interval of the difference from {a 0} is without zero.</p>");
     html_head(h, "<th>kind<th>items<th>chance<th>");
     const size_t kinds = n / html_pair(h->arms);
     for (size_t k = 0; k < kinds; k++) {
