@@ -162,7 +162,7 @@ typedef struct {
 static const DfChip df_chips[] = {
     /* two cores' rate, some 200 GFLOP/s, and 20 GB/s, as many tiles of 512 KiB, or, to train on, a few that
      * cut matrices into pieces a core likes: slices of ten inputs cost it a tenth of its speed */
-    {"host", 8, 4194304, 4, 16, 1.6e9, 512, 20e9, 2e9, 1e-6},
+    {"host", 8, 2097152, 4, 16, 1.6e9, 512, 20e9, 2e9, 1e-6},
     {"mesh", 64, 524288, 4, 2, 1.6e9, 64, 20e9, 2e9, 1e-6},
     /* 640 compute units of 32 x 6 multiply-adds (DFModel; others say 16 x 6), 1.32 GHz for 325 TFLOP/s;
      * 150 TB/s on chip; DDR4 at 100 GB/s streamed and 12 at random (Peng et al. 2024) */
@@ -393,7 +393,7 @@ static inline void df_depend(const DfGraph *g, DfSection *x, size_t depth) {
     x->slot = mem_new(g->edges, sizeof *x->slot);
     for (size_t s = 0; s < x->parts; s++) {
         DfPart *p = &x->part[s];
-        p->home = x->mode == DF_CROWDED ? 0 : s - p->s.share;
+        p->home = x->mode == DF_CROWDED || p->s.kind == DF_LOAD ? 0 : s - p->s.share;   /* loads come first */
         for (int k = 0; k < DF_INS; k++)
             if (p->s.in[k] >= 0) p->need[p->needs++] = df_writer(x, p->s.in[k]);
     }
@@ -577,6 +577,18 @@ __attribute__((noreturn)) static inline void df_too_small(const DfGraph *g, cons
     if (tiles) snprintf(hint, sizeof hint, " or --tiles %zu", tiles);
     die("%s: needs %zu bytes for its streams alone, found %zu tiles of %zu; --sram %zu%s would do",
         g->stage[s0].name, need, plan->chip.tiles, plan->chip.sram, sram, hint);
+}
+
+/* Whether a chip can run the graph at all: whether every part of it that cannot be cut fits in some way. */
+static inline bool df_holds(const DfGraph *g, DfChip chip, size_t depth, size_t groups) {
+    const DfPlan plan = {.chip = chip, .depth = depth, .groups = groups};
+    for (size_t s0 = 0, end; s0 < g->stages; s0 = end) {
+        bool fits = false;
+        for (end = s0 + 1; !df_may_cut(g, end);) end++;
+        for (int mode = DF_RESIDENT; mode <= DF_CROWDED; mode++) fits |= df_fits(g, &plan, s0, end, mode, 1);
+        if (!fits) return false;
+    }
+    return true;
 }
 
 /* Tiles, addresses and actors of a section that fits. */
@@ -772,7 +784,8 @@ static inline bool df_try(DfJob *j, DfPart *p, DfActor *a, size_t worker) {
 }
 /* Fires one actor that is ready, of the last stage that has one: of the worker's own panels, every
  * workers-th, or of any. A panel that stays with one worker stays in its cache, and with as many slots as
- * workers so do the slots. */
+ * workers so do the slots. Panels cost more towards the end of a sequence, so the workers change places now
+ * and then. */
 static inline bool df_fire_one(DfJob *j, size_t worker, size_t workers, bool any) {
     DfSection *x = j->x;
     for (size_t s = x->parts; s-- > 0;) {
@@ -781,7 +794,8 @@ static inline bool df_fire_one(DfJob *j, size_t worker, size_t workers, bool any
         if (i == j->panels) continue;
         for (size_t last = i + 1; i <= last && i < j->panels;
              i++) { /* its slowest tile's panel, or the next */
-            if ((!any && i % workers != worker) || df_waits(x, p, i, j->panels) != SIZE_MAX) continue;
+            const bool mine = (i + i / (2 * workers)) % workers == worker;
+            if ((!any && !mine) || df_waits(x, p, i, j->panels) != SIZE_MAX) continue;
             for (size_t k = 0; k < p->actors; k++) {
                 DfActor *a = &x->actor[p->actor + k];
                 if (atomic_load_explicit(&a->done, memory_order_relaxed) == i &&

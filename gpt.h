@@ -1512,6 +1512,14 @@ static inline void gpt_machine_free(GptRun *r) {
 static inline void gpt_machine_stale(GptRun *r) {
     if (r->machine) r->machine->m = NULL;
 }
+/* Whether a chip has room for the streams of a run, whatever becomes of the weights. */
+static inline bool gpt_machine_fits(const GptRun *r, DfChip chip, size_t depth) {
+    GptLines *lines = gpt_lines(r->m);
+    DfGraph g = gpt_graph(&r->m->c, lines, r->stride);
+    const bool fits = df_holds(&g, chip, depth, r->panel);
+    gpt_graph_free(&g), free(lines);
+    return fits;
+}
 /* Plans the chip for a run's model and panels; again when its masks have changed. */
 static inline void gpt_machine_plan(GptRun *r, DfChip chip, size_t depth) {
     const double start = seconds();

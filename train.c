@@ -552,6 +552,11 @@ static void run_describe(const Run *run, double need) {
     printf("%zu training and %zu validation tokens; batch %zu x %zu, %zu sequences at a time; %.2f GiB of "
            "memory\n",
            run->d->train.n, run->d->val.n, run->s.o->batch, run->s.o->context, run->r->B, need / 0x1p30);
+    if (run->r->machine) {
+        const DfPlan *plan = run->r->machine->plan;
+        printf("dataflow in %zu sections on %zu tiles of %zu KiB; ", plan->sections, plan->chip.tiles,
+               plan->chip.sram / 1024);
+    }
     printf("%zu threads, %.0f GFLOP/s at most; checkpoint %s\n", run->s.o->threads, run->peak / 1e9,
            run->out);
 }
