@@ -627,6 +627,8 @@ static int cmd_run(int argc, char **argv) {
 
 /* ---- compare: many runs by turns ---------------------------------------------------------------------- */
 
+enum { STILL = 8 };     /* medians that a step counts at most: when it takes longer, the process stood still */
+
 typedef struct {                    /* an arm under a seed */
     char name[ARM_NAME + 16];
     Options o;
@@ -688,7 +690,10 @@ static void arm_milestone(ArmRun *a, bool diverged) {
     const Score val = interrupted || diverged ? (Score){0} : evaluate(run->r, run->d, a->o.val_tokens, NULL);
     CmpPoint p = a->now;
     p.step = run->s.step, p.tokens = (double)p.step * tokens_per_step(&a->o);
-    if (run->n) p.step_ms = 1000 * stats_median(run->took, run->n), run->n = 0;
+    const double step = stats_median(run->took, run->n);
+    if (run->n) p.step_ms = 1000 * step;
+    for (; run->n; run->n--) p.seconds += fmin(run->took[run->n - 1], STILL * step);
+    a->now.seconds = p.seconds;
     p.loss = diverged ? INFINITY : interrupted ? NAN : val.nats / (double)val.tokens;
     p.bits = diverged ? INFINITY : interrupted ? NAN : score_bits(&val);
     if (c->n && isnan(cmp_end(c)->loss)) c->n--;
@@ -711,7 +716,7 @@ static void arm_turn(ArmRun *a) {
         if (step > done && (step % a->o.every == 0 || step == a->o.steps)) arm_milestone(a, false);
         if (step >= end || interrupted) break;
         if (!run_step(run)) { arm_milestone(a, true); break; }
-        a->now.flops += run->flops, a->now.seconds += run->took[run->n - 1], a->now.train += run->loss;
+        a->now.flops += run->flops, a->now.train += run->loss;
     }
 }
 
