@@ -10,7 +10,7 @@
 /* A text of n documents in which each word has two that may follow, one of them rarely; its vocabulary. */
 static Tokenizer *cloze_text(size_t n, Tokens *t) {
     static const char *const word[12] = {" river", " stone", " of", " cloud", " apple", " in", " window",
-                                         " garden", " to", " bridges", " silver", " bridge"};
+                                         " garden", " to", " bridges", " bridge", " night"};
     char *text = mem_new(n, 4096);
     size_t bytes = 0, ids = 1, *end = mem_new(n, sizeof *end);
     for (size_t k = 0, at = 0; k < n; k++, end[k - 1] = bytes)
