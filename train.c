@@ -627,7 +627,7 @@ static int cmd_run(int argc, char **argv) {
 
 /* ---- compare: many runs by turns ---------------------------------------------------------------------- */
 
-enum { STILL = 8 };     /* medians that a step counts at most: when it takes longer, the process stood still */
+enum { STILL = 8 };                 /* medians that a step counts at most: beyond, the process stood still */
 
 typedef struct {                    /* an arm under a seed */
     char name[ARM_NAME + 16];

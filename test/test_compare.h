@@ -99,8 +99,9 @@ static void test_curve_file(void) {
 static void test_scores_file(void) {
     Score part[2] = {{1.5, 70, 20}, {2.5, 80, 21}};
     ClozeItem item[3] = {{.kind = 1, .right = true, .chance = 0.25}, {.kind = 2, .chance = 0.5}};
-    CmpRun a = {.m = {.val = {4, 150, 41}, .train = {3, 140, 40}, .parts = {part, 2, true, NULL}, .floor = 0.5,
-                      .wanted = 9, .cloze = {{.items = 1, .item = item + 2}, {.items = 2, .item = item}}},
+    CmpRun a = {.m = {.val = {4, 150, 41}, .train = {3, 140, 40}, .parts = {part, 2, true, NULL},
+                      .floor = 0.5, .wanted = 9,
+                      .cloze = {{.items = 1, .item = item + 2}, {.items = 2, .item = item}}},
                 .parameters = 1000, .active = 125}, b = {0};
     cmp_scores_write(&a, file_in("scores"));
     CHECK(!cmp_scores_read(&b, file_in("scores"), 8) && !cmp_scores_read(&b, file_in("nothere"), 9),
@@ -214,6 +215,30 @@ static void test_widths(void) {
     CHECK(c[3].C == 592 && c[3].NH == 8 && fabs(f - 1) < 0.02, "wide: %zu wide, %g", c[3].C, f);
 }
 
+/* A rate that is far too high ends its own run, not the comparison; a sweep takes the best of its three. */
+static void test_rates(const char *text) {
+    CHECK(command("compare " SHAPED "--text %s --items 20 --arms mine,dense --out %s "
+                  "--arm mine:lr=100,weight-decay=100", text, file_in("lost")) == 0, "%s", check_line);
+    const CmpCurve lost = cmp_curve_read(file_in("lost/mine-1.csv"), 16);
+    CHECK(isinf(cmp_end(&lost)->loss) && cmp_end(&lost)->step < 16, "it did not diverge");
+    CHECK(command("compare " SHAPED "--text %s --items 0 --arms dense --lr 0.1 --sweep --out %s", text,
+                  file_in("swept")) == 0, "%s", check_line);
+    const char *const grid[3] = {"0.05", "0.1", "0.2"};
+    size_t best = 0;
+    double least = INFINITY;
+    for (size_t k = 0; k < 3; k++) {
+        char name[64];
+        snprintf(name, sizeof name, "swept/dense@%s-1001.csv", grid[k]);
+        CmpCurve c = cmp_curve_read(file_in(name), 16);
+        if (cmp_end(&c)->loss < least) least = cmp_end(&c)->loss, best = k;
+        free(c.point);
+    }
+    Safetensors st = st_read(file_in("swept/dense-1.ckpt"));
+    CHECK(strtod(st_meta(&st, "lr"), NULL) == strtod(grid[best], NULL), "rate %s, where %s was the best",
+          st_meta(&st, "lr"), grid[best]);
+    st_free(&st), free(lost.point);
+}
+
 static void test_compare_bad_input(const char *text) {
     static const struct { const char *more, *expected; } bad[] = {
         {"--arms dense,fast", "no 'fast'"},
@@ -260,6 +285,7 @@ static void test_compare(void) {
     const int status =
         command("compare " COMPARED "--out %s --json %s", text, file_in("once"), file_in("json"));
     CHECK(status == 0, "%s", check_line);
+    test_rates(text);
     if (!status) test_compare_json(file_in("json")), test_interrupted(text), test_compare_bad_input(text);
 
     CHECK(command("run " SHAPED "--text %s --sparsity 0.875 --seed 2 --mask-seed 2 --out %s --log %s", text,
