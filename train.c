@@ -892,7 +892,6 @@ static int cmd_eval(int argc, char **argv) {
     Options *o = options_read(argc, argv, EVAL, "a checkpoint");
     const char *const name[2] = {o->file, o->to};
     const int models = o->to ? 2 : 1;
-    DfPool *pool = df_begin(o->threads);
     State s[2];
     Data d[2];
     Measures x[2];
@@ -905,6 +904,7 @@ static int cmd_eval(int argc, char **argv) {
         if (d[k].val.n < 2) die("the text has %zu tokens; at least 2 are needed", d[k].val.n);
         if (data_hash(&d[k]) != s[k].data_hash) tokens_free(&d[k].train);
     }
+    DfPool *pool = df_begin(o->threads);
     const size_t ctx = s[0].m->c.ctx, T = models > 1 && s[1].m->c.ctx < ctx ? s[1].m->c.ctx : ctx;
     for (int k = 0; k < models; k++)
         x[k] = measure(&s[k], name[k], pool, &d[k], T), finite &= isfinite(x[k].val.nats);

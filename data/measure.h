@@ -116,14 +116,15 @@ static inline void json_score(Out *out, const Score *s, double floor) {
     json_member_put(out, "bits_per_byte", s->bytes > 0 ? score_bits(s) : NAN);
     json_member_put(out, "floor", floor > 0 ? floor : NAN);
 }
-static inline void json_interval(Out *out, StatsInterval s) {
-    json_member_put(out, "lo", s.lo), json_member_put(out, "hi", s.hi);
+static inline void json_interval(Out *out, const char *key, StatsInterval s) {
+    json_member_put(out, key, s.diff), json_member_put(out, "lo", s.lo), json_member_put(out, "hi", s.hi);
 }
 
-/* What N of them are; the bits of one, per byte or, without a vocabulary, per token. */
+/* What N of them are; the unit of their scores, and one of these. */
 static inline const char *parts_name(const Parts *p) {
     return p->blocks ? "equal blocks (its documents are too few)" : "documents";
 }
+static inline const char *score_unit(const Score *s) { return s->bytes > 0 ? "bits/byte" : "bits/token"; }
 static inline double parts_bits(const Measures *x, size_t k) {
     const Score *s = &x->parts.part[k];
     return s->nats / NATS_PER_BIT / (x->val.bytes > 0 ? s->bytes : (double)s->tokens);
@@ -159,8 +160,8 @@ static inline void measures_print(const Measures *x) {
     for (size_t k = 0; k < x->parts.n; k++)
         easiest = fmin(easiest, parts_bits(x, k)), hardest = fmax(hardest, parts_bits(x, k));
     score_print(x->name, &x->val, x->floor);
-    printf("95 %% interval %.4f .. %.4f over %zu %s, from %.4f to %.4f bits/%s\n", s.lo, s.hi, x->parts.n,
-           parts_name(&x->parts), easiest, hardest, x->val.bytes > 0 ? "byte" : "token");
+    printf("95 %% interval %.4f .. %.4f over %zu %s, from %.4f to %.4f %s\n", s.lo, s.hi, x->parts.n,
+           parts_name(&x->parts), easiest, hardest, score_unit(&x->val));
     if (x->train.tokens)
         printf("on as much of its training text %.4f bits/byte, a gap of %.4f\n", score_bits(&x->train),
                score_bits(&x->val) - score_bits(&x->train));
@@ -176,14 +177,10 @@ static inline void json_cloze(Out *out, const Measures *a, const Measures *b) {
         json_member_text(out, "kind", cloze_kinds[kind]);
         json_member_put(out, "items", (double)t.items), json_member_put(out, "chance", t.chance);
         if (b) {
-            const StatsInterval s = stats_mcnemar(t.only[0], t.only[1], t.items, &p);
-            json_member_put(out, "diff", s.diff), json_interval(out, s), json_member_put(out, "p", p);
-            json_member_put(out, "only_a", (double)t.only[0]);
+            json_interval(out, "diff", stats_mcnemar(t.only[0], t.only[1], t.items, &p));
+            json_member_put(out, "p", p), json_member_put(out, "only_a", (double)t.only[0]);
             json_member_put(out, "only_b", (double)t.only[1]);
-        } else {
-            const StatsInterval s = stats_share(t.right[0], t.items);
-            json_member_put(out, "accuracy", s.diff), json_interval(out, s);
-        }
+        } else json_interval(out, "accuracy", stats_share(t.right[0], t.items));
         json_close(out, '}');
     }
     json_close(out, ']');
@@ -194,7 +191,8 @@ static inline void json_measures(Out *out, const Measures *x) {
     json_member_put(out, "perplexity", exp(x->val.nats / (double)x->val.tokens));
     json_member_put(out, "train_bits_per_byte", x->train.tokens ? score_bits(&x->train) : NAN);
     json_member_text(out, "over", x->parts.blocks ? "blocks" : "documents");
-    json_interval(out, parts_interval(&x->parts, NULL, x->val.bytes > 0));
+    const StatsInterval s = parts_interval(&x->parts, NULL, x->val.bytes > 0);
+    json_member_put(out, "lo", s.lo), json_member_put(out, "hi", s.hi);
     json_begin(out, "parts", '[');
     for (size_t k = 0; k < x->parts.n; k++) json_member_put(out, NULL, parts_bits(x, k));
     json_close(out, ']'), json_cloze(out, x, NULL);
@@ -224,8 +222,7 @@ static inline void json_pair(Out *out, const Measures x[2], double margin, bool 
         json_begin(out, k ? "b" : "a", '{'), json_member_text(out, "name", x[k].name);
         json_measures(out, &x[k]), json_close(out, '}');
     }
-    json_member_put(out, "diff", s.diff), json_interval(out, s);
-    json_member_put(out, "detectable", s.detectable);
+    json_interval(out, "diff", s), json_member_put(out, "detectable", s.detectable);
     json_member_put(out, "margin", margin), json_member_text(out, "verdict", stats_verdict(s, margin));
     json_member_text(out, "over", x->parts.blocks ? "blocks" : "documents");
     if (paired) json_cloze(out, &x[0], &x[1]);
