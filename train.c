@@ -703,7 +703,7 @@ static void arm_milestone(ArmRun *a, bool diverged) {
     if (!a->quiet && !interrupted)
         printf("%sseed %zu  %-8s  step %zu/%zu  loss %.4f  %.4f %s  %.1f ms a step\n",
                isatty(1) ? "\r\033[K" : "", a->o.seed, a->name, p.step, a->o.steps, p.loss, cmp_bits(&p),
-               cmp_unit(&val), p.step_ms);
+               score_unit(&val), p.step_ms);
     fflush(stdout);
 }
 
@@ -767,7 +767,7 @@ static void arm_scores(ArmRun *a, const Data *d, DfPool *pool) {
     if (!a->quiet && !interrupted)
         printf("seed %zu  %-8s  loss %.4f, %.4f %s on all of the validation text\n", a->o.seed, a->name,
                kept->m.val.nats / (double)kept->m.val.tokens, cmp_score(&kept->m.val),
-               cmp_unit(&kept->m.val));
+               score_unit(&kept->m.val));
 }
 
 /* Trains what the folder does not have of n runs on the same data. */

@@ -133,7 +133,6 @@ static inline const CmpRun *cmp_run(const Cmp *c, size_t seed, size_t arm) {
 static inline double cmp_score(const Score *s) {            /* bits per byte; if these are not known, token */
     return s->nats / NATS_PER_BIT / (s->bytes > 0 ? s->bytes : (double)s->tokens);
 }
-static inline const char *cmp_unit(const Score *s) { return s->bytes > 0 ? "bits/byte" : "bits/token"; }
 static inline double cmp_step_ms(const CmpCurve *c) {       /* the median of the points' medians */
     double *ms = mem_new(c->n, sizeof *ms);
     for (size_t k = 0; k < c->n; k++) ms[k] = c->point[k].step_ms;
@@ -314,7 +313,7 @@ static inline void cmp_print_arms(const Cmp *c) {
     const CmpArm first = cmp_arm(c, 0);
     char over[96];
     printf("\n%-10s %8s %8s %8s %8s %10s  %-16s %8s%s\n", "arm", "numbers", "kept", "rate", "loss",
-           "perplexity", cmp_unit(&c->run[0].m.val), "gap", first.floor > 0 ? "    floor" : "");
+           "perplexity", score_unit(&c->run[0].m.val), "gap", first.floor > 0 ? "    floor" : "");
     for (size_t k = 0; k < c->arms; k++) {
         const CmpArm a = cmp_arm(c, k);
         const CmpRun *r = cmp_run(c, 0, k);
@@ -341,7 +340,7 @@ static inline void cmp_print_arms(const Cmp *c) {
 static inline void cmp_print_verdicts(const Cmp *c) {
     for (int axis = 0; axis < CMP_AXES && c->arms > 1; axis++) {
         printf("\nagainst %s at equal %s, margin %g %s:\n", c->name[0], cmp_axis[axis], c->margin,
-               cmp_unit(&c->run[0].m.val));
+               score_unit(&c->run[0].m.val));
         for (size_t k = 1; k < c->arms; k++) {
             const StatsInterval s = cmp_difference(c, k, 0, axis);
             if (isfinite(s.lo))
@@ -424,9 +423,8 @@ static inline void cmp_json_pair(Out *out, const Cmp *c, size_t a, size_t b) {
         const StatsInterval s = cmp_difference(c, a, b, axis);
         json_begin(out, NULL, '{');
         json_member_text(out, "a", c->name[a]), json_member_text(out, "b", c->name[b]);
-        json_member_text(out, "axis", cmp_axis[axis]), json_member_put(out, "diff", s.diff);
-        json_interval(out, s), json_member_put(out, "detectable", s.detectable);
-        json_member_put(out, "margin", c->margin);
+        json_member_text(out, "axis", cmp_axis[axis]), json_interval(out, "diff", s);
+        json_member_put(out, "detectable", s.detectable), json_member_put(out, "margin", c->margin);
         json_member_text(out, "verdict", stats_verdict(s, c->margin)), json_close(out, '}');
     }
 }
@@ -438,8 +436,8 @@ static inline void cmp_json_cloze(Out *out, const Cmp *c, size_t a, size_t b) {
         json_member_text(out, "a", c->name[a]), json_member_text(out, "b", c->name[b]);
         json_member_text(out, "kind", cloze_kinds[kind]), json_member_put(out, "items", (double)x.items);
         json_member_put(out, "chance", x.chance), json_member_put(out, "right_a", x.a);
-        json_member_put(out, "right_b", x.b), json_member_put(out, "diff", x.diff.diff);
-        json_interval(out, x.diff), json_member_put(out, "p", x.p), json_close(out, '}');
+        json_member_put(out, "right_b", x.b), json_interval(out, "diff", x.diff);
+        json_member_put(out, "p", x.p), json_close(out, '}');
     }
 }
 static inline void cmp_json(const Cmp *c, const char *path) {
@@ -447,7 +445,7 @@ static inline void cmp_json(const Cmp *c, const char *path) {
     char over[96];
     fputc('{', out.f);
     json_member_text(&out, "command", c->command);
-    json_member_text(&out, "unit", cmp_unit(&c->run[0].m.val));
+    json_member_text(&out, "unit", score_unit(&c->run[0].m.val));
     json_member_text(&out, "interval", cmp_over(c, over)), json_member_put(&out, "margin", c->margin);
     json_begin(&out, "arms", '[');
     for (size_t k = 0; k < c->arms; k++) cmp_json_arm(&out, c, k);
