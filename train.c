@@ -662,6 +662,8 @@ static void sample(FILE *f, const State *s, DfPool *pool, const char *prompt, si
 
 /* ---- compare: many runs by turns ---------------------------------------------------------------------- */
 
+enum { STILL = 8 };                 /* medians that a step counts at most: beyond, the process stood still */
+
 typedef struct {                    /* an arm under a seed */
     char name[ARM_NAME + 16];
     Options o;
@@ -723,7 +725,10 @@ static void arm_milestone(ArmRun *a, bool diverged) {
     const Score val = interrupted || diverged ? (Score){0} : evaluate(run->r, run->d, a->o.val_tokens, NULL);
     CmpPoint p = a->now;
     p.step = run->s.step, p.tokens = (double)p.step * tokens_per_step(&a->o);
-    if (run->n) p.step_ms = 1000 * stats_median(run->took, run->n), run->n = 0;
+    const double step = stats_median(run->took, run->n);
+    if (run->n) p.step_ms = 1000 * step;
+    for (; run->n; run->n--) p.seconds += fmin(run->took[run->n - 1], STILL * step);
+    a->now.seconds = p.seconds;
     p.loss = diverged ? INFINITY : interrupted ? NAN : val.nats / (double)val.tokens;
     p.bits = diverged ? INFINITY : interrupted ? NAN : score_bits(&val);
     if (c->n && isnan(cmp_end(c)->loss)) c->n--;
@@ -746,7 +751,7 @@ static void arm_turn(ArmRun *a) {
         if (step > done && (step % a->o.every == 0 || step == a->o.steps)) arm_milestone(a, false);
         if (step >= end || interrupted) break;
         if (!run_step(run)) { arm_milestone(a, true); break; }
-        a->now.flops += run->flops, a->now.seconds += run->took[run->n - 1], a->now.train += run->loss;
+        a->now.flops += run->flops, a->now.train += run->loss;
     }
 }
 
@@ -959,7 +964,6 @@ static int cmd_eval(int argc, char **argv) {
     Options *o = options_read(argc, argv, EVAL, "a checkpoint");
     const char *const name[2] = {o->file, o->to};
     const int models = o->to ? 2 : 1;
-    DfPool *pool = df_begin(o->threads);
     State s[2];
     Data d[2];
     Measures x[2];
@@ -972,6 +976,7 @@ static int cmd_eval(int argc, char **argv) {
         if (d[k].val.n < 2) die("the text has %zu tokens; at least 2 are needed", d[k].val.n);
         if (data_hash(&d[k]) != s[k].data_hash) tokens_free(&d[k].train);
     }
+    DfPool *pool = df_begin(o->threads);
     const size_t ctx = s[0].m->c.ctx, T = models > 1 && s[1].m->c.ctx < ctx ? s[1].m->c.ctx : ctx;
     for (int k = 0; k < models; k++)
         x[k] = measure(&s[k], name[k], pool, &d[k], T), finite &= isfinite(x[k].val.nats);
