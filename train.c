@@ -1,6 +1,6 @@
 /* train.c: the program. Commands, checkpoints and the training loop; the options are in data/options.h.
  *
- *     ./train                               a demonstration, no files needed
+ *     ./train                               a demonstration: dense and sparse, no files needed
  *     ./train run --text FILE --out M       text -> vocabulary -> random weights -> trained GPT
  *     ./train run --resume M                goes on, bit for bit
  *     ./train sample M --prompt TEXT        the model continues the text
@@ -662,6 +662,8 @@ static void sample(FILE *f, const State *s, DfPool *pool, const char *prompt, si
 
 /* ---- compare: many runs by turns ---------------------------------------------------------------------- */
 
+enum { STILL = 8 };                 /* medians that a step counts at most: beyond, the process stood still */
+
 typedef struct {                    /* an arm under a seed */
     char name[ARM_NAME + 16];
     Options o;
@@ -723,7 +725,10 @@ static void arm_milestone(ArmRun *a, bool diverged) {
     const Score val = interrupted || diverged ? (Score){0} : evaluate(run->r, run->d, a->o.val_tokens, NULL);
     CmpPoint p = a->now;
     p.step = run->s.step, p.tokens = (double)p.step * tokens_per_step(&a->o);
-    if (run->n) p.step_ms = 1000 * stats_median(run->took, run->n), run->n = 0;
+    const double step = stats_median(run->took, run->n);
+    if (run->n) p.step_ms = 1000 * step;
+    for (; run->n; run->n--) p.seconds += fmin(run->took[run->n - 1], STILL * step);
+    a->now.seconds = p.seconds;
     p.loss = diverged ? INFINITY : interrupted ? NAN : val.nats / (double)val.tokens;
     p.bits = diverged ? INFINITY : interrupted ? NAN : score_bits(&val);
     if (c->n && isnan(cmp_end(c)->loss)) c->n--;
@@ -746,7 +751,7 @@ static void arm_turn(ArmRun *a) {
         if (step > done && (step % a->o.every == 0 || step == a->o.steps)) arm_milestone(a, false);
         if (step >= end || interrupted) break;
         if (!run_step(run)) { arm_milestone(a, true); break; }
-        a->now.flops += run->flops, a->now.seconds += run->took[run->n - 1], a->now.train += run->loss;
+        a->now.flops += run->flops, a->now.train += run->loss;
     }
 }
 
@@ -907,11 +912,11 @@ static bool compare(const Options *o, Cmp *c) {
     double lr[ARMS_MAX];
     const size_t n = arm_names(o, name);
     struct stat st;
+    if (o->json) out_probe(o->json);
+    if (o->report) out_probe(o->report);
     if (mkdir(o->dir, 0777) && errno != EEXIST)
         die("%s: cannot make the folder: %s", o->dir, strerror(errno));
     if (stat(o->dir, &st) || !S_ISDIR(st.st_mode)) die("%s: expected a folder, found a file", o->dir);
-    if (o->json) out_probe(o->json);
-    if (o->report) out_probe(o->report);
     signal(SIGINT, on_signal), signal(SIGTERM, on_signal);
     ArmRun *all = mem_new(n * o->seeds, sizeof *all);
     DfPool *pool = df_begin(o->threads);
@@ -959,7 +964,6 @@ static int cmd_eval(int argc, char **argv) {
     Options *o = options_read(argc, argv, EVAL, "a checkpoint");
     const char *const name[2] = {o->file, o->to};
     const int models = o->to ? 2 : 1;
-    DfPool *pool = df_begin(o->threads);
     State s[2];
     Data d[2];
     Measures x[2];
@@ -972,6 +976,7 @@ static int cmd_eval(int argc, char **argv) {
         if (d[k].val.n < 2) die("the text has %zu tokens; at least 2 are needed", d[k].val.n);
         if (data_hash(&d[k]) != s[k].data_hash) tokens_free(&d[k].train);
     }
+    DfPool *pool = df_begin(o->threads);
     const size_t ctx = s[0].m->c.ctx, T = models > 1 && s[1].m->c.ctx < ctx ? s[1].m->c.ctx : ctx;
     for (int k = 0; k < models; k++)
         x[k] = measure(&s[k], name[k], pool, &d[k], T), finite &= isfinite(x[k].val.nats);
@@ -999,8 +1004,8 @@ static int cmd_sample(int argc, char **argv) {
     if (!s.tok) die("%s: the model has no vocabulary of its own", o->file);
     DfPool *pool = df_begin(o->threads);
     if (!o->quiet && o->prompt) fputs(o->prompt, stdout);
-    sample(stdout, &s, pool, o->prompt ? o->prompt : "", o->count, &(GptChoice){o->temperature, o->top_p, o->top_k},
-           o->seed);
+    sample(stdout, &s, pool, o->prompt ? o->prompt : "", o->count,
+           &(GptChoice){o->temperature, o->top_p, o->top_k}, o->seed);
     putchar('\n');
     gpt_free(s.m), tok_free(s.tok), df_end(pool);
     return 0;
@@ -1167,7 +1172,7 @@ enum { COMMANDS = sizeof commands / sizeof *commands };
 
 static int cmd_help(int argc, char **argv) {
     (void)argc, (void)argv;
-    printf("./train            a demonstration: train a GPT on built-in stories and sample from it\n");
+    printf("./train            a demonstration: a dense and a sparse GPT on built-in stories, compared\n");
     for (int k = 0; k < COMMANDS; k++) {
         printf("./train %-10s %s\n", commands[k].name, commands[k].help);
         for (int i = 0; i < OPTIONS && commands[k].bit; i++)
@@ -1186,7 +1191,6 @@ static void demo_line(const char *what, int digits, double dense, double sparse)
 static void demo_print(const Cmp *c, Json all) {
     const CmpArm d = cmp_arm(c, 0), s = cmp_arm(c, 1);
     const StatsInterval diff = cmp_difference(c, 1, 0, CMP_TOKENS);
-    static const char *const way[2] = {"pipeline/kernel/bytes_per_token", "pipeline/dataflow/bytes_per_token"};
     char key[2][64], what[64];
     printf("\n%-42s %10s %10s\n", "", "dense", "sparse");
     demo_line("numbers kept, million", 2, c->run[0].active / 1e6, c->run[1].active / 1e6);
@@ -1195,20 +1199,24 @@ static void demo_print(const Cmp *c, Json all) {
     demo_line("  above the floor that no model can beat", 4, d.bits - d.floor, s.bits - s.floor);
     for (int kind = 0; kind < CLOZE_KINDS; kind++) {
         const CmpCloze x = cmp_cloze(c, 1, 0, kind);
-        snprintf(what, sizeof what, "%% right: %s (chance: %.0f %%)", cloze_kinds[kind], 100 * x.chance);
+        snprintf(what, sizeof what, "%s, %% right (by chance %.0f)", cloze_kinds[kind], 100 * x.chance);
+        for (char *p = what; *p; p++) if (*p == '_') *p = ' ';
         if (x.items) demo_line(what, 1, 100 * x.b, 100 * x.a);
     }
     demo_line("a training step, ms", 1, d.step_ms, s.step_ms);
     demo_line("all of the training, s", 1, d.seconds, s.seconds);
     for (int k = 0; k < 2; k++) {
-        for (int arm = 0; arm < 2; arm++) snprintf(key[arm], sizeof key[arm], "arms/%d/%s", arm, way[k]);
+        for (int arm = 0; arm < 2; arm++)
+            snprintf(key[arm], sizeof key[arm], "arms/%d/pipeline/%s/bytes_per_token", arm,
+                     k ? "dataflow" : "kernel");
         demo_line(k ? "  streamed through the chip" : "off chip by stages, KB/token (simulated)", 1,
                   json_real(json_at(all, key[0])) / 1e3, json_real(json_at(all, key[1])) / 1e3);
     }
-    printf("\nsparse less dense: %+.4f bits/byte (%+.4f .. %+.4f, 95 %%): %s, margin %g; a step is %.2fx as fast",
-           diff.diff, diff.lo, diff.hi, stats_verdict(diff, c->margin), c->margin, d.step_ms / s.step_ms);
+    printf("\nsparse less dense: %+.4f bits/byte, 95 %% interval %+.4f .. %+.4f, margin %g: %s\n"
+           "a step of sparse is %.2fx as fast", diff.diff, diff.lo, diff.hi, c->margin,
+           stats_verdict(diff, c->margin), d.step_ms / s.step_ms);
     if (isnan(s.to_first[CMP_TIME])) printf("\n");
-    else printf(",\nand dense's loss was reached in %.2f of its time\n", s.to_first[CMP_TIME]);
+    else printf("; it came to dense's loss in %.2f of the time\n", s.to_first[CMP_TIME]);
     for (int arm = 0; arm < 2; arm++) {
         snprintf(key[0], sizeof key[0], "arms/%d/sample", arm);
         char *text = html_raw(json_at(all, key[0]));
@@ -1216,35 +1224,37 @@ static void demo_print(const Cmp *c, Json all) {
     }
 }
 
-/* Trains a dense and a sparse model on the built-in stories, through the dataflow schedule, and compares them. */
+/* Trains a dense and a sparse model on the built-in stories, through the dataflow schedule. A third wider
+ * and at 5 times the learning rate, the sparse one is as good as the other with a third of its numbers. */
 static int cmd_demo(int argc, char **argv) {
-    static char line[] =
+    static const char line[] =
         "compare --arms dense,sparse --layers 3 --heads 3 --width 192 --vocab 512 --context 128 --batch 16 "
         "--corpus 4000000 --steps 450 --every 45 --val-tokens 8192 --items 1000 --arm dense:lr=0.003 "
         "sparse:width=256,heads=4,lr=0.016 --schedule dataflow --out sparseflow-demo "
         "--json sparseflow-demo/results.json --report sparseflow-demo/report.html";
-    char *word[64], *command = text_copy(line);
-    Cmp c = {.command = words_join(1, (char *[]){command})};
+    char *word[64], *words = text_copy(line);
     size_t n = 0;
-    for (char *w = strtok(line, " "); w; w = strtok(NULL, " ")) word[n++] = w;
+    for (char *w = strtok(words, " "); w; w = strtok(NULL, " ")) word[n++] = w;
+    Cmp c = {.command = words_join((int)n, word)};
     Options *o = options_read((int)n, word, COMPARE, NULL);
     for (int k = 0; k < 2; k++) {
         const char *file = k ? o->json : o->report;
         if (!access(file, F_OK) && access("sparseflow-demo/dense-1.ckpt", F_OK))
             die("%s: is not of the demonstration, which would write over it", file);
     }
-    printf("Two GPTs learn to tell stories, by turns: a dense one, and a wider one of whose weights 7 in 8 do not "
-           "exist.\nTwo to three minutes on two cores. All files are in sparseflow-demo/; interrupted, the same "
-           "command goes on.\n\n");
+    printf("Two GPTs learn to tell stories, by turns: a dense one, and one that is a third wider, but of\n"
+           "whose weights seven in eight do not exist. Two to three minutes on two cores. All files are in\n"
+           "sparseflow-demo/; if it is interrupted, the same command goes on.\n\n");
+    mkdir(o->dir, 0777);                                    /* if it cannot be, compare says so */
     if (!compare(o, &c)) return 3;
     char *json = compare_write(&c, o, &n);
     demo_print(&c, json_open((const uint8_t *)json, n, o->json));
     printf("\nThe whole comparison as a page: %s. Next:\n\n"
            "    %s sample sparseflow-demo/sparse-1.ckpt --prompt \"One day\"\n"
            "    %s run --text input.txt --out my.ckpt --sparsity 0.875\n"
-           "    %s compare --text input.txt --seeds 3 --out mine --report mine.html\n",
+           "    %s compare --text input.txt --arms dense,sparse --out mine --report mine.html\n",
            o->report, argv[0], argv[0], argv[0]);
-    (void)argc, free(json);
+    (void)argc, free(json), free(o);
     return 0;
 }
 

@@ -191,7 +191,10 @@ typedef struct {
     double p;                       /* McNemar's, of one seed */
 } CmpCloze;
 
+/* No items where a run diverged, which has none. */
 static inline CmpCloze cmp_cloze(const Cmp *c, size_t a, size_t b, int kind) {
+    for (size_t s = 0; s < c->seeds; s++)
+        if (!cmp_run(c, s, a)->m.parts.n || !cmp_run(c, s, b)->m.parts.n) return (CmpCloze){.p = NAN};
     double *diff = mem_new(c->seeds, sizeof *diff);
     CmpCloze x = {.p = NAN};
     for (size_t s = 0; s < c->seeds; s++) {
@@ -315,6 +318,7 @@ static inline void cmp_print_arms(const Cmp *c) {
     for (size_t k = 0; k < c->arms; k++) {
         const CmpArm a = cmp_arm(c, k);
         const CmpRun *r = cmp_run(c, 0, k);
+        if (!isfinite(a.bits)) { printf("%-10s diverged at rate %.3g\n", c->name[k], r->o->lr); continue; }
         printf("%-10s %6.2f M %6.2f M %8.3g %8.4f %10.2f  %.4f +- %.4f %8.4f", c->name[k],
                r->parameters / 1e6, r->active / 1e6, r->o->lr, a.loss, exp(a.loss), a.bits,
                (a.hi - a.lo) / 2, a.bits - a.train);
@@ -335,7 +339,7 @@ static inline void cmp_print_arms(const Cmp *c) {
     }
 }
 static inline void cmp_print_verdicts(const Cmp *c) {
-    for (int axis = 0; axis < CMP_AXES; axis++) {
+    for (int axis = 0; axis < CMP_AXES && c->arms > 1; axis++) {
         printf("\nagainst %s at equal %s, margin %g %s:\n", c->name[0], cmp_axis[axis], c->margin,
                score_unit(&c->run[0].m.val));
         for (size_t k = 1; k < c->arms; k++) {
@@ -360,7 +364,8 @@ static inline void cmp_print_cloze(const Cmp *c) {
                100 * first.a);
         for (size_t k = 1; k < c->arms; k++) {
             const CmpCloze x = cmp_cloze(c, k, 0, kind);
-            printf(" %+8.1f%c", 100 * x.diff.diff, x.diff.lo > 0 || x.diff.hi < 0 ? '*' : ' ');
+            if (x.items) printf(" %+8.1f%c", 100 * x.diff.diff, x.diff.lo > 0 || x.diff.hi < 0 ? '*' : ' ');
+            else printf(" %9s", "-");
         }
         putchar('\n');
     }
@@ -396,7 +401,8 @@ static inline void cmp_json_arm(Out *out, const Cmp *c, size_t arm) {
         {"bits", a.bits}, {"lo", a.lo}, {"hi", a.hi}, {"perplexity", exp(a.loss)},
         {"train_bits", a.train}, {"gap", a.bits - a.train}, {"floor", a.floor > 0 ? a.floor : NAN},
         {"above_floor", a.floor > 0 ? a.bits - a.floor : NAN}, {"step_ms", a.step_ms},
-        {"speed_up", first.step_ms / a.step_ms}, {"seconds", a.seconds}, {"flops", a.flops}, {"tokens", a.tokens},
+        {"speed_up", first.step_ms / a.step_ms}, {"seconds", a.seconds}, {"flops", a.flops},
+        {"tokens", a.tokens},
         {"parameters", r->parameters}, {"active_parameters", r->active}, {"memory_bytes", r->memory}};
     fputc('\n', out->f);
     json_begin(out, NULL, '{'), json_member_text(out, "name", c->name[arm]);

@@ -1,11 +1,11 @@
 /* exhibit.h: what there is to see of a model, as members of a JSON object: a sample of its text, its masks,
  * and what a training step would be on a chip.
  *
- * The text of a sample must be UTF-8, which a model's need not be: a byte that begins nothing valid, or
- * a control character, becomes U+FFFD. A mask is a picture of at most 64 x 64 cells, one digit each, 0 for a cell of which nothing is kept
- * to 9 for all of it. The pipeline is simulated (see report.h), with the chip and the panels of the options; a
- * model that does not fit on the chip with these is given smaller panels, one that fits with none has no
- * pipeline. It refuses to run anything.
+ * The text of a sample must be UTF-8, which a model's need not be: a byte that begins nothing valid, or is a
+ * control character, becomes U+FFFD. A mask is a picture of at most 64 x 64 cells, one digit each, from 0 for
+ * a cell of which nothing is kept to 9 for all of it. The pipeline is simulated (see report.h), with the chip
+ * and the panels of the options; a model that does not fit on the chip with these is given smaller panels,
+ * and one that fits with none has no pipeline. It refuses to run anything.
  *
  * Example: at width 256 and blocks of 16x4, c_attn has 48 x 64 blocks, so a cell is a block; mlp.c_proj has
  * 16 x 256, so a cell is 4 of them side by side, and 5 if 2 of these are kept: 2/4 of 9, rounded up. */
@@ -21,10 +21,9 @@ static inline void exhibit_text(Out *out, const char *key, const char *text, siz
     for (size_t i = 0, at = 0, len; i < n; i += len) {
         uint32_t code;
         len = utf8_get((const uint8_t *)text + i, n - i, &code);
-        const bool bad = code == UINT32_MAX || (code < ' ' && code != '\n' && code != '\t') || code == 127;
-        const char *piece = bad ? "\xef\xbf\xbd" : text + i;
+        const bool bad = code == UINT32_MAX || code == 127 || (code < ' ' && code != '\n' && code != '\t');
         const size_t bytes = bad ? 3 : len;
-        memcpy(good + at, piece, bytes), at += bytes;
+        memcpy(good + at, bad ? "\xef\xbf\xbd" : text + i, bytes), at += bytes;
     }
     json_member_text(out, key, good), free(good);
 }
@@ -99,8 +98,8 @@ static inline void exhibit_pipeline(Out *out, const Gpt *m, const Options *o) {
             const DfStream t = df_stream(&g, x->first, B, NG, groups);
             const DfClock c = df_clock(&g, plan, x, n ? x - 1 : NULL, &t, NULL, NULL);
             json_begin(out, NULL, '{'), json_member_text(out, "from", x->part[x->loads].s.name);
-            json_member_text(out, "to", x->part[x->parts - 1].s.name), json_member_text(out, "bound", c.bound);
-            json_member_put(out, "tiles", (double)x->tiles);
+            json_member_text(out, "to", x->part[x->parts - 1].s.name);
+            json_member_text(out, "bound", c.bound), json_member_put(out, "tiles", (double)x->tiles);
             json_member_put(out, "utilisation", c.utilisation), exhibit_clock(out, &c, tokens);
             json_close(out, '}'), df_clock_add(&sum, &c), busy += c.utilisation * c.seconds;
         }

@@ -44,10 +44,10 @@ static const char html_style[] =
     "h2{font-size:1.25rem;line-height:1.3;margin:3rem 0 .2rem;padding-top:.8rem;"
     "border-top:1px solid var(--rule)}\n"
     "h3{font-size:.875rem;font-weight:600;margin:1rem 0 .3rem}p{margin:.3rem 0 1rem;max-width:44em}\n"
-    ".lead{font-size:1.15rem}.note,figcaption,dt{color:var(--soft);font-size:.875rem}"
+    ".lead{font-size:1.15rem}.note,figcaption{color:var(--soft);font-size:.875rem}"
     "figure{margin:0;min-width:0}.arm{color:var(--c);font-weight:600;white-space:nowrap}\n"
-    ".grid{display:grid;gap:1.2rem 2rem;grid-template-columns:repeat(auto-fit,minmax(min(100%,18.8rem),1fr))}\n"
-    ".four{grid-template-columns:repeat(auto-fit,minmax(min(100%,14.5rem),1fr))}"
+    ".grid{display:grid;gap:1.2rem 2rem;grid-template-columns:repeat(auto-fit,minmax(min(100%,18.8rem),"
+    "1fr))}.four{grid-template-columns:repeat(auto-fit,minmax(min(100%,14.5rem),1fr))}"
     ".masks{grid-template-columns:repeat(auto-fill,minmax(min(45%,10.6rem),1fr))}\n"
     ".wide{overflow-x:auto}svg{display:block;width:100%;height:auto}\n"
     "svg text{font:12px system-ui,'Segoe UI',Roboto,Arial,sans-serif;fill:var(--soft)}"
@@ -63,23 +63,24 @@ static const char html_style[] =
     "td:first-child,th:first-child{text-align:left;padding-left:0}td:last-child,th:last-child{"
     "padding-right:0}tr+tr td{border-top:1px solid var(--pale)}.wide td:first-child{position:sticky;left:0;"
     "background:var(--bg)}\n"
-    ".bars td{border:0;padding-top:.1rem;padding-bottom:.1rem}.bars .bar{width:99%}.bars.two .bar{width:20%;"
-    "min-width:4rem}.bar i{display:block;height:.8rem;min-width:1px;background:var(--c)}"
-    ".bars.two td:last-child{text-align:left}.none{text-align:left}\n"
+    ".bars td{border:0;padding-top:.1rem;padding-bottom:.1rem}.bars .bar{width:99%}.bar i{display:block;"
+    "height:.8rem;min-width:1px;background:var(--c)}.bars.two{font-size:.8125rem}.two th,.two td{"
+    "padding-left:.3rem;padding-right:.3rem}.bars.two .bar{width:18%;min-width:2.5rem}"
+    ".none{text-align:left}\n"
     ".forest td{border:0;padding-top:0;padding-bottom:0}.strip svg{width:22.5rem}.track svg{min-width:11rem}"
     ".forest th{font-weight:600;padding-top:1rem}.forest td:last-child{text-align:left;width:99%}\n"
     "blockquote{margin:.3rem 0 0;padding-left:.9rem;border-left:3px solid var(--c);white-space:pre-wrap;"
     "font:1rem/1.5 Georgia,serif;overflow-wrap:anywhere}\n"
     "pre{background:var(--pale);padding:.8rem;white-space:pre-wrap;overflow-wrap:anywhere;"
     "font-size:.8125rem}\n"
-    "code{font:inherit}dl{columns:14rem;column-gap:2rem;font-size:.875rem;margin:.5rem 0}dl div{display:flex;"
-    "justify-content:space-between;gap:1rem}dd{margin:0;overflow-wrap:anywhere;text-align:right}\n"
+    "code{font:inherit}"
     "@media(max-width:640px){body{padding-top:1rem}h1{font-size:1.75rem}.forest tr{display:grid;"
-    "grid-template-columns:1fr auto;padding:.3rem 0}.forest .strip{grid-area:2/1/3/3;padding:0}.strip svg{width:100%}"
-    ".forest td:nth-child(3){grid-area:3/1;text-align:left;padding-left:0}.forest td:nth-child(4){"
-    "grid-area:3/2;padding-right:0}.forest td:last-child{grid-area:1/2;text-align:right}}\n"
+    "grid-template-columns:1fr auto;padding:.3rem 0}.forest .strip{grid-area:2/1/3/3;padding:0}.strip "
+    "svg{width:100%}.forest td:nth-child(3){grid-area:3/1;text-align:left;padding-left:0}"
+    ".forest td:nth-child(4){grid-area:3/2;padding-right:0}"
+    ".forest td:last-child{grid-area:1/2;text-align:right}}\n"
     "@media print{@page{margin:14mm}html{font-size:70%}body{max-width:none;padding:0}h2{margin-top:1.6rem}"
-    ".wide{overflow:visible}figure,tr,pre,dl div{break-inside:avoid}h2,h3,.note{break-after:avoid}}\n"
+    ".wide{overflow:visible}figure,tr,pre{break-inside:avoid}h2,h3,.note{break-after:avoid}}\n"
     "</style>\n";
 
 /* ---- words and figures from the object ---------------------------------------------------------------- */
@@ -89,6 +90,13 @@ __attribute__((format(printf, 2, 3))) static inline Json html_at(const Html *h, 
     va_list ap;
     va_start(ap, fmt), vsnprintf(key, sizeof key, fmt, ap), va_end(ap);
     return json_at(h->all, key);
+}
+/* The number at a key; NAN if there is none. */
+__attribute__((format(printf, 2, 3))) static inline double html_real(const Html *h, const char *fmt, ...) {
+    char key[128];
+    va_list ap;
+    va_start(ap, fmt), vsnprintf(key, sizeof key, fmt, ap), va_end(ap);
+    return json_real(json_at(h->all, key));
 }
 /* A value as it stands in the object, of a string what it says; "" if there is none. Freed with free(). */
 static inline char *html_raw(Json j) {
@@ -119,8 +127,8 @@ static inline void html_figure(char out[64], char how, double x) {
                       *const time[] = {" ms", " s", " min", " h"};
     int k = 0;
     switch (how) {
-    case 'd': snprintf(out, 64, "%s%.3f", x < 0 ? "−" : "+", fabs(x)); return;
-    case 'b': snprintf(out, 64, "%.3f", x); return;
+    case 'd': snprintf(out, 64, "%s%.4f", x < 0 ? "−" : "+", fabs(x)); return;
+    case 'b': snprintf(out, 64, "%.4f", x); return;
     case 'p': snprintf(out, 64, "%.1f %%", 100 * x); return;
     case 'P': snprintf(out, 64, "%.0f %%", 100 * x); return;
     case 'x': snprintf(out, 64, "%.2f×", x); return;
@@ -262,7 +270,7 @@ static inline void html_chart(const Html *h, const char *axis, const char *title
     for (size_t k = 0; k < h->arms; k++) {
         l[k] = html_curve(h, k, axis);
         for (size_t i = 0; i < l[k].n; i++) a.x1 = fmax(a.x1, l[k].x[i]), a.y0 = fmin(a.y0, l[k].lo[i]);
-        if (l[k].n) a.y1 = fmax(a.y1, l[k].mid[l[k].n / 5]);        /* the first fall would hide the rest */
+        if (l[k].n) a.y1 = fmax(a.y1, l[k].mid[l[k].n / 3]);        /* the first fall would hide the rest */
     }
     a.y0 -= 0.05 * (a.y1 - a.y0);
     html_put(h, "<figure><h3>%s</h3><svg viewBox='0 0 %d %d' role=img aria-label='%s'>", title, CHART_W,
@@ -306,107 +314,113 @@ static inline void html_bar(FILE *f, size_t colour, double share) {
     fprintf(f, "<td class=bar><i class=c%zu style='width:%.1f%%'></i><td>", colour, 100 * share);
 }
 /* One member of every arm, as bars: of arms/ by the place of the arm, of another list by its name. */
-static inline void html_bars(const Html *h, const char *title, char how, const char *list, const char *member) {
+static inline void html_bars(const Html *h, const char *title, char how, const char *list,
+                             const char *member) {
     char (*key)[128] = mem_new(h->arms, sizeof *key);
     double most = 0;
     for (size_t k = 0; k < h->arms; k++) {
         if (!strcmp(list, "arms")) snprintf(key[k], sizeof *key, "arms/%zu/%s", k, member);
         else snprintf(key[k], sizeof *key, "%s/%s/%s", list, h->name[k], member);
-        most = fmax(most, json_real(html_at(h, "%s", key[k])));
+        most = fmax(most, html_real(h, "%s", key[k]));
     }
     html_put(h, "<figure><h3>%s</h3><table class=bars>", title);
     for (size_t k = 0; k < h->arms; k++) {
-        const double x = json_real(html_at(h, "%s", key[k]));
+        const double x = html_real(h, "%s", key[k]);
         html_put(h, "<tr><td>{a %zu}", k);
         if (isnan(x)) { html_put(h, "<td class=none colspan=2>never"); continue; }
         html_bar(h->f, html_colour(h, k), x / most), html_put(h, "{%c %s}", how, key[k]);
     }
     html_put(h, "</table></figure>\n"), free(key);
 }
+/* A table's head: its first columns, then one for each arm. */
+static inline void html_head(const Html *h, const char *columns) {
+    html_put(h, "<div class=wide><table><thead><tr>%s", columns);
+    for (size_t a = 0; a < h->arms; a++) html_put(h, "<th>{a %zu}", a);
+    html_put(h, "</thead><tbody>\n");
+}
 
 /* ---- the sections of the page ------------------------------------------------------------------------- */
 
-/* The place of an arm's pair with the first: each arm has one with each before it. */
+/* Each arm has a pair with each before it: how many come before that of an arm with the first. */
 static inline size_t html_pair(size_t arm) { return arm * (arm - 1) / 2; }
 
 static inline void html_headline(const Html *h) {
     static const char *const say[][2] = {
         {"better", "is better than"}, {"equal", "is as good as"}, {"not worse", "is not worse than"},
         {"worse", "is worse than"}, {"undecided", "may or may not be as good as"}};
-    const size_t p = h->lead ? 3 * html_pair(h->lead) : 0;
-    if (!h->lead) { html_put(h, "<h1>{a 0}: {b arms/0/bits} {w unit}</h1>\n"); return; }
-    html_put(h, "<h1>{a %zu} ", h->lead);
+    const size_t a = h->lead, p = a ? 3 * html_pair(a) : 0;
+    if (!a) { html_put(h, "<h1>{a 0}: {b arms/0/bits} {w unit}</h1>\n"); return; }
+    html_put(h, "<h1>{a %zu} ", a);
     for (size_t k = 0; k < sizeof say / sizeof *say; k++)
-        if (html_says(html_at(h, "pairs/%zu/verdict", p), say[k][0])) html_put(h, "%s ", say[k][1]);
-    html_put(h, "{a 0} after as many tokens");
-    if (isnan(json_real(html_at(h, "time_to_dense/%s/time", h->name[h->lead]))))
-        html_put(h, ", and does not come to its loss");
-    else html_put(h, ", and comes to its loss in {P time_to_dense/%s/time} of the time", h->name[h->lead]);
-    html_put(h, ".</h1>\n<p class=lead>On text that no arm has seen, the loss differs by {d pairs/%zu/diff} {w unit}; "
-             "the 95 %% interval is {d pairs/%zu/lo} to {d pairs/%zu/hi} ({w interval}), and a difference "
-             "below {g margin} does not matter, which was fixed beforehand. A training step is "
+        if (html_says(html_at(h, "pairs/%zu/verdict", p), say[k][0])) html_put(h, "%s", say[k][1]);
+    html_put(h, " {a 0} after as many tokens, and ");
+    if (isnan(html_real(h, "time_to_dense/%s/time", h->name[a]))) html_put(h, "does not come to its loss");
+    else html_put(h, "comes to its loss in {P time_to_dense/%s/time} of the time", h->name[a]);
+    html_put(h, ".</h1>\n<p class=lead>On text that no arm has seen, the loss differs by {d pairs/%zu/diff} "
+             "{w unit}; the 95 %% interval is {d pairs/%zu/lo} to {d pairs/%zu/hi} ({w interval}), and a "
+             "difference below {g margin} does not matter, which was fixed beforehand. A training step is "
              "{x arms/%zu/speed_up} as fast: {m arms/%zu/step_ms}, where that of {a 0} takes "
-             "{m arms/0/step_ms}.</p>\n", p, p, p, h->lead, h->lead);
+             "{m arms/0/step_ms}.</p>\n", p, p, p, a, a);
 }
-
 static inline void html_arms(const Html *h) {
-    static const struct { const char *member, *title; char how; } column[] = {
-        {"parameters", "numbers<br>in the model", 'n'}, {"active_parameters", "kept", 'n'},
-        {"options/lr", "learning<br>rate", 'g'}, {"flops", "FLOPs", 'n'}, {"seconds", "time", 's'},
-        {"val_loss", "loss,<br>nats/token", 'b'}, {"bits", "{w unit}", 'b'}, {"lo", "95 %%<br>from", 'b'},
-        {"hi", "<br>to", 'b'}, {"gap", "above the<br>training loss", 'd'},
-        {"above_floor", "above<br>the floor", 'd'}};
-    const size_t columns = sizeof column / sizeof *column - isnan(json_real(html_at(h, "arms/0/above_floor")));
+    static const struct { char how; const char *member, *title; } column[] = {
+        {'n', "parameters", "numbers<br>in the model"}, {'n', "active_parameters", "kept"},
+        {'g', "options/lr", "learning<br>rate"}, {'n', "flops", "FLOPs"}, {'s', "seconds", "time"},
+        {'b', "val_loss", "loss,<br>nats/token"}, {'b', "bits", "{w unit}"}, {'b', "lo", "95 %%<br>from"},
+        {'b', "hi", "to"}, {'d', "gap", "above the<br>training loss"},
+        {'d', "above_floor", "above<br>the floor"}};
+    const size_t columns = sizeof column / sizeof *column - isnan(html_real(h, "arms/0/above_floor"));
     html_put(h, "<h2>The arms</h2><div class=wide><table><thead><tr><th>arm");
     for (size_t k = 0; k < columns; k++) html_put(h, "<th>"), html_put(h, column[k].title, 0);
     html_put(h, "</thead><tbody>\n");
     for (size_t a = 0; a < h->arms; a++) {
         html_put(h, "<tr><td>{a %zu}", a);
-        for (size_t k = 0; k < columns; k++) html_put(h, "<td>{%c arms/%zu/%s}", column[k].how, a, column[k].member);
-        html_put(h, "\n");
+        for (size_t k = 0; k < columns; k++)
+            html_put(h, "<td>{%c arms/%zu/%s}\n", column[k].how, a, column[k].member);
     }
     html_put(h, "</table></div>\n");
 }
 static inline void html_charts(const Html *h) {
+    static const char *const unit[3] = {"seconds", "minutes", "hours"};
     double most = 0;
-    for (size_t k = 0; k < h->arms; k++) most = fmax(most, json_real(html_at(h, "arms/%zu/seconds", k)));
+    for (size_t k = 0; k < h->arms; k++) most = fmax(most, html_real(h, "arms/%zu/seconds", k));
     const int t = most >= 7200 ? 2 : most >= 300 ? 1 : 0;
     html_put(h, "<h2>Loss while training, {w unit}</h2><p class=note>On held-out text; lower is better. %s"
-             "The dotted line is where {a 0} ends.</p>\n<div class=grid>",
-             h->seeds > 1 ? "Lines are means over the seeds, bands go from the best to the worst of them. " : "");
+             "The dotted line is where {a 0} ends.</p>\n<div class=grid>", h->seeds == 1 ? "" :
+             "Lines are means over the seeds, bands go from the best to the worst of them. ");
     html_chart(h, "tokens", "By tokens read", "tokens", 1);
     html_chart(h, "flops", "By arithmetic done", "FLOPs", 1);
-    html_chart(h, "seconds", "By time taken on this machine", (const char *[]){"seconds", "minutes", "hours"}[t],
-               (const double[]){1, 60, 3600}[t]);
+    html_chart(h, "seconds", "By time taken on this machine", unit[t], (const double[]){1, 60, 3600}[t]);
     html_put(h, "</div>\n");
 }
 static inline void html_verdicts(const Html *h) {
-    static const char *const axis[3][2] = {
-        {"tokens", "as many tokens"}, {"flops", "as many FLOPs"}, {"time", "as much time"}};
-    const double margin = json_real(html_at(h, "margin"));
-    html_put(h, "<h2>How sure is that?</h2><p class=note>Loss less that of {a 0}, {w unit}; left of the line is "
-             "better. Bars are 95 %% intervals ({w interval}), the shade is the margin of {g margin}.</p>\n"
-             "<table class=forest>");
-    for (int x = 0; x < 3; x++) {
+    static const char *const cost[3] = {"as many tokens", "as many FLOPs", "as much time"};
+    const double margin = html_real(h, "margin");
+    html_put(h, "<h2>How sure is that?</h2><p class=note>Loss less that of {a 0}, {w unit}; left of the line "
+             "is better. Bars are 95 %% intervals ({w interval}), the shade is the margin of {g margin}.</p>"
+             "\n<table class=forest>");
+    for (size_t x = 0; x < 3; x++) {
         double R = 3 * margin;
-        for (size_t k = 1; k < h->arms; k++)
-            R = fmax(R, 1.3 * fabs(json_real(html_at(h, "pairs/%zu/diff", 3 * html_pair(k) + (size_t)x))));
-        html_put(h, "<tbody><tr><th colspan=5>After %s\n", axis[x][1]);
-        for (size_t k = 1; k < h->arms; k++) {
-            const size_t p = 3 * html_pair(k) + (size_t)x;
-            html_put(h, "<tr><td>{a %zu}<td class=strip>", k);
-            html_strip(h->f, html_colour(h, k), R, margin, json_real(html_at(h, "pairs/%zu/diff", p)),
-                       json_real(html_at(h, "pairs/%zu/lo", p)), json_real(html_at(h, "pairs/%zu/hi", p)));
-            html_put(h, "<td>{d pairs/%zu/diff}<td>{d pairs/%zu/lo} to {d pairs/%zu/hi}<td><b>{w pairs/%zu/verdict}"
-                     "</b>\n", p, p, p, p);
+        for (size_t a = 1; a < h->arms; a++)
+            R = fmax(R, 1.3 * fabs(html_real(h, "pairs/%zu/diff", 3 * html_pair(a) + x)));
+        html_put(h, "<tbody><tr><th colspan=5>After %s\n", cost[x]);
+        for (size_t a = 1; a < h->arms; a++) {
+            const size_t p = 3 * html_pair(a) + x;
+            html_put(h, "<tr><td>{a %zu}<td class=strip>", a);
+            html_strip(h->f, html_colour(h, a), R, margin, html_real(h, "pairs/%zu/diff", p),
+                       html_real(h, "pairs/%zu/lo", p), html_real(h, "pairs/%zu/hi", p));
+            html_put(h, "<td>{d pairs/%zu/diff}<td>", p);
+            if (isnan(html_real(h, "pairs/%zu/lo", p))) html_put(h, "<td>no interval\n");
+            else html_put(h, "{d pairs/%zu/lo} to {d pairs/%zu/hi}<td><b>{w pairs/%zu/verdict}</b>\n",
+                          p, p, p);
         }
         html_ruler(h->f, R);
     }
     html_put(h, "</table>\n");
 }
 static inline void html_cost(const Html *h) {
-    html_put(h, "<h2>What it takes</h2><p class=note>To come to the loss at which {a 0} ends, in shares of what "
-             "that took; for a training step; in memory.</p><div class='grid four'>\n");
+    html_put(h, "<h2>What it takes</h2><p class=note>To come to the loss at which {a 0} ends, in shares of "
+             "what that took; for a training step; in memory.</p><div class='grid four'>\n");
     html_bars(h, "Time to that loss", 'P', "time_to_dense", "time");
     html_bars(h, "FLOPs to that loss", 'P', "time_to_dense", "flops");
     html_bars(h, "A training step", 'm', "arms", "step_ms");
@@ -415,60 +429,62 @@ static inline void html_cost(const Html *h) {
 }
 
 /* What a matrix keeps: runs of cells of one of three strengths. */
-static inline void html_mask(const Html *h, size_t arm, size_t n) {
-    const size_t rows = (size_t)json_real(html_at(h, "arms/%zu/masks/%zu/rows", arm, n)),
-                 cols = (size_t)json_real(html_at(h, "arms/%zu/masks/%zu/cols", arm, n));
-    char *cells = html_raw(html_at(h, "arms/%zu/masks/%zu/cells", arm, n));
-    html_put(h, "<figure><svg class='mask c%zu' viewBox='0 0 %zu %zu'>", html_colour(h, arm), cols, rows);
-    for (int shade = 0; shade < 3 && strlen(cells) == rows * cols; shade++) {
-        html_put(h, "<path opacity=%.2g d='", (const double[]){0.35, 0.65, 1}[shade]);
-        for (size_t i = 0, run; i < rows * cols; i += run ? run : 1) {
-            for (run = 0; i + run < rows * cols && (i + run) / cols == i / cols && cells[i + run] > '0' &&
-                          (cells[i + run] - '1') / 3 == shade; run++) { }
-            if (run) fprintf(h->f, "M%zu %zu.5h%zu", i % cols, i / cols, run);
-        }
+static inline void html_mask(const Html *h, const char *at, size_t colour) {
+    const size_t rows = (size_t)html_real(h, "%s/rows", at), cols = (size_t)html_real(h, "%s/cols", at);
+    char *cells = html_raw(html_at(h, "%s/cells", at));
+    html_put(h, "<figure><svg class='mask c%zu' viewBox='0 0 %zu %zu'>", colour, cols, rows);
+    for (int shade = 0; shade < 3; shade++) {
+        html_put(h, "<path opacity=%.2g d='", 0.35 + 0.325 * shade);
+        for (size_t r = 0; r < rows; r++)
+            for (size_t i = 0, n; i < cols; i += n + !n) {
+                const char *c = cells + r * cols + i;
+                for (n = 0; i + n < cols && c[n] > '0' && (c[n] - '1') / 3 == shade; n++) { }
+                if (n) fprintf(h->f, "M%zu %zu.5h%zu", i, r, n);
+            }
         html_put(h, "'/>");
     }
-    html_put(h, "</svg><figcaption>{w arms/%zu/masks/%zu/name}<br>{r arms/%zu/masks/%zu/outputs} × "
-             "{r arms/%zu/masks/%zu/inputs}<br>{p arms/%zu/masks/%zu/density} kept</figcaption></figure>\n",
-             arm, n, arm, n, arm, n, arm, n);
+    html_put(h, "</svg><figcaption>{w %s/name}<br>{r %s/outputs} × {r %s/inputs}<br>{p %s/density} kept"
+             "</figcaption></figure>\n", at, at, at, at);
     free(cells);
 }
 static inline void html_masks(const Html *h) {
     bool any = false;
+    char at[64];
     for (size_t a = 0; a < h->arms; a++) {
         if (!html_at(h, "arms/%zu/masks/0", a).p) continue;
-        if (!any) html_put(h, "<h2>What is kept</h2><p class=note>The four matrices of the first layer, outputs down, "
-                           "inputs across. A cell is a block, of large matrices several.</p>\n");
+        if (!any)
+            html_put(h, "<h2>What is kept</h2><p class=note>The four matrices of the first layer, outputs "
+                     "down, inputs across. A cell is a block, of large matrices several.</p>\n");
         html_put(h, "<h3>{a %zu}</h3><div class='grid masks'>\n", a);
-        for (size_t k = 0; html_at(h, "arms/%zu/masks/%zu", a, k).p; k++) html_mask(h, a, k);
+        for (size_t k = 0; html_at(h, "arms/%zu/masks/%zu", a, k).p; k++)
+            snprintf(at, sizeof at, "arms/%zu/masks/%zu", a, k), html_mask(h, at, html_colour(h, a));
         html_put(h, "</div>\n"), any = true;
     }
 }
 
 static inline void html_sections(const Html *h, size_t arm) {
     double most = 0;
-    for (size_t k = 0; html_at(h, "arms/%zu/pipeline/sections/%zu", arm, k).p; k++)
-        most = fmax(most, json_real(html_at(h, "arms/%zu/pipeline/sections/%zu/off_chip_bytes", arm, k)));
+    char at[64];
     html_put(h, "<figure><h3>{a %zu}</h3><div class=wide><table class='bars two'><thead><tr><th>section<th "
              "colspan=2>tiles at work<th colspan=2>off chip<th>bound by</thead>\n", arm);
-    for (size_t k = 0; html_at(h, "arms/%zu/pipeline/sections/%zu", arm, k).p; k++) {
-        char at[64];
-        snprintf(at, sizeof at, "arms/%zu/pipeline/sections/%zu", arm, k);
-        html_put(h, "<tr><td>{w %s/from} – {w %s/to}", at, at);
-        html_bar(h->f, html_colour(h, arm), json_real(html_at(h, "%s/utilisation", at)));
-        html_put(h, "{P %s/utilisation}", at);
-        html_bar(h->f, html_colour(h, arm), json_real(html_at(h, "%s/off_chip_bytes", at)) / most);
-        html_put(h, "{B %s/off_chip_bytes}<td>{w %s/bound}\n", at, at);
-    }
+    for (int pass = 0; pass < 2; pass++)
+        for (size_t k = 0; html_at(h, "arms/%zu/pipeline/sections/%zu", arm, k).p; k++) {
+            snprintf(at, sizeof at, "arms/%zu/pipeline/sections/%zu", arm, k);
+            const double bytes = html_real(h, "%s/off_chip_bytes", at);
+            if (!pass) { most = fmax(most, bytes); continue; }
+            html_put(h, "<tr><td>{w %s/from} – {w %s/to}", at, at);
+            html_bar(h->f, html_colour(h, arm), html_real(h, "%s/utilisation", at));
+            html_put(h, "{P %s/utilisation}", at), html_bar(h->f, html_colour(h, arm), bytes / most);
+            html_put(h, "{B %s/off_chip_bytes}<td>{w %s/bound}\n", at, at);
+        }
     html_put(h, "</table></div></figure>\n");
 }
 static inline void html_pipeline(const Html *h) {
-    if (!html_at(h, "arms/0/pipeline/chip").p) return;
+    if (!html_at(h, "arms/0/pipeline").p) return;
     html_put(h, "<h2>On the dataflow machine</h2><p class=note>Simulated: a training step on the chip "
-             "“{w arms/0/pipeline/chip}”, {r arms/0/pipeline/tiles} tiles of {B arms/0/pipeline/sram}; a stage at a "
-             "time, every result going off chip, or streamed through sections of stages that fit on the chip "
-             "together.</p><div class='grid four'>\n");
+             "“{w arms/0/pipeline/chip}”, {r arms/0/pipeline/tiles} tiles of {B arms/0/pipeline/sram}; a "
+             "stage at a time, every result going off chip, or streamed through sections of stages that fit "
+             "on the chip together.</p><div class='grid four'>\n");
     html_bars(h, "Off chip per token, by stages", 'B', "arms", "pipeline/kernel/bytes_per_token");
     html_bars(h, "Off chip per token, streamed", 'B', "arms", "pipeline/dataflow/bytes_per_token");
     html_bars(h, "FLOPs per byte, streamed", 'n', "arms", "pipeline/dataflow/intensity");
@@ -478,76 +494,69 @@ static inline void html_pipeline(const Html *h) {
     html_put(h, "</div>\n");
 }
 
+/* Of each kind of question a strip with chance and a dot for each arm, then the figures. */
 static inline void html_cloze(const Html *h) {
-    size_t kinds = 0, n = 0;
+    size_t n = 0;
     while (html_at(h, "cloze/%zu", n).p) n++;
     if (!n) return;
-    kinds = n / html_pair(h->arms);
-    html_put(h, "<h2>Questions answered</h2><p class=note>On held-out text, shares right. The tick is chance; bold is "
-             "what the 95 %% interval tells from {a 0}.</p><div class=wide><table><thead><tr><th>kind<th>items<th>"
-             "chance<th>");
-    for (size_t a = 0; a < h->arms; a++) html_put(h, "<th>{a %zu}", a);
-    html_put(h, "</thead><tbody>\n");
+    html_put(h, "<h2>Questions answered</h2><p class=note>On held-out text, shares right. The tick is "
+             "chance; bold where the 95 %% interval of the difference from {a 0} is without zero.</p>");
+    html_head(h, "<th>kind<th>items<th>chance<th>");
+    const size_t kinds = n / html_pair(h->arms);
     for (size_t k = 0; k < kinds; k++) {
-        html_put(h, "<tr><td>{k cloze/%zu/kind}<td>{r cloze/%zu/items}<td>{p cloze/%zu/chance}<td class=track><svg "
-                 "viewBox='0 0 212 20'><path class=rule d='M6 10h200'/><path class=zero stroke-width=2 d='M%.1f "
-                 "3v14'/>", k, k, k, 6 + 200 * json_real(html_at(h, "cloze/%zu/chance", k)));
-        for (size_t a = h->arms; a-- > 0;)
+        html_put(h, "<tr><td>{k cloze/%zu/kind}<td>{r cloze/%zu/items}<td>{p cloze/%zu/chance}"
+                 "<td class=track><svg viewBox='0 0 212 20'><path class=rule d='M6 10h200'/><path class=zero "
+                 "stroke-width=2 d='M%.1f 3v14'/>", k, k, k, 6 + 200 * html_real(h, "cloze/%zu/chance", k));
+        for (size_t a = h->arms; a-- > 0;) {
+            const double right = a ? html_real(h, "cloze/%zu/right_a", html_pair(a) * kinds + k)
+                                   : html_real(h, "cloze/%zu/right_b", k);
             html_put(h, "<circle class='dot c%zu' cx=%.1f cy=10 r=4.5 />", html_colour(h, a),
-                     6 + 200 * json_real(html_at(h, "cloze/%zu/right_%c", a ? html_pair(a) * kinds + k : k,
-                                                 a ? 'a' : 'b')));
+                     6 + 200 * right);
+        }
         html_put(h, "</svg><td>{p cloze/%zu/right_b}", k);
         for (size_t a = 1; a < h->arms; a++) {
             const size_t p = html_pair(a) * kinds + k;
-            const bool sure = json_real(html_at(h, "cloze/%zu/lo", p)) > 0 || json_real(html_at(h, "cloze/%zu/hi", p)) < 0;
-            html_put(h, sure ? "<td><b>{p cloze/%zu/right_a}</b>" : "<td>{p cloze/%zu/right_a}", p);
+            const bool sure = html_real(h, "cloze/%zu/lo", p) > 0 || html_real(h, "cloze/%zu/hi", p) < 0;
+            html_put(h, "<td>%s{p cloze/%zu/right_a}%s\n", sure ? "<b>" : "", p, sure ? "</b>" : "");
         }
     }
     html_put(h, "</table></div>\n");
 }
 static inline void html_samples(const Html *h) {
     if (!html_at(h, "arms/0/sample").p) return;
-    html_put(h, "<h2>In their own words</h2><p class=note>What each writes, given the same random numbers.</p><div "
-             "class=grid>\n");
+    html_put(h, "<h2>In their own words</h2><p class=note>What each writes, given the same random numbers."
+             "</p><div class=grid>\n");
     for (size_t a = 0; a < h->arms; a++)
         html_put(h, "<figure class=c%zu>{a %zu}<blockquote>{w arms/%zu/sample}</blockquote></figure>\n",
                  html_colour(h, a), a, a);
     html_put(h, "</div>\n");
 }
-
-/* The options that all arms share, or those in which they differ. */
-static inline void html_options(const Html *h, bool shared) {
+/* The command, and every option of every arm; bold what differs from the first. */
+static inline void html_configuration(const Html *h) {
     Json j = html_at(h, "arms/0/options");
     bool first = true;
+    html_put(h, "<h2>How to repeat it</h2><pre>{w command}</pre>\n"), html_head(h, "<th>option");
     for (json_expect(&j, '{'); json_more(&j, '}', &first); json_skip(&j, 0)) {
-        char key[64];
-        bool same = true;
-        json_string(&j, key, sizeof key), json_expect(&j, ':');
-        char *one = html_raw(html_at(h, "arms/0/options/%s", key));
-        for (size_t a = 1; a < h->arms; a++) same &= html_says(html_at(h, "arms/%zu/options/%s", a, key), one);
-        if (same && shared) html_put(h, "<div><dt><code>%s</code><dd>{w arms/0/options/%s}</div>\n", key, key);
-        if (!same && !shared) html_put(h, "<tr><td><code>%s</code>", key);
-        for (size_t a = 0; a < h->arms && !same && !shared; a++) html_put(h, "<td>{w arms/%zu/options/%s}", a, key);
+        char key[64], *one;
+        json_string(&j, key, sizeof key), json_expect(&j, ':'), json_peek(&j);
+        html_put(h, "<tr><td><code>%s</code>", key), one = html_raw(j);
+        for (size_t a = 0; a < h->arms; a++) {
+            const bool same = html_says(html_at(h, "arms/%zu/options/%s", a, key), one);
+            html_put(h, "<td>%s{w arms/%zu/options/%s}%s", same ? "" : "<b>", a, key, same ? "" : "</b>");
+        }
         free(one);
     }
-}
-static inline void html_configuration(const Html *h) {
-    html_put(h, "<h2>How to repeat it</h2><pre>{w command}</pre>");
-    if (h->arms > 1) {
-        html_put(h, "<h3>Where the arms differ</h3><div class=wide><table><thead><tr><th>option");
-        for (size_t a = 0; a < h->arms; a++) html_put(h, "<th>{a %zu}", a);
-        html_put(h, "</thead><tbody>"), html_options(h, false), html_put(h, "</table></div>");
-    }
-    html_put(h, "<h3>The same for all</h3><dl>\n"), html_options(h, true), html_put(h, "</dl>\n");
+    html_put(h, "</table></div>\n");
 }
 
 /* Writes the page of that object, n bytes, to path. */
 static inline void html_report(const char *json, size_t n, const char *path) {
     Out out = out_open(path);
-    Html h = {.f = out.f, .all = json_open((const uint8_t *)json, n, path), .lead = 1};
+    Html h = {.f = out.f, .all = json_open((const uint8_t *)json, n, path)};
     while (html_at(&h, "arms/%zu", h.arms).p) h.arms++;
     while (html_at(&h, "arms/0/runs/%zu", h.seeds).p) h.seeds++;
     h.name = mem_new(h.arms, sizeof *h.name), h.curve = mem_new(h.arms * h.seeds, sizeof *h.curve);
+    h.lead = h.arms > 1;
     for (size_t k = 0; k < h.arms; k++) {
         char *name = html_raw(html_at(&h, "arms/%zu/name", k));
         snprintf(h.name[k], sizeof *h.name, "%s", name), free(name);
@@ -555,15 +564,14 @@ static inline void html_report(const char *json, size_t n, const char *path) {
         for (size_t s = 0; s < h.seeds; s++)
             h.curve[k * h.seeds + s] = html_at(&h, "arms/%zu/runs/%zu/curve", k, s);
     }
-    if (h.arms == 1) h.lead = 0;
     fputs(html_style, h.f);
-    html_put(&h, "<title>sparseflow: %s</title><svg width=0 height=0 style='position:absolute'><clipPath id=frame>"
-             "<rect x=%d y=%d width=%d height=%d /></clipPath></svg>\n", h.name[h.lead], LEFT, TOP,
+    html_put(&h, "<title>sparseflow: %s</title><svg width=0 height=0 style='position:absolute'><clipPath "
+             "id=frame><rect x=%d y=%d width=%d height=%d /></clipPath></svg>\n", h.name[h.lead], LEFT, TOP,
              CHART_W - LEFT - RIGHT, CHART_H - TOP - BOTTOM);
     html_headline(&h), html_arms(&h), html_charts(&h);
     if (h.arms > 1) html_verdicts(&h);
-    html_cost(&h), html_masks(&h), html_pipeline(&h), html_cloze(&h), html_samples(&h), html_configuration(&h);
-    html_put(&h, "</html>\n"), free(h.name), free(h.curve);
+    html_cost(&h), html_masks(&h), html_pipeline(&h), html_cloze(&h), html_samples(&h);
+    html_configuration(&h), html_put(&h, "</html>\n"), free(h.name), free(h.curve);
     if (!out_commit(&out)) die("%s: cannot write: %s", path, strerror(errno));
 }
 #endif

@@ -120,11 +120,15 @@ static inline void json_interval(Out *out, const char *key, StatsInterval s) {
     json_member_put(out, key, s.diff), json_member_put(out, "lo", s.lo), json_member_put(out, "hi", s.hi);
 }
 
-/* "N documents", or what stands in their place; the unit of a loss. */
+/* What N of them are; the unit of their scores, and one of these. */
 static inline const char *parts_name(const Parts *p) {
     return p->blocks ? "equal blocks (its documents are too few)" : "documents";
 }
 static inline const char *score_unit(const Score *s) { return s->bytes > 0 ? "bits/byte" : "bits/token"; }
+static inline double parts_bits(const Measures *x, size_t k) {
+    const Score *s = &x->parts.part[k];
+    return s->nats / NATS_PER_BIT / (x->val.bytes > 0 ? s->bytes : (double)s->tokens);
+}
 
 /* Kind by kind, what model a and, if it is not NULL, b gets right. */
 static inline void cloze_print(const Measures *a, const Measures *b) {
@@ -152,9 +156,12 @@ static inline void cloze_print(const Measures *a, const Measures *b) {
 }
 static inline void measures_print(const Measures *x) {
     const StatsInterval s = parts_interval(&x->parts, NULL, x->val.bytes > 0);
+    double easiest = INFINITY, hardest = 0;
+    for (size_t k = 0; k < x->parts.n; k++)
+        easiest = fmin(easiest, parts_bits(x, k)), hardest = fmax(hardest, parts_bits(x, k));
     score_print(x->name, &x->val, x->floor);
-    printf("95 %% interval %.4f .. %.4f %s over %zu %s\n", s.lo, s.hi, score_unit(&x->val), x->parts.n,
-           parts_name(&x->parts));
+    printf("95 %% interval %.4f .. %.4f over %zu %s, from %.4f to %.4f %s\n", s.lo, s.hi, x->parts.n,
+           parts_name(&x->parts), easiest, hardest, score_unit(&x->val));
     if (x->train.tokens)
         printf("on as much of its training text %.4f bits/byte, a gap of %.4f\n", score_bits(&x->train),
                score_bits(&x->val) - score_bits(&x->train));
@@ -184,13 +191,10 @@ static inline void json_measures(Out *out, const Measures *x) {
     json_member_put(out, "perplexity", exp(x->val.nats / (double)x->val.tokens));
     json_member_put(out, "train_bits_per_byte", x->train.tokens ? score_bits(&x->train) : NAN);
     json_member_text(out, "over", x->parts.blocks ? "blocks" : "documents");
-    json_interval(out, "mean", parts_interval(&x->parts, NULL, x->val.bytes > 0));
+    const StatsInterval s = parts_interval(&x->parts, NULL, x->val.bytes > 0);
+    json_member_put(out, "lo", s.lo), json_member_put(out, "hi", s.hi);
     json_begin(out, "parts", '[');
-    for (size_t k = 0; k < x->parts.n; k++) {
-        const Score *s = &x->parts.part[k];
-        const double size = x->val.bytes > 0 ? s->bytes : (double)s->tokens;
-        json_member_put(out, NULL, s->nats / NATS_PER_BIT / size);
-    }
+    for (size_t k = 0; k < x->parts.n; k++) json_member_put(out, NULL, parts_bits(x, k));
     json_close(out, ']'), json_cloze(out, x, NULL);
 }
 
@@ -204,11 +208,10 @@ static inline void pair_print(const Measures x[2], double margin, bool paired) {
         if (!paired) measures_print(&x[k]);
         else score_print(x[k].name, &x[k].val, x[k].floor);
     }
-    if (!paired)
-        printf("the vocabularies differ: compared by the byte; the items are others, so not paired\n");
+    if (!paired) printf("their vocabularies differ: compared by the byte, and the items are not paired\n");
     printf("first less second %+.4f %s, 95 %% interval %+.4f .. %+.4f over %zu %s\n", s.diff,
            bytes ? "bits/byte" : "bits/token", s.lo, s.hi, x->parts.n, parts_name(&x->parts));
-    printf("verdict: %s; margin %g; a difference of %.4f would have been seen in 4 of 5 cases\n",
+    printf("the first is %s (margin %g); a difference of %.4f would be seen four times in five\n",
            stats_verdict(s, margin), margin, s.detectable);
     if (paired && x->wanted) cloze_print(&x[0], &x[1]);
 }

@@ -114,7 +114,8 @@ static inline StatsInterval stats_share(size_t right, size_t n) {
     const double N = (double)n, p = (double)right / N, zz = STATS_Z * STATS_Z,
                  middle = (p + zz / (2 * N)) / (1 + zz / N),
                  half = STATS_Z / (1 + zz / N) * sqrt(p * (1 - p) / N + zz / (4 * N * N));
-    return (StatsInterval){p, middle - half, middle + half, (1 + STATS_POWER_Z / STATS_Z) * half};
+    return (StatsInterval){p, fmax(middle - half, 0), fmin(middle + half, 1),
+                           (1 + STATS_POWER_Z / STATS_Z) * half};
 }
 
 /* Of the share that a gets right less that of b, over n items of which only a has a_only right, only b

@@ -10,7 +10,7 @@
 /* A text of n documents in which each word has two that may follow, one of them rarely; its vocabulary. */
 static Tokenizer *cloze_text(size_t n, Tokens *t) {
     static const char *const word[12] = {" river", " stone", " of", " cloud", " apple", " in", " window",
-                                         " garden", " to", " bridges", " silver", " bridge"};
+                                         " garden", " to", " bridges", " bridge", " night"};
     char *text = mem_new(n, 4096);
     size_t bytes = 0, ids = 1, *end = mem_new(n, sizeof *end);
     for (size_t k = 0, at = 0; k < n; k++, end[k - 1] = bytes)
@@ -51,7 +51,7 @@ static size_t cloze_decode(const Tokenizer *tok, const int32_t *id, size_t n, ch
 }
 /* Trains the pair's machine a little on the text, and copies its weights to the specification. */
 static void cloze_train(GptPair *p, const Tokens *t, size_t steps) {
-    enum { B = 8 };
+    enum { B = 4 };
     const size_t T = p->s->c.ctx;
     GptRun *r = gpt_run_new(p->m, p->pool, B, T, 64, true);
     int32_t *inputs = mem_new(B * T, 4), *targets = mem_new(B * T, 4);
@@ -118,7 +118,7 @@ static bool cloze_choose(const Tokenizer *tok, const CorpusItem *q, const double
     return right;
 }
 static void cloze_check_stories(Tokenizer *tok, GptPair *p, size_t B) {
-    const size_t most = QUICK ? 40 : 200;
+    const size_t most = QUICK ? 24 : 160;
     Cloze z = cloze_stories(tok, 7, most, p->s->c.ctx), again = cloze_stories(tok, 7, most, p->s->c.ctx);
     size_t kinds[CORPUS_KINDS] = {0}, lost = 0, wrong = 0, deep = 0;
     uint64_t story = 0;
@@ -184,7 +184,7 @@ static void cloze_check_words(Tokenizer *tok, GptPair *p, const Tokens *t, size_
             for (size_t v = 0; v < V; v++) best &= logits[i * V + v] <= logits[i * V + (size_t)id[i]];
         wrong += best != item->right, right += best;
     }
-    CHECK(z.items == 200 && starts > 20, "%zu last words, %zu near a document's start", z.items, starts);
+    CHECK(z.items == 200 && starts > 4, "%zu last words, %zu near a document's start", z.items, starts);
     CHECK(bad == 0 && wrong == 0, "%zu are none, %zu decided otherwise; %zu right", bad, wrong, right);
     CHECK(right * 20 > z.items && right < z.items, "%zu of %zu last words right", right, z.items);
     cloze_free(&z);
@@ -198,7 +198,7 @@ static void cloze_check_continuations(Tokenizer *tok, GptPair *p, const Tokens *
     tokens_get(t, 0, t->n, all);
     for (size_t k = 0, part = 0; k + 1 < t->n; k++)
         of[k] = (uint32_t)part, part += (uint32_t)all[k + 1] == tok->eot;
-    Cloze z = cloze_continuations(tok, t, of, 3, QUICK ? 40 : 200, p->s->c.ctx);
+    Cloze z = cloze_continuations(tok, t, of, 3, QUICK ? 24 : 160, p->s->c.ctx);
     size_t bad = 0, wrong = 0, right = 0;
     cloze_score(&z, p->m, tok, p->pool, B, 64);
     for (size_t k = 0; k < z.items; k++) {
@@ -225,17 +225,17 @@ static void cloze_check_continuations(Tokenizer *tok, GptPair *p, const Tokens *
         const bool best = score[0] > score[1] && score[0] > score[2] && score[0] > score[3];
         wrong += best != item->right, right += best;
     }
-    CHECK(z.items == (QUICK ? 40 : 200) && z.T % 16 == 0, "%zu continuations in rows of %zu", z.items, z.T);
+    CHECK(z.items == (QUICK ? 24 : 160) && z.T % 16 == 0, "%zu continuations in rows of %zu", z.items, z.T);
     CHECK(bad == 0 && wrong == 0, "%zu are none, %zu decided otherwise; %zu right", bad, wrong, right);
-    CHECK(right * 3 > z.items && right < z.items, "%zu of %zu continuations right", right, z.items);
+    CHECK(right * 10 > z.items && right < z.items, "%zu of %zu continuations right", right, z.items);
     cloze_free(&z), free(of), free(all);
 }
 
 static void test_cloze(void) {
     Tokens t = {0};
     Tokenizer *tok = cloze_text(80, &t), *stories = cloze_vocabulary(350);
-    GptPair p = pair_new((GptConfig){1, 2, 32, tok->n + 1, 90}, 1, 90, 0.05, 2);
-    cloze_train(&p, &t, QUICK ? 60 : 120);
+    GptPair p = pair_new((GptConfig){1, 2, 24, tok->n + 1, 80}, 1, 80, 0.05, 2);
+    cloze_train(&p, &t, QUICK ? 60 : 160);
     cloze_check_words(tok, &p, &t, 5);
     cloze_check_continuations(tok, &p, &t, 3);
     pair_free(&p);

@@ -95,6 +95,31 @@ static void test_curve_file(void) {
     SHAPED "--text %s --items 20 --arms dense,small,sparse,mine --seeds 2 --threads 1 "                      \
            "--arm mine:sparsity=0.5,update=rigl,mask-every=6 "
 
+/* What a model is worth comes back from its file, unless other items are wanted. */
+static void test_scores_file(void) {
+    Score part[2] = {{1.5, 70, 20}, {2.5, 80, 21}};
+    ClozeItem item[3] = {{.kind = 1, .right = true, .chance = 0.25}, {.kind = 2, .chance = 0.5}};
+    CmpRun a = {.m = {.val = {4, 150, 41}, .train = {3, 140, 40}, .parts = {part, 2, true, NULL},
+                      .floor = 0.5, .wanted = 9,
+                      .cloze = {{.items = 1, .item = item + 2}, {.items = 2, .item = item}}},
+                .parameters = 1000, .active = 125}, b = {0};
+    cmp_scores_write(&a, file_in("scores"));
+    CHECK(!cmp_scores_read(&b, file_in("scores"), 8) && !cmp_scores_read(&b, file_in("nothere"), 9),
+          "scores of other items were taken");
+    CHECK(cmp_scores_read(&b, file_in("scores"), 9), "scores were not taken");
+    CHECK(!memcmp(&a.m.val, &b.m.val, sizeof(Score)) && !memcmp(&a.m.train, &b.m.train, sizeof(Score)) &&
+              b.m.floor == 0.5 && b.parameters == 1000 && b.active == 125,
+          "other numbers came back");
+    CHECK(b.m.parts.n == 2 && b.m.parts.blocks && !memcmp(part, b.m.parts.part, sizeof part), "other parts");
+    CHECK(b.m.cloze[0].items == 1 && b.m.cloze[1].items == 2 && b.m.cloze[2].items == 0, "other lists");
+    for (size_t k = 0; k < 2; k++) {
+        const ClozeItem *x = &b.m.cloze[1].item[k];
+        CHECK(x->kind == item[k].kind && x->right == item[k].right && x->chance == item[k].chance,
+              "item %zu: kind %d, right %d, chance %g", k, x->kind, x->right, x->chance);
+    }
+    measures_free(&b.m);
+}
+
 /* Whether file NAME of both folders has the same bytes; of curves, but for what was measured by the clock. */
 static bool same_file(const char *a, const char *b, const char *name) {
     return outside("cut -d, -f1-3,5,7- %s/%s > %s/left; cut -d, -f1-3,5,7- %s/%s > %s/right; cmp -s %s/left "
@@ -178,10 +203,40 @@ static void test_widths(void) {
         c[k] = (GptConfig){a.layers, a.heads, a.width, 2049, a.context};
         CHECK((a.sparsity > 0) == k % 2 && a.width % a.heads == 0, "%s: sparsity %g", name[k], a.sparsity);
     }
+    char *more[] = {(char[]){"compare"}, (char[]){"--update"}, (char[]){"set"}, (char[]){"--sparsity"},
+                    (char[]){"0.75"}};
+    o = options_read(5, more, COMPARE, NULL);
+    const Options d = arm_options(o, "dense", 0, 2049), s = arm_options(o, "sparse", 0, 2049);
+    CHECK(d.sparsity == 0 && !strcmp(d.update, "static"), "dense: sparsity %g, %s", d.sparsity, d.update);
+    CHECK(s.sparsity == 0.75 && !strcmp(s.update, "set"), "sparse: sparsity %g, %s", s.sparsity, s.update);
     const double p = model_size(&c[2], one, false) / model_size(&c[1], eighth, false),
                  f = model_size(&c[3], eighth, true) / model_size(&c[0], one, true);
     CHECK(c[2].C == 128 && c[2].NH == 2 && fabs(p - 1) < 0.1, "small: %zu wide, %g", c[2].C, p);
     CHECK(c[3].C == 592 && c[3].NH == 8 && fabs(f - 1) < 0.02, "wide: %zu wide, %g", c[3].C, f);
+}
+
+/* A rate that is far too high ends its own run, not the comparison; a sweep takes the best of its three. */
+static void test_rates(const char *text) {
+    CHECK(command("compare " SHAPED "--text %s --items 20 --arms mine,dense --out %s "
+                  "--arm mine:lr=100,weight-decay=100", text, file_in("lost")) == 0, "%s", check_line);
+    const CmpCurve lost = cmp_curve_read(file_in("lost/mine-1.csv"), 16);
+    CHECK(isinf(cmp_end(&lost)->loss) && cmp_end(&lost)->step < 16, "it did not diverge");
+    CHECK(command("compare " SHAPED "--text %s --items 0 --arms dense --lr 0.1 --sweep --out %s", text,
+                  file_in("swept")) == 0, "%s", check_line);
+    const char *const grid[3] = {"0.05", "0.1", "0.2"};
+    size_t best = 0;
+    double least = INFINITY;
+    for (size_t k = 0; k < 3; k++) {
+        char name[64];
+        snprintf(name, sizeof name, "swept/dense@%s-1001.csv", grid[k]);
+        CmpCurve c = cmp_curve_read(file_in(name), 16);
+        if (cmp_end(&c)->loss < least) least = cmp_end(&c)->loss, best = k;
+        free(c.point);
+    }
+    Safetensors st = st_read(file_in("swept/dense-1.ckpt"));
+    CHECK(strtod(st_meta(&st, "lr"), NULL) == strtod(grid[best], NULL), "rate %s, where %s was the best",
+          st_meta(&st, "lr"), grid[best]);
+    st_free(&st), free(lost.point);
 }
 
 static void test_compare_bad_input(const char *text) {
@@ -223,13 +278,14 @@ static void test_compare_bad_input(const char *text) {
 static void test_compare(void) {
     snprintf(folder, sizeof folder, "/tmp/compare-test-XXXXXX");
     if (!mkdtemp(folder)) abort();
-    test_curves(), test_arms(), test_curve_file(), test_widths();
+    test_curves(), test_arms(), test_curve_file(), test_scores_file(), test_widths();
     char text[128];
     snprintf(text, sizeof text, "%s", file_in("text"));
     make_text(text, 20000);
     const int status =
         command("compare " COMPARED "--out %s --json %s", text, file_in("once"), file_in("json"));
     CHECK(status == 0, "%s", check_line);
+    test_rates(text);
     if (!status) test_compare_json(file_in("json")), test_interrupted(text), test_compare_bad_input(text);
 
     CHECK(command("run " SHAPED "--text %s --sparsity 0.875 --seed 2 --mask-seed 2 --out %s --log %s", text,
@@ -247,6 +303,13 @@ static void test_compare(void) {
     CHECK(a.m->floats == b.m->floats && !memcmp(a.m->w, b.m->w, a.m->floats * 4) &&
               !memcmp(a.m->v, b.m->v, a.m->floats * 4),
           "an arm of a comparison is another model than a run of the same options");
+
+    const double half[4] = {0.5, 0.5, 0.5, 0.5}, one[4] = {1, 1, 1, 1};
+    snprintf(path, sizeof path, "%s/mine-1.csv", file_in("once"));
+    const CmpCurve mine = cmp_curve_read(path, 16);         /* steps 6 and 12 had dense gradients */
+    const double flops = 120 * (14 * model_size(&a.m->c, half, true) + 2 * model_size(&a.m->c, one, true));
+    CHECK(cmp_end(&mine)->flops == flops, "%g FLOPs, expected %g", cmp_end(&mine)->flops, flops);
+    free(mine.point);
     gpt_free(a.m), gpt_free(b.m), tok_free(a.tok), tok_free(b.tok), free(a.o), free(b.o);
     outside("rm -r %s", folder);
 }

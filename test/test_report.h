@@ -3,7 +3,7 @@
 #ifndef TEST_REPORT_H
 #define TEST_REPORT_H
 #include "check.h"
-#include "test_train.h"
+#include "test_compare.h"
 
 typedef struct { char *text; Json json; } Page;             /* the page, a string; stands before the object */
 
@@ -19,7 +19,8 @@ static char *after(char *p, const char *what) {
 static double page_number(const char *text, double *unit) {
     static const struct { const char *name; double scale; } known[] = {
         {"", 1}, {"×", 1}, {" %", 0.01}, {" k", 1e3}, {" M", 1e6}, {" G", 1e9}, {" T", 1e12}, {" P", 1e15},
-        {" B", 1}, {" kB", 1e3}, {" MB", 1e6}, {" GB", 1e9}, {" ms", 1}, {" s", 1}, {" min", 60}, {" h", 3600}};
+        {" B", 1}, {" kB", 1e3}, {" MB", 1e6}, {" GB", 1e9}, {" ms", 1}, {" s", 1}, {" min", 60},
+        {" h", 3600}};
     const bool minus = !strncmp(text, "−", strlen("−"));
     char *end;
     const double x = strtod(text + (minus ? strlen("−") : 0), &end);
@@ -60,7 +61,8 @@ static size_t page_marks(Page *page) {
         char *open = at, *key = at + 11, *close = strchr(key, '"'), *text = after(close, ">");
         while (*open != '<') open--;
         const bool figure = !strncmp(open, "<data", 5);
-        char *end = strstr(text, figure ? "</data>" : "</span>"), *value = figure ? after(open, "value=\"") : NULL;
+        char *end = strstr(text, figure ? "</data>" : "</span>"),
+             *value = figure ? after(open, "value=\"") : NULL;
         *close = *end = 0;
         if (value) *strchr(value, '"') = 0;
         page_mark(page, key, value, text);
@@ -108,23 +110,23 @@ static double page_point(const Page *page, size_t arm, size_t seeds, size_t k, c
 }
 /* The lines of the nth chart go through the points of the curves, by the chart's own ticks; the last arm is
  * drawn first. */
-static void page_chart(const Page *page, size_t nth, const char *member, size_t arms, size_t seeds, size_t points) {
+static void page_chart(const Page *page, size_t nth, const char *member, size_t arms, size_t seeds,
+                       size_t points) {
     char *svg = page->text;
     double x[2], y[2], vx[2], vy[2];
     for (size_t k = 0; k <= nth; k++) svg = after(svg, "role=img");
     page_axis(svg, "mid", true, x, vx), page_axis(svg, "end", false, y, vy);
+    const double dx = (vx[1] - vx[0]) / (x[1] - x[0]), dy = (vy[1] - vy[0]) / (y[1] - y[0]);
     for (size_t a = arms; a-- > 0;) {
         svg = after(svg, "class=line d='");
         for (size_t k = 0; k < points; k++) {
             char *end;
             const double px = strtod(svg + 1, &end), py = strtod(end, &svg),
-                         sx = vx[0] + (px - x[0]) / (x[1] - x[0]) * (vx[1] - vx[0]),
-                         sy = vy[0] + (py - y[0]) / (y[1] - y[0]) * (vy[1] - vy[0]),
-                         tx = page_point(page, a, seeds, k, member), ty = page_point(page, a, seeds, k, "bits");
-            CHECK(fabs(sx - tx) < 0.2 * fabs((vx[1] - vx[0]) / (x[1] - x[0])), "%s of arm %zu, point %zu: %g drawn at %g",
-                  member, a, k, tx, sx);
-            CHECK(fabs(sy - ty) < 0.2 * fabs((vy[1] - vy[0]) / (y[1] - y[0])), "bits of arm %zu, point %zu: %g drawn at %g",
-                  a, k, ty, sy);
+                         sx = vx[0] + (px - x[0]) * dx, sy = vy[0] + (py - y[0]) * dy,
+                         tx = page_point(page, a, seeds, k, member),
+                         ty = page_point(page, a, seeds, k, "bits");
+            CHECK(fabs(sx - tx) < 0.2 * fabs(dx), "%s of arm %zu, point %zu: %g at %g", member, a, k, tx, sx);
+            CHECK(fabs(sy - ty) < 0.2 * fabs(dy), "bits of arm %zu, point %zu: %g at %g", a, k, ty, sy);
         }
     }
 }
@@ -171,14 +173,16 @@ static void test_whole_page(void) {
 /* What is not known is not shown: one arm; a run that diverged; no vocabulary, hence no samples and items. */
 static void test_bare_pages(void) {
     static const char *const json[] = {
-        "{\"command\": \"<&\", \"unit\": \"bits/token\", \"interval\": \"none\", \"margin\": 0.01, \"arms\": [{\"name\": "
-        "\"dense\", \"bits\": null, \"options\": {\"lr\": 0.5}, \"runs\": [{\"curve\": []}]}], \"pairs\": [], "
-        "\"cloze\": [], \"time_to_dense\": {\"dense\": {\"time\": null}}}",
-        "{\"command\": \"x\", \"unit\": \"bits/byte\", \"interval\": \"none\", \"margin\": 0, \"arms\": [{\"name\": "
-        "\"dense\", \"bits\": 1, \"options\": {}, \"runs\": [{\"curve\": [{\"tokens\": 1, \"bits\": 2}]}]}, {\"name\": "
-        "\"mine\", \"bits\": null, \"options\": {}, \"runs\": [{\"curve\": [{\"tokens\": 1, \"bits\": null}]}]}], "
-        "\"pairs\": [{\"a\": \"mine\", \"b\": \"dense\", \"diff\": null, \"lo\": null, \"hi\": null, \"verdict\": "
-        "\"undecided\"}], \"cloze\": [], \"time_to_dense\": {\"mine\": {\"time\": null}}}"};
+        "{\"command\": \"<&\", \"unit\": \"bits/token\", \"interval\": \"none\", \"margin\": 0.01, "
+        "\"arms\": [{\"name\": \"dense\", \"bits\": null, \"options\": {\"lr\": 0.5}, \"runs\": "
+        "[{\"curve\": []}]}], \"pairs\": [], \"cloze\": [], "
+        "\"time_to_dense\": {\"dense\": {\"time\": null}}}",
+        "{\"command\": \"x\", \"unit\": \"bits/byte\", \"interval\": \"none\", \"margin\": 0, \"arms\": ["
+        "{\"name\": \"dense\", \"bits\": 1, \"options\": {}, \"runs\": [{\"curve\": ["
+        "{\"tokens\": 1, \"bits\": 2}]}]}, {\"name\": \"mine\", \"bits\": null, \"options\": {}, \"runs\": "
+        "[{\"curve\": [{\"tokens\": 1, \"bits\": null}]}]}], \"pairs\": [{\"a\": \"mine\", \"b\": \"dense\", "
+        "\"diff\": null, \"lo\": null, \"hi\": null, \"verdict\": \"undecided\"}], \"cloze\": [], "
+        "\"time_to_dense\": {\"mine\": {\"time\": null}}}"};
     for (size_t k = 0; k < 2; k++) {
         file_put(file_in("bare"), json[k], strlen(json[k]));
         html_report(json[k], strlen(json[k]), file_in("bare.html"));
@@ -189,16 +193,44 @@ static void test_bare_pages(void) {
     }
 }
 
+/* The demonstration: interrupted, it goes on where it was; it writes over no file that is not its own. */
+static void test_demo(void) {
+    static const char report[] = "sparseflow-demo/report.html";
+    char back[PATH_MAX];
+    size_t step[3] = {0};
+    if (!getcwd(back, sizeof back) || chdir(folder)) abort();
+    signal(SIGALRM, on_alarm);
+    for (int s = 2, k = 1; k < 3 && s < 100; s *= 2) {
+        setitimer(ITIMER_REAL, &(struct itimerval){.it_value = {s, 0}}, NULL);
+        const int status = command("");
+        setitimer(ITIMER_REAL, &(struct itimerval){0}, NULL);
+        CHECK(status == 3, "status %d of an interrupted demonstration: %s", status, check_line);
+        if (access("sparseflow-demo/dense-1.ckpt", F_OK)) continue;         /* it was still reading */
+        Safetensors st = st_read("sparseflow-demo/dense-1.ckpt");
+        step[k] = meta_size(&st, "dense-1.ckpt", "step", 0, SIZE_MAX), st_free(&st);
+        CHECK(step[k] >= step[k - 1], "step %zu after step %zu", step[k], step[k - 1]);
+        k += step[k] > step[k - 1];
+    }
+    CHECK(step[2] > step[1] && step[1], "the demonstration came to step %zu only", step[1]);
+    unlink("sparseflow-demo/dense-1.ckpt"), file_put(report, "mine", 4);
+    check_refused("", "is not of the demonstration");
+    Bytes b = file_read(report);
+    CHECK(b.n == 4 && !memcmp(b.p, "mine", 4), "the demonstration wrote over a file");
+    file_free(&b);
+    if (chdir(back)) abort();
+}
+
 static void test_report(void) {
     snprintf(folder, sizeof folder, "/tmp/report-test-XXXXXX");
     if (!mkdtemp(folder)) abort();
-    const int status = command("compare --corpus 100000 --vocab 300 --layers 1 --width 32 --heads 2 --context 48 "
-                               "--batch 4 --steps 12 --every 3 --val-tokens 500 --items 60 --seeds 2 --quiet "
+    const int status = command("compare --corpus 100000 --vocab 300 --layers 1 --width 32 --heads 2 "
+                               "--context 48 --batch 4 --steps 12 --every 3 --val-tokens 500 --items 60 "
+                               "--seeds 2 --quiet "
                                "--arms dense,sparse,wide --out %s --json %s --report %s",
                                file_in("runs"), file_in("json"), file_in("html"));
     CHECK(status == 0, "%s", check_line);
     if (!status) test_whole_page();
-    test_bare_pages();
+    test_bare_pages(), test_demo();
     check_refused("compare --arms dense --report /nothere/x", "/nothere/x");
     outside("rm -r %s", folder);
 }
