@@ -142,7 +142,7 @@ static void measure_check_pairs(void) {
  */
 static void measure_check_stories(void) {
     const char *model = file_in("stories"), *json = file_in("json"), *run = file_in("run");
-    CHECK(command("run --corpus 200000 --vocab 300 --layers 1 --heads 2 --width 32 --context 128 --batch 8 "
+    CHECK(command("run --corpus 200000 --vocab 300 --layers 1 --heads 2 --width 16 --context 128 --batch 8 "
                   "--lr 0.01 --steps %d --quiet --out %s --json %s", QUICK ? 5 : 150, model, run) == 0, "%s",
           check_line);
     CHECK(command("eval %s --json %s --items 48", model, json) == 0, "%s", check_line);
