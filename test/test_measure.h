@@ -121,8 +121,8 @@ static void measure_check_pairs(void) {
     for (int k = QUICK; k < (QUICK ? 2 : 3); k++) {
         double bits[2];
         for (int i = 0; i < 2; i++) {
-            CHECK(command("eval %s --text %s --items 0 --json %s", i ? file_in(with[k]) : one, text, json) == 0,
-                  "%s", check_line);
+            const char *model = i ? file_in(with[k]) : one;
+            CHECK(command("eval %s --text %s --items 0 --json %s", model, text, json) == 0, "%s", check_line);
             bits[i] = measure_number(json, "", "bits_per_byte");
             const double lo = measure_number(json, "\"over\"", "lo"),
                          hi = measure_number(json, "\"over\"", "hi");
