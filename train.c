@@ -968,6 +968,7 @@ static int cmd_eval(int argc, char **argv) {
     Data d[2];
     Measures x[2];
     bool finite = true;
+    if (o->json) out_probe(o->json);
     for (int k = 0; k < models; k++) {
         s[k] = checkpoint_read(name[k], o, false);
         s[k].o->seed = option_given(o, "seed") ? o->seed : s[0].o->seed;
