@@ -62,15 +62,6 @@ static inline void exhibit_masks(Out *out, const Gpt *m) {
 
 /* ---- the pipeline ------------------------------------------------------------------------------------- */
 
-/* Whether df_plan finds a place for every stage. */
-static inline bool exhibit_fits(const DfGraph *g, const DfChip *chip, size_t depth, size_t groups) {
-    const DfPlan plan = {.chip = *chip, .depth = depth, .groups = groups};
-    for (size_t s0 = 0, s1; s0 < g->stages; s0 = s1) {
-        for (s1 = s0 + 1; s1 < g->stages && s1 != g->forward && !df_may_cut(g, s1); s1++) { }
-        if (!df_fits(g, &plan, s0, s1, DF_CROWDED, 1)) return false;
-    }
-    return true;
-}
 /* Members of the simulated step, of `tokens` tokens. */
 static inline void exhibit_clock(Out *out, const DfClock *c, double tokens) {
     json_member_put(out, "seconds", c->seconds), json_member_put(out, "flops", c->flops);
@@ -85,7 +76,7 @@ static inline void exhibit_pipeline(Out *out, const Gpt *m, const Options *o) {
     GptLines *lines = gpt_lines(m);
     DfGraph g = gpt_graph(&m->c, lines, NG);
     size_t groups = o->panel / LINE < NG ? o->panel / LINE : NG;
-    while (groups && !exhibit_fits(&g, &chip, o->depth, groups)) groups /= 2;
+    while (groups && !df_holds(&g, chip, o->depth, groups)) groups /= 2;
     if (groups) {
         DfPlan *plan = df_plan(&g, chip, o->depth, groups, B * ((NG + groups - 1) / groups), false);
         DfClock sum = {0}, kernel = report_kernels(&g, &chip, B, NG, groups);
