@@ -11,6 +11,7 @@
  *     slot        room for one panel of an edge, in its writer's tiles      `depth` of them, or more
  *     credit      a free slot; a writer without one waits                   df_waits
  *     actor       a stage on one tile; it fires once a panel                df_section_run
+ *     span        panels a firing, where weights pass through the tile      df_plan
  *     clock       cycles, waits, bytes                                      df_clock
  *
  * Memory of a tile while a section runs:
@@ -160,8 +161,10 @@ typedef struct {
 } DfChip;
 
 static const DfChip df_chips[] = {
-    /* 64 tiles of 512 KiB and the host's own rate: two cores of some 100 GFLOP/s, 20 GB/s */
-    {"host", 64, 524288, 4, 2, 1.6e9, 64, 20e9, 2e9, 1e-6},
+    /* two cores' rate, some 200 GFLOP/s, and 20 GB/s, as many tiles of 512 KiB, or, to train on, a few that
+     * cut matrices into pieces a core likes: slices of ten inputs cost it a tenth of its speed */
+    {"host", 8, 2097152, 4, 16, 1.6e9, 512, 20e9, 2e9, 1e-6},
+    {"mesh", 64, 524288, 4, 2, 1.6e9, 64, 20e9, 2e9, 1e-6},
     /* 640 compute units of 32 x 6 multiply-adds (DFModel; others say 16 x 6), 1.32 GHz for 325 TFLOP/s;
      * 150 TB/s on chip; DDR4 at 100 GB/s streamed and 12 at random (Peng et al. 2024) */
     {"sn10", 640, 524288, 2, 384, 1.32e9, 178, 100e9, 12e9, 1e-5},
@@ -171,7 +174,7 @@ static const DfChip df_chips[] = {
     {"sn40l", 1040, 524288, 2, 384, 1.6e9, 188, 1.8e12, 216e9, 1e-5},
     /* 108 multiprocessors, 312 TFLOP/s, 192 KiB of their own each and 40 MB of shared cache counted to them;
      * 2.039 TB/s (the 80 GB model). For the kernel schedule: it has no dataflow */
-    {"a100", 108, 567000, 2, 2048, 1.41e9, 512, 2.039e12, 250e9, 5e-6},
+    {"a100", 108, 566976, 2, 2048, 1.41e9, 512, 2.039e12, 250e9, 5e-6},
 };
 
 static inline DfChip df_chip_check(DfChip c, const char *where) {
@@ -247,7 +250,6 @@ typedef struct {
     size_t layer;
     int in[DF_INS], out[DF_OUTS];   /* edges; -1: none */
     size_t share;                   /* stages back to the one whose tiles it shares; 0: its own */
-    bool chain;                     /* tile k continues the sums of tile k - 1 on the same panel */
     size_t lag;                     /* panels of its inputs it must see ahead of the one it works on */
     size_t units;
     const uint32_t *lines;          /* [units + 1] unit u has weights lines[u] .. lines[u+1]; NULL: none */
@@ -258,6 +260,7 @@ typedef struct {
     double per_line, per_unit;      /* FLOPs of a weight line and lane; of a unit and lane */
     double per_pair;                /* of a unit, lane and earlier lane of the sequence */
     bool gather;                    /* reads a line by a column list for each weight line and group */
+    bool scatter;                   /* adds to one instead, of its own rows, and reads all of in[0] */
     double reads, writes;           /* lines a group straight from and to off-chip memory */
     double random;                  /* of these, at random places */
 } DfStage;
@@ -307,6 +310,7 @@ typedef struct {                    /* a stage in a section */
     size_t actor;                   /* the first; tiles of them, fewer if there are fewer units */
     size_t actors;
     uint32_t *col;                  /* the owner's: its column list as rows of the edge it gathers from */
+    void *cut;                      /* the owner's: what its tiles hold; freed with the plan */
     _Alignas(64) atomic_size_t done;        /* panels that all its tiles have done */
 } DfPart;
 
@@ -324,7 +328,8 @@ typedef struct {
     DfSlot *slot;                   /* [edges of the graph] */
     size_t tiles, peak;             /* tiles used; most bytes of a tile */
     int mode;                       /* of the three below */
-    bool streamed;                  /* too big for the chip: its weights stay off chip */
+    bool streamed;                  /* too big for the chip: its weights stay off chip, and pass through it */
+    size_t span;                    /* panels a firing: the more, the less often streamed weights pass */
 } DfSection;
 
 /* How a section uses the chip: weights resident, a stage (and those that share its tiles) a tile; weights
@@ -358,8 +363,8 @@ static inline int df_root(const DfGraph *g, const DfSection *x, int e) {
 }
 
 /* Stages s0 .. s1 of the graph and the loads that they need. */
-static inline DfSection df_collect(const DfGraph *g, size_t s0, size_t s1, int mode) {
-    DfSection x = {.first = s0, .mode = mode, .streamed = mode != DF_RESIDENT};
+static inline DfSection df_collect(const DfGraph *g, size_t s0, size_t s1, int mode, size_t span) {
+    DfSection x = {.first = s0, .mode = mode, .streamed = mode != DF_RESIDENT, .span = span};
     bool *made = mem_new(g->edges, sizeof *made);
     int *load = mem_new((s1 - s0) * DF_INS, sizeof *load);
     for (size_t s = s0; s < s1; s++) {
@@ -389,7 +394,7 @@ static inline void df_depend(const DfGraph *g, DfSection *x, size_t depth) {
     x->slot = mem_new(g->edges, sizeof *x->slot);
     for (size_t s = 0; s < x->parts; s++) {
         DfPart *p = &x->part[s];
-        p->home = x->mode == DF_CROWDED ? 0 : s - p->s.share;
+        p->home = x->mode == DF_CROWDED || p->s.kind == DF_LOAD ? 0 : s - p->s.share;   /* loads come first */
         for (int k = 0; k < DF_INS; k++)
             if (p->s.in[k] >= 0) p->need[p->needs++] = df_writer(x, p->s.in[k]);
     }
@@ -412,7 +417,6 @@ static inline void df_depend(const DfGraph *g, DfSection *x, size_t depth) {
                     g->edge[e].name, slots, lag, lag + 1);
             x->slot[e].slots = slots;
             DfPart *p = &x->part[s];
-            if (!n && p->s.chain) readers[n++] = s; /* its last tile must be done before its first goes on */
             for (size_t i = 0; i < n && p->gives < DF_DEPS; i++)
                 p->give[p->gives] = readers[i], p->slots[p->gives++] = slots;
         }
@@ -448,7 +452,7 @@ static inline size_t df_lay(const DfGraph *g, DfSection *x, size_t home, size_t 
             if (e < 0 || df_root(g, x, e) != e) continue;
             DfSlot *slot = &x->slot[e];
             slot->per = size_up((g->edge[e].rows + n - 1) / n, DF_LINE), slot->at = at;
-            at += slot->slots * plan->groups * slot->per * line;
+            at += slot->slots * x->span * plan->groups * slot->per * line;
         }
     }
     return at;
@@ -514,12 +518,13 @@ static inline bool df_share_out(const DfGraph *g, DfSection *x, const DfPlan *pl
 static inline void df_section_free(DfSection *x, const DfGraph *g) {
     for (size_t e = 0; x->slot && e < g->edges; e++)
         if (g->edge[e].base < 0 || x->slot[e].row != x->slot[g->edge[e].base].row) free(x->slot[e].row);
-    for (size_t s = 0; s < x->parts; s++) free(x->part[s].col);
+    for (size_t s = 0; s < x->parts; s++) free(x->part[s].col), free(x->part[s].cut);
     free(x->slot), free(x->part), free(x->actor);
 }
 
-static inline bool df_fits(const DfGraph *g, const DfPlan *plan, size_t s0, size_t s1, int mode) {
-    DfSection x = df_collect(g, s0, s1, mode);
+static inline bool df_fits(const DfGraph *g, const DfPlan *plan, size_t s0, size_t s1, int mode,
+                           size_t span) {
+    DfSection x = df_collect(g, s0, s1, mode, span);
     df_depend(g, &x, plan->depth);
     const bool fits = df_share_out(g, &x, plan, false);
     df_section_free(&x, g);
@@ -549,21 +554,21 @@ static inline size_t df_cut_rows(const DfGraph *g, size_t s0, size_t s) {
 static inline size_t df_enough(const DfGraph *g, DfPlan plan, size_t s0, size_t s1, bool sram) {
     size_t *field = sram ? &plan.chip.sram : &plan.chip.tiles, lo = *field, hi = lo;
     const size_t unit = sram ? 64 : 1;
-    while (!df_fits(g, &plan, s0, s1, DF_CROWDED)) {
+    while (!df_fits(g, &plan, s0, s1, DF_CROWDED, 1)) {
         if (hi > (size_t)1 << 40) return 0;
         lo = hi, hi = *field = hi * 2;
     }
     while (hi - lo > unit) {
         const size_t mid = *field = (lo + (hi - lo) / 2) / unit * unit;
         if (mid <= lo) break;
-        if (df_fits(g, &plan, s0, s1, DF_CROWDED)) hi = mid;
+        if (df_fits(g, &plan, s0, s1, DF_CROWDED, 1)) hi = mid;
         else lo = mid;
     }
     return hi;
 }
 __attribute__((noreturn)) static inline void df_too_small(const DfGraph *g, const DfPlan *plan, size_t s0,
                                                           size_t s1) {
-    DfSection x = df_collect(g, s0, s1, DF_CROWDED);
+    DfSection x = df_collect(g, s0, s1, DF_CROWDED, 1);
     df_depend(g, &x, plan->depth);
     size_t need = 0;
     for (size_t s = 0; s < x.parts; s++)
@@ -573,6 +578,18 @@ __attribute__((noreturn)) static inline void df_too_small(const DfGraph *g, cons
     if (tiles) snprintf(hint, sizeof hint, " or --tiles %zu", tiles);
     die("%s: needs %zu bytes for its streams alone, found %zu tiles of %zu; --sram %zu%s would do",
         g->stage[s0].name, need, plan->chip.tiles, plan->chip.sram, sram, hint);
+}
+
+/* Whether a chip can run the graph at all: whether every part of it that cannot be cut fits in some way. */
+static inline bool df_holds(const DfGraph *g, DfChip chip, size_t depth, size_t groups) {
+    const DfPlan plan = {.chip = chip, .depth = depth, .groups = groups};
+    for (size_t s0 = 0, end; s0 < g->stages; s0 = end) {
+        bool fits = false;
+        for (end = s0 + 1; !df_may_cut(g, end);) end++;
+        for (int mode = DF_RESIDENT; mode <= DF_CROWDED; mode++) fits |= df_fits(g, &plan, s0, end, mode, 1);
+        if (!fits) return false;
+    }
+    return true;
 }
 
 /* Tiles, addresses and actors of a section that fits. */
@@ -605,7 +622,7 @@ static inline void df_place(const DfGraph *g, DfSection *x, const DfPlan *plan) 
             slot->tile = x->part[w].tile;
             for (size_t s = 0; s < x->parts; s++) /* the first writer, not who writes in place */
                 if (df_writes(&x->part[s].s, (int)e)) { slot->tile = x->part[s].tile; break; }
-            slot->gs = slot->per * DF_LINE, slot->stride = plan->groups * slot->gs;
+            slot->gs = slot->per * DF_LINE, slot->stride = plan->groups * slot->gs, slot->slots *= x->span;
             slot->row = mem_new(g->edge[e].rows + 16, sizeof *slot->row);
             for (size_t i = 0; i < g->edge[e].rows; i++)
                 slot->row[i] = (uint32_t)(i / slot->per * plan->stride + i % slot->per);
@@ -649,8 +666,10 @@ static inline void df_guard(const DfPlan *plan, const DfSection *x) {
 }
 
 /* Cuts the graph into sections: as many stages together as fit, ending where least has to leave the chip.
- * real: with the chip's memory. Dies if a stage cannot fit. */
-static inline DfPlan *df_plan(const DfGraph *g, DfChip chip, size_t depth, size_t groups, bool real) {
+ * A firing on streamed weights takes as many of the stream's panels as fit, an eighth of them at most: the
+ * stages would else wait for one another. real: with the chip's memory. Dies if a stage cannot fit. */
+static inline DfPlan *df_plan(const DfGraph *g, DfChip chip, size_t depth, size_t groups, size_t panels,
+                              bool real) {
     DfPlan *plan = mem_new(1, sizeof *plan);
     size_t cap = 0;
     *plan = (DfPlan){.chip = chip, .depth = depth, .groups = groups};
@@ -660,16 +679,16 @@ static inline DfPlan *df_plan(const DfGraph *g, DfChip chip, size_t depth, size_
         size_t end = s0, best = s0, least = SIZE_MAX, turn = s0 < g->forward ? g->forward : g->stages;
         for (size_t s = s0 + 1; s <= turn; s++) {
             if (!df_may_cut(g, s) && s != turn) continue;
-            if (!df_fits(g, plan, s0, s, DF_RESIDENT)) break;
+            if (!df_fits(g, plan, s0, s, DF_RESIDENT, 1)) break;
             end = s;
         }
         bool streamed = end == s0;
         for (size_t s = s0 + 1; streamed && end == s0; s++)
             if (df_may_cut(g, s)) end = s;
         const int mode = !streamed                                ? DF_RESIDENT
-                         : df_fits(g, plan, s0, end, DF_STREAMED) ? DF_STREAMED
+                         : df_fits(g, plan, s0, end, DF_STREAMED, 1) ? DF_STREAMED
                                                                   : DF_CROWDED;
-        if (mode == DF_CROWDED && !df_fits(g, plan, s0, end, mode)) df_too_small(g, plan, s0, end);
+        if (mode == DF_CROWDED && !df_fits(g, plan, s0, end, mode, 1)) df_too_small(g, plan, s0, end);
         for (size_t s = end; s > s0 && !streamed && 2 * (end - s) <= end - s0; s--) {
             const size_t rows = s == turn ? 0 : df_cut_rows(g, s0, s);
             if (df_may_cut(g, s) && rows < least) least = rows, best = s;
@@ -677,7 +696,9 @@ static inline DfPlan *df_plan(const DfGraph *g, DfChip chip, size_t depth, size_
         if (streamed) best = end;
         plan->section = mem_grow(plan->section, plan->sections, &cap, sizeof *plan->section);
         DfSection *x = &plan->section[plan->sections++];
-        *x = df_collect(g, s0, best, mode);
+        size_t span = 1;
+        while (streamed && 16 * span <= panels && df_fits(g, plan, s0, best, mode, 2 * span)) span *= 2;
+        *x = df_collect(g, s0, best, mode, span);
         df_depend(g, x, depth);
         df_place(g, x, plan);
         s0 = best;
@@ -698,12 +719,13 @@ static inline void df_plan_free(DfPlan *plan, const DfGraph *g) {
 }
 
 /* ---- running a section ---------------------------------------------------------------------------------- *
- * An actor fires when every stage it reads from has done the panel (and those its lag asks for), every stage
- * that reads from it has room, and, in a chain, the tile before it has done the panel. All of that is
+ * An actor fires when every stage it reads from has done the panel (and those its lag asks for) and every
+ * stage that reads from it has room. All of that is
  * counters that only grow, so any worker may find out at any time, and what is ready stays ready: a Kahn
  * network, whose result depends neither on workers nor on time. Workers look from the last stage on, which
  * keeps panels moving to the end while they are in a worker's caches. */
 
+/* Fires an actor on panels panel x span .. of its stream. */
 typedef void DfFire(void *owner, const DfSection *x, const DfActor *a, size_t panel, size_t worker);
 
 typedef struct { double from, to; uint32_t worker, section, actor, panel; } DfEvent;
@@ -722,16 +744,12 @@ typedef struct {
 static inline size_t df_done(const DfSection *x, size_t part) {
     return atomic_load_explicit(&x->part[part].done, memory_order_acquire);
 }
-/* The stage that part p waits for before panel i, or SIZE_MAX. In a chain a tile also waits for the one
- * before. */
+/* The stage that part p waits for before panel i, or SIZE_MAX. */
 static inline size_t df_waits(const DfSection *x, const DfPart *p, size_t i, size_t panels) {
     const size_t ahead = i + 1 + p->s.lag < panels ? i + 1 + p->s.lag : panels;
     for (size_t k = 0; k < p->needs; k++) if (df_done(x, p->need[k]) < ahead) return p->need[k];
     for (size_t k = 0; k < p->gives; k++) if (df_done(x, p->give[k]) + p->slots[k] <= i) return p->give[k];
     return SIZE_MAX;
-}
-static inline bool df_chained(const DfPart *p, const DfActor *a, size_t i) {
-    return !p->s.chain || !a->k || atomic_load_explicit(&(a - 1)->done, memory_order_acquire) > i;
 }
 /* After a firing of one of its tiles: how far all of them are. The number only grows, whoever writes it. */
 static inline void df_advance(DfSection *x, DfPart *p) {
@@ -749,7 +767,7 @@ static inline bool df_try(DfJob *j, DfPart *p, DfActor *a, size_t worker) {
     const size_t i =
         atomic_load_explicit(&a->done, memory_order_acquire); /* another may have fired it meanwhile */
     const bool go =
-        mine && i < j->panels && df_chained(p, a, i) && df_waits(j->x, p, i, j->panels) == SIZE_MAX;
+        mine && i < j->panels && df_waits(j->x, p, i, j->panels) == SIZE_MAX;
     if (go) {
         const double from = j->event ? seconds() : 0;
         j->fire(j->owner, j->x, a, i, worker);
@@ -767,7 +785,8 @@ static inline bool df_try(DfJob *j, DfPart *p, DfActor *a, size_t worker) {
 }
 /* Fires one actor that is ready, of the last stage that has one: of the worker's own panels, every
  * workers-th, or of any. A panel that stays with one worker stays in its cache, and with as many slots as
- * workers so do the slots. */
+ * workers so do the slots. Panels cost more towards the end of a sequence, so the workers change places now
+ * and then. */
 static inline bool df_fire_one(DfJob *j, size_t worker, size_t workers, bool any) {
     DfSection *x = j->x;
     for (size_t s = x->parts; s-- > 0;) {
@@ -776,11 +795,12 @@ static inline bool df_fire_one(DfJob *j, size_t worker, size_t workers, bool any
         if (i == j->panels) continue;
         for (size_t last = i + 1; i <= last && i < j->panels;
              i++) { /* its slowest tile's panel, or the next */
-            if ((!any && i % workers != worker) || df_waits(x, p, i, j->panels) != SIZE_MAX) continue;
+            const bool mine = (i + i / (2 * workers)) % workers == worker;
+            if ((!any && !mine) || df_waits(x, p, i, j->panels) != SIZE_MAX) continue;
             for (size_t k = 0; k < p->actors; k++) {
                 DfActor *a = &x->actor[p->actor + k];
                 if (atomic_load_explicit(&a->done, memory_order_relaxed) == i &&
-                    !atomic_load_explicit(&a->busy, memory_order_relaxed) && df_chained(p, a, i) &&
+                    !atomic_load_explicit(&a->busy, memory_order_relaxed) &&
                     df_try(j, p, a, worker))
                     return true;
             }
@@ -828,6 +848,7 @@ static inline void df_section_worker(void *arg, size_t task, size_t worker) {
 /* Runs a section over so many panels on all workers of the pool. */
 static inline void df_section_run(DfPool *pool, DfSection *x, size_t number, size_t panels, DfFire *fire,
                                   void *owner, DfEvent *event) {
+    panels = (panels + x->span - 1) / x->span;              /* firings of an actor, from here on */
     DfCrew c = {{.x = x, .panels = panels, .fire = fire, .owner = owner, .event = event, .number = number},
                 pool->workers};
     atomic_init(&c.job.left, panels * x->actors), atomic_init(&c.job.firing, 0);
@@ -837,12 +858,13 @@ static inline void df_section_run(DfPool *pool, DfSection *x, size_t number, siz
 }
 
 /* ---- the clock ------------------------------------------------------------------------------------------ *
- * Simulated cycles, with no data: every tile has a time, every panel the time at which a stage gave it. A
- * firing begins when its tile is free, its inputs have come and its output has room; it takes the longer of
- * its arithmetic and its traffic on chip. Nothing of the host enters, so the numbers are the same on any of
- * them. Off-chip traffic is charged to the section as a whole, at streaming or random rate: the section takes
- * the longer of that and of its pipeline. Its weights come before it, unless the chip had room for them while
- * the section before ran.
+ * Simulated cycles, with no data, by events: every tile has a time, every panel the time at which a stage
+ * gave it. A firing is ready when its inputs have come and its output has room; of its ready firings a tile
+ * takes the earliest, of the last stage if several, as the workers do; that takes the longer of its
+ * arithmetic and its traffic on chip. Nothing of the host enters, so the numbers are the same on any of them.
+ * Off-chip traffic is charged to the section as a whole, at streaming or random rate: the section takes the
+ * longer of that and of its pipeline. Its weights come before it, unless the chip had room for them while the
+ * section before ran.
  *
  * What it cannot see: contention in the fabric, bank conflicts (a gathered line lies across all banks, so
  * there are none; see df_bank_share), refresh, and bursts of off-chip traffic. Such models are optimistic. */
@@ -882,66 +904,160 @@ static inline double df_port_bytes(const DfGraph *g, const DfPart *p, const DfAc
     for (int k = 0; k < DF_INS; k++)
         if (p->s.in[k] >= 0 && !(p->s.gather && k == 0)) rows += (double)g->edge[p->s.in[k]].rows;
     for (int k = 0; k < DF_OUTS; k++) if (p->s.out[k] >= 0) rows += (double)g->edge[p->s.out[k]].rows;
-    *gathered = p->s.gather ? lines * (double)ng * DF_LINE * (double)element : 0;
-    return *gathered + (rows * share * (double)ng + lines) * DF_LINE * (double)element;
+    rows *= share;
+    if (p->s.scatter) rows += (1 - share) * (double)g->edge[p->s.in[0]].rows;
+    *gathered = (p->s.gather + 2 * p->s.scatter) * lines * (double)ng * DF_LINE * (double)element;
+    return *gathered + (rows * (double)ng + lines) * DF_LINE * (double)element;
 }
 
-/* One section over a stream. seen(owner, actor, panel, from, to) is told every firing, in cycles; may be
- * NULL. */
+/* What is told of every firing, in cycles. */
 typedef void DfSeen(void *owner, const DfSection *x, size_t actor, size_t panel, double from, double to);
 
+typedef struct { double at; size_t part, actor; } DfWake;   /* an actor is ready */
+typedef struct {
+    const DfGraph *g;
+    const DfPlan *plan;
+    const DfSection *x;
+    const DfStream *t;
+    size_t panels;                  /* firings of an actor */
+    double *last;                   /* [panels][parts] when the last of a part's tiles so far gave a panel */
+    uint32_t *fired;                /* [panels][parts] how many did */
+    double *tile, *busy, *end;      /* [tiles] time, cycles of work; [actors] of its last firing */
+    size_t *done;                   /* [actors] panels */
+    bool *waits;                    /* [actors] in the heap */
+    DfWake *heap;                   /* the earliest first */
+    size_t n;
+    DfClock r;
+    DfSeen *seen;
+    void *owner;
+} DfSim;
+
+static inline bool df_earlier(const DfWake *a, const DfWake *b) {
+    return a->at != b->at ? a->at < b->at : a->part != b->part ? a->part > b->part : a->actor < b->actor;
+}
+static inline void df_heap_push(DfSim *m, DfWake w) {
+    size_t i = m->n++;
+    for (; i && df_earlier(&w, &m->heap[(i - 1) / 2]); i = (i - 1) / 2) m->heap[i] = m->heap[(i - 1) / 2];
+    m->heap[i] = w;
+}
+static inline DfWake df_heap_pop(DfSim *m) {
+    const DfWake top = m->heap[0], w = m->heap[--m->n];
+    size_t i = 0;
+    for (size_t c; (c = 2 * i + 1) < m->n; i = c) {
+        if (c + 1 < m->n && df_earlier(&m->heap[c + 1], &m->heap[c])) c++;
+        if (!df_earlier(&m->heap[c], &w)) break;
+        m->heap[i] = m->heap[c];
+    }
+    m->heap[i] = w;
+    return top;
+}
+/* When a part gave panel i; INFINITY if it has not yet. */
+static inline double df_given(const DfSim *m, size_t part, size_t i) {
+    const size_t at = i * m->x->parts + part;
+    return m->fired[at] == m->x->part[part].actors ? m->last[at] : INFINITY;
+}
+/* When an actor's next firing has its inputs, and when it has room; INFINITY if that is not known yet. */
+static inline void df_ready(const DfSim *m, size_t actor, double *data, double *room) {
+    const DfActor *a = &m->x->actor[actor];
+    const DfPart *p = &m->x->part[a->part];
+    const size_t i = m->done[actor], ahead = i + p->s.lag < m->panels ? i + p->s.lag : m->panels - 1;
+    *data = *room = 0;
+    for (size_t k = 0; k < p->needs; k++) *data = fmax(*data, df_given(m, p->need[k], ahead));
+    for (size_t k = 0; k < p->gives; k++)
+        if (i >= p->slots[k]) *room = fmax(*room, df_given(m, p->give[k], i - p->slots[k]));
+}
+static inline void df_wake(DfSim *m, size_t actor) {
+    double data, room;
+    if (m->waits[actor] || m->done[actor] == m->panels) return;
+    df_ready(m, actor, &data, &room);
+    const double at = fmax(fmax(data, room), m->tile[m->x->actor[actor].tile]);
+    if (at == INFINITY) return;
+    m->waits[actor] = true;
+    df_heap_push(m, (DfWake){at, m->x->actor[actor].part, actor});
+}
+static inline void df_wake_part(DfSim *m, size_t part) {
+    for (size_t k = 0; k < m->x->part[part].actors; k++) df_wake(m, m->x->part[part].actor + k);
+}
+/* An actor's next firing, from that time on. */
+static inline void df_sim_fire(DfSim *m, size_t actor, double from) {
+    const DfActor *a = &m->x->actor[actor];
+    const DfPart *p = &m->x->part[a->part];
+    const DfChip *c = &m->plan->chip;
+    const size_t i = m->done[actor], at = i * m->x->parts + a->part;
+    double bytes = 0, flops = 0, gathered, data, room, *tile = &m->tile[a->tile];
+    df_ready(m, actor, &data, &room);
+    for (size_t n = i * m->x->span; n < (i + 1) * m->x->span && n < m->t->panels; n++) {
+        size_t g0, ng;
+        df_stream_at(m->t, n, &g0, &ng);
+        bytes += df_port_bytes(m->g, p, a, ng, c->element, &gathered), m->r.gathered += gathered;
+        flops += df_flops(&p->s, a->u0, a->u1, g0, ng);
+    }
+    const double cost = fmax(flops / c->flops, bytes / c->port);
+    m->r.data_wait += fmax(0, fmin(data, from) - *tile);
+    m->r.credit_wait += fmax(0, fmin(room, from) - fmax(*tile, data));
+    m->end[actor] = *tile = from + cost, m->busy[a->tile] += cost;
+    m->r.flops += flops, m->r.on_chip += bytes;
+    m->r.cycles = fmax(m->r.cycles, *tile);
+    if (m->seen) m->seen(m->owner, m->x, actor, i, from, *tile);
+    m->done[actor]++, m->last[at] = fmax(m->last[at], *tile), m->fired[at]++;
+    df_wake(m, actor);
+    if (m->fired[at] < p->actors) return;
+    for (size_t s = 0; s < m->x->parts; s++) {              /* who waited for this panel or for its slot */
+        const DfPart *q = &m->x->part[s];
+        bool touched = false;
+        for (size_t k = 0; k < q->needs; k++) touched |= q->need[k] == a->part;
+        for (size_t k = 0; k < q->gives; k++) touched |= q->give[k] == a->part;
+        if (touched) df_wake_part(m, s);
+    }
+}
+/* The pipeline of a section over a stream: its cycles, waits and traffic on chip. */
+static inline DfClock df_pipeline(const DfGraph *g, const DfPlan *plan, const DfSection *x, const DfStream *t,
+                                  DfSeen *seen, void *owner) {
+    const size_t panels = (t->panels + x->span - 1) / x->span, all = size_mul(x->parts, panels);
+    DfSim m = {.g = g, .plan = plan, .x = x, .t = t, .panels = panels, .seen = seen, .owner = owner};
+    m.r.bound = "compute";
+    m.last = mem_new(all, sizeof *m.last), m.fired = mem_new(all, sizeof *m.fired);
+    m.tile = mem_new(x->tiles + 1, sizeof *m.tile), m.busy = mem_new(x->tiles + 1, sizeof *m.busy);
+    m.end = mem_new(x->actors, sizeof *m.end), m.done = mem_new(x->actors, sizeof *m.done);
+    m.waits = mem_new(x->actors, sizeof *m.waits), m.heap = mem_new(x->actors + 1, sizeof *m.heap);
+    for (size_t s = 0; s < x->parts; s++) df_wake_part(&m, s);
+    while (m.n) {
+        DfWake w = df_heap_pop(&m);
+        const double busy = m.tile[x->actor[w.actor].tile];
+        if (busy > w.at) { w.at = busy, df_heap_push(&m, w); continue; }       /* another was before it */
+        m.waits[w.actor] = false, df_sim_fire(&m, w.actor, w.at);
+    }
+    for (size_t k = 0; k < x->tiles; k++) m.r.compute = fmax(m.r.compute, m.busy[k]);
+    m.r.data_wait /= (double)(x->tiles ? x->tiles : 1), m.r.credit_wait /= (double)(x->tiles ? x->tiles : 1);
+    free(m.last), free(m.fired), free(m.tile), free(m.busy);
+    free(m.end), free(m.done), free(m.waits), free(m.heap);
+    return m.r;
+}
+/* One section over a stream; before: the section before it, may be NULL, as may seen. */
 static inline DfClock df_clock(const DfGraph *g, const DfPlan *plan, const DfSection *x,
                                const DfSection *before, const DfStream *t, DfSeen *seen, void *owner) {
     const DfChip *c = &plan->chip;
     const double line = DF_LINE * (double)c->element;
-    double *tile = mem_new(x->tiles + 1, sizeof *tile), *busy = mem_new(x->tiles + 1, sizeof *busy);
-    double *gave = mem_new(size_mul(x->parts, t->panels), sizeof *gave);        /* [panel][part] */
-    DfClock r = {.bound = "compute"};
+    DfClock r = df_pipeline(g, plan, x, t, seen, owner);
+    double groups = 0;
     for (size_t i = 0; i < t->panels; i++) {
         size_t g0, ng;
         df_stream_at(t, i, &g0, &ng);
-        for (size_t s = 0; s < x->parts; s++) {
-            const DfPart *p = &x->part[s];
-            double data = 0, room = 0, chain = 0, *end = &gave[i * x->parts + s];
-            size_t ahead = i + p->s.lag < t->panels ? i + p->s.lag : t->panels - 1;
-            for (size_t k = 0; k < p->needs; k++) data = fmax(data, gave[ahead * x->parts + p->need[k]]);
-            for (size_t k = 0; k < p->gives; k++)
-                if (i >= p->slots[k]) room = fmax(room, gave[(i - p->slots[k]) * x->parts + p->give[k]]);
-            for (size_t k = 0; k < p->actors; k++) {
-                const DfActor *a = &x->actor[p->actor + k];
-                double gathered, bytes = df_port_bytes(g, p, a, ng, c->element, &gathered);
-                const double flops = df_flops(&p->s, a->u0, a->u1, g0, ng), free_at = tile[a->tile];
-                const double cost = fmax(flops / c->flops, bytes / c->port);
-                const double from = fmax(fmax(free_at, room), fmax(data, chain));
-                r.data_wait += fmax(0, fmax(data, chain) - free_at);
-                r.credit_wait += fmax(0, room - fmax(free_at, fmax(data, chain)));
-                tile[a->tile] = from + cost, busy[a->tile] += cost;
-                if (p->s.chain) chain = from + cost;
-                *end = fmax(*end, from + cost);
-                r.flops += flops, r.on_chip += bytes, r.gathered += gathered;
-                if (seen) seen(owner, x, p->actor + k, i, from, from + cost);
-            }
-            r.in += (p->s.reads - p->s.random) * (double)ng * line,
-                r.random += p->s.random * (double)ng * line;
-            r.out += p->s.writes * (double)ng * line;
-            for (int k = 0; k < DF_OUTS; k++)
-                if (p->s.out[k] >= 0 && x->slot[p->s.out[k]].stored)
-                    r.out += (double)g->edge[p->s.out[k]].rows * (double)ng * line;
-            const double w = df_lines(&p->s, 0, p->s.units) * (line + 4);
-            if (x->streamed && p->s.lines)
-                r.weights += w * !p->s.grads,
-                    r.grads += 2 * df_lines(&p->s, 0, p->s.units) * line * p->s.grads;
-            r.cycles = fmax(r.cycles, *end);
-        }
+        groups += (double)ng;
     }
     for (size_t s = 0; s < x->parts; s++) {
         const DfStage *st = &x->part[s].s;
-        r.grads += 2 * (double)(st->units * st->sums) * line;
-        if (x->streamed) continue;
-        r.weights += df_lines(st, 0, st->units) * (line + 4) * st->weights;
-        r.grads += 2 * df_lines(st, 0, st->units) * st->grads * line;
+        const double lines = df_lines(st, 0, st->units),
+                     often = x->streamed ? ceil((double)t->panels / (double)x->span) : 1;
+        r.in += (st->reads - st->random) * groups * line, r.random += st->random * groups * line;
+        r.out += st->writes * groups * line;
+        for (int k = 0; k < DF_OUTS; k++)
+            if (st->out[k] >= 0 && x->slot[st->out[k]].stored)
+                r.out += (double)g->edge[st->out[k]].rows * groups * line;
+        const bool held = x->streamed ? st->lines && !st->grads : st->weights;
+        r.weights += lines * (line + 4) * held * often;
+        r.grads += 2 * (lines * st->grads * often + (double)(st->units * st->sums)) * line;
     }
-    for (size_t k = 0; k < x->tiles; k++) r.compute = fmax(r.compute, busy[k]);
     const double load = x->streamed ? 0 : r.weights / c->memory;
     const double memory =
         (r.in + r.out + r.grads + (x->streamed ? r.weights : 0)) / c->memory + r.random / c->random;
@@ -950,8 +1066,6 @@ static inline DfClock df_clock(const DfGraph *g, const DfPlan *plan, const DfSec
     if (memory + load - r.load > r.cycles / c->clock) r.bound = "memory";
     else if (r.compute < 0.5 * r.cycles) r.bound = "pipeline";
     r.utilisation = r.flops / ((double)c->tiles * c->flops * c->clock * r.seconds);
-    r.data_wait /= (double)(x->tiles ? x->tiles : 1), r.credit_wait /= (double)(x->tiles ? x->tiles : 1);
-    free(tile), free(busy), free(gave);
     return r;
 }
 

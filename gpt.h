@@ -631,6 +631,8 @@ typedef struct {
     float *state;                   /* attention's keys and values on chip; NULL: where the edges are */
     size_t grains, jump;            /* groups of them on a tile; floats from a tile to the next */
     const uint32_t *col; /* the matrix's columns as rows of the edge it gathers from; NULL: as they are */
+    const SpMat *slice;             /* backward-data on a tile: the columns it holds; NULL: all */
+    size_t b0, b1;                  /* and the row blocks it goes through; w: lines of b0 on */
 } GptFire;
 
 static inline GptView gpt_off_chip(const GptFire *f, size_t l, int e) {
@@ -815,15 +817,16 @@ static inline void gpt_linear(const GptFire *f, size_t k, int ex, size_t ly, int
     }
 }
 
-/* dx = W' dy by parameter k: row blocks u0 .. u1 continue the sums that those before them began */
+/* dx = W' dy by parameter k, rows 16 u0 .. 16 u1 of dx: row blocks b0 .. b1 continue the sums that those
+ * before them began. */
 static inline void gpt_linear_data(const GptFire *f, size_t k, size_t ly, int edy, int edx) {
     const GptView dy = gpt_view(f, ly, edy), dx = gpt_view(f, f->l, edx);
-    const SpMat mat = gpt_pattern(f, k, dx);
-    if (f->u0 == 0)
-        for (size_t g = 0; g < f->p.ng; g++)
-            for (size_t i = 0; i < gpt_rows(mat.IC); i++) memset(gpt_line(dx, g, i), 0, LINE * sizeof(float));
-    sp_backward_data(&mat, f->u0, f->u1, f->w, dy.p, dy.row, dy.gs, dx.p, dx.gs, f->p.ng);
-    if (f->u1 == mat.nb) gpt_keep(f, f->l, edx, 0, gpt_rows(mat.IC));
+    const SpMat mat = f->slice ? *f->slice : gpt_pattern(f, k, dx);
+    for (size_t g = 0; g < f->p.ng && f->b0 == 0; g++)
+        for (size_t i = f->u0 * LINE; i < f->u1 * LINE; i++)
+            memset(gpt_line(dx, g, i), 0, LINE * sizeof(float));
+    sp_backward_data(&mat, f->b0, f->b1, f->w, dy.p, dy.row, dy.gs, dx.p, dx.gs, f->p.ng);
+    if (f->b1 == mat.nb) gpt_keep(f, f->l, edx, f->u0 * LINE, f->u1 * LINE);
 }
 
 /* dw += dy x' and db += dy for row blocks u0 .. u1 of parameter k */
@@ -927,22 +930,15 @@ static inline void gpt_scores(size_t hs, const uint32_t *col, const float *x, co
 static inline void gpt_mix(size_t hs, const uint32_t *col, const float *p, const GptMemory *m, float *values,
                            size_t n, float *out) {
     for (size_t at = 0, run; at < n; at += run, p += run * LINE * LINE) {       /* groups on one tile */
-        const float *w = gpt_group(m, values, at);
-        size_t d = 0;
         run = m->grains < n - at ? m->grains : n - at;
-        for (; d + 6 <= hs; d += 6) sp_tile_data(6, w + d * LINE, m->stride, col + d, run, p, out);
-        for (; d + 2 <= hs; d += 2) sp_tile_data(2, w + d * LINE, m->stride, col + d, run, p, out);
-        for (; d < hs; d++) sp_tile_data(1, w + d * LINE, m->stride, col + d, run, p, out);
+        sp_lines_data(gpt_group(m, values, at), m->stride, col, hs, run, p, out);
     }
 }
 /* dk (hs,16) += lines col of x times ds (16 keys, 16 queries) */
 static inline void gpt_spread(size_t hs, const uint32_t *col, const float *ds, const float *x, float *dk) {
     float dst[LINE * LINE] __attribute__((aligned(64)));
-    size_t d = 0;
     sp_transpose(dst, ds);
-    for (; d + 6 <= hs; d += 6) sp_tile_weight(6, dk + d * LINE, col + d, dst, x, 0, 1);
-    for (; d + 2 <= hs; d += 2) sp_tile_weight(2, dk + d * LINE, col + d, dst, x, 0, 1);
-    for (; d < hs; d++) sp_tile_weight(1, dk + d * LINE, col + d, dst, x, 0, 1);
+    sp_lines_weight(dk, col, hs, dst, x, 0, 1);
 }
 /* s (16n,16) becomes exp(s scale - max) mul, and 0 where a key of the last group lies after its query. max,
  * mul (may be NULL) and the sums over keys, sum (may be NULL), are one line each. */
@@ -1125,11 +1121,11 @@ typedef enum {
     FC2_DATA, GELU_BACK, FC2_W, FC_DATA, LN2_AGAIN, FC_W, LN2_W, LN2_DATA, PROJ_DATA, PROJ_W,
     ATTENTION_BACK, QKV_DATA, LN1_AGAIN, QKV_W, LN1_W, LN1_DATA, EMBED_W, GPT_STAGES
 } GptStage;
-typedef enum { BY_PANEL, BY_HEAD, BY_ROWS, BY_FEATURES } GptCut;
+typedef enum { BY_PANEL, BY_HEAD, BY_ROWS, BY_FEATURES, BY_COLUMNS } GptCut;
 
-/* cut: into what tasks `kernel` cuts it: panels; (sequence, head); row blocks; features. joins: a task of the
- * stage before does this one too. k: the parameter it owns, -1 none. share: uses the tiles of the stage so
- * many before. */
+/* cut: into what tasks `kernel` cuts it: panels; (sequence, head); row blocks; features; by columns of the
+ * matrix are tiles, `kernel` takes panels then too. joins: a task of the stage before does this one too. k:
+ * the parameter it owns, -1 none. share: uses the tiles of the stage so many before. */
 static const struct {
     const char *name;
     GptCut cut;
@@ -1148,22 +1144,22 @@ static const struct {
     [LNF] = {"ln_f", BY_PANEL, 0, -1, {E_X, -1, -1}, {E_N1, -1}, 0},
     [HEAD] = {"head", BY_ROWS, 0, WTE, {E_N1, -1, -1}, {E_LOGITS, -1}, 0},
     [HEAD_LOSS] = {"loss", BY_PANEL, 0, -1, {E_LOGITS, -1, -1}, {E_DLOGITS, -1}, 0},
-    [HEAD_DATA] = {"head dx", BY_PANEL, 0, WTE, {E_DLOGITS, -1, -1}, {E_DN1, -1}, 2},
+    [HEAD_DATA] = {"head dx", BY_COLUMNS, 0, WTE, {E_DLOGITS, -1, -1}, {E_DN1, -1}, 0},
     [HEAD_W] = {"head dw", BY_ROWS, 0, WTE, {E_N1, E_DLOGITS, -1}, {-1, -1}, 3},
     [LNF_W] = {"ln_f dw", BY_FEATURES, 0, LN1W, {E_DN1, E_X, -1}, {-1, -1}, 0},
     [LNF_DATA] = {"ln_f dx", BY_PANEL, 0, -1, {E_DN1, E_X, -1}, {E_DX, -1}, 1},
-    [FC2_DATA] = {"mlp.c_proj dx", BY_PANEL, 0, FC2W, {E_DX, -1, -1}, {E_DH, -1}, 0},
+    [FC2_DATA] = {"mlp.c_proj dx", BY_COLUMNS, 0, FC2W, {E_DX, -1, -1}, {E_DH, -1}, 0},
     [GELU_BACK] = {"gelu dx", BY_PANEL, 1, -1, {E_DH, -1, -1}, {E_DG, E_HB}, 0},
     [FC2_W] = {"mlp.c_proj dw", BY_ROWS, 0, FC2W, {E_HB, E_DX, -1}, {-1, -1}, 2},
-    [FC_DATA] = {"mlp.c_fc dx", BY_PANEL, 0, FCW, {E_DG, -1, -1}, {E_DN2, -1}, 0},
+    [FC_DATA] = {"mlp.c_fc dx", BY_COLUMNS, 0, FCW, {E_DG, -1, -1}, {E_DN2, -1}, 0},
     [LN2_AGAIN] = {"ln_2 again", BY_PANEL, 1, -1, {E_MID, -1, -1}, {E_N2B, -1}, 0},
     [FC_W] = {"mlp.c_fc dw", BY_ROWS, 0, FCW, {E_N2B, E_DG, -1}, {-1, -1}, 2},
     [LN2_W] = {"ln_2 dw", BY_FEATURES, 0, LN2W, {E_DN2, E_MID, -1}, {-1, -1}, 0},
     [LN2_DATA] = {"ln_2 dx", BY_PANEL, 0, -1, {E_DN2, E_MID, E_DX}, {E_DXM, -1}, 1},
-    [PROJ_DATA] = {"attn.c_proj dx", BY_PANEL, 0, PROJW, {E_DXM, -1, -1}, {E_DATT, -1}, 0},
+    [PROJ_DATA] = {"attn.c_proj dx", BY_COLUMNS, 0, PROJW, {E_DXM, -1, -1}, {E_DATT, -1}, 0},
     [PROJ_W] = {"attn.c_proj dw", BY_ROWS, 0, PROJW, {E_ATT, E_DXM, -1}, {-1, -1}, 1},
     [ATTENTION_BACK] = {"attention dx", BY_HEAD, 0, -1, {E_DATT, E_ATT, -1}, {E_DQKV, -1}, 0},
-    [QKV_DATA] = {"attn.c_attn dx", BY_PANEL, 0, QKVW, {E_DQKV, -1, -1}, {E_DN1, -1}, 0},
+    [QKV_DATA] = {"attn.c_attn dx", BY_COLUMNS, 0, QKVW, {E_DQKV, -1, -1}, {E_DN1, -1}, 0},
     [LN1_AGAIN] = {"ln_1 again", BY_PANEL, 1, -1, {E_X, -1, -1}, {E_N1B, -1}, 0},
     [QKV_W] = {"attn.c_attn dw", BY_ROWS, 0, QKVW, {E_N1B, E_DQKV, -1}, {-1, -1}, 2},
     [LN1_W] = {"ln_1 dw", BY_FEATURES, 0, LN1W, {E_DN1, E_X, -1}, {-1, -1}, 0},
@@ -1228,16 +1224,25 @@ static inline void gpt_point(GptFire *f) {
         f->dw = r->m->lane_g + (p->lane + f->u0) * LINE, f->db = r->m->lane_g + (b->lane + f->u0) * LINE;
         return;
     }
-    f->w = r->m->w + p->at + (size_t)p->mat.first[f->u0] * LINE;
+    f->w = r->m->w + p->at;
+    f->b1 = p->mat.nb;
+    if (gpt_stage[f->stage].cut == BY_COLUMNS) return;
+    f->w += (size_t)p->mat.first[f->u0] * LINE;
     if (r->m->g) f->dw = r->m->g + p->at + (size_t)p->mat.first[f->u0] * LINE;
     if (r->m->g && k != WTE) f->db = r->m->lane_g + (b->lane + f->u0 * LINE) * LINE;
 }
-static inline size_t gpt_units(const GptRun *r, GptStage s, size_t l) { /* row blocks, heads or features */
+static inline size_t gpt_units(const GptRun *r, GptStage s, size_t l) { /* row blocks, columns, heads ... */
     const int k = gpt_stage[s].k;
     if (s == ATTENTION || s == ATTENTION_BACK) return r->m->c.NH;
     if (s == GELU_BACK) return gpt_rows(4 * r->m->c.C) / LINE;
     if (gpt_stage[s].cut == BY_FEATURES) return r->m->c.C;
-    return k < 0 ? 1 : r->m->table[s >= HEAD && s <= HEAD_W ? WTE : gpt_layer(l, k)].mat.nb;
+    if (k < 0) return 1;
+    const SpMat *m = &r->m->table[s >= HEAD && s <= HEAD_W ? WTE : gpt_layer(l, k)].mat;
+    return gpt_stage[s].cut == BY_COLUMNS ? gpt_rows(m->IC) / LINE : m->nb;
+}
+
+static inline GptCut gpt_cut(GptStage s) {
+    return gpt_stage[s].cut == BY_COLUMNS ? BY_PANEL : gpt_stage[s].cut;
 }
 
 typedef struct {
@@ -1250,7 +1255,7 @@ static inline void gpt_kernel_task(void *arg, size_t task, size_t worker) {
     const GptKernel *n = arg;
     const GptRun *r = n->r;
     const size_t per = gpt_panels(r);
-    const GptCut cut = gpt_stage[n->stage].cut;
+    const GptCut cut = gpt_cut(n->stage);
     const bool back = n->stage > LNF;
     GptFire f = {.r = r, .stage = (int)n->stage, .l = n->l, .u1 = n->units, .worker = worker};
     if (cut == BY_PANEL) {
@@ -1273,7 +1278,7 @@ static inline void gpt_kernel_task(void *arg, size_t task, size_t worker) {
 }
 /* Runs one stage of layer l over the whole run, all workers. The cut does not change a bit. */
 static inline void gpt_kernel(GptRun *r, GptStage stage, size_t l) {
-    const GptCut cut = gpt_stage[stage].cut;
+    const GptCut cut = gpt_cut(stage);
     GptKernel n = {r, stage, l, 0, gpt_units(r, stage, l)};
     n.unit = n.units / (4 * r->pool->workers);
     if (cut == BY_ROWS && n.unit > 8) n.unit = 8;           /* a slice of dw that stays in the cache */
@@ -1296,7 +1301,7 @@ static inline void gpt_head_task(void *arg, size_t task, size_t worker) {
         const GptView logits = gpt_view(&f, f.l, E_LOGITS);
         GptRun one = *f.r;
         one.moving[gpt_edge_array(E_LOGITS)].p = logits.p + task * logits.gs;
-        f.r = &one, f.p = (GptPanel){f.p.at + task, f.p.g0 + task, 1};
+        f.r = &one, f.p = (GptPanel){f.p.at + task, f.p.g0 + task, 1}, f.u1 = gpt_units(f.r, HEAD_DATA, f.l);
         gpt_point(&f), gpt_fire(&f);
         return;
     }
@@ -1339,17 +1344,40 @@ static inline void gpt_eval(GptRun *r, const int32_t *inputs, const int32_t *tar
 
 /* ---- schedule dataflow: the graph on the chip ---------------------------------------------------------- */
 
+/* Of a matrix: the first line of each row block, and how many lines belong to columns before each 16. */
+typedef struct { const uint32_t *rows, *cols; } GptLines;
+
 struct GptMachine {
     DfGraph graph;
     DfPlan *plan;
     const Gpt *m;                   /* whose masks it was planned for */
     size_t panel;
+    GptLines *lines;
     double seconds;                 /* of planning */
     DfEvent **event;                /* [sections] when given: the first run's firings on the host */
 };
 
+/* Those of all parameters of a model, in one block to free. */
+static inline GptLines *gpt_lines(const Gpt *m) {
+    size_t all = 0;
+    for (size_t k = 0; k < m->count; k++) all += gpt_rows(m->table[k].mat.IC) / LINE + 1;
+    GptLines *lines = mem_new(m->count * sizeof *lines + all * sizeof(uint32_t), 1);
+    uint32_t *cols = (uint32_t *)(lines + m->count);
+    for (size_t k = 0; k < m->count; k++) {
+        const SpMat *a = &m->table[k].mat;
+        const size_t units = gpt_rows(a->IC) / LINE;
+        lines[k] = (GptLines){a->first, cols};
+        for (size_t r = 0; r < a->nb; r++)
+            for (size_t l = a->first[r]; l < a->first[r + 1]; l++)
+                cols[sp_cols(a, r)[l - a->first[r]] / LINE + 1]++;
+        for (size_t u = 0; u < units; u++) cols[u + 1] += cols[u];
+        cols += units + 1;
+    }
+    return lines;
+}
+
 static inline DfStage gpt_stage_of(const GptConfig *c, GptStage s, size_t l, size_t NG,
-                                   const uint32_t *const *lines) {
+                                   const GptLines *lines) {
     const double C = (double)c->C, C4 = (double)gpt_rows(4 * c->C), hs = C / (double)c->NH, V = (double)c->V;
     const int own = gpt_stage[s].k;
     const size_t k = s >= HEAD && s <= HEAD_W ? WTE : gpt_layer(l, own < 0 ? 0 : own);
@@ -1365,12 +1393,14 @@ static inline DfStage gpt_stage_of(const GptConfig *c, GptStage s, size_t l, siz
     if (own >= 0 &&
         gpt_stage[s].cut != BY_FEATURES) { /* a linear layer: forward, backward-data, backward-weight */
         const bool weight = gpt_stage[s].cut == BY_ROWS && s != HEAD,
-                   data = s == HEAD_DATA || (s > LNF && !weight && s != HEAD);
-        const size_t OC = k == WTE ? c->V : (size_t)(own == QKVW ? 3 : own == FCW ? 4 : 1) * c->C;
-        st.lines = lines[k], st.units = gpt_rows(OC) / LINE, st.per_line = 2 * LINE, st.gather = true;
-        st.weights = !weight && s != HEAD_DATA, st.grads = weight, st.chain = data;
+                   columns = gpt_stage[s].cut == BY_COLUMNS;
+        const size_t OC = k == WTE ? c->V : (size_t)(own == QKVW ? 3 : own == FCW ? 4 : 1) * c->C,
+                     IC = (size_t)(own == FC2W ? 4 : 1) * c->C;
+        st.lines = columns ? lines[k].cols : lines[k].rows, st.units = gpt_rows(columns ? IC : OC) / LINE;
+        st.per_line = 2 * LINE, st.scatter = columns, st.gather = !columns;
+        st.weights = !weight, st.grads = weight;
         st.sums = weight && k != WTE ? LINE : 0;
-        st.per_unit = weight ? LINE : data ? 0 : s == FC ? 16 * 14 : LINE;
+        st.per_unit = weight ? LINE : columns ? 0 : s == FC ? 16 * 14 : LINE;
         if (s == FC) st.writes = C4;
         return st;
     }
@@ -1392,9 +1422,9 @@ static inline DfStage gpt_stage_of(const GptConfig *c, GptStage s, size_t l, siz
     return st;
 }
 
-/* The model as a graph of stages and edges, forward then backward. lines[k]: [row blocks + 1] the first line
- * of each row block of parameter k; NG: groups of a sequence. Freed with gpt_graph_free. */
-static inline DfGraph gpt_graph(const GptConfig *c, const uint32_t *const *lines, size_t NG) {
+/* The model as a graph of stages and edges, forward then backward. lines[k] of parameter k must live as long;
+ * NG: groups of a sequence. Freed with gpt_graph_free. */
+static inline DfGraph gpt_graph(const GptConfig *c, const GptLines *lines, size_t NG) {
     static const char *const name[EDGES] = {"x",    "",     "qkv",     "",         "att",      "mid",
                                             "",     "",     "n1",      "n2",       "h",        "dx",
                                             "dh",   "dh",   "h again", "dn2",      "n2 again", "dmid",
@@ -1423,47 +1453,84 @@ static inline DfGraph gpt_graph(const GptConfig *c, const uint32_t *const *lines
 }
 static inline void gpt_graph_free(DfGraph *g) { free(g->stage), free(g->edge); }
 
-/* Column lists of sparse matrices as rows of the edges that they gather from. */
+/* What a tile of backward-data holds: some columns of a matrix, and of each row block the line of the whole
+ * matrix at which they begin. */
+typedef struct { SpMat mat; const uint32_t *from; } GptSlice;
+
+/* Cuts a matrix by the columns of each actor: lines first[r] .. end[r] of what the tile holds, or, if weights
+ * stay off chip, of the whole. col: of every line the column as a row of dx; row: of every column. */
+static inline GptSlice *gpt_slices(const SpMat *m, const DfSection *x, const DfPart *p, const uint32_t *row,
+                                   uint32_t *col) {
+    GptSlice *slice = mem_new(p->actors * (sizeof *slice + 3 * m->nb * sizeof(uint32_t)), 1);
+    uint32_t *at = (uint32_t *)(slice + p->actors);
+    for (size_t k = 0; k < p->actors; k++) {
+        const DfActor *a = &x->actor[p->actor + k];
+        const size_t i0 = a->u0 * LINE, i1 = a->u1 * LINE < m->IC ? a->u1 * LINE : m->IC;
+        uint32_t *from = at, *first = at + m->nb, *end = at + 2 * m->nb, n = 0;
+        slice[k].mat = *m, slice[k].from = from, at = end + m->nb;
+        slice[k].mat.first = first, slice[k].mat.end = end, slice[k].mat.IC = i1 - i0;
+        slice[k].mat.col = m->dense      ? (uint32_t *)(uintptr_t)(row + i0)
+                           : x->streamed ? col
+                                         : col + p->s.lines[a->u0];
+        for (size_t r = 0; r < m->nb; r++) {
+            const uint32_t *c = sp_cols(m, r);
+            size_t l = m->first[r];
+            while (l < m->first[r + 1] && c[l - m->first[r]] < i0) l++;
+            from[r] = (uint32_t)l, first[r] = x->streamed ? (uint32_t)l : n;
+            for (; l < m->first[r + 1] && c[l - m->first[r]] < i1; l++, n++)
+                if (!m->dense) slice[k].mat.col[x->streamed ? l : n] = row[c[l - m->first[r]]];
+            end[r] = first[r] + (uint32_t)l - from[r];
+        }
+    }
+    return slice;
+}
+/* Column lists of sparse matrices as rows of the edges that they gather from or scatter to. */
 static inline void gpt_machine_columns(const GptMachine *a) {
     for (size_t n = 0; n < a->plan->sections; n++)
         for (size_t s = 0; s < a->plan->section[n].parts; s++) {
             const DfSection *x = &a->plan->section[n];
             DfPart *p = &x->part[s];
-            if (p->s.kind == DF_LOAD || !p->s.gather) continue;
+            if (p->s.kind == DF_LOAD || !(p->s.gather || p->s.scatter)) continue;
             const int own = gpt_stage[p->s.kind].k;
-            const SpMat *m =
-                &a->m->table[p->s.kind >= HEAD && p->s.kind <= HEAD_W ? WTE : gpt_layer(p->s.layer, own)].mat;
-            const DfSlot *slot = &x->slot[p->s.chain ? p->s.out[0] : p->s.in[0]];
-            if (m->dense) continue;
-            p->col = mem_new(m->lines + AHEAD, sizeof *p->col);
-            for (size_t l = 0; l < m->lines; l++) p->col[l] = slot->row[m->col[l]];
+            const bool head = p->s.kind >= HEAD && p->s.kind <= HEAD_W;
+            const SpMat *m = &a->m->table[head ? WTE : gpt_layer(p->s.layer, own)].mat;
+            const uint32_t *row = x->slot[p->s.scatter ? p->s.out[0] : p->s.in[0]].row;
+            if (!m->dense) p->col = mem_new(m->lines + AHEAD, sizeof *p->col);
+            if (gpt_stage[p->s.kind].cut == BY_COLUMNS) p->cut = gpt_slices(m, x, p, row, p->col);
+            else for (size_t l = 0; !m->dense && l < m->lines; l++) p->col[l] = row[m->col[l]];
         }
 }
 static inline void gpt_machine_free(GptRun *r) {
     if (!r->machine) return;
     for (size_t n = 0; r->machine->event && n < r->machine->plan->sections; n++) free(r->machine->event[n]);
     free(r->machine->event);
-    df_plan_free(r->machine->plan, &r->machine->graph), gpt_graph_free(&r->machine->graph), free(r->machine);
+    df_plan_free(r->machine->plan, &r->machine->graph), gpt_graph_free(&r->machine->graph);
+    free(r->machine->lines), free(r->machine);
     r->machine = NULL;
 }
 /* To be called when r->m has become another model: the chip is planned anew before it trains. */
 static inline void gpt_machine_stale(GptRun *r) {
     if (r->machine) r->machine->m = NULL;
 }
+/* Whether a chip has room for the streams of a run, whatever becomes of the weights. */
+static inline bool gpt_machine_fits(const GptRun *r, DfChip chip, size_t depth) {
+    GptLines *lines = gpt_lines(r->m);
+    DfGraph g = gpt_graph(&r->m->c, lines, r->stride);
+    const bool fits = df_holds(&g, chip, depth, r->panel);
+    gpt_graph_free(&g), free(lines);
+    return fits;
+}
 /* Plans the chip for a run's model and panels; again when its masks have changed. */
 static inline void gpt_machine_plan(GptRun *r, DfChip chip, size_t depth) {
     const double start = seconds();
     gpt_machine_free(r);
     GptMachine *a = r->machine = mem_new(1, sizeof *a);
-    const uint32_t **lines = mem_new(r->m->count, sizeof *lines);
-    for (size_t k = 0; k < r->m->count; k++) lines[k] = r->m->table[k].mat.first;
     if (chip.element != sizeof(float))
         die("chip %s: numbers of %zu bytes: it can be simulated, not run", chip.name, chip.element);
-    a->graph = gpt_graph(&r->m->c, lines, r->stride);
+    a->lines = gpt_lines(r->m), a->graph = gpt_graph(&r->m->c, a->lines, r->stride);
     a->m = r->m, a->panel = r->panel;
-    a->plan = df_plan(&a->graph, chip, depth, r->panel, true);
+    a->plan = df_plan(&a->graph, chip, depth, r->panel, r->B * gpt_panels(r), true);
     gpt_machine_columns(a);
-    free(lines);
     a->seconds = seconds() - start;
 }
 
@@ -1475,33 +1542,52 @@ static inline GptFire gpt_machine_fire(const GptRun *r, const DfSection *x, cons
     float *tile = plan->memory + a->tile * plan->stride * LINE;
     if (p->s.kind == DF_LOAD) return f;
     gpt_point(&f);
+    if (p->cut) f.slice = &((const GptSlice *)p->cut)[a->k].mat, f.w += (size_t)f.slice->first[0] * LINE;
     if (!x->streamed && p->s.lines) f.w = tile + p->w / 4, f.dw = tile + p->dw / 4;
     if (p->s.lines && p->s.sums) f.db = tile + p->sums / 4;
     if (!p->s.lines && p->s.sums) f.dw = tile + p->sums / 4, f.db = f.dw + p->per * LINE;
     if (p->s.state) f.state = tile + p->state / 4, f.grains = p->grains, f.jump = plan->stride * LINE;
     return f;
 }
+/* One panel of a firing. */
+static inline void gpt_machine_panel(GptFire *f, const DfSection *x, const DfActor *a, size_t i) {
+    const DfPart *p = &x->part[a->part];
+    const GptRun *r = f->r;
+    f->i = i;
+    f->p = x->first < r->machine->graph.forward ? gpt_panel(r, i) : gpt_panel_back(r, i);
+    if (p->s.kind != DF_LOAD) { gpt_fire(f); return; }
+    const size_t l = (size_t)p->s.out[0] / EDGES;
+    const int e = p->s.out[0] % EDGES;
+    const GptView from = gpt_off_chip(f, l, e), to = gpt_view(f, l, e);
+    for (size_t g = 0; g < f->p.ng; g++)                    /* rows of one tile follow one another */
+        memcpy(gpt_line(to, g, a->u0 * LINE), gpt_line(from, g, a->u0 * LINE),
+               (a->u1 - a->u0) * LINE * LINE * sizeof(float));
+    gpt_moved(f, MOVED_IN, f->p.ng * (a->u1 - a->u0) * LINE);
+}
+/* A firing. Streamed weights pass through the tile a few row blocks at a time, each over all panels. */
 static inline void gpt_machine_step(void *owner, const DfSection *x, const DfActor *a, size_t i,
                                     size_t worker) {
     const GptRun *r = owner;
     GptFire f = gpt_machine_fire(r, x, a);
     const DfPart *p = &x->part[a->part];
-    f.i = i, f.worker = worker;
-    f.p = x->first < r->machine->graph.forward ? gpt_panel(r, i) : gpt_panel_back(r, i);
-    if (p->s.kind != DF_LOAD) {
-        if (x->streamed && p->s.lines)
-            gpt_moved(&f, p->s.grads ? MOVED_GRADS : MOVED_WEIGHTS,
-                      (size_t)df_lines(&p->s, a->u0, a->u1) * (p->s.grads ? 2 : 1));
-        gpt_fire(&f);
+    const size_t all = r->B * gpt_panels(r), first = i * x->span, last = first + x->span;
+    const size_t end = last < all ? last : all, nb = p->cut ? f.b1 : a->u1;
+    f.worker = worker;
+    if (!x->streamed || !p->s.lines) {
+        for (size_t n = first; n < end; n++) gpt_machine_panel(&f, x, a, n);
         return;
     }
-    const size_t l = (size_t)p->s.out[0] / EDGES;
-    const int e = p->s.out[0] % EDGES;
-    const GptView from = gpt_off_chip(&f, l, e), to = gpt_view(&f, l, e);
-    for (size_t g = 0; g < f.p.ng; g++)
-        for (size_t n = a->u0 * LINE; n < a->u1 * LINE; n++)
-            memcpy(gpt_line(to, g, n), gpt_line(from, g, n), LINE * sizeof(float));
-    gpt_moved(&f, MOVED_IN, f.p.ng * (a->u1 - a->u0) * LINE);
+    gpt_moved(&f, p->s.grads ? MOVED_GRADS : MOVED_WEIGHTS,
+              (size_t)df_lines(&p->s, a->u0, a->u1) * (p->s.grads ? 2 : 1));
+    const GptFire whole = f;
+    for (size_t b = p->cut ? 0 : a->u0; b < nb; b += BUNDLE) {
+        const size_t b1 = b + BUNDLE < nb ? b + BUNDLE : nb;
+        if (p->cut)
+            f.w = whole.w + (size_t)(f.slice->first[b] - f.slice->first[0]) * LINE, f.b0 = b, f.b1 = b1;
+        else f.u0 = b, f.u1 = b1, gpt_point(&f);
+        if (whole.db && p->s.sums) f.db = whole.db + (b - a->u0) * LINE * LINE;
+        for (size_t n = first; n < end; n++) gpt_machine_panel(&f, x, a, n);
+    }
 }
 
 /* Brings an actor's weights and accumulators on the chip, or its accumulators back. */
@@ -1509,6 +1595,11 @@ typedef struct { GptRun *r; const DfSection *x; bool back; } GptCarry;
 
 static inline void gpt_carry(float *chip, float *flat, size_t lines, bool back) {
     memcpy(back ? flat : chip, back ? chip : flat, lines * LINE * sizeof(float));
+}
+static inline void gpt_carry_slice(const GptSlice *s, float *chip, const float *flat) {
+    for (size_t r = 0; r < s->mat.nb; r++)
+        memcpy(chip + (size_t)s->mat.first[r] * LINE, flat + (size_t)s->from[r] * LINE,
+               (size_t)(s->mat.end[r] - s->mat.first[r]) * LINE * sizeof(float));
 }
 static inline void gpt_machine_carry(void *arg, size_t task, size_t worker) {
     const GptCarry *c = arg;
@@ -1520,9 +1611,11 @@ static inline void gpt_machine_carry(void *arg, size_t task, size_t worker) {
     const size_t lines = (size_t)df_lines(&p->s, a->u0, a->u1), units = a->u1 - a->u0;
     double *moved = c->r->moved + worker * MOVED_KINDS;
     if (p->s.lines && !c->x->streamed) {
-        if (p->s.weights && !c->back)
-            gpt_carry((float *)(uintptr_t)chip.w, (float *)(uintptr_t)flat.w, lines, false),
-                moved[MOVED_WEIGHTS] += (double)lines;
+        if (p->cut && !c->back)
+            gpt_carry_slice(&((const GptSlice *)p->cut)[a->k], (float *)(uintptr_t)chip.w, flat.w);
+        else if (p->s.weights && !c->back)
+            gpt_carry((float *)(uintptr_t)chip.w, (float *)(uintptr_t)flat.w, lines, false);
+        if (p->s.weights && !c->back) moved[MOVED_WEIGHTS] += (double)lines;
         if (p->s.grads) gpt_carry(chip.dw, flat.dw, lines, c->back), moved[MOVED_GRADS] += (double)lines;
     }
     if (p->s.sums) {

@@ -130,6 +130,7 @@ typedef struct {
     size_t w;                   /* inputs that are kept or dropped together: blocks are 16 x w */
     bool dense;
     uint32_t *first;            /* [nb + 1] row block r owns lines first[r] .. first[r+1] */
+    const uint32_t *end;        /* first + 1; in a slice of columns, where its lines of a row block end */
     uint32_t *col;              /* the input of each line; a dense matrix shares one row 0 .. IC-1 */
     uint16_t *keep;             /* [lines] bit o: element o of the line is kept; NULL: every one is */
 } SpMat;
@@ -147,7 +148,7 @@ static inline SpMat sp_pattern(size_t OC, size_t IC, size_t w, const uint8_t *on
     for (size_t b = 0; on && b < m.nb * J; b++) m.lines += on[b] ? w : 0;
     if (!on) m.lines = all;
     m.dense = m.lines == all;
-    m.first = mem_new(m.nb + 1, sizeof *m.first);
+    m.end = (m.first = mem_new(m.nb + 1, sizeof *m.first)) + 1;
     m.col = mem_new((m.dense ? IC : m.lines) + AHEAD, sizeof *m.col);        /* AHEAD more are looked at */
     for (size_t r = 0, l = 0; r < m.nb; m.first[++r] = (uint32_t)l)
         for (size_t i = 0; i < IC; i++)
@@ -437,6 +438,27 @@ INLINE void sp_tile_weight(const int R, float *restrict dw, const uint32_t *rest
         UNROLL for (int v = 0; v < VECS; v++) vf_store(dw + j * LINE + v * LANES, acc[j][v]);
 }
 
+/* sp_tile_data and sp_tile_weight for any number of lines, by tiles of 6, 4, 2 and 1. Four rows keep both
+ * multiply-add units busy as well, so what is left of a whole number of sixes becomes fours. */
+INLINE void sp_lines_data(const float *restrict w, size_t wstride, const uint32_t *restrict col,
+                                 size_t lines, size_t nr, const float *restrict dy, float *restrict dx) {
+    size_t l = 0;
+    for (; lines - l >= 6 && lines - l != 8; l += 6)
+        sp_tile_data(6, w + l * LINE, wstride, col + l, nr, dy, dx);
+    for (; lines - l >= 4; l += 4) sp_tile_data(4, w + l * LINE, wstride, col + l, nr, dy, dx);
+    for (; lines - l >= 2; l += 2) sp_tile_data(2, w + l * LINE, wstride, col + l, nr, dy, dx);
+    for (; l < lines; l++) sp_tile_data(1, w + l * LINE, wstride, col + l, nr, dy, dx);
+}
+INLINE void sp_lines_weight(float *restrict dw, const uint32_t *restrict col, size_t lines,
+                                   const float *restrict dyt, const float *restrict x, size_t xs, size_t ng) {
+    size_t l = 0;
+    for (; lines - l >= 6 && lines - l != 8; l += 6)
+        sp_tile_weight(6, dw + l * LINE, col + l, dyt, x, xs, ng);
+    for (; lines - l >= 4; l += 4) sp_tile_weight(4, dw + l * LINE, col + l, dyt, x, xs, ng);
+    for (; lines - l >= 2; l += 2) sp_tile_weight(2, dw + l * LINE, col + l, dyt, x, xs, ng);
+    for (; l < lines; l++) sp_tile_weight(1, dw + l * LINE, col + l, dyt, x, xs, ng);
+}
+
 /* out (16,16) = the transpose of in (16,16), by 4 x 4 pieces that compilers turn into register shuffles. */
 INLINE void sp_transpose(float *restrict out, const float *restrict in) {
     for (int a = 0; a < LINE; a += 4)
@@ -478,7 +500,8 @@ INLINE size_t sp_row(const uint32_t *yrow, size_t r) { return yrow ? yrow[r * LI
 
 /* dx += W' dy over row blocks r0 .. r1: continues the sums in dx, so that slices of a matrix taken in order
  * give the bits of the whole. dy begins at output 0, wherever yrow says its rows are. A dense matrix takes
- * four row blocks and 96 inputs at a time. */
+ * four row blocks and 96 inputs at a time. m may be a slice of columns: row block r has lines first[r] ..
+ * end[r] of w and of col. */
 __attribute__((noinline, unused)) static void sp_backward_data(const SpMat *m, size_t r0, size_t r1,
                                                               const float *restrict w,
                                                               const float *restrict dy, const uint32_t *yrow,
@@ -488,20 +511,14 @@ __attribute__((noinline, unused)) static void sp_backward_data(const SpMat *m, s
     for (size_t l0 = 0; l0 < (m->dense ? m->IC : 1); l0 += chunk)
         for (size_t r = r0, nr; r < r1; r += nr) {
             const uint32_t *col = sp_cols(m, r);
-            const size_t lines = m->first[r + 1] - m->first[r], end = l0 + chunk < lines ? l0 + chunk : lines;
+            const size_t lines = m->end[r] - m->first[r], end = l0 + chunk < lines ? l0 + chunk : lines;
             const float *wr = w + (size_t)(m->first[r] - m->first[r0]) * LINE;
             const size_t row = sp_row(yrow, r);     /* blocks whose outputs follow one another go together */
             for (nr = 1; nr < bundle && r + nr < r1 && sp_row(yrow, r + nr) == row + nr * LINE;) nr++;
-            for (size_t g = 0; g < ng; g++) {
-                const float *dyg = dy + g * ys + row * LINE;
-                float *dxg = dx + g * xs;
-                size_t l = l0;
-                for (; l + 6 <= end; l += 6)
-                    sp_tile_data(6, wr + l * LINE, lines * LINE, col + l, nr, dyg, dxg);
-                for (; l + 2 <= end; l += 2)
-                    sp_tile_data(2, wr + l * LINE, lines * LINE, col + l, nr, dyg, dxg);
-                for (; l < end; l++) sp_tile_data(1, wr + l * LINE, lines * LINE, col + l, nr, dyg, dxg);
-            }
+            const size_t stride = nr > 1 ? (size_t)(m->first[r + 1] - m->first[r]) * LINE : 0;
+            for (size_t g = 0; g < ng && l0 < end; g++)
+                sp_lines_data(wr + l0 * LINE, stride, col + l0, end - l0, nr, dy + g * ys + row * LINE,
+                              dx + g * xs);
         }
 }
 
@@ -514,15 +531,10 @@ __attribute__((noinline, unused)) static void sp_backward_weight(const SpMat *m,
                                                                 size_t ng) {
     float dyt[GROUPS_MAX * LINE * LINE] __attribute__((aligned(64)));
     for (size_t r = r0; r < r1; r++) {
-        const uint32_t *col = sp_cols(m, r);
-        const size_t lines = m->first[r + 1] - m->first[r];
-        float *dwr = dw + (size_t)(m->first[r] - m->first[r0]) * LINE;
         for (size_t g = 0; g < ng; g++)
             sp_transpose(dyt + g * LINE * LINE, dy + g * ys + sp_row(yrow, r) * LINE);
-        size_t l = 0;
-        for (; l + 6 <= lines; l += 6) sp_tile_weight(6, dwr + l * LINE, col + l, dyt, x, xs, ng);
-        for (; l + 2 <= lines; l += 2) sp_tile_weight(2, dwr + l * LINE, col + l, dyt, x, xs, ng);
-        for (; l < lines; l++) sp_tile_weight(1, dwr + l * LINE, col + l, dyt, x, xs, ng);
+        sp_lines_weight(dw + (size_t)(m->first[r] - m->first[r0]) * LINE, sp_cols(m, r),
+                        m->first[r + 1] - m->first[r], dyt, x, xs, ng);
     }
 }
 #endif

@@ -1,6 +1,6 @@
 /* train.c: the program. Commands, checkpoints and the training loop; the options are in data/options.h.
  *
- *     ./train                               a demonstration, no files needed
+ *     ./train                               a demonstration: dense and sparse, no files needed
  *     ./train run --text FILE --out M       text -> vocabulary -> random weights -> trained GPT
  *     ./train run --resume M                goes on, bit for bit
  *     ./train sample M --prompt TEXT        the model continues the text
@@ -16,6 +16,8 @@
 #include "data/bench.h"
 #include "data/checkpoint.h"
 #include "data/compare.h"
+#include "data/exhibit.h"
+#include "data/html.h"
 #include "data/measure.h"
 #include "data/report.h"
 #include "data/masks.h"
@@ -550,6 +552,11 @@ static void run_describe(const Run *run, double need) {
     printf("%zu training and %zu validation tokens; batch %zu x %zu, %zu sequences at a time; %.2f GiB of "
            "memory\n",
            run->d->train.n, run->d->val.n, run->s.o->batch, run->s.o->context, run->r->B, need / 0x1p30);
+    if (run->r->machine) {
+        const DfPlan *plan = run->r->machine->plan;
+        printf("dataflow in %zu sections on %zu tiles of %zu KiB; ", plan->sections, plan->chip.tiles,
+               plan->chip.sram / 1024);
+    }
     printf("%zu threads, %.0f GFLOP/s at most; checkpoint %s\n", run->s.o->threads, run->peak / 1e9,
            run->out);
 }
@@ -623,6 +630,34 @@ static int cmd_run(int argc, char **argv) {
     if (run.log && fclose(run.log)) die("%s: cannot write: %s", o->log, strerror(errno));
     run_close(&run), tok_free(run.s.tok), data_free(&d), df_end(pool);
     return early ? 3 : 0;
+}
+
+/* Writes to f what the model adds to the prompt, as it comes: at most n tokens, until <|endoftext|>. */
+static void sample(FILE *f, const State *s, DfPool *pool, const char *prompt, size_t n,
+                   const GptChoice *how, uint64_t seed) {
+    const size_t ctx = s->m->c.ctx, bytes = strlen(prompt);
+    GptRun *r = gpt_run_new(s->m, pool, 1, ctx, 64, false);
+    int32_t *window = mem_new(ctx + bytes + 2, sizeof *window);
+    size_t have = 0, done = 0;
+    window[have++] = (int32_t)s->tok->eot;
+    have += tok_encode(s->tok, (const uint8_t *)prompt, bytes, (uint32_t *)window + have);
+    for (size_t k = 0; k < n; k++) {
+        if (have > ctx) {                                   /* past the context: on from the last half */
+            const size_t keep = (ctx + 1) / 2;
+            memmove(window, window + have - keep, keep * sizeof *window);
+            have = keep, done = 0;
+        }
+        const float *logits = gpt_next(r, window, have, done);
+        done = have;
+        const uint32_t id = gpt_choose(logits, s->m->c.V, how, rng_f64(rng_key(seed, "sample"), k));
+        if (id == s->tok->eot) break;
+        size_t len;
+        const uint8_t *text = tok_bytes(s->tok, id, &len);
+        fwrite(text, 1, len, f);
+        fflush(f);
+        window[have++] = (int32_t)id;
+    }
+    gpt_run_free(r), free(window);
 }
 
 /* ---- compare: many runs by turns ---------------------------------------------------------------------- */
@@ -770,6 +805,22 @@ static void arm_scores(ArmRun *a, const Data *d, DfPool *pool) {
                score_unit(&kept->m.val));
 }
 
+/* What there is to see of a finished run's model. */
+static void arm_exhibit(ArmRun *a, DfPool *pool) {
+    char path[PATH_MAX], *members = NULL, *text = NULL;
+    size_t bytes = 0, n = 0;
+    State s = checkpoint_read(arm_path(a, "ckpt", path), &a->o, false);
+    Out out = {.f = open_memstream(&members, &bytes), .comma = true};
+    if (s.tok) {
+        FILE *f = open_memstream(&text, &n);
+        sample(f, &s, pool, "", 200, &(GptChoice){0.8, 1, 0}, a->o.seed), fclose(f);
+        exhibit_text(&out, "sample", text, n), free(text);
+    }
+    exhibit_masks(&out, s.m), exhibit_pipeline(&out, s.m, &a->o);
+    fclose(out.f), gpt_free(s.m), tok_free(s.tok), free(s.o);
+    a->kept.exhibit = members;
+}
+
 /* Trains what the folder does not have of n runs on the same data. */
 static void seed_train(ArmRun *a, size_t n, const Data *d, Tokenizer *tok, DfPool *pool) {
     const uint64_t hash = data_hash(d);
@@ -855,13 +906,14 @@ static char *words_join(int argc, char **argv) {            /* "./train" and the
     return line;
 }
 
-static int cmd_compare(int argc, char **argv) {
-    Options *o = options_read(argc, argv, COMPARE, NULL);
-    char name[ARMS_MAX][ARM_NAME];
+/* Trains and measures what the options ask for; false if it was interrupted. */
+static bool compare(const Options *o, Cmp *c) {
+    char (*name)[ARM_NAME] = mem_new(ARMS_MAX, sizeof *name);
     double lr[ARMS_MAX];
     const size_t n = arm_names(o, name);
-    if (o->json) out_probe(o->json);
     struct stat st;
+    if (o->json) out_probe(o->json);
+    if (o->report) out_probe(o->report);
     if (mkdir(o->dir, 0777) && errno != EEXIST)
         die("%s: cannot make the folder: %s", o->dir, strerror(errno));
     if (stat(o->dir, &st) || !S_ISDIR(st.st_mode)) die("%s: expected a folder, found a file", o->dir);
@@ -871,18 +923,38 @@ static int cmd_compare(int argc, char **argv) {
     for (size_t k = 0; k < n; k++) lr[k] = NAN;
     if (o->sweep) sweep(o, name, n, pool, lr);
     for (size_t s = 0; s < o->seeds && !interrupted; s++) seed_run(o, name, lr, s, all + s * n, n, pool);
+    for (size_t k = 0; k < n && (o->json || o->report) && !interrupted; k++) arm_exhibit(&all[k], pool);
     df_end(pool);
-    if (interrupted) {
-        printf("interrupted; the same command goes on\n");
-        return 3;
+    c->arms = n, c->seeds = o->seeds, c->margin = o->margin;
+    c->name = mem_new(n, sizeof *c->name), c->run = mem_new(n * o->seeds, sizeof *c->run);
+    for (size_t k = 0; k < n; k++) c->name[k] = name[k];
+    for (size_t k = 0; k < n * o->seeds; k++) c->run[k] = all[k].kept;
+    if (interrupted) printf("interrupted; the same command goes on\n");
+    return !interrupted;
+}
+/* Writes the results as JSON and the page that is made of it; returns the JSON, *n bytes. */
+static char *compare_write(const Cmp *c, const Options *o, size_t *n) {
+    char *text = NULL;
+    FILE *f = open_memstream(&text, n);
+    if (!f) die("out of memory for the results");
+    cmp_json(c, f), fclose(f);
+    if (o->json) {
+        Out out = out_open(o->json);
+        out_bytes(&out, text, *n);
+        if (!out_commit(&out)) die("%s: cannot write: %s", o->json, strerror(errno));
     }
-    const char *names[ARMS_MAX];
-    Cmp c = {n, o->seeds, names, mem_new(n * o->seeds, sizeof *c.run), o->margin, words_join(argc, argv)};
-    for (size_t k = 0; k < n; k++) names[k] = name[k];
-    for (size_t k = 0; k < n * o->seeds; k++) c.run[k] = all[k].kept;
+    if (o->report) html_report(text, *n, o->report);
+    return text;
+}
+
+static int cmd_compare(int argc, char **argv) {
+    Options *o = options_read(argc, argv, COMPARE, NULL);
+    Cmp c = {.command = words_join(argc, argv)};
+    size_t n;
+    if (!compare(o, &c)) return 3;
     cmp_print_arms(&c), cmp_print_verdicts(&c);
     if (o->items) cmp_print_cloze(&c);
-    if (o->json) cmp_json(&c, o->json);
+    free(compare_write(&c, o, &n));
     return 0;
 }
 
@@ -896,6 +968,7 @@ static int cmd_eval(int argc, char **argv) {
     Data d[2];
     Measures x[2];
     bool finite = true;
+    if (o->json) out_probe(o->json);
     for (int k = 0; k < models; k++) {
         s[k] = checkpoint_read(name[k], o, false);
         s[k].o->seed = option_given(o, "seed") ? o->seed : s[0].o->seed;
@@ -926,42 +999,14 @@ static int cmd_eval(int argc, char **argv) {
     return finite ? 0 : 3;
 }
 
-/* Prints what the model adds to the prompt, as it comes: at most n tokens, until <|endoftext|>. */
-static void sample(const State *s, DfPool *pool, const char *prompt, size_t n, const GptChoice *how,
-                   uint64_t seed) {
-    const size_t ctx = s->m->c.ctx, bytes = strlen(prompt);
-    GptRun *r = gpt_run_new(s->m, pool, 1, ctx, 64, false);
-    int32_t *window = mem_new(ctx + bytes + 2, sizeof *window);
-    size_t have = 0, done = 0;
-    window[have++] = (int32_t)s->tok->eot;
-    have += tok_encode(s->tok, (const uint8_t *)prompt, bytes, (uint32_t *)window + have);
-    for (size_t k = 0; k < n; k++) {
-        if (have > ctx) {                                   /* past the context: on from the last half */
-            const size_t keep = (ctx + 1) / 2;
-            memmove(window, window + have - keep, keep * sizeof *window);
-            have = keep, done = 0;
-        }
-        const float *logits = gpt_next(r, window, have, done);
-        done = have;
-        const uint32_t id = gpt_choose(logits, s->m->c.V, how, rng_f64(rng_key(seed, "sample"), k));
-        if (id == s->tok->eot) break;
-        size_t len;
-        const uint8_t *text = tok_bytes(s->tok, id, &len);
-        fwrite(text, 1, len, stdout);
-        fflush(stdout);
-        window[have++] = (int32_t)id;
-    }
-    gpt_run_free(r), free(window);
-}
-
 static int cmd_sample(int argc, char **argv) {
     Options *o = options_read(argc, argv, SAMPLE, "a checkpoint");
     State s = checkpoint_read(o->file, o, false);
     if (!s.tok) die("%s: the model has no vocabulary of its own", o->file);
     DfPool *pool = df_begin(o->threads);
     if (!o->quiet && o->prompt) fputs(o->prompt, stdout);
-    sample(&s, pool, o->prompt ? o->prompt : "", o->count, &(GptChoice){o->temperature, o->top_p, o->top_k},
-           o->seed);
+    sample(stdout, &s, pool, o->prompt ? o->prompt : "", o->count,
+           &(GptChoice){o->temperature, o->top_p, o->top_k}, o->seed);
     putchar('\n');
     gpt_free(s.m), tok_free(s.tok), df_end(pool);
     return 0;
@@ -1128,7 +1173,7 @@ enum { COMMANDS = sizeof commands / sizeof *commands };
 
 static int cmd_help(int argc, char **argv) {
     (void)argc, (void)argv;
-    printf("./train            a demonstration: train a GPT on built-in stories and sample from it\n");
+    printf("./train            a demonstration: a dense and a sparse GPT on built-in stories, compared\n");
     for (int k = 0; k < COMMANDS; k++) {
         printf("./train %-10s %s\n", commands[k].name, commands[k].help);
         for (int i = 0; i < OPTIONS && commands[k].bit; i++)
@@ -1140,21 +1185,78 @@ static int cmd_help(int argc, char **argv) {
     return 0;
 }
 
-/* Trains a small model on the built-in corpus and samples from it. */
+static void demo_line(const char *what, int digits, double dense, double sparse) {
+    printf("%-42s %10.*f %10.*f\n", what, digits, dense, digits, sparse);
+}
+/* What came of it; all: the same as JSON. */
+static void demo_print(const Cmp *c, Json all) {
+    const CmpArm d = cmp_arm(c, 0), s = cmp_arm(c, 1);
+    const StatsInterval diff = cmp_difference(c, 1, 0, CMP_TOKENS);
+    char key[2][64], what[64];
+    printf("\n%-42s %10s %10s\n", "", "dense", "sparse");
+    demo_line("numbers kept, million", 2, c->run[0].active / 1e6, c->run[1].active / 1e6);
+    demo_line("loss on stories never seen, bits/byte", 4, d.bits, s.bits);
+    demo_line("  95 % interval, +-", 4, (d.hi - d.lo) / 2, (s.hi - s.lo) / 2);
+    demo_line("  above the floor that no model can beat", 4, d.bits - d.floor, s.bits - s.floor);
+    for (int kind = 0; kind < CLOZE_KINDS; kind++) {
+        const CmpCloze x = cmp_cloze(c, 1, 0, kind);
+        snprintf(what, sizeof what, "%s, %% right (by chance %.0f)", cloze_kinds[kind], 100 * x.chance);
+        for (char *p = what; *p; p++) if (*p == '_') *p = ' ';
+        if (x.items) demo_line(what, 1, 100 * x.b, 100 * x.a);
+    }
+    demo_line("a training step, ms", 1, d.step_ms, s.step_ms);
+    demo_line("all of the training, s", 1, d.seconds, s.seconds);
+    for (int k = 0; k < 2; k++) {
+        for (int arm = 0; arm < 2; arm++)
+            snprintf(key[arm], sizeof key[arm], "arms/%d/pipeline/%s/bytes_per_token", arm,
+                     k ? "dataflow" : "kernel");
+        demo_line(k ? "  streamed through the chip" : "off chip by stages, KB/token (simulated)", 1,
+                  json_real(json_at(all, key[0])) / 1e3, json_real(json_at(all, key[1])) / 1e3);
+    }
+    printf("\nsparse less dense: %+.4f bits/byte, 95 %% interval %+.4f .. %+.4f, margin %g: %s\n"
+           "a step of sparse is %.2fx as fast", diff.diff, diff.lo, diff.hi, c->margin,
+           stats_verdict(diff, c->margin), d.step_ms / s.step_ms);
+    if (isnan(s.to_first[CMP_TIME])) printf("\n");
+    else printf("; it came to dense's loss in %.2f of the time\n", s.to_first[CMP_TIME]);
+    for (int arm = 0; arm < 2; arm++) {
+        snprintf(key[0], sizeof key[0], "arms/%d/sample", arm);
+        char *text = html_raw(json_at(all, key[0]));
+        printf("\n%s:\n\n%s\n", c->name[arm], text), free(text);
+    }
+}
+
+/* Trains a dense and a sparse model on the built-in stories, through the dataflow schedule. A third wider
+ * and at 5 times the learning rate, the sparse one is as good as the other with a third of its numbers. */
 static int cmd_demo(int argc, char **argv) {
-    (void)argc;
-    static char line[] =
-        "run --model d3 --vocab 512 --context 128 --batch 16 --lr 0.003 --steps 500 --corpus 4000000 "
-        "--out demo.ckpt";
-    char *run[32];
-    int n = 0;
-    for (char *word = strtok(line, " "); word; word = strtok(NULL, " ")) run[n++] = word;
-    unlink("demo.ckpt"), unlink("demo.ckpt.best");
-    char *say[] = {"sample", "demo.ckpt", "--tokens", "150"};
-    const int status = cmd_run(n, run);
-    if (status) return status;
-    printf("\nA story by the model (%s sample demo.ckpt):\n\n", argv[0]);
-    return cmd_sample(sizeof say / sizeof *say, say);
+    static const char line[] =
+        "compare --arms dense,sparse --layers 3 --heads 3 --width 192 --vocab 512 --context 128 --batch 16 "
+        "--corpus 4000000 --steps 450 --every 45 --val-tokens 8192 --items 1000 --arm dense:lr=0.003 "
+        "sparse:width=256,heads=4,lr=0.016 --schedule dataflow --out sparseflow-demo "
+        "--json sparseflow-demo/results.json --report sparseflow-demo/report.html";
+    char *word[64], *words = text_copy(line);
+    size_t n = 0;
+    for (char *w = strtok(words, " "); w; w = strtok(NULL, " ")) word[n++] = w;
+    Cmp c = {.command = words_join((int)n, word)};
+    Options *o = options_read((int)n, word, COMPARE, NULL);
+    for (int k = 0; k < 2; k++) {
+        const char *file = k ? o->json : o->report;
+        if (!access(file, F_OK) && access("sparseflow-demo/dense-1.ckpt", F_OK))
+            die("%s: is not of the demonstration, which would write over it", file);
+    }
+    printf("Two GPTs learn to tell stories, by turns: a dense one, and one that is a third wider, but of\n"
+           "whose weights seven in eight do not exist. Two to three minutes on two cores. All files are in\n"
+           "sparseflow-demo/; if it is interrupted, the same command goes on.\n\n");
+    mkdir(o->dir, 0777);                                    /* if it cannot be, compare says so */
+    if (!compare(o, &c)) return 3;
+    char *json = compare_write(&c, o, &n);
+    demo_print(&c, json_open((const uint8_t *)json, n, o->json));
+    printf("\nThe whole comparison as a page: %s. Next:\n\n"
+           "    %s sample sparseflow-demo/sparse-1.ckpt --prompt \"One day\"\n"
+           "    %s run --text input.txt --out my.ckpt --sparsity 0.875\n"
+           "    %s compare --text input.txt --arms dense,sparse --out mine --report mine.html\n",
+           o->report, argv[0], argv[0], argv[0]);
+    (void)argc, free(json), free(o);
+    return 0;
 }
 
 int main(int argc, char **argv) {

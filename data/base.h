@@ -378,6 +378,35 @@ static inline void json_skip(Json *j, int depth) {
     }
 }
 
+/* The value that a path such as "arms/1/bits" leads to from the value j stands before: members by name,
+ * elements by number. Its p is NULL if there is none. */
+static inline Json json_at(Json j, const char *path) {
+    while (*path && j.p) {
+        const size_t n = strcspn(path, "/");
+        const int open = json_peek(&j);
+        bool first = true, found = false;
+        if (open != '{' && open != '[') return (Json){0};
+        j.p++;
+        for (size_t k = 0; !found && json_more(&j, (char)(open + 2), &first); k++) {    /* [ ] and { }: two apart */
+            char name[64];
+            if (open == '{') json_string(&j, name, sizeof name), json_expect(&j, ':');
+            else snprintf(name, sizeof name, "%zu", k);
+            found = strlen(name) == n && !strncmp(name, path, n);
+            if (!found) json_skip(&j, 0);
+        }
+        if (!found) return (Json){0};
+        path += n + (path[n] == '/');
+    }
+    if (j.p) json_peek(&j);
+    return j;
+}
+static inline double json_real(Json j) {                    /* NAN for what is no number */
+    char text[32] = "";
+    for (size_t k = 0; j.p && j.p + k < j.end && k < 31 && strchr("+-.0123456789eE", j.p[k]); k++)
+        text[k] = (char)j.p[k], text[k + 1] = 0;
+    return *text ? strtod(text, NULL) : NAN;
+}
+
 static inline void json_put(FILE *f, const char *s) { /* s as a JSON string, quotes included */
     fputc('"', f);
     for (; *s; s++) {

@@ -111,6 +111,7 @@ typedef struct {                    /* a finished run */
     Measures m;                     /* of the model at its end; one that diverged has an infinite loss */
     double parameters, active;      /* numbers in the model as if it were dense; those it keeps at the end */
     double memory;                  /* bytes while it trains, by plan */
+    const char *exhibit;            /* more members of its arm in JSON, from a comma on; of the first seed */
     const Options *o;
 } CmpRun;
 
@@ -393,13 +394,15 @@ static inline void cmp_json_run(Out *out, const CmpRun *r) {
     json_close(out, ']'), json_close(out, '}');
 }
 static inline void cmp_json_arm(Out *out, const Cmp *c, size_t arm) {
-    const CmpArm a = cmp_arm(c, arm);
+    const CmpArm a = cmp_arm(c, arm), first = cmp_arm(c, 0);
     const CmpRun *r = cmp_run(c, 0, arm);
     const struct { const char *key; double x; } number[] = {
         {"val_loss", a.loss}, {"bits_per_byte", r->m.val.bytes > 0 ? a.bits : NAN},
         {"bits", a.bits}, {"lo", a.lo}, {"hi", a.hi}, {"perplexity", exp(a.loss)},
-        {"train_bits", a.train}, {"floor", a.floor > 0 ? a.floor : NAN},
-        {"step_ms", a.step_ms}, {"seconds", a.seconds}, {"flops", a.flops}, {"tokens", a.tokens},
+        {"train_bits", a.train}, {"gap", a.bits - a.train}, {"floor", a.floor > 0 ? a.floor : NAN},
+        {"above_floor", a.floor > 0 ? a.bits - a.floor : NAN}, {"step_ms", a.step_ms},
+        {"speed_up", first.step_ms / a.step_ms}, {"seconds", a.seconds}, {"flops", a.flops},
+        {"tokens", a.tokens},
         {"parameters", r->parameters}, {"active_parameters", r->active}, {"memory_bytes", r->memory}};
     fputc('\n', out->f);
     json_begin(out, NULL, '{'), json_member_text(out, "name", c->name[arm]);
@@ -416,7 +419,7 @@ static inline void cmp_json_arm(Out *out, const Cmp *c, size_t arm) {
     }
     json_close(out, '}'), json_begin(out, "runs", '[');
     for (size_t s = 0; s < c->seeds; s++) cmp_json_run(out, cmp_run(c, s, arm));
-    json_close(out, ']'), json_close(out, '}');
+    json_close(out, ']'), fputs(r->exhibit ? r->exhibit : "", out->f), json_close(out, '}');
 }
 static inline void cmp_json_pair(Out *out, const Cmp *c, size_t a, size_t b) {
     for (int axis = 0; axis < CMP_AXES; axis++) {
@@ -440,8 +443,8 @@ static inline void cmp_json_cloze(Out *out, const Cmp *c, size_t a, size_t b) {
         json_member_put(out, "p", x.p), json_close(out, '}');
     }
 }
-static inline void cmp_json(const Cmp *c, const char *path) {
-    Out out = out_open(path);
+static inline void cmp_json(const Cmp *c, FILE *f) {
+    Out out = {.f = f};
     char over[96];
     fputc('{', out.f);
     json_member_text(&out, "command", c->command);
@@ -460,6 +463,6 @@ static inline void cmp_json(const Cmp *c, const char *path) {
         for (int axis = 0; axis < CMP_AXES; axis++) json_member_put(&out, cmp_axis[axis], a.to_first[axis]);
         json_close(&out, '}');
     }
-    json_close(&out, '}'), json_end(&out);
+    json_close(&out, '}'), fputs("}\n", f);
 }
 #endif

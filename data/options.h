@@ -50,7 +50,7 @@ typedef struct {
         threads;
     size_t top_k, val_tokens, count;
     size_t mask_seed, mask_every, tiles, sram, depth, sim_vocab, items;
-    const char *trace, *csv, *dir, *arms;
+    const char *trace, *csv, *dir, *arms, *report;
     size_t seeds;
     double margin;
     bool show_graph;
@@ -138,14 +138,16 @@ static const Option options[] = {
      "cloze items of each sort: questions, last words, continuations"},
     {"margin", 'f', 0, EVAL | COMPARE, AT(margin), 0, 100, "0.01",
      "bits/byte below which a difference does not matter"},
+    {"report", 's', 0, COMPARE, AT(report), 0, 0, "", "FILE.html for the results as a page"},
     {"panel", 'u', 0, TRAIN | SIMULATE | EVAL | BENCH, AT(panel), 16, 128, "64",
      "tokens per panel: 16, 32, 64 or 128"},
     {"group", 'u', 0, TRAIN | EVAL, AT(group), 1, 1e6, "auto",
      "sequences in memory at once; default: 512 MiB of them"},
-    {"schedule", 's', 0, TRAIN | BENCH, AT(schedule), 0, 0, "kernel",
-     "serial or kernel (a stage at a time), or dataflow (streaming over tiles); the same bits"},
+    {"schedule", 's', 0, TRAIN | BENCH, AT(schedule), 0, 0, "fit",
+     "serial or kernel (a stage at a time), dataflow (streaming over tiles); the same bits; fit: dataflow if "
+     "the chip has room for the model's streams, else kernel"},
     {"chip", 's', 0, TRAIN | SIMULATE | BENCH, AT(chip), 0, 0, "host",
-     "host, sn10, sn30, sn40l, a100, or a FILE of key=value"},
+     "host, mesh, sn10, sn30, sn40l, a100, or a FILE of key=value"},
     {"tiles", 'u', 0, TRAIN | SIMULATE | BENCH, AT(tiles), 1, 65536, "auto", "tiles, in place of the chip's"},
     {"sram", 'u', 0, TRAIN | SIMULATE | BENCH, AT(sram), 64, 1e12, "auto", "bytes of memory of each tile"},
     {"depth", 'u', 0, TRAIN | SIMULATE | BENCH, AT(depth), 1, 64, "2",
@@ -211,9 +213,10 @@ static inline int parse_word(const char *option, const char *value, const char *
     for (int k = 0; k < n; k++) if (!strcmp(value, words[k])) return k;
     usage("--%s: unknown '%s'", option, value);
 }
-enum { SERIAL, KERNEL, DATAFLOW };
+enum { IF_IT_FITS, SERIAL, KERNEL, DATAFLOW };
 static inline int parse_schedule(const Options *o) {
-    return parse_word("schedule", o->schedule, (const char *const[]){"serial", "kernel", "dataflow"}, 3);
+    static const char *const words[] = {"fit", "serial", "kernel", "dataflow"};
+    return parse_word("schedule", o->schedule, words, 4);
 }
 static inline size_t parse_block(const Options *o) {        /* W of 16xW */
     const char *w = !strncmp(o->block, "16x", 3) ? o->block + 3 : "";
@@ -372,11 +375,15 @@ static inline DfChip parse_chip(const Options *o) {
 /* Bytes of the chip's memory that a run will take. */
 static inline size_t schedule_bytes(const Options *o) {
     const DfChip c = parse_chip(o);
-    return parse_schedule(o) == DATAFLOW ? c.tiles * (c.sram + DF_GAP * 64) : 0;
+    const int s = parse_schedule(o);
+    return s == DATAFLOW || s == IF_IT_FITS ? c.tiles * (c.sram + DF_GAP * 64) : 0;
 }
 /* Gives a run that trains its chip, if the schedule wants one. */
 static inline void schedule_set(GptRun *r, const Options *o) {
-    if (parse_schedule(o) == DATAFLOW) gpt_machine_plan(r, parse_chip(o), o->depth);
+    const DfChip chip = parse_chip(o);
+    const int s = parse_schedule(o);
+    if (s == DATAFLOW || (s == IF_IT_FITS && gpt_machine_fits(r, chip, o->depth)))
+        gpt_machine_plan(r, chip, o->depth);
 }
 /* Sequences in memory at once: all of the batch, or equal parts of at most 512 MiB of activations. */
 static inline size_t group_size(const Options *o, const GptConfig *c, size_t B, bool train) {

@@ -29,7 +29,7 @@ static inline void report_graph(const DfGraph *g, size_t NG) {
         printf(" ->");
         for (int k = 0; k < DF_OUTS; k++)
             if (st->out[k] >= 0) printf(" %s (%zu)", g->edge[st->out[k]].name, g->edge[st->out[k]].rows);
-        printf("%s%s\n", st->chain ? " chained" : "", st->share ? " shares" : "");
+        printf("%s\n", st->share ? " shares" : "");
     }
 }
 
@@ -122,8 +122,9 @@ static inline void report_trace(const char *path, const DfGraph *g, const DfPlan
         const DfStream s = df_stream(g, x->first, B, NG, plan->groups);
         t.start += df_clock(g, plan, x, t.section ? x - 1 : NULL, &s, report_seen, &t).seconds;
     }
-    for (size_t n = 0; event && n < plan->sections; n++)
-        for (size_t k = 0; k < plan->section[n].actors * panels; k++) {
+    for (size_t n = 0; event && n < plan->sections; n++) {
+        const size_t span = plan->section[n].span, firings = (panels + span - 1) / span;
+        for (size_t k = 0; k < plan->section[n].actors * firings; k++) {
             const DfEvent *e = &event[n][k];
             if (e->from < zero) zero = e->from;
             fprintf(out.f, ",\n{\"name\": ");
@@ -133,23 +134,25 @@ static inline void report_trace(const char *path, const DfGraph *g, const DfPlan
                     "{\"panel\": %u, \"section\": %u}}",
                     e->worker, 1e6 * (e->from - zero), 1e6 * (e->to - e->from), e->panel, e->section);
         }
+    }
     fputs("\n]}\n", out.f);
     if (!out_commit(&out)) die("%s: cannot write: %s", path, strerror(errno));
 }
 
 /* ---- the command -------------------------------------------------------------------------------------- */
 
-/* A graph without its model: what each row block of a matrix would keep at that sparsity. */
+/* A graph without its model: what row blocks and columns of a matrix would keep at that sparsity, evenly. */
 static inline DfGraph simulate_graph(const Options *o, const GptConfig *c, double sparsity, size_t NG) {
     Options sparse = *o;
     GptParam *table = gpt_table(c);
-    uint32_t **lines = mem_new(gpt_count(c), sizeof *lines);
+    GptLines *lines = mem_new(gpt_count(c), sizeof *lines);
     double density[4];
     sparse.sparsity = sparsity;
     if (sparsity == 0) sparse.spread = "uniform";
     mask_densities(&sparse, c->C, density);
     for (size_t k = 0; k < gpt_count(c); k++) {
         const GptParam *p = &table[k];
+        if (p->rank == 1) continue;
         const size_t OC = p->in_out ? p->cols : p->rows, IC = p->in_out ? p->rows : p->cols,
                      nb = gpt_rows(OC) / LINE;
         const size_t w = gpt_maskable(p) ? parse_block(o) : 1;
@@ -157,11 +160,14 @@ static inline DfGraph simulate_graph(const Options *o, const GptConfig *c, doubl
             usage("--block: expected one that divides the %zu inputs of %s, found '%s'", IC, p->name,
                   o->block);
         const size_t row = gpt_maskable(p) ? sp_per_row(density[mask_kind(k)], IC / w) * w : IC;
-        lines[k] = mem_new(nb + 1, sizeof **lines);
-        for (size_t r = 0; r <= nb; r++) lines[k][r] = (uint32_t)(r * row);
+        const size_t units = gpt_rows(IC) / LINE;
+        uint32_t *rows = mem_new(nb + units + 2, sizeof *rows), *cols = rows + nb + 1;
+        for (size_t r = 0; r <= nb; r++) rows[r] = (uint32_t)(r * row);
+        for (size_t u = 0; u <= units; u++) cols[u] = (uint32_t)(nb * row * u / units);
+        lines[k] = (GptLines){rows, cols};
     }
     free(table);
-    return gpt_graph(c, (const uint32_t *const *)lines, NG);
+    return gpt_graph(c, lines, NG);
 }
 /* Dense and sparse, stage by stage and in sections: traffic, cycles and time of a step on a chip. */
 static inline int cmd_simulate(int argc, char **argv) {
@@ -176,7 +182,7 @@ static inline int cmd_simulate(int argc, char **argv) {
     DfClock way[4];
     for (int k = 0; k < 2; k++) {
         DfGraph g = simulate_graph(o, &c, sparsity[k], NG);
-        DfPlan *plan = df_plan(&g, chip, o->depth, groups, false);
+        DfPlan *plan = df_plan(&g, chip, o->depth, groups, o->batch * ((NG + groups - 1) / groups), false);
         const bool shown = k == (o->sparsity > 0);
         Out csv = {0};
         if (shown && o->show_graph) report_graph(&g, NG);

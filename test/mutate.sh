@@ -49,7 +49,7 @@ attention, softmax term D|s/(vf_load(ds + k \* LINE + v) - D)/vf_load(ds + k * L
 attention, scale|s/- D) \* vf_all(scale)/- D)/
 attention, mask|s/if (k % LINE > v + i) e\[i\] = 0/if (k % LINE > v + i + 1) e[i] = 0/
 head, dwte|s/^    sp_backward_weight(&mat, f->u0/    if (k != WTE || f->u0) &/
-head, dn|s/sp_backward_data(&mat, f->u0, f->u1, f->w/sp_backward_data(\&mat, f->u0 + (k == WTE), f->u1, f->w/
+head, dn|s/sp_backward_data(&mat, f->b0, f->b1, f->w/sp_backward_data(\&mat, f->b0 + (k == WTE), f->b1, f->w/
 cross-entropy, target|s/\[i\] -= r->dscale/[i] -= 0.99f * r->dscale/
 cross-entropy, averaged|s/r->dscale = 1 \/ (float)count/r->dscale = 1/
 residual around the MLP|s/E_S2, E_DN2, E_DX, l/E_S2, E_DN2, -1, l/

@@ -14,6 +14,7 @@
 #include "test_formats.h"
 #include "test_compare.h"
 #include "test_measure.h"
+#include "test_report.h"
 
 int main(int argc, char **argv) {
     static const struct { const char *name; void (*run)(void); } tests[] = {
@@ -29,6 +30,7 @@ int main(int argc, char **argv) {
         {"formats", test_formats},
         {"compare", test_compare},
         {"measure", test_measure},
+        {"report", test_report},
     };
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
         const long before = check_passed + check_failed;

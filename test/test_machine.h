@@ -49,11 +49,10 @@ static void check_moved(const MachineCase *k, const DfChip *chip, size_t depth, 
 static bool machine_fits(const MachineCase *k, const DfChip *chip, size_t depth) {
     SpMat *mats = k->mask < 0 ? NULL : some_masks(&k->c, (size_t)k->mask, 0.3);
     Gpt *m = gpt_make(k->c, mats, false, false);
-    const uint32_t **lines = mem_new(m->count, sizeof *lines);
-    for (size_t i = 0; i < m->count; i++) lines[i] = m->table[i].mat.first;
+    GptLines *lines = gpt_lines(m);
     DfGraph g = gpt_graph(&k->c, lines, gpt_groups(k->T));
     DfPlan *plan = NULL;
-    const bool died = DIES(plan = df_plan(&g, *chip, depth, k->P / LINE, false));
+    const bool died = DIES(plan = df_plan(&g, *chip, depth, k->P / LINE, 64, false));
     CHECK(!died || strstr(check_line, "--sram"), "too small a chip: %s", check_line);
     if (!died) df_plan_free(plan, &g);
     gpt_graph_free(&g), gpt_free(m), free(mats), free(lines);
@@ -112,7 +111,7 @@ static DfGraph line_graph(const double *work, size_t n, size_t lag) {
     return g;
 }
 static double line_cycles(DfGraph *g, DfChip chip, size_t depth, size_t panels, double *seconds) {
-    DfPlan *plan = df_plan(g, chip, depth, 1, false);
+    DfPlan *plan = df_plan(g, chip, depth, 1, panels, false);
     const DfStream t = {panels, panels, 1, 1, true};
     const DfClock c = df_clock(g, plan, &plan->section[0], NULL, &t, NULL, NULL);
     CHECK(plan->sections == 1, "%zu sections", plan->sections);
@@ -145,7 +144,7 @@ static void test_clock(void) {
               strstr(check_line, "it needs 3"),
           "a lag of 2 and 2 slots: %s", check_line);
     CHECK(line_cycles(&g, chip, 3, 40, NULL) > 0, "three slots do");
-    DfPlan *plan = df_plan(&g, chip, 3, 1, false);
+    DfPlan *plan = df_plan(&g, chip, 3, 1, 9, false);
     DfPool *pool = df_begin(1);
     df_section_run(pool, &plan->section[0], 0, 9, no_fire, NULL, NULL);
     plan->section[0].part[0].slots[0] = 2;                  /* as if nobody had checked */

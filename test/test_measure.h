@@ -121,8 +121,8 @@ static void measure_check_pairs(void) {
     for (int k = QUICK; k < (QUICK ? 2 : 3); k++) {
         double bits[2];
         for (int i = 0; i < 2; i++) {
-            CHECK(command("eval %s --text %s --items 0 --json %s", i ? file_in(with[k]) : one, text, json) == 0,
-                  "%s", check_line);
+            const char *model = i ? file_in(with[k]) : one;
+            CHECK(command("eval %s --text %s --items 0 --json %s", model, text, json) == 0, "%s", check_line);
             bits[i] = measure_number(json, "", "bits_per_byte");
             const double lo = measure_number(json, "\"over\"", "lo"),
                          hi = measure_number(json, "\"over\"", "hi");
@@ -142,7 +142,7 @@ static void measure_check_pairs(void) {
  */
 static void measure_check_stories(void) {
     const char *model = file_in("stories"), *json = file_in("json"), *run = file_in("run");
-    CHECK(command("run --corpus 200000 --vocab 300 --layers 1 --heads 2 --width 32 --context 128 --batch 8 "
+    CHECK(command("run --corpus 200000 --vocab 300 --layers 1 --heads 2 --width 16 --context 128 --batch 8 "
                   "--lr 0.01 --steps %d --quiet --out %s --json %s", QUICK ? 5 : 150, model, run) == 0, "%s",
           check_line);
     CHECK(command("eval %s --json %s --items 48", model, json) == 0, "%s", check_line);
@@ -172,7 +172,7 @@ static void measure_check_refused(void) {
     static const struct { const char *line, *expected; } bad[] = {
         {"eval %s/one %s/two %s/short", "expected an option"}, {"eval %s/one %s/nothere", "nothere"},
         {"eval %s/one --margin -1", "--margin"},           {"eval %s/one --items many", "--items"},
-        {"eval %s/one --text %s/empty", "found none"}};
+        {"eval %s/one --text %s/empty", "found none"},      {"eval %s/one --json /nothere/x", "/nothere/x"}};
     char line[512];
     file_put(file_in("empty"), "", 0);
     for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {

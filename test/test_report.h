@@ -1,0 +1,237 @@
+/* test_report.h: the page of a comparison against its JSON: every figure and every word that is marked is the
+ * member it names, rounded; none stands outside of a mark; curves and bars lie where the numbers put them. */
+#ifndef TEST_REPORT_H
+#define TEST_REPORT_H
+#include "check.h"
+#include "test_compare.h"
+
+typedef struct { char *text; Json json; } Page;             /* the page, a string; stands before the object */
+
+/* The first `what` at or after p, and past it; NULL if there is none. */
+static char *after(char *p, const char *what) {
+    p = p ? strstr(p, what) : NULL;
+    return p ? p + strlen(what) : NULL;
+}
+
+/* ---- marks -------------------------------------------------------------------------------------------- */
+
+/* Reads "−1.25 kB" and the like into a number, and into *unit how much one of its last digit is. */
+static double page_number(const char *text, double *unit) {
+    static const struct { const char *name; double scale; } known[] = {
+        {"", 1}, {"×", 1}, {" %", 0.01}, {" k", 1e3}, {" M", 1e6}, {" G", 1e9}, {" T", 1e12}, {" P", 1e15},
+        {" B", 1}, {" kB", 1e3}, {" MB", 1e6}, {" GB", 1e9}, {" ms", 1}, {" s", 1}, {" min", 60},
+        {" h", 3600}};
+    const bool minus = !strncmp(text, "−", strlen("−"));
+    char *end;
+    const double x = strtod(text + (minus ? strlen("−") : 0), &end);
+    const char *point = memchr(text, '.', (size_t)(end - text)), *e = memchr(text, 'e', (size_t)(end - text));
+    *unit = pow(10, (e ? atoi(e + 1) : 0) - (point ? (e ? e : end) - point - 1 : 0));
+    for (size_t k = 0; k < sizeof known / sizeof *known; k++)
+        if (!strcmp(end, known[k].name)) return *unit *= known[k].scale, (minus ? -x : x) * known[k].scale;
+    return NAN;
+}
+static void page_unescape(char *s) {
+    for (char *p = s; *p; p++) {
+        const size_t n = !strncmp(p, "&lt;", 4) ? 4 : !strncmp(p, "&amp;", 5) ? 5 : 0;
+        if (n) *p = n == 4 ? '<' : '&', memmove(p + 1, p + n, strlen(p + n) + 1);
+    }
+}
+/* One mark, from its attributes to its text; a figure has a value. */
+static void page_mark(const Page *page, const char *key, const char *value, char *text) {
+    const Json j = json_at(page->json, key);
+    char *raw = html_raw(j);
+    double unit, shown;
+    CHECK(j.p, "the page shows %s, which the JSON does not have", key);
+    if (value) {
+        CHECK(!strcmp(raw, value), "%s: %s in the JSON, %s on the page", key, raw, value);
+        shown = page_number(text, &unit);
+        if (strstr(key, "step_ms") && strstr(text, " s")) shown *= 1000, unit *= 1000;
+        CHECK(fabs(shown - strtod(value, NULL)) <= 0.5001 * unit, "%s: %s shown as '%s'", key, value, text);
+    } else {
+        page_unescape(text);
+        for (char *p = raw; *p && strstr(key, "/kind"); p++) if (*p == '_') *p = ' ';
+        CHECK(!strcmp(raw, text), "%s: '%s' in the JSON, '%s' on the page", key, raw, text);
+    }
+    free(raw);
+}
+/* All marks, blanked out; how many. */
+static size_t page_marks(Page *page) {
+    size_t n = 0;
+    for (char *p = page->text, *at; (at = strstr(p, " data-key=\"")); n++) {
+        char *open = at, *key = at + 11, *close = strchr(key, '"'), *text = after(close, ">");
+        while (*open != '<') open--;
+        const bool figure = !strncmp(open, "<data", 5);
+        char *end = strstr(text, figure ? "</data>" : "</span>"),
+             *value = figure ? after(open, "value=\"") : NULL;
+        *close = *end = 0;
+        if (value) *strchr(value, '"') = 0;
+        page_mark(page, key, value, text);
+        p = end + 7, memset(open, ' ', (size_t)(p - open));
+    }
+    return n;
+}
+/* What is left must have no figures: not counting tags, drawings, names of options and the level of
+ * confidence. */
+static void page_rest(char *p) {
+    p = after(p, "</style>");
+    for (char *digit; *p; p++) {
+        if (!strncmp(p, "<svg", 4)) p = strstr(p, "</svg>");
+        if (!strncmp(p, "<code>", 6)) p = strstr(p, "</code>");
+        if (*p == '<' && (digit = strchr(p, '>'))) { p = digit; continue; }
+        if (!strncmp(p, "95 %", 4)) p += 4;
+        CHECK(*p < '0' || *p > '9', "a figure that is no member: '%.60s'", p);
+        if (*p >= '0' && *p <= '9') return;
+    }
+}
+
+/* ---- drawings ----------------------------------------------------------------------------------------- */
+
+/* Two labelled ticks of an axis of a chart: where they are, what they say. */
+static void page_axis(char *svg, const char *class, bool x, double at[2], double value[2]) {
+    char open[32], *p = svg;
+    double unit;
+    snprintf(open, sizeof open, "<text class=%s x=", class);
+    for (int k = 0; k < 2; k++) {
+        p = after(p, open);
+        at[k] = x ? atof(p) : atof(after(p, "y=")) - 4;
+        char *text = after(p, ">"), *end = strchr(text, '<');
+        *end = 0, value[k] = page_number(text, &unit), *end = '<', p = end;
+    }
+}
+/* The mean of a member over the seeds, at the kth point of an arm's curves. */
+static double page_point(const Page *page, size_t arm, size_t seeds, size_t k, const char *member) {
+    double sum = 0;
+    char key[96];
+    for (size_t s = 0; s < seeds; s++) {
+        snprintf(key, sizeof key, "arms/%zu/runs/%zu/curve/%zu/%s", arm, s, k, member);
+        sum += json_real(json_at(page->json, key)) / (double)seeds;
+    }
+    return sum;
+}
+/* The lines of the nth chart go through the points of the curves, by the chart's own ticks; the last arm is
+ * drawn first. */
+static void page_chart(const Page *page, size_t nth, const char *member, size_t arms, size_t seeds,
+                       size_t points) {
+    char *svg = page->text;
+    double x[2], y[2], vx[2], vy[2];
+    for (size_t k = 0; k <= nth; k++) svg = after(svg, "role=img");
+    page_axis(svg, "mid", true, x, vx), page_axis(svg, "end", false, y, vy);
+    const double dx = (vx[1] - vx[0]) / (x[1] - x[0]), dy = (vy[1] - vy[0]) / (y[1] - y[0]);
+    for (size_t a = arms; a-- > 0;) {
+        svg = after(svg, "class=line d='");
+        for (size_t k = 0; k < points; k++) {
+            char *end;
+            const double px = strtod(svg + 1, &end), py = strtod(end, &svg),
+                         sx = vx[0] + (px - x[0]) * dx, sy = vy[0] + (py - y[0]) * dy,
+                         tx = page_point(page, a, seeds, k, member),
+                         ty = page_point(page, a, seeds, k, "bits");
+            CHECK(fabs(sx - tx) < 0.2 * fabs(dx), "%s of arm %zu, point %zu: %g at %g", member, a, k, tx, sx);
+            CHECK(fabs(sy - ty) < 0.2 * fabs(dy), "bits of arm %zu, point %zu: %g at %g", a, k, ty, sy);
+        }
+    }
+}
+/* Bars are as long as their figures are large, compared with the longest of their table. */
+static size_t page_bars(char *p) {
+    size_t bars = 0;
+    while ((p = after(p, "<table class=bars>"))) {
+        char *end = strstr(p, "</table>"), *bar = p;
+        double most = 0;
+        for (int pass = 0; pass < 2; pass++)
+            for (bar = p; (bar = after(bar, "width:")) && bar < end; bars++) {
+                const double wide = atof(bar), x = atof(after(bar, "value=\""));
+                if (!pass) most = fmax(most, x);
+                else CHECK(fabs(wide - 100 * x / most) < 0.06, "%g of %g is %g %% long", x, most, wide);
+            }
+    }
+    return bars / 2;
+}
+
+/* ---- whole pages -------------------------------------------------------------------------------------- */
+
+static Page page_of(const char *json, const char *html) {
+    Bytes a = file_read(json), b = file_read(html);
+    Page page = {mem_new(b.n + 1, 1), json_open(a.p, a.n, json)};
+    memcpy(page.text, b.p, b.n), file_free(&b);
+    return page;
+}
+static void test_whole_page(void) {
+    Page page = page_of(file_in("json"), file_in("html"));
+    CHECK(strlen(page.text) < 200000, "the page has %zu bytes", strlen(page.text));
+    static const char *const foreign[] = {"<script", "http", "src=", "@import"};
+    for (size_t k = 0; k < 4; k++) CHECK(!strstr(page.text, foreign[k]), "the page has %s", foreign[k]);
+    page_chart(&page, 0, "tokens", 3, 2, 4), page_chart(&page, 1, "flops", 3, 2, 4);
+    page_chart(&page, 2, "seconds", 3, 2, 4);
+    const size_t bars = page_bars(page.text);
+    size_t never = 0;
+    for (char *p = page.text; (p = after(p, ">never<")); never++) { }
+    CHECK(bars + never == 8 * 3 && bars > 18, "%zu bars", bars);
+    const size_t n = page_marks(&page);
+    CHECK(n > 250, "%zu marks", n);
+    page_rest(page.text);
+    free(page.text);
+}
+/* What is not known is not shown: one arm; a run that diverged; no vocabulary, hence no samples and items. */
+static void test_bare_pages(void) {
+    static const char *const json[] = {
+        "{\"command\": \"<&\", \"unit\": \"bits/token\", \"interval\": \"none\", \"margin\": 0.01, "
+        "\"arms\": [{\"name\": \"dense\", \"bits\": null, \"options\": {\"lr\": 0.5}, \"runs\": "
+        "[{\"curve\": []}]}], \"pairs\": [], \"cloze\": [], "
+        "\"time_to_dense\": {\"dense\": {\"time\": null}}}",
+        "{\"command\": \"x\", \"unit\": \"bits/byte\", \"interval\": \"none\", \"margin\": 0, \"arms\": ["
+        "{\"name\": \"dense\", \"bits\": 1, \"options\": {}, \"runs\": [{\"curve\": ["
+        "{\"tokens\": 1, \"bits\": 2}]}]}, {\"name\": \"mine\", \"bits\": null, \"options\": {}, \"runs\": "
+        "[{\"curve\": [{\"tokens\": 1, \"bits\": null}]}]}], \"pairs\": [{\"a\": \"mine\", \"b\": \"dense\", "
+        "\"diff\": null, \"lo\": null, \"hi\": null, \"verdict\": \"undecided\"}], \"cloze\": [], "
+        "\"time_to_dense\": {\"mine\": {\"time\": null}}}"};
+    for (size_t k = 0; k < 2; k++) {
+        file_put(file_in("bare"), json[k], strlen(json[k]));
+        html_report(json[k], strlen(json[k]), file_in("bare.html"));
+        Page page = page_of(file_in("bare"), file_in("bare.html"));
+        CHECK(!strstr(page.text, "nan") && !strstr(page.text, "inf'"), "a drawing of what is not known");
+        CHECK(page_marks(&page) > 3, "an empty page");
+        page_rest(page.text), free(page.text);
+    }
+}
+
+/* The demonstration: interrupted, it goes on where it was; it writes over no file that is not its own. */
+static void test_demo(void) {
+    static const char report[] = "sparseflow-demo/report.html";
+    char back[PATH_MAX];
+    size_t step[3] = {0};
+    if (!getcwd(back, sizeof back) || chdir(folder)) abort();
+    signal(SIGALRM, on_alarm);
+    for (int s = 2, k = 1; k < 3 && s < 100; s *= 2) {
+        setitimer(ITIMER_REAL, &(struct itimerval){.it_value = {s, 0}}, NULL);
+        const int status = command("");
+        setitimer(ITIMER_REAL, &(struct itimerval){0}, NULL);
+        CHECK(status == 3, "status %d of an interrupted demonstration: %s", status, check_line);
+        if (access("sparseflow-demo/dense-1.ckpt", F_OK)) continue;         /* it was still reading */
+        Safetensors st = st_read("sparseflow-demo/dense-1.ckpt");
+        step[k] = meta_size(&st, "dense-1.ckpt", "step", 0, SIZE_MAX), st_free(&st);
+        CHECK(step[k] >= step[k - 1], "step %zu after step %zu", step[k], step[k - 1]);
+        k += step[k] > step[k - 1];
+    }
+    CHECK(step[2] > step[1] && step[1], "the demonstration came to step %zu only", step[1]);
+    unlink("sparseflow-demo/dense-1.ckpt"), file_put(report, "mine", 4);
+    check_refused("", "is not of the demonstration");
+    Bytes b = file_read(report);
+    CHECK(b.n == 4 && !memcmp(b.p, "mine", 4), "the demonstration wrote over a file");
+    file_free(&b);
+    if (chdir(back)) abort();
+}
+
+static void test_report(void) {
+    snprintf(folder, sizeof folder, "/tmp/report-test-XXXXXX");
+    if (!mkdtemp(folder)) abort();
+    const int status = command("compare --corpus 100000 --vocab 300 --layers 1 --width 32 --heads 2 "
+                               "--context 48 --batch 4 --steps 12 --every 3 --val-tokens 500 --items 60 "
+                               "--seeds 2 --quiet "
+                               "--arms dense,sparse,wide --out %s --json %s --report %s",
+                               file_in("runs"), file_in("json"), file_in("html"));
+    CHECK(status == 0, "%s", check_line);
+    if (!status) test_whole_page();
+    test_bare_pages(), test_demo();
+    check_refused("compare --arms dense --report /nothere/x", "/nothere/x");
+    outside("rm -r %s", folder);
+}
+#endif
