@@ -398,8 +398,8 @@ static inline void html_verdicts(const Html *h) {
     const double margin = html_real(h, "margin");
     html_put(h, "<h2>How sure is that?</h2><p class=note>Loss less that of {a 0}, {w unit}; left of the line "
              "is better. Bars are 95 %% intervals ({w interval}), the shade is the margin of {g margin}. "
-             "After as many FLOPs or as much time one run has ended and the other, of dearer steps, is in the "
-             "middle of its schedule.</p>\n<table class=forest>");
+             "After as many FLOPs or as much time one run has ended and the other, of dearer steps, is in "
+             "the middle of its schedule.</p>\n<table class=forest>");
     for (size_t x = 0; x < 3; x++) {
         double R = 3 * margin;
         for (size_t a = 1; a < h->arms; a++)
