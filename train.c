@@ -1167,21 +1167,30 @@ static const struct { const char *name; int bit; int (*run)(int, char **); const
     {"simulate", SIMULATE, cmd_simulate,
      "a training step on a described chip: sections, traffic, cycles; no data"},
     {"bench", BENCH, cmd_bench, "kernels and whole steps against this machine's own peak"},
-    {"help", 0, cmd_help, "this text"},
+    {"help", 0, cmd_help, "[COMMAND]: this text"},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
+static int command_find(const char *name) {
+    int k = 0;
+    while (k < COMMANDS && strcmp(name, commands[k].name)) k++;
+    if (k == COMMANDS) usage("unknown command '%s'", name);
+    return k;
+}
+/* What there is, or only the command argv[1]. */
 static int cmd_help(int argc, char **argv) {
-    (void)argc, (void)argv;
-    printf("./train            a demonstration: a dense and a sparse GPT on built-in stories, compared\n");
+    const int only = argc > 1 ? command_find(argv[1]) : COMMANDS;
+    if (only == COMMANDS)
+        printf("./train            a demonstration: a dense and a sparse GPT on built-in stories, compared\n");
     for (int k = 0; k < COMMANDS; k++) {
+        if (only != COMMANDS && only != k) continue;
         printf("./train %-10s %s\n", commands[k].name, commands[k].help);
         for (int i = 0; i < OPTIONS && commands[k].bit; i++)
             if (options[i].commands & commands[k].bit && options[i].commands != ANY)
                 printf("    --%-13s %s%s%s%s\n", options[i].name, options[i].help,
                        options[i].preset[0] ? " [" : "", options[i].preset, options[i].preset[0] ? "]" : "");
     }
-    printf("every command: --threads N, by default the physical cores\n");
+    printf("every command: --threads N, by default the physical cores; --help, this about it\n");
     return 0;
 }
 
@@ -1260,11 +1269,11 @@ static int cmd_demo(int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
-    int k = 0, status;
+    const char *last = argc > 1 ? argv[argc - 1] : "";
+    int status;
     signal(SIGXFSZ, SIG_IGN), signal(SIGPIPE, SIG_IGN);     /* errors of fwrite, not ends of the program */
-    while (argc > 1 && k < COMMANDS && strcmp(argv[1], commands[k].name)) k++;
-    if (k == COMMANDS) usage("unknown command '%s'", argv[1]);
-    status = argc > 1 ? commands[k].run(argc - 1, argv + 1) : cmd_demo(argc, argv);
+    if (!strcmp(last, "--help") || !strcmp(last, "-h")) status = cmd_help(argc - 1, argv);
+    else status = argc > 1 ? commands[command_find(argv[1])].run(argc - 1, argv + 1) : cmd_demo(argc, argv);
     if (fflush(stdout) || ferror(stdout)) die("standard output: cannot write: %s", strerror(errno));
     return status;
 }

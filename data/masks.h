@@ -48,8 +48,8 @@ static inline void mask_densities(const Options *o, size_t C, double out[4]) {
         int k = 0;
         while (k < 4 && (strlen(kind[k]) != n || strncmp(p, kind[k], n))) k++;
         const double s = k < 4 && p[n] ? strtod(p + n + 1, &end) : -1;
-        if (!end || end == p + n + 1 || (*end && *end != ',') || !(s >= 0 && s < 1))
-            usage("--spread: expected uniform, erk or qkv=S,proj=S,fc=S,fc2=S with S in [0,1), found '%s'",
+        if (!end || end == p + n + 1 || (*end && *end != '/') || !(s >= 0 && s < 1))
+            usage("--spread: expected uniform, erk or qkv=S/proj=S/fc=S/fc2=S with S in [0,1), found '%s'",
                   p);
         out[k] = 1 - s;
         p = *end ? end + 1 : end;

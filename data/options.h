@@ -109,7 +109,7 @@ static const Option options[] = {
     {"mask", 's', 1, TRAIN, AT(mask), 0, 0, "balanced",
      "balanced, random, butterfly, magnitude (with --init or --dense-first), or a FILE of mask.NAME"},
     {"spread", 's', 1, TRAIN | SIMULATE, AT(spread), 0, 0, "uniform",
-     "uniform, erk, or qkv=S,proj=S,fc=S,fc2=S: sparsity of each kind of matrix"},
+     "uniform, erk, or qkv=S/proj=S/fc=S/fc2=S: sparsity of each kind of matrix"},
     {"mask-seed", 'u', 1, TRAIN, AT(mask_seed), 0, 1e15, "1", "of the masks"},
     {"update", 's', 1, TRAIN, AT(update), 0, 0, "static",
      "how masks evolve: static, set, rigl, or gmp (dense at first, pruned step by step)"},

@@ -204,11 +204,12 @@ static void test_widths(void) {
         CHECK((a.sparsity > 0) == k % 2 && a.width % a.heads == 0, "%s: sparsity %g", name[k], a.sparsity);
     }
     char *more[] = {(char[]){"compare"}, (char[]){"--update"}, (char[]){"set"}, (char[]){"--sparsity"},
-                    (char[]){"0.75"}};
-    o = options_read(5, more, COMPARE, NULL);
+                    (char[]){"0.75"}, (char[]){"--arm"}, (char[]){"sparse:spread=qkv=0.5/fc=0.9,lr=0.1"}};
+    o = options_read(7, more, COMPARE, NULL);
     const Options d = arm_options(o, "dense", 0, 2049), s = arm_options(o, "sparse", 0, 2049);
     CHECK(d.sparsity == 0 && !strcmp(d.update, "static"), "dense: sparsity %g, %s", d.sparsity, d.update);
     CHECK(s.sparsity == 0.75 && !strcmp(s.update, "set"), "sparse: sparsity %g, %s", s.sparsity, s.update);
+    CHECK(!strcmp(s.spread, "qkv=0.5/fc=0.9") && s.lr == 0.1, "sparse: spread %s, rate %g", s.spread, s.lr);
     const double p = model_size(&c[2], one, false) / model_size(&c[1], eighth, false),
                  f = model_size(&c[3], eighth, true) / model_size(&c[0], one, true);
     CHECK(c[2].C == 128 && c[2].NH == 2 && fabs(p - 1) < 0.1, "small: %zu wide, %g", c[2].C, p);

@@ -143,14 +143,6 @@ static void test_corruptions(DfPool *pool) {
 
 /* ---- the commands ------------------------------------------------------------------------------------- */
 
-static int out_to_null(void) {                              /* returns what to restore: verify says a lot */
-    fflush(stdout);
-    const int keep = dup(1), null = open("/dev/null", O_WRONLY);
-    dup2(null, 1), close(null);
-    return keep;
-}
-static void out_restore(int keep) { fflush(stdout), dup2(keep, 1), close(keep); }
-
 static bool file_has(const char *path, const char *text) {
     Bytes b = file_read(path);
     const bool has = memmem(b.p, b.n, text, strlen(text)) != NULL;

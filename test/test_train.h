@@ -29,7 +29,16 @@ static uint64_t file_bits(const char *path) {
     return h;
 }
 
-/* Runs a command line, words separated by single spaces, as ./train would; its status, or 2 if it died. */
+static int out_to_null(void) {                              /* returns what to restore */
+    fflush(stdout);
+    const int keep = dup(1), null = open("/dev/null", O_WRONLY);
+    dup2(null, 1), close(null);
+    return keep;
+}
+static void out_restore(int keep) { fflush(stdout), dup2(keep, 1), close(keep); }
+
+/* Runs a command line, words separated by single spaces, as ./train would but without what that prints; its
+ * status, or 2 if it died. */
 static int command(const char *fmt, ...) {
     static char line[4096];
     static char *word[64];
@@ -41,7 +50,9 @@ static int command(const char *fmt, ...) {
     word[n++] = (char[]){"train"};
     for (char *p = strtok(line, " "); p && n < 63; p = strtok(NULL, " ")) word[n++] = p;
     interrupted = 0;
-    return DIES(n = train_main(n, word)) ? 2 : n;
+    const int keep = out_to_null(), status = DIES(n = train_main(n, word)) ? 2 : n;
+    out_restore(keep);
+    return status;
 }
 static void check_refused(const char *line, const char *expected) {
     const int status = command("%s", line);
@@ -118,7 +129,7 @@ static void test_trace(void) {
  * compact. */
 static void test_masks(void) {
     static const struct { const char *how; double end; } way[] = {          /* and the density at the end */
-        {"--mask random --spread qkv=0.5,fc=0.75", (3 * 0.5 + 0.25 + 4 * 0.25 + 4 * 0.25) / 12},
+        {"--mask random --spread qkv=0.5/fc=0.75", (3 * 0.5 + 0.25 + 4 * 0.25 + 4 * 0.25) / 12},
         {"--update set", 0.25},
         {"--update rigl --block 16x2", 0.25},
         {"--update gmp --spread erk", 0.25},
@@ -255,6 +266,7 @@ static void test_kill(void) {
 static void test_bad_input(void) {
     static const struct { const char *line, *expected;
     } bad[] = {{"fly", "unknown command"},
+               {"help fly", "unknown command"},
                {"run --fly 1", "unknown option"},
                {"run --lr", "needs a value"},
                {"run --lr fast", "found 'fast'"},
@@ -305,6 +317,7 @@ static void test_bad_input(void) {
                {"run --mask nothere --corpus 100000", "nothere"},
                {"run --sparsity 0.5 --mask magnitude", "trained weights"},
                {"run --sparsity 0.5 --spread fc=2", "--spread"},
+               {"run --sparsity 0.5 --spread qkv=0.5,fc=0.75", "--spread"},
                {"run --sparsity 0.5 --spread all", "--spread"},
                {"run --sparsity 0.5 --scale up", "--scale"},
                {"run --update rigl", "needs --sparsity"},
@@ -349,6 +362,9 @@ static void test_bad_input(void) {
         CHECK(died && strstr(check_line, cut[i].expected), "shard %zu: expected '%s' in: %s", i,
               cut[i].expected, check_line);
     }
+    const char *train = getenv("TRAIN");
+    CHECK(outside("%s run --help | grep -q sparsity && ! %s help run | grep -q prompt", train, train) == 0,
+          "help for one command");
     if (getuid()) {
         file_put(file_in("secret"), "x", 1), chmod(file_in("secret"), 0);
         snprintf(line, sizeof line, "run --text %s", file_in("secret"));
