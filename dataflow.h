@@ -156,25 +156,26 @@ typedef struct {
     size_t tiles, sram;             /* compute tiles; bytes of memory of each */
     size_t element;                 /* bytes of a number: 4 here, 2 on machines for bfloat16 */
     double flops, clock, port;      /* of a tile: FLOPs a cycle; Hz; bytes on chip a cycle */
-    double memory, random,
-        launch; /* off chip: bytes a second streamed, and at random; seconds a kernel's launch */
+    double memory, random;          /* off chip: bytes a second streamed, and at random */
+    double launch;                  /* seconds that starting a kernel takes */
+    bool kernels;                   /* knows no dataflow: a kernel at a time is all it does */
 } DfChip;
 
 static const DfChip df_chips[] = {
     /* two cores' rate, some 200 GFLOP/s, and 20 GB/s, as many tiles of 512 KiB, or, to train on, a few that
      * cut matrices into pieces a core likes: slices of ten inputs cost it a tenth of its speed */
-    {"host", 8, 2097152, 4, 16, 1.6e9, 512, 20e9, 2e9, 1e-6},
-    {"mesh", 64, 524288, 4, 2, 1.6e9, 64, 20e9, 2e9, 1e-6},
+    {"host", 8, 2097152, 4, 16, 1.6e9, 512, 20e9, 2e9, 1e-6, false},
+    {"mesh", 64, 524288, 4, 2, 1.6e9, 64, 20e9, 2e9, 1e-6, false},
     /* 640 compute units of 32 x 6 multiply-adds (DFModel; others say 16 x 6), 1.32 GHz for 325 TFLOP/s;
      * 150 TB/s on chip; DDR4 at 100 GB/s streamed and 12 at random (Peng et al. 2024) */
-    {"sn10", 640, 524288, 2, 384, 1.32e9, 178, 100e9, 12e9, 1e-5},
+    {"sn10", 640, 524288, 2, 384, 1.32e9, 178, 100e9, 12e9, 1e-5, false},
     /* two SN10 dies: 1280 units at 1.25 GHz, 614 TFLOP/s (DFModel; 688 elsewhere); 300 GB/s */
-    {"sn30", 1280, 524288, 2, 384, 1.25e9, 188, 300e9, 36e9, 1e-5},
+    {"sn30", 1280, 524288, 2, 384, 1.25e9, 188, 300e9, 36e9, 1e-5, false},
     /* 1040 units, 638 TFLOP/s, 520 MiB; HBM at 1.8 TB/s (1.6 to 2 are printed) */
-    {"sn40l", 1040, 524288, 2, 384, 1.6e9, 188, 1.8e12, 216e9, 1e-5},
+    {"sn40l", 1040, 524288, 2, 384, 1.6e9, 188, 1.8e12, 216e9, 1e-5, false},
     /* 108 multiprocessors, 312 TFLOP/s, 192 KiB of their own each and 40 MB of shared cache counted to them;
-     * 2.039 TB/s (the 80 GB model). For the kernel schedule: it has no dataflow */
-    {"a100", 108, 566976, 2, 2048, 1.41e9, 512, 2.039e12, 250e9, 5e-6},
+     * 2.039 TB/s (the 80 GB model) */
+    {"a100", 108, 566976, 2, 2048, 1.41e9, 512, 2.039e12, 250e9, 5e-6, true},
 };
 
 static inline DfChip df_chip_check(DfChip c, const char *where) {
@@ -225,7 +226,7 @@ static inline DfChip df_chip(const char *name) {
         if (!(value[k] >= 0 && value[k] < 0x1p53) || value[k] != floor(value[k]))
             die("%s: %s: expected a whole number, found %g", name, keys[k], value[k]);
     DfChip c = {"",       (size_t)value[0], (size_t)value[1], (size_t)value[2], value[3],
-                value[4], value[5],         value[6],         value[7],         value[8]};
+                value[4], value[5],         value[6],         value[7],         value[8], false};
     snprintf(c.name, sizeof c.name, "%.31s", name);
     file_free((Bytes *)(uintptr_t)&b);
     return df_chip_check(c, name);

@@ -180,9 +180,10 @@ static inline int cmd_simulate(int argc, char **argv) {
     const double tokens = (double)(o->batch * c.ctx),
                  sparsity[2] = {0, o->sparsity > 0 ? o->sparsity : 0.875};
     DfClock way[4];
+    if (chip.kernels && (o->csv || o->trace))
+        usage("--csv, --trace: expected a chip with dataflow, found %s", chip.name);
     for (int k = 0; k < 2; k++) {
         DfGraph g = simulate_graph(o, &c, sparsity[k], NG);
-        DfPlan *plan = df_plan(&g, chip, o->depth, groups, o->batch * ((NG + groups - 1) / groups), false);
         const bool shown = k == (o->sparsity > 0);
         Out csv = {0};
         if (shown && o->show_graph) report_graph(&g, NG);
@@ -194,26 +195,32 @@ static inline int cmd_simulate(int argc, char **argv) {
                    c.L, c.C, c.ctx, c.V, o->batch, 100 * sparsity[k], chip.name, chip.tiles, chip.sram / 1024,
                    groups * LINE, o->depth);
         way[2 * k] = report_kernels(&g, &chip, o->batch, NG, groups);
-        way[2 * k + 1] = report_sections(&g, plan, o->batch, NG, csv.f, !shown);
-        if (csv.f && !out_commit(&csv)) die("%s: cannot write: %s", o->csv, strerror(errno));
-        if (shown && o->trace) report_trace(o->trace, &g, plan, o->batch, NG, NULL, 0);
-        df_plan_free(plan, &g), gpt_graph_free(&g);
+        if (!chip.kernels) {
+            const size_t panels = o->batch * ((NG + groups - 1) / groups);
+            DfPlan *plan = df_plan(&g, chip, o->depth, groups, panels, false);
+            way[2 * k + 1] = report_sections(&g, plan, o->batch, NG, csv.f, !shown);
+            if (csv.f && !out_commit(&csv)) die("%s: cannot write: %s", o->csv, strerror(errno));
+            if (shown && o->trace) report_trace(o->trace, &g, plan, o->batch, NG, NULL, 0);
+            df_plan_free(plan, &g);
+        }
+        gpt_graph_free(&g);
     }
+    const int step = chip.kernels ? 2 : 1;                  /* past the ways that the chip does not know */
     printf("\n%-22s %9s %9s %9s %9s %9s %9s %14s %11s\n", "", "KB/token", "weights", "gradients", "activ.",
            "random", "FLOP/B", "cycles", "s a step");
     static const char *const name[4] = {"dense, kernel", "dense, dataflow", "sparse, kernel",
                                         "sparse, dataflow"};
-    for (int k = 0; k < 4; k++) report_way(name[k], &way[k], tokens);
-    printf("a line gathered on chip lies across all banks; 16 random lanes into 16 banks would get %.1f %% "
-           "of the throughput; "
-           "gathered on chip %.1f GB a step, off chip 0\n",
-           100 * df_bank_share(16, 16, 10000), way[3].gathered / 1e9);
+    for (int k = 0; k < 4; k += step) report_way(name[k], &way[k], tokens);
+    if (!chip.kernels)
+        printf("a line gathered on chip lies across all banks; 16 random lanes into 16 banks would get %.1f %% "
+               "of the throughput; gathered on chip %.1f GB a step, off chip 0\n",
+               100 * df_bank_share(16, 16, 10000), way[3].gathered / 1e9);
     if (o->json) {
         Out out = out_open(o->json);
         static const char *const key[4] = {"dense_kernel", "dense_dataflow", "sparse_kernel",
                                            "sparse_dataflow"};
         fputc('{', out.f);
-        for (int k = 0; k < 4; k++)
+        for (int k = 0; k < 4; k += step)
             fprintf(out.f,
                     "%s\"%s\": {\"off_chip_bytes\": %.0f, \"weights\": %.0f, \"gradients\": %.0f, "
                     "\"activations\": %.0f, "

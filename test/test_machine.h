@@ -125,7 +125,7 @@ static void no_fire(void *owner, const DfSection *x, const DfActor *a, size_t pa
 static void test_clock(void) {
     const double work[5] = {100, 300, 700, 200, 50};
     DfGraph g = line_graph(work, 5, 0);
-    DfChip chip = {"test", 5, 65536, 4, 1, 1e9, 1e9, 1e18, 1e18, 0};
+    DfChip chip = {"test", 5, 65536, 4, 1, 1e9, 1e9, 1e18, 1e18, 0, false};
     const double two = line_cycles(&g, chip, 2, 40, NULL), one = line_cycles(&g, chip, 1, 40, NULL);
     CHECK(fabs(two - (40 * 700 + 650)) < 1e-6, "panels x the slowest + fill and drain: %g cycles", two);
     CHECK(one > 1.3 * two, "one slot lets no two neighbours work at once: %g cycles, with two slots %g", one,

@@ -332,7 +332,8 @@ static void test_bad_input(void) {
                {"run --corpus 100000 --schedule dataflow --tiles 60000 --sram 1000000000", "GiB"},
                {"simulate --chip nothere", "nothere"},
                {"simulate --tiles 0", "--tiles"},
-               {"simulate --model d4 --tiles 1 --sram 640", "--sram"}};
+               {"simulate --model d4 --tiles 1 --sram 640", "--sram"},
+               {"simulate --model d4 --chip a100 --csv x", "expected a chip with dataflow"}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) check_refused(bad[i].line, bad[i].expected);
 
     char line[256];
@@ -362,6 +363,7 @@ static void test_bad_input(void) {
         CHECK(died && strstr(check_line, cut[i].expected), "shard %zu: expected '%s' in: %s", i,
               cut[i].expected, check_line);
     }
+    CHECK(command("simulate --model d4 --chip a100") == 0, "%s", check_line);
     const char *train = getenv("TRAIN");
     CHECK(outside("%s run --help | grep -q sparsity && ! %s help run | grep -q prompt", train, train) == 0,
           "help for one command");
