@@ -113,8 +113,7 @@ static inline double rng_f64(uint64_t key, uint64_t index) {            /* unifo
     return (double)(rng_u64(key, index) >> 11) * 0x1p-53;
 }
 
-/* Natural logarithm of a normal positive x: x = m 2^e with m in [0.71, 1.41), log m = 2 atanh((m-1)/(m+1)).
- */
+/* Natural logarithm of a normal positive x: x = m 2^e, m in [0.71, 1.41), log m = 2 atanh((m-1)/(m+1)). */
 static inline double det_log(double x) {
     int e;
     double m = frexp(x, &e);
@@ -157,6 +156,33 @@ static inline uint64_t rng_permute(uint64_t key, uint64_t i, uint64_t n) {
     return i;
 }
 
+/* ---- a heap: the smallest (major, minor) comes out first ---------------------------------------------- */
+
+typedef struct { uint64_t major, minor; } HeapItem;
+typedef struct { HeapItem *item; size_t n, cap; } Heap;
+
+static inline bool heap_before(HeapItem a, HeapItem b) {
+    return a.major < b.major || (a.major == b.major && a.minor < b.minor);
+}
+static inline void heap_push(Heap *h, uint64_t major, uint64_t minor) {
+    const HeapItem item = {major, minor};
+    size_t at = h->n, up;
+    h->item = mem_grow(h->item, h->n++, &h->cap, sizeof *h->item);
+    for (; at && heap_before(item, h->item[up = (at - 1) / 2]); at = up) h->item[at] = h->item[up];
+    h->item[at] = item;
+}
+static inline HeapItem heap_pop(Heap *h) {
+    const HeapItem top = h->item[0], last = h->item[--h->n];
+    size_t at = 0, child;
+    for (; (child = 2 * at + 1) < h->n; at = child) {
+        if (child + 1 < h->n && heap_before(h->item[child + 1], h->item[child])) child++;
+        if (!heap_before(h->item[child], last)) break;
+        h->item[at] = h->item[child];
+    }
+    h->item[at] = last;
+    return top;
+}
+
 /* ---- files -------------------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -182,8 +208,7 @@ static inline Bytes file_slurp(FILE *f, const char *name) {             /* a pip
     return (Bytes){p, n, name, false};
 }
 
-/* A whole file, memory-mapped where that is possible. Dies on what cannot be read; an empty file has n = 0.
- */
+/* A whole file, memory-mapped if that is possible. Dies on what cannot be read; an empty file has n = 0. */
 static inline Bytes file_read(const char *path) {
     struct stat st;
     int fd = open(path, O_RDONLY);
@@ -250,12 +275,11 @@ static inline bool out_commit(Out *o) {
 static inline uint32_t get_u16(const uint8_t *p) { return (uint32_t)p[0] | (uint32_t)p[1] << 8; }
 static inline uint32_t get_u32(const uint8_t *p) { return get_u16(p) | get_u16(p + 2) << 16; }
 static inline uint64_t get_u64(const uint8_t *p) { return get_u32(p) | (uint64_t)get_u32(p + 4) << 32; }
-static inline float get_f32(const uint8_t *p) {
-    uint32_t u = get_u32(p);
+static inline float f32_of(uint32_t bits) {
     float f;
-    memcpy(&f, &u, 4);
-    return f;
+    return memcpy(&f, &bits, 4), f;
 }
+static inline float get_f32(const uint8_t *p) { return f32_of(get_u32(p)); }
 
 /* ---- JSON: a reader that walks the text once and keeps nothing; a writer of members ------------------- */
 
@@ -299,6 +323,23 @@ static inline size_t utf8_put(uint8_t out[4], uint32_t c) { /* bytes of code poi
     for (size_t k = n; --k; c >>= 6) out[k] = (uint8_t)(0x80 | (c & 63));
     out[0] = (uint8_t)(lead[n] | c);
     return n;
+}
+
+/* Decodes the code point at p (n >= 1 bytes are there) and returns its length. A byte that begins no valid
+ * sequence (overlong forms, surrogates and what is above U+10FFFF are none) has length 1 and code UINT32_MAX,
+ * so that any bytes at all can be read. */
+static inline size_t utf8_get(const uint8_t *p, size_t n, uint32_t *code) {
+    static const uint32_t least[5] = {0, 0, 0x80, 0x800, 0x10000};
+    size_t len = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 5 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 5;
+    uint32_t c = len == 1 ? p[0] : p[0] & (0x7fu >> len);
+    *code = UINT32_MAX;
+    if (len > 4 || len > n) return 1;
+    for (size_t k = 1; k < len; k++) {
+        if ((p[k] & 0xc0) != 0x80) return 1;
+        c = c << 6 | (p[k] & 0x3f);
+    }
+    if (c < least[len] || (c >= 0xd800 && c < 0xe000) || c > 0x10ffff) return 1;
+    return *code = c, len;
 }
 
 /* Reads a string into out (cap bytes, a NUL added); returns its length. Dies if it is longer. A NULL out
@@ -387,7 +428,7 @@ static inline Json json_at(Json j, const char *path) {
         bool first = true, found = false;
         if (open != '{' && open != '[') return (Json){0};
         j.p++;
-        for (size_t k = 0; !found && json_more(&j, (char)(open + 2), &first); k++) {    /* [ ] and { }: two apart */
+        for (size_t k = 0; !found && json_more(&j, (char)(open + 2), &first); k++) {    /* ] is [ + 2 */
             char name[64];
             if (open == '{') json_string(&j, name, sizeof name), json_expect(&j, ':');
             else snprintf(name, sizeof name, "%zu", k);
