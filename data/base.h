@@ -233,6 +233,15 @@ static inline void file_free(Bytes *b) {
     *b = (Bytes){0};
 }
 
+/* NAME in the folder of path, on the heap. */
+static inline char *path_beside(const char *path, const char *name) {
+    const char *slash = strrchr(path, '/');
+    const size_t n = slash ? (size_t)(slash - path) + 1 : 0, size = n + strlen(name) + 1;
+    char *out = mem_new(size, 1);
+    memcpy(out, path, n), memcpy(out + n, name, strlen(name));
+    return out;
+}
+
 /* A file being written. Nothing is at path until out_commit, unless path is a device or a pipe. */
 typedef struct {
     FILE *f;
@@ -441,6 +450,25 @@ static inline Json json_at(Json j, const char *path) {
     if (j.p) json_peek(&j);
     return j;
 }
+static inline Json json_need(Json object, const char *key) {
+    const Json value = json_at(object, key);
+    const size_t at = (size_t)(object.p - object.begin);
+    if (value.p) return value;
+    json_expect(&object, '{');
+    die("%s: JSON at byte %zu: expected \"%s\" in the object, found none", object.name, at, key);
+}
+/* Dies if there is a value of that key and it is none of the words, which stand between bars. */
+static inline void json_want(Json object, const char *key, const char *words) {
+    const Json value = json_at(object, key);
+    Json end = value;
+    if (!value.p) return;
+    json_skip(&end, 0);
+    const size_t n = (size_t)(end.p - value.p);
+    for (const char *w = words; *w; w += strcspn(w, "|"), w += *w == '|')
+        if (n == strcspn(w, "|") && !memcmp(value.p, w, n)) return;
+    die("%s: \"%s\": expected %s, found %.*s", object.name, key, words, n < 40 ? (int)n : 40,
+        (const char *)value.p);
+}
 static inline double json_real(Json j) {                    /* NAN for what is no number */
     char text[32] = "";
     for (size_t k = 0; j.p && j.p + k < j.end && k < 31 && strchr("+-.0123456789eE", j.p[k]); k++)
@@ -468,7 +496,11 @@ static inline void json_member_put(Out *out, const char *key, double x) {
     json_key(out, key), fprintf(out->f, isfinite(x) ? "%.12g" : "null", x);
 }
 static inline void json_member_text(Out *out, const char *key, const char *text) {
-    json_key(out, key), json_put(out->f, text);
+    json_key(out, key);
+    if (text) json_put(out->f, text); else fputs("null", out->f);
+}
+static inline void json_member_bool(Out *out, const char *key, bool yes) {
+    json_key(out, key), fputs(yes ? "true" : "false", out->f);
 }
 static inline void json_begin(Out *out, const char *key, char bracket) {
     json_key(out, key), fputc(bracket, out->f), out->comma = false;

@@ -22,9 +22,7 @@
  *     Hugging Face       config.json beside model.safetensors; names with or without "transformer." */
 #ifndef FORMATS_H
 #define FORMATS_H
-#include "../gpt.h"
-#include "safetensors.h"
-#include "tokenizer.h"
+#include "checkpoint.h"
 
 typedef enum { MODEL_NATIVE, MODEL_HF, MODEL_LLMC } ModelKind;
 static const char *const model_kinds[3] = {"native", "hf", "llmc"};
@@ -77,17 +75,6 @@ static inline void model_values(const ModelFile *f, size_t k, float *values) {
             die("%s: %s[%zu]: expected %s, found %g", f->path, p->name, i,
                 kept ? "a finite number" : "0, where the mask is 0", (double)values[i]);
     }
-}
-
-/* The U8 tensor mask.NAME of parameter p in its shape, or NULL. Dies if it is another, or not of 0 and 1. */
-static inline const uint8_t *mask_find(const Safetensors *st, const GptParam *p) {
-    char name[64];
-    snprintf(name, sizeof name, "mask.%s", p->name);
-    if (!st_find(st, name)) return NULL;
-    const StTensor *t = st_need(st, name, ST_U8, p->rank, (size_t[]){p->rows, p->cols});
-    for (size_t i = 0; i < t->count; i++)
-        if (t->data[i] > 1) die("%s: %s[%zu]: expected 0 or 1, found %d", t->file, name, i, t->data[i]);
-    return t->data;
 }
 
 /* ---- llm.c -------------------------------------------------------------------------------------------- */
@@ -174,30 +161,15 @@ static inline LlmcDebug llmc_debug(Bytes b, const GptConfig *c, const GptParam *
 static inline size_t hf_size(Json config, const char *key) {
     Json v = json_need(config, key);
     const uint64_t n = json_uint(&v);
-    if (n > UINT32_MAX) die("%s: \"%s\": expected a smaller number, found %llu", v.name, key,
-                            (unsigned long long)n);
+    if (n > UINT32_MAX)
+        die("%s: \"%s\": expected a smaller number, found %llu", v.name, key, (unsigned long long)n);
     return (size_t)n;
 }
-/* Dies if a key that may be absent has a value other than null and those two. */
-static inline void hf_want(Json config, const char *key, const char *a, const char *b) {
-    Json v = json_find(config, key);
-    if (!v.p) return;
-    const uint8_t *from = v.p;
-    json_skip(&v, 0);
-    const size_t n = (size_t)(v.p - from);
-    const char *const good[3] = {"null", a, b};
-    for (int k = 0; k < 3; k++) if (n == strlen(good[k]) && !memcmp(from, good[k], n)) return;
-    die("%s: \"%s\": expected %s, found %.*s", v.name, key, a, n < 40 ? (int)n : 40, (const char *)from);
-}
+/* Dies if a key that may be absent or null is another number. */
 static inline void hf_want_number(Json config, const char *key, double want) {
-    Json v = json_find(config, key);
-    char text[40] = "";
-    if (!v.p) return;
-    const uint8_t *from = v.p;
-    json_skip(&v, 0);
-    snprintf(text, sizeof text, "%.*s", v.p - from < 39 ? (int)(v.p - from) : 39, (const char *)from);
-    if (strcmp(text, "null") && fabs(strtod(text, NULL) - want) > 1e-9 * want)
-        die("%s: \"%s\": expected %g, found %s", v.name, key, want, text);
+    Json v = json_at(config, key);
+    if (v.p && json_peek(&v) != 'n' && !(fabs(json_real(v) - want) <= 1e-9 * want))
+        die("%s: \"%s\": expected %g, found %g", v.name, key, want, json_real(v));
 }
 
 /* The configuration in a config.json of n bytes. Dies on whatever is not GPT-2. */
@@ -206,10 +178,10 @@ static inline GptConfig hf_config(const uint8_t *p, size_t n, const char *name) 
     const GptConfig c = {.L = hf_size(j, "n_layer"), .NH = hf_size(j, "n_head"), .C = hf_size(j, "n_embd"),
                          .V = hf_size(j, "vocab_size"), .ctx = hf_size(j, "n_positions")};
     model_check(&c, name);
-    hf_want(j, "model_type", "\"gpt2\"", "\"gpt2\"");
-    hf_want(j, "activation_function", "\"gelu_new\"", "\"gelu_pytorch_tanh\"");
-    hf_want(j, "scale_attn_weights", "true", "true");
-    hf_want(j, "scale_attn_by_inverse_layer_idx", "false", "false");
+    json_want(j, "model_type", "\"gpt2\"|null");
+    json_want(j, "activation_function", "\"gelu_new\"|\"gelu_pytorch_tanh\"|null");
+    json_want(j, "scale_attn_weights", "true|null");
+    json_want(j, "scale_attn_by_inverse_layer_idx", "false|null");
     hf_want_number(j, "layer_norm_epsilon", 1e-5);
     hf_want_number(j, "n_inner", 4 * (double)c.C);
     return c;
@@ -252,22 +224,13 @@ static inline void hf_place(ModelFile *f) {
             f->path);
 }
 
-/* NAME in the folder of path, on the heap. */
-static inline char *path_beside(const char *path, const char *name) {
-    const char *slash = strrchr(path, '/');
-    const size_t n = slash ? (size_t)(slash - path) + 1 : 0, size = n + strlen(name) + 1;
-    char *out = mem_new(size, 1);
-    memcpy(out, path, n), memcpy(out + n, name, strlen(name));
-    return out;
-}
-
 static inline void hf_read(ModelFile *f) {
     char *path = path_beside(f->path, "config.json");
     if (access(path, R_OK)) die("%s: expected a config.json beside it, found none", f->path);
     Bytes b = file_read(path);
     f->kind = MODEL_HF, f->c = hf_config(b.p, b.n, path);
     if (!st_find(&f->st, "lm_head.weight"))
-        hf_want(json_open(b.p, b.n, path), "tie_word_embeddings", "true", "true");
+        json_want(json_open(b.p, b.n, path), "tie_word_embeddings", "true|null");
     hf_place(f);
     file_free(&b), free(path);
 }
@@ -338,12 +301,11 @@ static inline ModelKind model_kind_for(const char *path, const char *format) {
 
 /* Which elements of a weight (rows, cols) the machine keeps, 1 or 0. */
 static inline void mask_of(const GptParam *p, uint8_t *mask) {
+    size_t at;
     memset(mask, 0, gpt_elements(p));
     for (size_t r = 0; r < p->mat.nb; r++)
         for (size_t l = p->mat.first[r]; l < p->mat.first[r + 1]; l++)
-            for (size_t o = 0; o < LINE; o++)
-                if (sp_kept(&p->mat, r, l) >> o & 1)
-                    mask[sp_cols(&p->mat, r)[l - p->mat.first[r]] * p->cols + r * LINE + o] = 1;
+            for (size_t o = 0; o < LINE; o++) if ((at = gpt_place(p, r, l, o)) != SIZE_MAX) mask[at] = 1;
 }
 static inline void write_checked(bool good, const char *path) {
     if (!good) die("%s: cannot write: %s", path, strerror(errno));

@@ -239,10 +239,10 @@ static inline const char *st_meta(const Safetensors *s, const char *key) {
     return pair ? pair->value : NULL;
 }
 
-static inline const char *st_describe(char out[256], StType type, int rank, const size_t *shape) {
-    int n = snprintf(out, 256, "%s [", st_names[type]);            /* F32 [2,3] */
-    for (int k = 0; k < rank; k++) n += snprintf(out + n, 256 - (size_t)n, k ? ",%zu" : "%zu", shape[k]);
-    snprintf(out + n, 256 - (size_t)n, "]");
+static inline char *st_sizes(char out[192], const char *ends, int rank, const size_t *n) {      /* [2,3] */
+    int at = snprintf(out, 192, "%c", ends[0]);
+    for (int k = 0; k < rank; k++) at += snprintf(out + at, 192 - (size_t)at, k ? ",%zu" : "%zu", n[k]);
+    snprintf(out + at, 192 - (size_t)at, "%c", ends[1]);
     return out;
 }
 
@@ -250,13 +250,19 @@ static inline const char *st_describe(char out[256], StType type, int rank, cons
 static inline const StTensor *st_need(const Safetensors *s, const char *name, StType type, int rank,
                                       const size_t *shape) {
     const StTensor *t = st_find(s, name);
-    char want[256], have[256] = "none";
+    char want[192], have[192] = "none";
     bool same = t && t->type == type && t->rank == rank;
     for (int k = 0; same && k < rank; k++) same = t->shape[k] == shape[k];
     if (same) return t;
-    if (t) st_describe(have, t->type, t->rank, t->shape);
-    st_describe(want, type, rank, shape);
-    die("%s: tensor '%.200s': expected %s, found %s", s->file.name, name, want, have);
+    if (t) st_sizes(have, "[]", t->rank, t->shape);
+    die("%s: tensor '%.200s': expected %s %s, found %s%s%s", s->file.name, name, st_names[type],
+        st_sizes(want, "[]", rank, shape), t ? st_names[t->type] : "", t ? " " : "", have);
+}
+
+/* Dies unless a tensor of U8 holds nothing but 0 and 1. */
+static inline void st_check_bits(const StTensor *t) {
+    for (size_t i = 0; i < t->count; i++)
+        if (t->data[i] > 1) die("%s: %s[%zu]: expected 0 or 1, found %u", t->file, t->name, i, t->data[i]);
 }
 
 static inline float st_from_half(uint32_t h) {

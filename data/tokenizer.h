@@ -565,26 +565,6 @@ static inline void src_read_llmc(TokSource *s) {
     if (s->p != s->end) src_die(s, "%u tokens, found %td bytes more", n, s->end - s->p);
 }
 
-/* The value of a key in the JSON object at j, which is not consumed; p is NULL if it is not there. */
-static inline Json json_find(Json j, const char *key) {
-    char found[64];
-    json_expect(&j, '{');
-    for (bool first = true; json_more(&j, '}', &first); json_skip(&j, 0)) {
-        json_string(&j, found, sizeof found), json_expect(&j, ':');
-        if (json_peek(&j) && !strcmp(found, key)) return j;
-    }
-    return (Json){0};
-}
-static inline Json json_need(Json j, const char *key) {
-    Json value = json_find(j, key);
-    const size_t at = (size_t)(j.p - j.begin);
-    if (!value.p) die("%s: JSON at byte %zu: expected \"%s\" in the object, found none", j.name, at, key);
-    return value;
-}
-static inline void json_want(Json j, const char *word) {    /* a value that may be absent must be this word */
-    if (j.p && ((size_t)(j.end - j.p) < strlen(word) || memcmp(j.p, word, strlen(word)))) json_die(&j, word);
-}
-
 /* {"token": id, ...}: an encoder.json, or the vocab in a tokenizer.json; <|endoftext|> may be there too. */
 static inline void src_json_ids(TokSource *s, Json j) {
     s->unit = "token of id", s->name = j.name;
@@ -607,10 +587,10 @@ static inline void src_read_json(TokSource *s) {
     Json file = json_open(s->p, (size_t)(s->end - s->p), s->name);
     Json model = json_need(file, "model"), j = json_need(model, "merges");
     Json cut = json_need(file, "pre_tokenizer");
-    json_want(json_find(file, "normalizer"), "null");
-    json_want(json_need(cut, "type"), "\"ByteLevel\"");
-    json_want(json_need(cut, "add_prefix_space"), "false");
-    json_want(json_find(cut, "use_regex"), "true");
+    json_want(file, "normalizer", "null");
+    json_need(cut, "type"), json_want(cut, "type", "\"ByteLevel\"");
+    json_need(cut, "add_prefix_space"), json_want(cut, "add_prefix_space", "false");
+    json_want(cut, "use_regex", "true");
     s->unit = "merge";
     json_expect(&j, '[');
     for (bool first = true; json_more(&j, ']', &first);) {
@@ -648,17 +628,11 @@ static inline Tokenizer *tok_parse(const uint8_t *p, size_t n, const char *name)
 
 /* The same from a file. The ids of a vocab.bpe or merges.txt may lie beside it. */
 static inline Tokenizer *tok_load(const char *path) {
-    static const char *const beside[] = {"encoder.json", "vocab.json"};
-    const char *slash = strrchr(path, '/');
-    char name[PATH_MAX];
+    char *const beside[] = {path_beside(path, "encoder.json"), path_beside(path, "vocab.json")};
     Bytes file = file_read(path), ids = {0};
-    for (size_t k = 0; k < 2 && !ids.name; k++) {
-        const int folder = slash ? (int)(slash - path) + 1 : 0;
-        if (snprintf(name, sizeof name, "%.*s%s", folder, path, beside[k]) >= PATH_MAX) continue;
-        if (!access(name, R_OK)) ids = file_read(name);
-    }
+    for (size_t k = 0; k < 2 && !ids.name; k++) if (!access(beside[k], R_OK)) ids = file_read(beside[k]);
     Tokenizer *t = tok_read(file, ids);
-    file_free(&file), file_free(&ids);
+    file_free(&file), file_free(&ids), free(beside[0]), free(beside[1]);
     return t;
 }
 

@@ -10,16 +10,17 @@ static const char *const golden_good[] = {"tiny_dense", "tiny_sparse", "odd", "m
                                           "long", "hf"};
 enum { GOLDEN_GOOD = sizeof golden_good / sizeof *golden_good };
 
-static Bytes golden_copy(const char *name) {                /* a golden dump in memory that may be changed */
+static Bytes file_copy(const char *path) {                  /* a file in memory that may be changed */
+    Bytes b = file_read(path);
+    const Bytes copy = {memcpy(mem_new(b.n, 1), b.p, b.n), b.n, path, false};
+    file_free(&b);
+    return copy;
+}
+static Bytes golden_copy(const char *name) {
     static char path[8][96];
     static int turn;
     snprintf(path[turn = (turn + 1) % 8], 96, "test/golden/%s.safetensors", name);
-    Bytes b = file_read(path[turn]);
-    uint8_t *p = mem_new(b.n, 1);
-    memcpy(p, b.p, b.n);
-    const size_t n = b.n;
-    file_free(&b);
-    return (Bytes){p, n, path[turn], false};
+    return file_copy(path[turn]);
 }
 static float tensor_get(const StTensor *t, size_t i) { return get_f32(t->data + 4 * i); }
 static void tensor_put(const StTensor *t, size_t i, double x) {
@@ -130,11 +131,7 @@ static void test_corruptions(DfPool *pool) {
     const char *path = file_in("acts.safetensors");
     CHECK(command("dump %s --layers 1 --heads 3 --width 12 --vocab 37 --context 9 --acts --sparsity 0.5 "
                   "--block 4x2 --batch 2", path) == 0, "%s", check_line);
-    Bytes b = file_read(path);
-    uint8_t *copy = mem_new(b.n, 1);
-    memcpy(copy, b.p, b.n);
-    check_corruptions(pool, (Bytes){copy, b.n, path, false}, QUICK ? 1 : 3);
-    file_free(&b);
+    check_corruptions(pool, file_copy(path), QUICK ? 1 : 3);
     check_corruptions(pool, golden_copy("odd"), QUICK ? 1 : 3);
     check_corruptions(pool, golden_copy("hf"), 1);
     if (!QUICK) check_corruptions(pool, golden_copy("mask_1x1"), 2);
@@ -167,16 +164,13 @@ static void test_dump_command(void) {
     for (size_t i = 0; i < mask->count; i++) kept += mask->data[i];
     CHECK(kept * 8 == mask->count, "%zu of %zu kept", kept, mask->count);
     CHECK(gelu && gelu->count == 3 * 16 * 128, "activations of a stage");
-    Bytes b = s.file;
-    uint8_t *copy = mem_new(b.n, 1);
-    memcpy(copy, b.p, b.n);
-    const size_t at = (size_t)(gelu->data - b.p) + 3;
-    copy[at] ^= 0x80;                                       /* a sign */
-    file_put(file_in("changed"), copy, b.n);
+    Bytes b = file_copy(path);
+    ((uint8_t *)(uintptr_t)b.p)[gelu->data - s.file.p + 3] ^= 0x80;         /* a sign */
+    file_put(file_in("changed"), b.p, b.n);
     CHECK(command("verify %s --json %s", file_in("changed"), json) == 1, "a sign was changed");
     CHECK(file_has(json, "{\"pass\": false, \"first_wrong\": \"act.h.1.mlp.gelu\""), "%s", json);
     CHECK(command("verify %s --tolerance 100", file_in("changed")) == 0, "anything goes: %s", check_line);
-    st_free(&s), free(copy);
+    st_free(&s), file_free(&b);
 }
 
 /* ---- models of others --------------------------------------------------------------------------------- */
@@ -355,17 +349,14 @@ static void test_llmc(DfPool *pool) {
     }
     fclose(f);
     CHECK(command("verify %s --init %s", debug, bin) == 0, "%s", check_line);
-    Bytes b = file_read(debug);
-    uint8_t *copy = mem_new(b.n, 1);
-    memcpy(copy, b.p, b.n);
-    Dump d = dump_parse((Bytes){copy, b.n, debug, false}, p.m);
+    Dump d = dump_parse(file_copy(debug), p.m);
     const Check *c = NULL;
     for (size_t i = 0; i < d.n; i++)
         if (!strcmp(d.check[i].name, "grad.h.1.attn.c_attn.weight")) c = &d.check[i];
     tensor_put(&c->t, 5 * 12 + 3, 1);                       /* (out 5, in 3): ours is [3,5] */
     CHECK(!verify(&d, pool, 0) && first_wrong(&d) == c && c->dump.worst == 3 * 36 + 5, "element %zu",
           c->dump.worst);
-    dump_close(&d), file_free(&b);
+    dump_close(&d);
     const BadWord state[] = {
         {4, 1, 4, "version"},           {8, 0, 4, "sequences"},     {12, 11, 4, "tokens"},
         {12, 6, 4, "rows"},             {8, 1u << 31, 4, "sequences"}, {1024, 45, 4, "expected 0 .. 44"},
