@@ -23,19 +23,12 @@
 #include "tokenizer.h"
 
 typedef struct {
-    struct TokenPart {
-        const uint8_t *p;
-        size_t n, from;
-        int width;
-        Bytes file;
-    } * part;                               /* little-endian numbers */
-    size_t parts, n;                        /* n tokens in all; part k starts at token `from` */
+    struct TokenPart { const uint8_t *p; size_t n, from; int width; Bytes file; } *part;
+    size_t parts, cap, n;           /* n tokens in all; part k starts at token `from`; p: little-endian */
 } Tokens;
 
 static inline void tokens_add(Tokens *t, const uint8_t *p, size_t n, int width, Bytes file) {
-    struct TokenPart *grown = realloc(t->part, (t->parts + 1) * sizeof *grown);
-    if (!grown) die("out of memory for a list of files");
-    t->part = grown;
+    t->part = mem_grow(t->part, t->parts, &t->cap, sizeof *t->part);
     t->part[t->parts++] = (struct TokenPart){p, n, t->n, width, file};
     t->n += n;
 }
@@ -97,8 +90,8 @@ typedef struct {
     Document *doc;
     size_t n, cap;
     Bytes *file;
-    size_t files;
-    double nats, bytes; /* of held-out stories: the grammar's own -log probability, and size */
+    size_t files, room;
+    double nats, bytes;             /* of held-out stories: the grammar's own -log probability, and size */
 } Documents;
 
 static inline bool is_blank(const uint8_t *p, size_t n) {
@@ -110,9 +103,7 @@ static inline void documents_add(Documents *d, const uint8_t *p, size_t n, bool 
     d->doc[d->n++] = (Document){p, n, held_out};
 }
 static inline Bytes *documents_keep(Documents *d, Bytes b) {
-    Bytes *grown = realloc(d->file, (d->files + 1) * sizeof *grown);
-    if (!grown) die("out of memory for a list of files");
-    d->file = grown;
+    d->file = mem_grow(d->file, d->files, &d->room, sizeof *d->file);
     d->file[d->files] = b;
     return &d->file[d->files++];
 }
@@ -137,13 +128,13 @@ static inline void documents_read(Documents *d, const char *path, bool held_out)
     if (d->n == before) die("%s: expected text, found none", path);
 }
 
-/* Holds out about that share of the documents, at least one; of a single document that share at its end. */
+/* Holds out about that share of the documents, at least one; of a single one that share, in whole characters,
+ * at its end. */
 static inline void documents_hold_out(Documents *d, double share, uint64_t seed) {
     if (d->n == 1) {
         Document *one = d->doc;
         size_t cut = one->n - (size_t)(share * (double)one->n);
-        for (int k = 0; k < 3 && cut > 1 && cut < one->n && (one->p[cut] & 0xc0) == 0x80; k++)
-            cut--; /* whole characters */
+        for (int k = 0; k < 3 && cut > 1 && cut < one->n && (one->p[cut] & 0xc0) == 0x80; k++) cut--;
         documents_add(d, one->p + cut, one->n - cut, true);
         d->doc[0].n = cut;
         return;
@@ -203,8 +194,8 @@ static inline void batch_train(const Tokens *t, uint64_t seed, size_t first, siz
         const uint64_t key = rng_u64(rng_key(seed, "order of windows"), (first + b) / W);
         const size_t offset = rng_u64(key, W) % (spare < T ? spare : T);
         tokens_get(t, offset + rng_permute(key, (first + b) % W, W) * T, T + 1, window);
-        memcpy(inputs + b * T, window, T * sizeof *window),
-            memcpy(targets + b * T, window + 1, T * sizeof *window);
+        memcpy(inputs + b * T, window, T * sizeof *window);
+        memcpy(targets + b * T, window + 1, T * sizeof *window);
     }
     free(window);
 }

@@ -92,19 +92,21 @@ static inline void report_way(const char *what, const DfClock *c, double tokens)
 
 /* Chrome's trace format: the simulated tiles of every section, one after the other, in microseconds of the
  * chip. */
-typedef struct { FILE *f; double start, clock; size_t section; bool any; } ReportTrace;
+typedef struct { FILE *f; double start, clock; size_t section; } ReportTrace;
 
+static inline void report_event(FILE *f, const char *name, int process, size_t thread, double from, double to,
+                                size_t panel, size_t section) {                             /* seconds */
+    fputs(",\n{\"name\": ", f), json_put(f, name);
+    fprintf(f, ", \"ph\": \"X\", \"pid\": %d, \"tid\": %zu, \"ts\": %.3f, \"dur\": %.3f, \"args\": "
+            "{\"panel\": %zu, \"section\": %zu}}", process, thread, 1e6 * from, 1e6 * (to - from), panel,
+            section);
+}
 static inline void report_seen(void *owner, const DfSection *x, size_t actor, size_t panel, double from,
                                double to) {
-    ReportTrace *t = owner;
-    fprintf(t->f, "%s\n{\"name\": ", t->any ? "," : "");
-    json_put(t->f, x->part[x->actor[actor].part].s.name);
-    fprintf(t->f,
-            ", \"ph\": \"X\", \"pid\": 1, \"tid\": %zu, \"ts\": %.3f, \"dur\": %.3f, \"args\": {\"panel\": "
-            "%zu, \"section\": %zu}}",
-            x->actor[actor].tile, 1e6 * (t->start + from / t->clock), 1e6 * (to - from) / t->clock, panel,
-            t->section);
-    t->any = true;
+    const ReportTrace *t = owner;
+    const DfActor *a = &x->actor[actor];
+    report_event(t->f, x->part[a->part].s.name, 1, a->tile, t->start + from / t->clock,
+                 t->start + to / t->clock, panel, t->section);
 }
 /* event: of the host, per section as gpt_machine_run leaves it, or NULL; panels: of the run they are from. */
 static inline void report_trace(const char *path, const DfGraph *g, const DfPlan *plan, size_t B, size_t NG,
@@ -112,27 +114,24 @@ static inline void report_trace(const char *path, const DfGraph *g, const DfPlan
     Out out = out_open(path);
     ReportTrace t = {.f = out.f, .clock = plan->chip.clock};
     double zero = INFINITY;
-    fprintf(
-        out.f,
-        "{\"traceEvents\": [\n{\"name\": \"process_name\", \"ph\": \"M\", \"pid\": 1, \"args\": {\"name\": "
-        "\"simulated tiles\"}},\n"
-        "{\"name\": \"process_name\", \"ph\": \"M\", \"pid\": 2, \"args\": {\"name\": \"host threads\"}},");
+    fputs("{\"traceEvents\": [", out.f);
+    for (int k = 0; k < 2; k++)
+        fprintf(out.f, "%s\n{\"name\": \"process_name\", \"ph\": \"M\", \"pid\": %d, \"args\": "
+                "{\"name\": \"%s\"}}",
+                k ? "," : "", k + 1, k ? "host threads" : "simulated tiles");
     for (t.section = 0; t.section < plan->sections; t.section++) {
         const DfSection *x = &plan->section[t.section];
         const DfStream s = df_stream(g, x->first, B, NG, plan->groups);
         t.start += df_clock(g, plan, x, t.section ? x - 1 : NULL, &s, report_seen, &t).seconds;
     }
     for (size_t n = 0; event && n < plan->sections; n++) {
-        const size_t span = plan->section[n].span, firings = (panels + span - 1) / span;
-        for (size_t k = 0; k < plan->section[n].actors * firings; k++) {
+        const DfSection *x = &plan->section[n];
+        const size_t firings = (panels + x->span - 1) / x->span;
+        for (size_t k = 0; k < x->actors * firings; k++) {
             const DfEvent *e = &event[n][k];
             if (e->from < zero) zero = e->from;
-            fprintf(out.f, ",\n{\"name\": ");
-            json_put(out.f, plan->section[n].part[plan->section[n].actor[e->actor].part].s.name);
-            fprintf(out.f,
-                    ", \"ph\": \"X\", \"pid\": 2, \"tid\": %u, \"ts\": %.3f, \"dur\": %.3f, \"args\": "
-                    "{\"panel\": %u, \"section\": %u}}",
-                    e->worker, 1e6 * (e->from - zero), 1e6 * (e->to - e->from), e->panel, e->section);
+            report_event(out.f, x->part[x->actor[e->actor].part].s.name, 2, e->worker, e->from - zero,
+                         e->to - zero, e->panel, e->section);
         }
     }
     fputs("\n]}\n", out.f);
