@@ -34,6 +34,7 @@ static void *fuzz_realloc(void *old, size_t n) {
     if (p && old) memcpy(p, old, had < n ? had : n), fuzz_free(old);
     return p;
 }
+static void fuzz_end(void) { while (fuzz_list) fuzz_free((char *)fuzz_list + 64); }
 
 #define DIE_HOOK(line) ((void)(line), longjmp(fuzz_jump, 1))
 #define aligned_alloc fuzz_alloc
