@@ -166,10 +166,10 @@ static inline void dump_read(Dump *d, const char *path) {
         die("%s: tensor 'inputs': expected I32 (B,T) with T at most %zu", path, d->c.ctx);
     d->B = in->shape[0], d->T = in->shape[1];
     GptParam *table = gpt_table(&d->c);
-    for (size_t k = 0; k < gpt_count(&d->c); k++) {         /* every shape, before memory is taken */
-        const Check c = check_named(AFTER, k, 0, "param.", table[k].name);
-        st_need(st, c.name, ST_F32, table[k].rank, (size_t[]){table[k].rows, table[k].cols});
-    }
+    char name[64];
+    for (size_t k = 0; k < gpt_count(&d->c); k++)           /* every shape, before memory is taken */
+        st_need(st, checkpoint_name(name, "param.", &table[k]), ST_F32, table[k].rank,
+                (size_t[]){table[k].rows, table[k].cols});
     free(table);
     dump_tables(d, path);
     d->inputs = dump_ids(d, st_need(st, "inputs", ST_I32, 2, in->shape)->data, "inputs", path);
@@ -178,7 +178,7 @@ static inline void dump_read(Dump *d, const char *path) {
     ModelFile f = {.path = (char *)(uintptr_t)path, .table = d->table, .mask = d->mask,
                    .at = mem_new(d->count, sizeof *f.at)};
     for (size_t k = 0; k < d->count; k++) {
-        f.at[k] = *st_find(st, check_named(AFTER, k, 0, "param.", d->table[k].name).name);
+        f.at[k] = *st_find(st, checkpoint_name(name, "param.", &d->table[k]));
         d->mask[k] = d->table[k].in_out ? mask_find(st, &d->table[k]) : NULL;
         d->w[k] = mem_new(f.at[k].count, sizeof(float)), known += d->mask[k] != NULL;
         model_values(&f, k, d->w[k]);

@@ -206,8 +206,7 @@ static inline void hf_place(ModelFile *f) {
     f->at = mem_new(count, sizeof *f->at), f->mask = mem_new(count, sizeof *f->mask);
     for (size_t k = 0; k < count; k++) {
         const GptParam *p = &f->table[k];
-        snprintf(name, sizeof name, "%s%s", prefix, p->name);
-        const StTensor *t = st_find(&f->st, name);
+        const StTensor *t = st_find(&f->st, checkpoint_name(name, prefix, p));
         const StType type = t && t->type <= ST_BF16 ? t->type : ST_F32;
         f->at[k] = *st_need(&f->st, name, type, p->rank, (size_t[]){p->rows, p->cols});
         f->mask[k] = p->in_out ? mask_find(&f->st, p) : NULL;
@@ -404,8 +403,8 @@ static inline void hf_write(const char *path, const Gpt *m, const Tokenizer *tok
         for (size_t k = 0; k < m->count; k++) {
             const GptParam *p = &m->table[k];
             if (masks && (!p->in_out || p->mat.dense)) continue;
-            snprintf(name, sizeof name, "%s%s", masks ? "mask." : "transformer.", p->name);
-            st_declare(&w, name, masks ? ST_U8 : ST_F32, p->rank, (size_t[]){p->rows, p->cols});
+            st_declare(&w, checkpoint_name(name, masks ? "mask." : "transformer.", p), masks ? ST_U8 : ST_F32,
+                       p->rank, (size_t[]){p->rows, p->cols});
         }
     st_begin(&w, weights);
     for (int masks = 0; masks < 2; masks++)

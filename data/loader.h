@@ -94,10 +94,6 @@ typedef struct {
     double nats, bytes;             /* of held-out stories: the grammar's own -log probability, and size */
 } Documents;
 
-static inline bool is_blank(const uint8_t *p, size_t n) {
-    for (size_t i = 0; i < n; i++) if (p[i] > ' ') return false;
-    return true;
-}
 static inline void documents_add(Documents *d, const uint8_t *p, size_t n, bool held_out) {
     d->doc = mem_grow(d->doc, d->n, &d->cap, sizeof *d->doc);
     d->doc[d->n++] = (Document){p, n, held_out};
@@ -122,7 +118,9 @@ static inline void documents_read(Documents *d, const char *path, bool held_out)
         const uint8_t *next = memmem(p, (size_t)(end - p), TOK_EOT, mark), *stop = next ? next : end;
         if (p > b.p && p < stop && p[0] == '\r') p++;
         if (p > b.p && p < stop && p[0] == '\n') p++;
-        if (!is_blank(p, (size_t)(stop - p))) documents_add(d, p, (size_t)(stop - p), held_out);
+        const uint8_t *seen = p;                            /* the first byte that is not blank */
+        while (seen < stop && *seen <= ' ') seen++;
+        if (seen < stop) documents_add(d, p, (size_t)(stop - p), held_out);
         p = next ? next + mark : NULL;
     }
     if (d->n == before) die("%s: expected text, found none", path);

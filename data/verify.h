@@ -331,6 +331,7 @@ static inline void visit_write(Dump *d, Check *c, const double *truth, void *arg
  * and writes the dump; with acts the activations too. Dies if it cannot be written. */
 static inline void dump_write(Dump *d, const char *path, bool acts, double sparsity, const char *block) {
     StWriter w = {0};
+    char name[64], text[40];
     const size_t BT[2] = {d->B, d->T};
     const struct { const char *key; double x; } number[] = {
         {"n_layer", (double)d->c.L}, {"n_head", (double)d->c.NH}, {"n_embd", (double)d->c.C},
@@ -338,22 +339,20 @@ static inline void dump_write(Dump *d, const char *path, bool acts, double spars
         {"learning_rate", d->adam.lr}, {"weight_decay", d->adam.decay}, {"beta1", d->adam.beta1},
         {"beta2", d->adam.beta2}, {"eps", d->adam.eps}, {"grad_clip", d->adam.clip}, {"sparsity", sparsity}};
     st_meta_put(&w, "format", "gpt-reference-dump"), st_meta_put(&w, "version", "1");
-    for (size_t k = 0; k < sizeof number / sizeof *number; k++) {
-        char text[40];
+    for (size_t k = 0; k < sizeof number / sizeof *number; k++)
         snprintf(text, sizeof text, "%.17g", number[k].x), st_meta_put(&w, number[k].key, text);
-    }
     st_meta_put(&w, "weight_decay_on", "matrices"), st_meta_put(&w, "block", block);
     st_meta_put(&w, "source", "sparseflow float64");
     dump_list(d, NULL, acts);
     for (size_t k = 0; k < d->count; k++)
-        st_declare(&w, check_named(AFTER, k, 0, "param.", d->table[k].name).name, ST_F32, d->table[k].rank,
+        st_declare(&w, checkpoint_name(name, "param.", &d->table[k]), ST_F32, d->table[k].rank,
                    (size_t[]){d->table[k].rows, d->table[k].cols});
     for (size_t i = 0; i < d->n; i++)
         st_declare(&w, d->check[i].name, ST_F32, d->check[i].t.rank, d->check[i].t.shape);
     st_declare(&w, "inputs", ST_I32, 2, BT), st_declare(&w, "targets", ST_I32, 2, BT);
     for (size_t k = 0; k < d->count; k++)
         if (d->mask[k])
-            st_declare(&w, check_named(AFTER, k, 0, "mask.", d->table[k].name).name, ST_U8, 2,
+            st_declare(&w, checkpoint_name(name, "mask.", &d->table[k]), ST_U8, 2,
                        (size_t[]){d->table[k].rows, d->table[k].cols});
     st_begin(&w, path);
     for (size_t k = 0; k < d->count; k++) st_write(&w, d->w[k], gpt_elements(&d->table[k]) * sizeof(float));
