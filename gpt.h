@@ -1327,9 +1327,7 @@ struct GptMachine {
     DfGraph graph;
     DfPlan *plan;
     const Gpt *m;                   /* whose masks it was planned for */
-    size_t panel;
     GptLines *lines;
-    double seconds;                 /* of planning */
     DfEvent **event;                /* [sections] when given: the first run's firings on the host */
 };
 
@@ -1489,16 +1487,14 @@ static inline bool gpt_machine_fits(const GptRun *r, DfChip chip, size_t depth) 
 }
 /* Plans the chip for a run's model and panels; again when its masks have changed. */
 static inline void gpt_machine_plan(GptRun *r, DfChip chip, size_t depth) {
-    const double start = seconds();
     gpt_machine_free(r);
     GptMachine *a = r->machine = mem_new(1, sizeof *a);
     if (chip.element != sizeof(float))
         die("chip %s: numbers of %zu bytes: it can be simulated, not run", chip.name, chip.element);
     a->lines = gpt_lines(r->m), a->graph = gpt_graph(&r->m->c, a->lines, r->stride);
-    a->m = r->m, a->panel = r->panel;
+    a->m = r->m;
     a->plan = df_plan(&a->graph, chip, depth, r->panel, r->B * gpt_panels(r), true);
     gpt_machine_columns(a);
-    a->seconds = seconds() - start;
 }
 
 /* What a firing of an actor works on. */
