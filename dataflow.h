@@ -121,7 +121,7 @@ static inline size_t df_cores(void) {
         }
 #endif
     if (!n) n = (size_t)sysconf(_SC_NPROCESSORS_ONLN);
-    return n < 1 ? 1 : n > DF_WORKERS ? DF_WORKERS : n;
+    return size_max(1, size_min(n, DF_WORKERS));
 }
 
 /* A pool of that many workers, the caller included. Ended by df_end. */
@@ -406,8 +406,7 @@ static inline void df_depend(const DfGraph *g, DfSection *x, size_t depth) {
                         (!n || readers[n - 1] != c))
                         readers[n++] = c;
             for (size_t c = n ? readers[0] : s; n && c < readers[n - 1]; c++) lag += x->part[c].s.lag;
-            for (size_t i = 0; i < n; i++)
-                if (x->part[readers[i]].s.lag > lag) lag = x->part[readers[i]].s.lag;
+            for (size_t i = 0; i < n; i++) lag = size_max(lag, x->part[readers[i]].s.lag);
             const size_t slots = depth < 2 || n < 2 ? depth : depth + (readers[n - 1] - readers[0] + 1) / 2;
             if (slots < lag + 1)
                 die("%s: %zu slots would stand still: the path it bypasses lags %zu panels; it needs %zu",
@@ -422,10 +421,8 @@ static inline void df_depend(const DfGraph *g, DfSection *x, size_t depth) {
 /* Lines of weights that a stage holds on one tile, the most of any. */
 static inline size_t df_held(const DfStage *s, size_t per, bool streamed) {
     size_t most = 0;
-    for (size_t u0 = 0; s->lines && !streamed && u0 < s->units; u0 += per) {
-        const size_t u1 = u0 + per < s->units ? u0 + per : s->units, n = s->lines[u1] - s->lines[u0];
-        if (n > most) most = n;
-    }
+    for (size_t u0 = 0; s->lines && !streamed && u0 < s->units; u0 += per)
+        most = size_max(most, s->lines[size_min(u0 + per, s->units)] - s->lines[u0]);
     return most;
 }
 /* Bytes of each of n tiles for the stages at home in part `home`; writes down where all of it lies. */
@@ -460,25 +457,20 @@ static inline size_t df_fewest(const DfGraph *g, DfSection *x, size_t home, cons
     for (size_t s = home; s < x->parts; s++) {
         const DfPart *p = &x->part[s];
         if (p->home != home) continue;
-        if (p->s.units > most) most = p->s.units;
-        if (p->s.state && p->s.units * (p->s.state / p->s.grain) > most)
-            most = p->s.units * (p->s.state / p->s.grain);
+        most = size_max(most, p->s.units * (p->s.state ? size_max(p->s.state / p->s.grain, 1) : 1));
         for (int k = 0; k < DF_OUTS; k++)
-            if (p->s.out[k] >= 0 && g->edge[p->s.out[k]].rows / DF_LINE > most)
-                most = g->edge[p->s.out[k]].rows / DF_LINE;
+            if (p->s.out[k] >= 0) most = size_max(most, g->edge[p->s.out[k]].rows / DF_LINE);
     }
-    size_t n = df_lay(g, x, home, most, plan);
-    if (n > plan->chip.sram) return 0;
-    n = df_lay(g, x, home, 1, plan) / plan->chip.sram;
-    for (n = n < 1 ? 1 : n; n < most; n++) if (df_lay(g, x, home, n, plan) <= plan->chip.sram) return n;
-    return most;
+    if (df_lay(g, x, home, most, plan) > plan->chip.sram) return 0;
+    size_t n = size_max(1, df_lay(g, x, home, 1, plan) / plan->chip.sram);
+    while (n < most && df_lay(g, x, home, n, plan) > plan->chip.sram) n++;
+    return size_min(n, most);
 }
 static inline double df_busiest(const DfSection *x, size_t home) {      /* FLOPs a lane on the busiest tile */
     double sum = 0;
     for (size_t s = home; s < x->parts; s++) {
         const DfPart *p = &x->part[s];
-        const size_t u1 = p->per < p->s.units ? p->per : p->s.units;
-        if (p->home == home) sum += df_flops(&p->s, 0, u1, 4, 1);
+        if (p->home == home) sum += df_flops(&p->s, 0, size_min(p->per, p->s.units), 4, 1);
     }
     return sum;
 }
@@ -501,7 +493,7 @@ static inline bool df_share_out(const DfGraph *g, DfSection *x, const DfPlan *pl
         for (size_t s = 1; s < x->parts; s++) if (work[s] > work[slow]) slow = s;
         size_t units = 1;
         for (size_t s = slow; s < x->parts; s++)
-            if (x->part[s].home == slow && x->part[s].s.units > units) units = x->part[s].s.units;
+            if (x->part[s].home == slow) units = size_max(units, x->part[s].s.units);
         if (work[slow] <= 0) break;
         if (n[slow] >= units || df_lay(g, x, slow, n[slow] + 1, plan) > plan->chip.sram) {
             df_lay(g, x, slow, n[slow], plan), work[slow] = 0;
@@ -595,9 +587,7 @@ static inline void df_place(const DfGraph *g, DfSection *x, const DfPlan *plan) 
     for (size_t s = 0; s < x->parts; s++) {
         DfPart *p = &x->part[s];
         if (p->home == s) {
-            const size_t bytes = df_lay(g, x, s, p->tiles, plan);
-            if (bytes > x->peak) x->peak = bytes;
-            p->bytes = bytes;
+            p->bytes = df_lay(g, x, s, p->tiles, plan), x->peak = size_max(x->peak, p->bytes);
             p->tile = tile, tile += p->tiles;
         } else p->tile = x->part[p->home].tile;
         p->actor = actors, p->actors = (p->s.units + p->per - 1) / p->per, actors += p->actors;
@@ -608,7 +598,7 @@ static inline void df_place(const DfGraph *g, DfSection *x, const DfPlan *plan) 
             const DfPart *p = &x->part[s];
             DfActor *a = &x->actor[p->actor + k];
             a->part = s, a->k = k, a->tile = p->tile + k * p->spread, a->u0 = k * p->per;
-            a->u1 = a->u0 + p->per < p->s.units ? a->u0 + p->per : p->s.units;
+            a->u1 = size_min(a->u0 + p->per, p->s.units);
         }
     for (size_t e = 0; e < g->edges; e++) {
         DfSlot *slot = &x->slot[e];
@@ -741,7 +731,7 @@ static inline size_t df_done(const DfSection *x, size_t part) {
 }
 /* The stage that part p waits for before panel i, or SIZE_MAX. */
 static inline size_t df_waits(const DfSection *x, const DfPart *p, size_t i, size_t panels) {
-    const size_t ahead = i + 1 + p->s.lag < panels ? i + 1 + p->s.lag : panels;
+    const size_t ahead = size_min(i + 1 + p->s.lag, panels);
     for (size_t k = 0; k < p->needs; k++) if (df_done(x, p->need[k]) < ahead) return p->need[k];
     for (size_t k = 0; k < p->gives; k++) if (df_done(x, p->give[k]) + p->slots[k] <= i) return p->give[k];
     return SIZE_MAX;
@@ -749,10 +739,7 @@ static inline size_t df_waits(const DfSection *x, const DfPart *p, size_t i, siz
 /* After a firing of one of its tiles: how far all of them are. The number only grows, whoever writes it. */
 static inline void df_advance(DfSection *x, DfPart *p) {
     size_t least = SIZE_MAX, was = atomic_load(&p->done);
-    for (size_t k = 0; k < p->actors; k++) {
-        const size_t d = atomic_load(&x->actor[p->actor + k].done);
-        if (d < least) least = d;
-    }
+    for (size_t k = 0; k < p->actors; k++) least = size_min(least, atomic_load(&x->actor[p->actor + k].done));
     while (was < least && !atomic_compare_exchange_weak(&p->done, &was, least)) {}
 }
 static inline bool df_try(DfJob *j, DfPart *p, DfActor *a, size_t worker) {
@@ -937,7 +924,7 @@ static inline double df_given(const DfSim *m, size_t part, size_t i) {
 static inline void df_ready(const DfSim *m, size_t actor, double *data, double *room) {
     const DfActor *a = &m->x->actor[actor];
     const DfPart *p = &m->x->part[a->part];
-    const size_t i = m->done[actor], ahead = i + p->s.lag < m->panels ? i + p->s.lag : m->panels - 1;
+    const size_t i = m->done[actor], ahead = size_min(i + p->s.lag, m->panels - 1);
     *data = *room = 0;
     for (size_t k = 0; k < p->needs; k++) *data = fmax(*data, df_given(m, p->need[k], ahead));
     for (size_t k = 0; k < p->gives; k++)

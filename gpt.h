@@ -582,7 +582,7 @@ static inline GptRun *gpt_run_new(Gpt *m, DfPool *pool, size_t B, size_t T, size
     const size_t NG = gpt_groups(T), share = B * NG / (2 * pool->workers);
     const size_t most = gpt_rows(m->c.V) + 4 * gpt_rows(m->c.C) + AHEAD;
     *r = (GptRun){.m = m, .pool = pool, .B = B, .T = T, .stride = NG, .groups = NG, .panel = P / LINE};
-    if (share < r->panel) r->panel = share ? share : 1;
+    r->panel = size_min(r->panel, size_max(share, 1));
     r->kept = mem_new((m->c.L + 1) * E_KEPT, sizeof *r->kept);
     gpt_edges(&m->c, B * NG, r->panel, train, r);
     r->identity = mem_new(most, sizeof *r->identity);
@@ -603,8 +603,7 @@ static inline void gpt_run_free(GptRun *r) {
 static inline size_t gpt_panels(const GptRun *r) { return (r->groups - r->from + r->panel - 1) / r->panel; }
 static inline GptPanel gpt_panel(const GptRun *r, size_t p) {           /* panel p of all sequences */
     const size_t per = gpt_panels(r), g0 = r->from + p % per * r->panel;
-    const size_t ng = r->groups - g0 < r->panel ? r->groups - g0 : r->panel;
-    return (GptPanel){p / per * r->stride + g0, g0, ng};
+    return (GptPanel){p / per * r->stride + g0, g0, size_min(r->groups - g0, r->panel)};
 }
 /* Panel p in the order of the backward stream: sequence by sequence, last panel first. */
 static inline GptPanel gpt_panel_back(const GptRun *r, size_t p) {
@@ -926,7 +925,7 @@ static inline void gpt_scores(size_t hs, const uint32_t *col, const float *x, co
 static inline void gpt_mix(size_t hs, const uint32_t *col, const float *p, const GptMemory *m, float *values,
                            size_t n, float *out) {
     for (size_t at = 0, run; at < n; at += run, p += run * LINE * LINE) {       /* groups on one tile */
-        run = m->grains < n - at ? m->grains : n - at;
+        run = size_min(m->grains, n - at);
         sp_lines_data(gpt_group(m, values, at), m->stride, col, hs, run, p, out);
     }
 }
@@ -1245,7 +1244,7 @@ static inline void gpt_kernel_task(void *arg, size_t task, size_t worker) {
     size_t first = 0, last = r->B * per;
     if (cut == BY_HEAD)
         f.u0 = task % n->units, f.u1 = f.u0 + 1, first = task / n->units * per, last = first + per;
-    else f.u0 = task * n->unit, f.u1 = f.u0 + n->unit < n->units ? f.u0 + n->unit : n->units;
+    else f.u0 = task * n->unit, f.u1 = size_min(f.u0 + n->unit, n->units);
     gpt_point(&f);
     for (size_t i = first; i < last; i++) {
         f.p = back ? gpt_panel_back(r, i) : gpt_panel(r, i);
@@ -1256,9 +1255,8 @@ static inline void gpt_kernel_task(void *arg, size_t task, size_t worker) {
 static inline void gpt_kernel(GptRun *r, GptStage stage, size_t l) {
     const GptCut cut = gpt_cut(stage);
     GptKernel n = {r, stage, l, 0, gpt_units(r, stage, l)};
-    n.unit = n.units / (4 * r->pool->workers);
-    if (cut == BY_ROWS && n.unit > 8) n.unit = 8;           /* a slice of dw that stays in the cache */
-    if (n.unit < 1) n.unit = 1;
+    n.unit = size_max(1, n.units / (4 * r->pool->workers));
+    if (cut == BY_ROWS) n.unit = size_min(n.unit, 8);       /* a slice of dw that stays in the cache */
     df_run(r->pool, gpt_kernel_task, &n, cut == BY_PANEL ? r->B * gpt_panels(r)
                                          : cut == BY_HEAD ? r->B * n.units : (n.units + n.unit - 1) / n.unit);
 }
@@ -1282,7 +1280,7 @@ static inline void gpt_head_task(void *arg, size_t task, size_t worker) {
         return;
     }
     if (f.stage == HEAD_DATA) f.stage = HEAD_W, task -= ng;
-    f.u0 = task * HEAD_BLOCKS, f.u1 = f.u0 + HEAD_BLOCKS < nb ? f.u0 + HEAD_BLOCKS : nb;
+    f.u0 = task * HEAD_BLOCKS, f.u1 = size_min(f.u0 + HEAD_BLOCKS, nb);
     gpt_point(&f), gpt_fire(&f);
 }
 static inline float *gpt_head(GptRun *r, size_t panel, bool train, bool loss) {
@@ -1433,7 +1431,7 @@ static inline GptSlice *gpt_slices(const SpMat *m, const DfSection *x, const DfP
     uint32_t *at = (uint32_t *)(slice + p->actors);
     for (size_t k = 0; k < p->actors; k++) {
         const DfActor *a = &x->actor[p->actor + k];
-        const size_t i0 = a->u0 * LINE, i1 = a->u1 * LINE < m->IC ? a->u1 * LINE : m->IC;
+        const size_t i0 = a->u0 * LINE, i1 = size_min(a->u1 * LINE, m->IC);
         uint32_t *from = at, *first = at + m->nb, *end = at + 2 * m->nb, n = 0;
         slice[k].mat = *m, slice[k].from = from, at = end + m->nb;
         slice[k].mat.first = first, slice[k].mat.end = end, slice[k].mat.IC = i1 - i0;
@@ -1533,8 +1531,8 @@ static inline void gpt_machine_step(void *owner, const DfSection *x, const DfAct
     const GptRun *r = owner;
     GptFire f = gpt_machine_fire(r, x, a);
     const DfPart *p = &x->part[a->part];
-    const size_t all = r->B * gpt_panels(r), first = i * x->span, last = first + x->span;
-    const size_t end = last < all ? last : all, nb = p->cut ? f.b1 : a->u1;
+    const size_t first = i * x->span, end = size_min(first + x->span, r->B * gpt_panels(r));
+    const size_t nb = p->cut ? f.b1 : a->u1;
     f.worker = worker;
     if (!x->streamed || !p->s.lines) {
         for (size_t n = first; n < end; n++) gpt_machine_panel(&f, x, a, n);
@@ -1544,7 +1542,7 @@ static inline void gpt_machine_step(void *owner, const DfSection *x, const DfAct
               (size_t)df_lines(&p->s, a->u0, a->u1) * (p->s.grads ? 2 : 1));
     const GptFire whole = f;
     for (size_t b = p->cut ? 0 : a->u0; b < nb; b += BUNDLE) {
-        const size_t b1 = b + BUNDLE < nb ? b + BUNDLE : nb;
+        const size_t b1 = size_min(b + BUNDLE, nb);
         if (p->cut)
             f.w = whole.w + (size_t)(f.slice->first[b] - f.slice->first[0]) * LINE, f.b0 = b, f.b1 = b1;
         else f.u0 = b, f.u1 = b1, gpt_point(&f);
@@ -1658,14 +1656,14 @@ static inline void gpt_gather_gradient(Gpt *m) {
 static inline void gpt_mask_gradient(Gpt *m, size_t from, size_t to) {
     for (size_t k = 0; k < m->count; k++) {
         const GptParam *p = &m->table[k];
-        const size_t a = p->at > from ? p->at : from, b = p->at + p->size < to ? p->at + p->size : to;
+        const size_t a = size_max(p->at, from), b = size_min(p->at + p->size, to);
         for (size_t i = a; p->mat.keep && i < b; i++)
             if (!(p->mat.keep[(i - p->at) / LINE] >> (i - p->at) % LINE & 1)) m->g[i] = 0;
     }
 }
 static inline void gpt_norm_piece(void *arg, size_t piece, size_t worker) {
     const GptUpdate *u = arg;
-    const size_t from = piece * PIECE, to = from + PIECE < u->m->floats ? from + PIECE : u->m->floats;
+    const size_t from = piece * PIECE, to = size_min(from + PIECE, u->m->floats);
     const size_t lookup = u->m->table[WTE].at + u->m->table[WTE].size;
     double sum[8] = {0};
     float *g = u->m->g;
@@ -1700,11 +1698,11 @@ static inline void gpt_adamw_range(const GptUpdate *u, const GptParam *p, size_t
 }
 static inline void gpt_adamw_piece(void *arg, size_t piece, size_t worker) {
     const GptUpdate *u = arg;
-    const size_t from = piece * PIECE, to = from + PIECE < u->m->floats ? from + PIECE : u->m->floats;
+    const size_t from = piece * PIECE, to = size_min(from + PIECE, u->m->floats);
     (void)worker;
     for (size_t k = 0; k < u->m->count; k++) {
         const GptParam *p = &u->m->table[k];
-        const size_t a = p->at > from ? p->at : from, b = p->at + p->size < to ? p->at + p->size : to;
+        const size_t a = size_max(p->at, from), b = size_min(p->at + p->size, to);
         for (size_t i = a, end; i < b; i = end) {           /* runs of lines of one age */
             end = p->born ? i + LINE : b;
             const uint32_t born = p->born ? p->born[(i - p->at) / LINE] : 0;

@@ -60,6 +60,8 @@ static inline size_t size_mul(size_t a, size_t b) {
     return a * b;
 }
 static inline size_t size_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
+static inline size_t size_min(size_t a, size_t b) { return a < b ? a : b; }
+static inline size_t size_max(size_t a, size_t b) { return a > b ? a : b; }
 
 /* n zeroed elements on a 64-byte line; never NULL. Freed with free(). */
 static inline void *mem_new(size_t n, size_t size) {

@@ -55,7 +55,7 @@ static inline uint64_t tokens_hash(const Tokens *t) {
     uint64_t h = HASH_START;
     for (size_t at = 0; at < t->n; at += 4096) {
         int32_t buffer[4096];
-        const size_t n = t->n - at < 4096 ? t->n - at : 4096;
+        const size_t n = size_min(t->n - at, 4096);
         tokens_get(t, at, n, buffer);
         for (size_t i = 0; i < n; i++) h = rng_mix(h ^ (uint64_t)(uint32_t)buffer[i]);
     }
@@ -190,7 +190,7 @@ static inline void batch_train(const Tokens *t, uint64_t seed, size_t first, siz
     int32_t *window = mem_new(T + 1, sizeof *window);
     for (size_t b = 0; b < B; b++) {
         const uint64_t key = rng_u64(rng_key(seed, "order of windows"), (first + b) / W);
-        const size_t offset = rng_u64(key, W) % (spare < T ? spare : T);
+        const size_t offset = rng_u64(key, W) % size_min(spare, T);
         tokens_get(t, offset + rng_permute(key, (first + b) % W, W) * T, T + 1, window);
         memcpy(inputs + b * T, window, T * sizeof *window);
         memcpy(targets + b * T, window + 1, T * sizeof *window);
@@ -205,7 +205,7 @@ static inline size_t batch_val(const Tokens *t, size_t first, size_t end, size_t
     size_t count = 0;
     for (size_t i = 0; i < B * T; i++) inputs[i] = 0, targets[i] = -1;
     for (size_t b = 0, at = first * T; b < B && first + b < end && at + 1 < t->n; b++, at += T) {
-        const size_t n = t->n - 1 - at < T ? t->n - 1 - at : T;
+        const size_t n = size_min(t->n - 1 - at, T);
         tokens_get(t, at, n, inputs + b * T), tokens_get(t, at + 1, n, targets + b * T);
         count += n;
     }

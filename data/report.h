@@ -175,7 +175,7 @@ static inline int cmd_simulate(int argc, char **argv) {
     const GptConfig c = {o->layers, o->heads, o->width, o->sim_vocab, o->context};
     config_check(&c, "");
     const DfChip chip = parse_chip(o);
-    const size_t NG = gpt_groups(c.ctx), groups = o->panel / LINE < NG ? o->panel / LINE : NG;
+    const size_t NG = gpt_groups(c.ctx), groups = size_min(o->panel / LINE, NG);
     const double tokens = (double)(o->batch * c.ctx),
                  sparsity[2] = {0, o->sparsity > 0 ? o->sparsity : 0.875};
     DfClock way[4];

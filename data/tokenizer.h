@@ -613,7 +613,7 @@ static inline Tokenizer *tok_read(Bytes file, Bytes ids) {
     if (!file.n) die("%s: expected a vocabulary, found an empty file", file.name);
     const uint8_t *p = file.p, *space = memchr(p, ' ', file.n);
     TokSource s = {.t = tok_new(), .p = p, .end = p + file.n, .name = file.name, .unit = "line"};
-    s.cap = (file.n > ids.n ? file.n : ids.n) + 2;
+    s.cap = size_max(file.n, ids.n) + 2;
     s.token = mem_new(s.cap, 1), s.text = mem_new(s.cap, 1);
     if (file.n >= 4 && get_u32(p) == 20240328) src_read_llmc(&s);
     else if (*p == '{') src_read_json(&s);
