@@ -281,11 +281,15 @@ static inline bool out_commit(Out *o) {
     errno = error;
     return good;
 }
+static inline void out_done(Out *o) {
+    if (!out_commit(o)) die("%s: cannot write: %s", o->path, strerror(errno));
+}
 
 /* Little-endian numbers at any alignment. */
 static inline uint32_t get_u16(const uint8_t *p) { return (uint32_t)p[0] | (uint32_t)p[1] << 8; }
 static inline uint32_t get_u32(const uint8_t *p) { return get_u16(p) | get_u16(p + 2) << 16; }
 static inline uint64_t get_u64(const uint8_t *p) { return get_u32(p) | (uint64_t)get_u32(p + 4) << 32; }
+static inline void put_u32(uint8_t *p, uint32_t x) { for (int k = 0; k < 4; k++, x >>= 8) p[k] = (uint8_t)x; }
 static inline float f32_of(uint32_t bits) {
     float f;
     return memcpy(&f, &bits, 4), f;
@@ -509,7 +513,6 @@ static inline void json_begin(Out *out, const char *key, char bracket) {
 }
 static inline void json_close(Out *out, char bracket) { fputc(bracket, out->f), out->comma = true; }
 static inline void json_end(Out *out) {
-    fputs("}\n", out->f);
-    if (!out_commit(out)) die("%s: cannot write: %s", out->path, strerror(errno));
+    fputs("}\n", out->f), out_done(out);
 }
 #endif

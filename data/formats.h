@@ -322,7 +322,7 @@ static inline void llmc_write(const char *path, const Gpt *m) {
     const uint32_t head[8] = {LLMC_MODEL, 3, (uint32_t)c->ctx, (uint32_t)c->V, (uint32_t)c->L,
                               (uint32_t)c->NH, (uint32_t)c->C, (uint32_t)Vp};
     uint8_t header[LLMC_HEADER] = {0};
-    for (size_t k = 0; k < 32; k++) header[k] = (uint8_t)(head[k / 4] >> 8 * (k % 4));
+    for (size_t k = 0; k < 8; k++) put_u32(header + 4 * k, head[k]);
     Out out = out_open(path);
     out_bytes(&out, header, sizeof header);
     for (size_t n = 0; n < m->count; n++) {
@@ -338,7 +338,7 @@ static inline void llmc_write(const char *path, const Gpt *m) {
         }
         free(w), free(turned);
     }
-    write_checked(out_commit(&out), path);
+    out_done(&out);
 }
 
 /* token's bytes as the letters of a JSON string, without the quotes */
@@ -374,7 +374,7 @@ static inline void hf_write_tokenizer(const char *path, const Tokenizer *t) {
         hf_letters(out.f, t, (uint32_t)pair), fputc('"', out.f);
     }
     fputs("]}}\n", out.f);
-    write_checked(out_commit(&out), path);
+    out_done(&out);
 }
 static inline void hf_write_config(const char *path, const GptConfig *c, size_t eot) {
     Out out = out_open(path);
@@ -385,7 +385,7 @@ static inline void hf_write_config(const char *path, const GptConfig *c, size_t 
             "  \"embd_pdrop\": 0.0,\n  \"resid_pdrop\": 0.0,\n  \"torch_dtype\": \"float32\",\n"
             "  \"bos_token_id\": %zu,\n  \"eos_token_id\": %zu\n}\n", c->L, c->NH, c->C, c->ctx, c->ctx, c->V,
             eot, eot);
-    write_checked(out_commit(&out), path);
+    out_done(&out);
 }
 
 /* A model as transformers loads it: path is a directory, made if absent, or a .safetensors file; config.json

@@ -171,10 +171,7 @@ static inline Tokens documents_tokens(const Documents *d, const Tokenizer *t, bo
         ids[n++] = t->eot;
     }
     uint8_t *bytes = (uint8_t *)ids;                                /* little-endian on every machine */
-    for (size_t i = 0; i < n; i++) {
-        const uint32_t id = ids[i];
-        for (int j = 0; j < 4; j++) bytes[4 * i + (size_t)j] = (uint8_t)(id >> 8 * j);
-    }
+    for (size_t i = 0; i < n; i++) put_u32(bytes + 4 * i, ids[i]);
     Tokens out = {0};
     uint8_t *fitted = realloc(bytes, n * 4);
     tokens_add(&out, fitted ? fitted : bytes, n, 4, (Bytes){0});

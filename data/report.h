@@ -135,7 +135,7 @@ static inline void report_trace(const char *path, const DfGraph *g, const DfPlan
         }
     }
     fputs("\n]}\n", out.f);
-    if (!out_commit(&out)) die("%s: cannot write: %s", path, strerror(errno));
+    out_done(&out);
 }
 
 /* ---- the command -------------------------------------------------------------------------------------- */
@@ -194,7 +194,7 @@ static inline int cmd_simulate(int argc, char **argv) {
                    groups * LINE, o->depth);
         way[2 * k] = report_kernels(&g, &chip, o->batch, NG, groups);
         way[2 * k + 1] = report_sections(&g, plan, o->batch, NG, csv.f, !shown);
-        if (csv.f && !out_commit(&csv)) die("%s: cannot write: %s", o->csv, strerror(errno));
+        if (csv.f) out_done(&csv);
         if (shown && o->trace) report_trace(o->trace, &g, plan, o->batch, NG, NULL, 0);
         df_plan_free(plan, &g), gpt_graph_free(&g);
     }
