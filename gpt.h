@@ -410,32 +410,30 @@ static inline void gpt_free(Gpt *m) {
     free(m);
 }
 
-/* The place in the tensor's named shape, row-major, of output o of line l in row block r; SIZE_MAX if that is
- * padding or masked. */
-static inline size_t gpt_place(const GptParam *p, size_t r, size_t l, size_t o) {
+/* The numbers of a tensor that are kept, one after the other: for (GptPlace n = {0}; gpt_place(p, &n);). What
+ * is padding or masked is passed over. */
+typedef struct { size_t next, r, flat, named; } GptPlace;   /* place in the flat array; in the named shape */
+
+static inline bool gpt_place(const GptParam *p, GptPlace *n) {
     const SpMat *m = &p->mat;
-    const size_t out = r * LINE + o, in = sp_cols(m, r)[l - m->first[r]];
-    if (!(sp_kept(m, r, l) >> o & 1)) return SIZE_MAX;
-    return p->in_out ? in * m->OC + out : out * m->IC + in;
+    for (; n->next < p->size; n->next++) {
+        const size_t l = n->next / LINE, o = n->next % LINE;
+        while (l == m->first[n->r + 1]) n->r++;             /* the row block of the line */
+        if (!(sp_kept(m, n->r, l) >> o & 1)) continue;
+        const size_t out = n->r * LINE + o, in = sp_cols(m, n->r)[l - m->first[n->r]];
+        n->flat = p->at + n->next++, n->named = p->in_out ? in * m->OC + out : out * m->IC + in;
+        return true;
+    }
+    return false;
 }
 /* Copies tensor p between a flat array and row-major values in its named shape; what is masked reads as 0 and
  * is not set. */
 static inline void gpt_get(const GptParam *p, const float *flat, float *values) {
-    const SpMat *m = &p->mat;
-    size_t at;
     memset(values, 0, gpt_elements(p) * sizeof *values);
-    for (size_t r = 0; r < m->nb; r++)
-        for (size_t l = m->first[r]; l < m->first[r + 1]; l++)
-            for (size_t o = 0; o < LINE; o++)
-                if ((at = gpt_place(p, r, l, o)) != SIZE_MAX) values[at] = flat[p->at + l * LINE + o];
+    for (GptPlace n = {0}; gpt_place(p, &n);) values[n.named] = flat[n.flat];
 }
 static inline void gpt_set(const GptParam *p, float *flat, const float *values) {
-    const SpMat *m = &p->mat;
-    size_t at;
-    for (size_t r = 0; r < m->nb; r++)
-        for (size_t l = m->first[r]; l < m->first[r + 1]; l++)
-            for (size_t o = 0; o < LINE; o++)
-                if ((at = gpt_place(p, r, l, o)) != SIZE_MAX) flat[p->at + l * LINE + o] = values[at];
+    for (GptPlace n = {0}; gpt_place(p, &n);) flat[n.flat] = values[n.named];
 }
 
 static inline double gpt_density(const GptParam *p) {
@@ -449,14 +447,8 @@ static inline void gpt_init(Gpt *m, uint64_t seed, bool scaled) {
         const GptParam *p = &m->table[k];
         const uint64_t key = rng_key(seed, p->name);
         const double std = p->std / (scaled ? sqrt(gpt_density(p)) : 1);
-        const SpMat *mat = &p->mat;
-        size_t n;
-        for (size_t r = 0; r < mat->nb; r++)
-            for (size_t l = mat->first[r]; l < mat->first[r + 1]; l++)
-                for (size_t o = 0; o < LINE; o++)
-                    if ((n = gpt_place(p, r, l, o)) != SIZE_MAX)
-                        m->w[p->at + l * LINE + o] =
-                            (float)(p->mean + (std > 0 ? std * rng_normal(key, n) : 0));
+        for (GptPlace n = {0}; gpt_place(p, &n);)
+            m->w[n.flat] = (float)(p->mean + (std > 0 ? std * rng_normal(key, n.named) : 0));
     }
 }
 

@@ -300,11 +300,8 @@ static inline ModelKind model_kind_for(const char *path, const char *format) {
 
 /* Which elements of a weight (rows, cols) the machine keeps, 1 or 0. */
 static inline void mask_of(const GptParam *p, uint8_t *mask) {
-    size_t at;
     memset(mask, 0, gpt_elements(p));
-    for (size_t r = 0; r < p->mat.nb; r++)
-        for (size_t l = p->mat.first[r]; l < p->mat.first[r + 1]; l++)
-            for (size_t o = 0; o < LINE; o++) if ((at = gpt_place(p, r, l, o)) != SIZE_MAX) mask[at] = 1;
+    for (GptPlace n = {0}; gpt_place(p, &n);) mask[n.named] = 1;
 }
 static inline void write_checked(bool good, const char *path) {
     if (!good) die("%s: cannot write: %s", path, strerror(errno));
