@@ -410,32 +410,30 @@ static inline void gpt_free(Gpt *m) {
     free(m);
 }
 
-/* The place in the tensor's named shape, row-major, of output o of line l in row block r; SIZE_MAX if that is
- * padding or masked. */
-static inline size_t gpt_place(const GptParam *p, size_t r, size_t l, size_t o) {
+/* The numbers of a tensor that are kept, one after the other: for (GptPlace n = {0}; gpt_place(p, &n);). What
+ * is padding or masked is passed over. */
+typedef struct { size_t next, r, flat, named; } GptPlace;   /* place in the flat array; in the named shape */
+
+static inline bool gpt_place(const GptParam *p, GptPlace *n) {
     const SpMat *m = &p->mat;
-    const size_t out = r * LINE + o, in = sp_cols(m, r)[l - m->first[r]];
-    if (!(sp_kept(m, r, l) >> o & 1)) return SIZE_MAX;
-    return p->in_out ? in * m->OC + out : out * m->IC + in;
+    for (; n->next < p->size; n->next++) {
+        const size_t l = n->next / LINE, o = n->next % LINE;
+        while (l == m->first[n->r + 1]) n->r++;             /* the row block of the line */
+        if (!(sp_kept(m, n->r, l) >> o & 1)) continue;
+        const size_t out = n->r * LINE + o, in = sp_cols(m, n->r)[l - m->first[n->r]];
+        n->flat = p->at + n->next++, n->named = p->in_out ? in * m->OC + out : out * m->IC + in;
+        return true;
+    }
+    return false;
 }
 /* Copies tensor p between a flat array and row-major values in its named shape; what is masked reads as 0 and
  * is not set. */
 static inline void gpt_get(const GptParam *p, const float *flat, float *values) {
-    const SpMat *m = &p->mat;
-    size_t at;
     memset(values, 0, gpt_elements(p) * sizeof *values);
-    for (size_t r = 0; r < m->nb; r++)
-        for (size_t l = m->first[r]; l < m->first[r + 1]; l++)
-            for (size_t o = 0; o < LINE; o++)
-                if ((at = gpt_place(p, r, l, o)) != SIZE_MAX) values[at] = flat[p->at + l * LINE + o];
+    for (GptPlace n = {0}; gpt_place(p, &n);) values[n.named] = flat[n.flat];
 }
 static inline void gpt_set(const GptParam *p, float *flat, const float *values) {
-    const SpMat *m = &p->mat;
-    size_t at;
-    for (size_t r = 0; r < m->nb; r++)
-        for (size_t l = m->first[r]; l < m->first[r + 1]; l++)
-            for (size_t o = 0; o < LINE; o++)
-                if ((at = gpt_place(p, r, l, o)) != SIZE_MAX) flat[p->at + l * LINE + o] = values[at];
+    for (GptPlace n = {0}; gpt_place(p, &n);) flat[n.flat] = values[n.named];
 }
 
 static inline double gpt_density(const GptParam *p) {
@@ -449,14 +447,8 @@ static inline void gpt_init(Gpt *m, uint64_t seed, bool scaled) {
         const GptParam *p = &m->table[k];
         const uint64_t key = rng_key(seed, p->name);
         const double std = p->std / (scaled ? sqrt(gpt_density(p)) : 1);
-        const SpMat *mat = &p->mat;
-        size_t n;
-        for (size_t r = 0; r < mat->nb; r++)
-            for (size_t l = mat->first[r]; l < mat->first[r + 1]; l++)
-                for (size_t o = 0; o < LINE; o++)
-                    if ((n = gpt_place(p, r, l, o)) != SIZE_MAX)
-                        m->w[p->at + l * LINE + o] =
-                            (float)(p->mean + (std > 0 ? std * rng_normal(key, n) : 0));
+        for (GptPlace n = {0}; gpt_place(p, &n);)
+            m->w[n.flat] = (float)(p->mean + (std > 0 ? std * rng_normal(key, n.named) : 0));
     }
 }
 
@@ -465,8 +457,7 @@ static inline void gpt_init(Gpt *m, uint64_t seed, bool scaled) {
 static inline bool gpt_maskable(const GptParam *p) { return p->in_out; }    /* the four matrices of a layer */
 
 /* The same model with other patterns (as for gpt_make), ready to train. The weights, and with moments also
- * Adam's moments, of lines that stay are carried over; a new line is zero, and born at optimizer step `step`.
- * */
+ * Adam's moments, of lines that stay are carried over; a new line is zero, born at step `step`. */
 static inline Gpt *gpt_remask(const Gpt *m, const SpMat *mats, uint32_t step, bool moments) {
     Gpt *n = gpt_make(m->c, mats, true, moments);
     for (size_t k = 0; k < m->count; k++) {
@@ -500,13 +491,11 @@ enum { E_X, E_S1, E_QKV, E_SOFT, E_ATT, E_MID, E_S2, E_FC, E_KEPT,
        /* S1, S2: statistics of norms; SOFT: of attention */
        E_N1 = E_KEPT, E_N2, E_H, E_DX, E_DH, E_DG, E_HB, E_DN2, E_N2B, E_DXM, E_DATT, E_DQKV, E_DN1, E_N1B,
        E_LOGITS, E_DLOGITS, EDGES };
-enum { MOVING = 8 }; /* arrays that layers share: n h dx dh dn datt dqkv logits */
+enum { MOVING = 8 };                /* arrays that layers share: n h dx dh dn datt dqkv logits */
 
 typedef struct { float *p; size_t rows; } GptEdge;          /* off chip */
 typedef struct { float *p; size_t gs; const uint32_t *row; } GptView;
-typedef struct {
-    size_t at, g0, ng;
-} GptPanel; /* first group: in edges, in its sequence; how many */
+typedef struct { size_t at, g0, ng; } GptPanel; /* first group: in edges, in its sequence; how many */
 
 typedef struct GptMachine GptMachine;
 enum { MOVED_IN, MOVED_OUT, MOVED_RANDOM, MOVED_WEIGHTS, MOVED_GRADS, MOVED_KINDS = 8 };
@@ -524,37 +513,32 @@ typedef struct {
     float dscale;                   /* 1 / number of targets that count in the whole step */
     GptMachine *machine;            /* the chip that trains; NULL: stage by stage */
     const DfSection *on;            /* what the chip runs now */
-    double *moved; /* [workers][8] lines that went on and off the chip, counted as they went */
+    double *moved;                  /* [workers][8] lines that went on and off the chip, as they went */
 } GptRun;
+
+/* An edge's name in the graph; rows, in units of C or as the words say; of one that is not kept, which of the
+ * shared arrays it uses off chip. */
+enum { TWO = -3, TWO_A_HEAD, TOKENS };
+static const struct { const char *name; int rows, array; } gpt_edge[EDGES] = {
+    [E_X] = {"x", 1, 0},           [E_S1] = {"", TWO, 0},         [E_QKV] = {"qkv", 3, 0},
+    [E_SOFT] = {"", TWO_A_HEAD, 0}, [E_ATT] = {"att", 1, 0},      [E_MID] = {"mid", 1, 0},
+    [E_S2] = {"", TWO, 0},         [E_FC] = {"", 4, 0},           [E_N1] = {"n1", 1, 0},
+    [E_N2] = {"n2", 1, 0},         [E_H] = {"h", 4, 1},           [E_DX] = {"dx", 1, 2},
+    [E_DH] = {"dh", 4, 3},         [E_DG] = {"dh", 4, 3},         [E_HB] = {"h again", 4, 1},
+    [E_DN2] = {"dn2", 1, 4},       [E_N2B] = {"n2 again", 1, 0},  [E_DXM] = {"dmid", 1, 2},
+    [E_DATT] = {"datt", 1, 5},     [E_DQKV] = {"dqkv", 3, 6},     [E_DN1] = {"dn1", 1, 4},
+    [E_N1B] = {"n1 again", 1, 0},  [E_LOGITS] = {"logits", TOKENS, 7}, [E_DLOGITS] = {"logits", TOKENS, 7}};
 
 static inline size_t gpt_rows(size_t n) { return size_up(n, LINE); }
 static inline float *gpt_w(const GptRun *r, size_t k) { return r->m->w + r->m->table[k].at; }
 static inline size_t gpt_edge_rows(const GptConfig *c, int e) {
-    const size_t C = gpt_rows(c->C);
-    switch (e) {
-    case E_S1: case E_S2: return 2;
-    case E_SOFT: return 2 * c->NH;
-    case E_QKV: case E_DQKV: return gpt_rows(3 * c->C);
-    case E_FC: case E_H: case E_HB: case E_DH: case E_DG: return gpt_rows(4 * c->C);
-    case E_LOGITS: case E_DLOGITS: return gpt_rows(c->V);
-    default: return C;
-    }
+    const int n = gpt_edge[e].rows;
+    return n == TWO ? 2 : n == TWO_A_HEAD ? 2 * c->NH : gpt_rows(n == TOKENS ? c->V : (size_t)n * c->C);
 }
-/* The shared array an edge uses off chip. */
-static inline int gpt_edge_array(int e) {
-    switch (e) {
-    case E_N1: case E_N2: case E_N1B: case E_N2B: return 0;
-    case E_H: case E_HB: return 1;
-    case E_DX: case E_DXM: return 2;
-    case E_DH: case E_DG: return 3;
-    case E_DN1: case E_DN2: return 4;
-    case E_DATT: return 5;
-    case E_DQKV: return 6;
-    default: return 7;
-    }
-}
-static inline int gpt_array_edge(int array) {
-    return (const int[MOVING]){E_N1, E_H, E_DX, E_DH, E_DN1, E_DATT, E_DQKV, E_LOGITS}[array];
+static inline int gpt_array_edge(int array) {               /* the first that uses it */
+    int e = E_KEPT;
+    while (gpt_edge[e].array != array) e++;
+    return e;
 }
 
 /* Takes the memory of all edges of a run, or with a NULL run only counts it; the bytes. To train, everything;
@@ -590,7 +574,7 @@ static inline GptRun *gpt_run_new(Gpt *m, DfPool *pool, size_t B, size_t T, size
     const size_t NG = gpt_groups(T), share = B * NG / (2 * pool->workers);
     const size_t most = gpt_rows(m->c.V) + 4 * gpt_rows(m->c.C) + AHEAD;
     *r = (GptRun){.m = m, .pool = pool, .B = B, .T = T, .stride = NG, .groups = NG, .panel = P / LINE};
-    if (share < r->panel) r->panel = share ? share : 1;
+    r->panel = size_min(r->panel, size_max(share, 1));
     r->kept = mem_new((m->c.L + 1) * E_KEPT, sizeof *r->kept);
     gpt_edges(&m->c, B * NG, r->panel, train, r);
     r->identity = mem_new(most, sizeof *r->identity);
@@ -611,8 +595,7 @@ static inline void gpt_run_free(GptRun *r) {
 static inline size_t gpt_panels(const GptRun *r) { return (r->groups - r->from + r->panel - 1) / r->panel; }
 static inline GptPanel gpt_panel(const GptRun *r, size_t p) {           /* panel p of all sequences */
     const size_t per = gpt_panels(r), g0 = r->from + p % per * r->panel;
-    const size_t ng = r->groups - g0 < r->panel ? r->groups - g0 : r->panel;
-    return (GptPanel){p / per * r->stride + g0, g0, ng};
+    return (GptPanel){p / per * r->stride + g0, g0, size_min(r->groups - g0, r->panel)};
 }
 /* Panel p in the order of the backward stream: sequence by sequence, last panel first. */
 static inline GptPanel gpt_panel_back(const GptRun *r, size_t p) {
@@ -630,14 +613,14 @@ typedef struct {
     float *dw, *db;                 /* accumulators of the same; lines of per-lane sums of unit u0 on */
     float *state;                   /* attention's keys and values on chip; NULL: where the edges are */
     size_t grains, jump;            /* groups of them on a tile; floats from a tile to the next */
-    const uint32_t *col; /* the matrix's columns as rows of the edge it gathers from; NULL: as they are */
+    const uint32_t *col;            /* the matrix's columns as rows of what it gathers from; NULL: as is */
     const SpMat *slice;             /* backward-data on a tile: the columns it holds; NULL: all */
     size_t b0, b1;                  /* and the row blocks it goes through; w: lines of b0 on */
 } GptFire;
 
 static inline GptView gpt_off_chip(const GptFire *f, size_t l, int e) {
     const GptRun *r = f->r;
-    const GptEdge x = e < E_KEPT ? r->kept[l * E_KEPT + (size_t)e] : r->moving[gpt_edge_array(e)];
+    const GptEdge x = e < E_KEPT ? r->kept[l * E_KEPT + (size_t)e] : r->moving[gpt_edge[e].array];
     const size_t at = e == E_LOGITS || e == E_DLOGITS ? 0 : f->p.at;
     return (GptView){x.p + at * x.rows * LINE, x.rows * LINE, r->identity};
 }
@@ -655,8 +638,7 @@ static inline void gpt_moved(const GptFire *f, int kind, size_t lines) {
     f->r->moved[f->worker * MOVED_KINDS + (size_t)kind] += (double)lines;
 }
 
-/* Zeroes the rows past n that fill an edge up to whole row blocks: on chip something else lay there before.
- * */
+/* Zeroes the rows past n that fill an edge up to whole row blocks: on chip other things lay there before. */
 static inline void gpt_pad(const GptFire *f, GptView v, size_t n) {
     for (size_t g = 0; g < f->p.ng; g++)
         for (size_t i = n; i < gpt_rows(n); i++) memset(gpt_line(v, g, i), 0, LINE * sizeof(float));
@@ -694,13 +676,20 @@ static inline void gpt_embed(const GptFire *f) {
     gpt_pad(f, vx, C), gpt_keep(f, 0, E_X, 0, gpt_rows(C)), gpt_moved(f, MOVED_RANDOM, 2 * f->p.ng * C);
 }
 
+/* Of the norm of edge ex: its gain, and where its statistics lie. */
+static inline size_t gpt_norm_gain(const GptFire *f, int ex) {
+    return gpt_layer(f->l, ex == E_X ? LN1W : LN2W);
+}
+static inline GptView gpt_statistics(const GptFire *f, int ex) {
+    return gpt_off_chip(f, f->l, ex == E_X ? E_S1 : E_S2);
+}
+
 /* out = gain (x - mean) rstd + bias, per lane over C features. stats (2,16): mean and rstd, off chip; found
  * there if `again` */
-static inline void gpt_norm(const GptFire *f, int ex, size_t gain_at, int es, int eout, bool again) {
-    const size_t C = f->r->m->c.C;
-    const GptView vx = gpt_view(f, f->l, ex), vs = gpt_off_chip(f, f->l, es), vo = gpt_view(f, f->l, eout);
-    const float *gain = gpt_w(f->r, gpt_layer(f->l, (int)gain_at)),
-                *bias = gpt_w(f->r, gpt_layer(f->l, (int)gain_at + 1));
+static inline void gpt_norm(const GptFire *f, int ex, int eout, bool again) {
+    const size_t C = f->r->m->c.C, k = gpt_norm_gain(f, ex);
+    const GptView vx = gpt_view(f, f->l, ex), vs = gpt_statistics(f, ex), vo = gpt_view(f, f->l, eout);
+    const float *gain = gpt_w(f->r, k), *bias = gpt_w(f->r, k + 1);
     for (size_t g = 0; g < f->p.ng; g++) {
         const float *x = vx.p + g * vx.gs;
         float *stats = vs.p + g * vs.gs, *out = vo.p + g * vo.gs;
@@ -726,13 +715,12 @@ static inline void gpt_norm(const GptFire *f, int ex, size_t gain_at, int es, in
 
 /* dout = din + the norm's backward of dn: rstd (dn gain - a - hat ah), a and ah the means of dn gain and
  * dn gain hat. din < 0: no din */
-static inline void gpt_norm_data(const GptFire *f, int ex, size_t gain_at, int es, int edn, int edin,
-                                 size_t lout, int edout) {
+static inline void gpt_norm_data(const GptFire *f, int ex, int edn, int edin, int edout) {
     const size_t C = f->r->m->c.C;
-    const GptView vx = gpt_view(f, f->l, ex), vs = gpt_off_chip(f, f->l, es), vn = gpt_view(f, f->l, edn);
+    const GptView vx = gpt_view(f, f->l, ex), vs = gpt_statistics(f, ex), vn = gpt_view(f, f->l, edn);
     const GptView vi = gpt_view(f, edin == E_DX ? f->l + 1 : f->l, edin < 0 ? edn : edin),
-                  vo = gpt_view(f, lout, edout);
-    const float *gain = gpt_w(f->r, gpt_layer(f->l, (int)gain_at));
+                  vo = gpt_view(f, f->l, edout);
+    const float *gain = gpt_w(f->r, gpt_norm_gain(f, ex));
     for (size_t g = 0; g < f->p.ng; g++) {
         const float *x = vx.p + g * vx.gs, *stats = vs.p + g * vs.gs, *dn = vn.p + g * vn.gs,
                     *din = vi.p + g * vi.gs;
@@ -753,7 +741,7 @@ static inline void gpt_norm_data(const GptFire *f, int ex, size_t gain_at, int e
             }
         }
     }
-    gpt_pad(f, vo, C), gpt_keep(f, lout, edout, 0, gpt_rows(C)), gpt_moved(f, MOVED_IN, 2 * f->p.ng);
+    gpt_pad(f, vo, C), gpt_keep(f, f->l, edout, 0, gpt_rows(C)), gpt_moved(f, MOVED_IN, 2 * f->p.ng);
 }
 
 /* The pattern of parameter k as a stage sees it that gathers from an edge. */
@@ -854,10 +842,9 @@ static inline void gpt_gelu_back(const GptFire *f) {
     gpt_keep(f, f->l, E_HB, f->u0 * LINE, f->u1 * LINE), gpt_keep(f, f->l, E_DG, f->u0 * LINE, f->u1 * LINE);
 }
 
-/* Gain and bias of a norm, features u0 .. u1: dgain += dn hat, dbias += dn. db: dgain's lines, then dbias's
- * */
-static inline void gpt_norm_weight(const GptFire *f, int ex, int es, int edn) {
-    const GptView vx = gpt_view(f, f->l, ex), vs = gpt_off_chip(f, f->l, es), vn = gpt_view(f, f->l, edn);
+/* Gain and bias of a norm, features u0 .. u1: dgain += dn hat, dbias += dn. dw: dgain's lines, db: dbias's */
+static inline void gpt_norm_weight(const GptFire *f, int ex, int edn) {
+    const GptView vx = gpt_view(f, f->l, ex), vs = gpt_statistics(f, ex), vn = gpt_view(f, f->l, edn);
     for (size_t g = f->p.ng; g-- > 0;) {
         const float *st = vs.p + g * vs.gs;
         for (size_t v = 0; v < LINE; v += LANES) {
@@ -930,7 +917,7 @@ static inline void gpt_scores(size_t hs, const uint32_t *col, const float *x, co
 static inline void gpt_mix(size_t hs, const uint32_t *col, const float *p, const GptMemory *m, float *values,
                            size_t n, float *out) {
     for (size_t at = 0, run; at < n; at += run, p += run * LINE * LINE) {       /* groups on one tile */
-        run = m->grains < n - at ? m->grains : n - at;
+        run = size_min(m->grains, n - at);
         sp_lines_data(gpt_group(m, values, at), m->stride, col, hs, run, p, out);
     }
 }
@@ -1030,8 +1017,8 @@ static inline void gpt_attention_back(const GptFire *f) {
         GptView sequence = qkv;
         sequence.p -= f->p.g0 * qkv.gs;
         for (size_t g = 0; g < r->groups && f->p.g0 + f->p.ng == r->groups; g++) {
-            memset(gpt_group(&m, m.dk, g), 0, hs * LINE * 4),
-                memset(gpt_group(&m, m.dv, g), 0, hs * LINE * 4);
+            memset(gpt_group(&m, m.dk, g), 0, hs * LINE * sizeof(float));
+            memset(gpt_group(&m, m.dv, g), 0, hs * LINE * sizeof(float));
             if (!f->state) continue;
             gpt_move(gpt_group(&m, m.k, g), sequence, g, C + h * hs, hs, false);
             gpt_move(gpt_group(&m, m.v, g), sequence, g, 2 * C + h * hs, hs, false);
@@ -1064,8 +1051,7 @@ static inline void gpt_attention_back(const GptFire *f) {
                 gpt_move(gpt_group(&m, m.dv, f->p.g0 + g), dqkv, g, 2 * C + h * hs, hs, true);
         for (size_t third = 0; third < 3; third++)
             gpt_keep(f, f->l, E_DQKV, third * C + h * hs, third * C + (h + 1) * hs);
-        gpt_moved(f, MOVED_IN,
-                  f->p.ng * (3 * hs + 2)); /* queries, statistics, and once a sequence keys and values */
+        gpt_moved(f, MOVED_IN, f->p.ng * (3 * hs + 2));     /* q, statistics; once a sequence k and v */
     }
     if (f->u1 == r->m->c.NH) gpt_pad(f, dqkv, 3 * C), gpt_keep(f, f->l, E_DQKV, 3 * C, gpt_rows(3 * C));
 }
@@ -1085,10 +1071,8 @@ static inline void gpt_cross_entropy(const GptFire *f, size_t g, bool train) {
         for (size_t o = 1; o < V; o++) m = vf_max(vf_load(at + logits.row[o] * LINE + v), m);
         vf_store(max + v, m);
         for (size_t i = v; i < v + LANES; i++)      /* the target's logit, before it is overwritten */
-            if (target[i] >= 0)
-                r->loss[group * LINE + i] =
-                    (double)max[i] - (double)gpt_line(logits, g, (size_t)target[i])[i];
-            else r->loss[group * LINE + i] = 0;
+            r->loss[group * LINE + i] =
+                target[i] < 0 ? 0 : (double)max[i] - (double)gpt_line(logits, g, (size_t)target[i])[i];
         for (size_t o = 0; o < V; o++) {
             const vf e = vf_exp(vf_load(at + logits.row[o] * LINE + v) - m);
             vf_store(at + logits.row[o] * LINE + v, e);
@@ -1171,42 +1155,31 @@ static inline size_t gpt_in_layer(GptStage s, size_t l, int e) { /* whose edge e
 }
 static inline size_t gpt_out_layer(GptStage s, size_t l) { return s == FC2 ? l + 1 : l; }
 
+/* The parameter that a stage owns; where it owns none, the first of its layer. */
+static inline size_t gpt_owned(GptStage s, size_t l) {
+    return s >= HEAD && s <= HEAD_W ? WTE : gpt_layer(l, gpt_stage[s].k < 0 ? 0 : gpt_stage[s].k);
+}
+
 static inline void gpt_fire(const GptFire *f) {
-    const size_t l = f->l;
     const GptStage s = (GptStage)f->stage;
-    const size_t k = s >= HEAD && s <= HEAD_W ? WTE : gpt_layer(l, gpt_stage[s].k < 0 ? 0 : gpt_stage[s].k);
+    const size_t l = f->l, k = gpt_owned(s, l);
+    const int *in = gpt_stage[s].in, *out = gpt_stage[s].out;
     switch (s) {
     case EMBED: gpt_embed(f); break;
-    case LN1: case LNF: gpt_norm(f, E_X, LN1W, E_S1, E_N1, false); break;
-    case QKV: gpt_linear(f, k, E_N1, l, E_QKV, -1, -1); break;
+    case LN1: case LN2: case LNF: gpt_norm(f, in[0], out[0], false); break;
+    case LN1_AGAIN: case LN2_AGAIN: gpt_norm(f, in[0], out[0], true); break;
+    case LN1_W: case LN2_W: case LNF_W: gpt_norm_weight(f, in[1], in[0]); break;
+    case LN1_DATA: case LN2_DATA: case LNF_DATA: gpt_norm_data(f, in[1], in[0], in[2], out[0]); break;
     case ATTENTION: gpt_attention(f); break;
-    case PROJ: gpt_linear(f, k, E_ATT, l, E_MID, E_X, -1); break;
-    case LN2: gpt_norm(f, E_MID, LN2W, E_S2, E_N2, false); break;
-    case FC: gpt_linear(f, k, E_N2, l, E_FC, -1, E_H); break;
-    case FC2: gpt_linear(f, k, E_H, l + 1, E_X, E_MID, -1); break;
-    case HEAD: gpt_linear(f, k, E_N1, l, E_LOGITS, -1, -1); break;
-    case HEAD_LOSS: for (size_t g = 0; g < f->p.ng; g++) gpt_cross_entropy(f, g, true); break;
-    case HEAD_DATA: gpt_linear_data(f, k, l, E_DLOGITS, E_DN1); break;
-    case HEAD_W: gpt_linear_weight(f, k, l, E_DLOGITS, E_N1); break;
-    case LNF_W: case LN1_W: gpt_norm_weight(f, E_X, E_S1, E_DN1); break;
-    case LNF_DATA: gpt_norm_data(f, E_X, LN1W, E_S1, E_DN1, -1, l, E_DX); break;
-    case FC2_DATA: gpt_linear_data(f, k, l + 1, E_DX, E_DH); break;
-    case GELU_BACK: gpt_gelu_back(f); break;
-    case FC2_W: gpt_linear_weight(f, k, l + 1, E_DX, E_HB); break;
-    case FC_DATA: gpt_linear_data(f, k, l, E_DG, E_DN2); break;
-    case LN2_AGAIN: gpt_norm(f, E_MID, LN2W, E_S2, E_N2B, true); break;
-    case FC_W: gpt_linear_weight(f, k, l, E_DG, E_N2B); break;
-    case LN2_W: gpt_norm_weight(f, E_MID, E_S2, E_DN2); break;
-    case LN2_DATA: gpt_norm_data(f, E_MID, LN2W, E_S2, E_DN2, E_DX, l, E_DXM); break;
-    case PROJ_DATA: gpt_linear_data(f, k, l, E_DXM, E_DATT); break;
-    case PROJ_W: gpt_linear_weight(f, k, l, E_DXM, E_ATT); break;
     case ATTENTION_BACK: gpt_attention_back(f); break;
-    case QKV_DATA: gpt_linear_data(f, k, l, E_DQKV, E_DN1); break;
-    case LN1_AGAIN: gpt_norm(f, E_X, LN1W, E_S1, E_N1B, true); break;
-    case QKV_W: gpt_linear_weight(f, k, l, E_DQKV, E_N1B); break;
-    case LN1_DATA: gpt_norm_data(f, E_X, LN1W, E_S1, E_DN1, E_DXM, l, E_DX); break;
+    case FC: gpt_linear(f, k, in[0], l, E_FC, -1, out[0]); break;
+    case GELU_BACK: gpt_gelu_back(f); break;
+    case HEAD_LOSS: for (size_t g = 0; g < f->p.ng; g++) gpt_cross_entropy(f, g, true); break;
     case EMBED_W: gpt_embed_weight(f); break;
-    default: break;
+    default:                                                /* linear: data, forward, weight */
+        if (gpt_stage[s].cut == BY_COLUMNS) gpt_linear_data(f, k, gpt_in_layer(s, l, in[0]), in[0], out[0]);
+        else if (out[0] >= 0) gpt_linear(f, k, in[0], gpt_out_layer(s, l), out[0], in[1], -1);
+        else gpt_linear_weight(f, k, gpt_in_layer(s, l, in[1]), in[1], in[0]);
     }
     vf_streamed();
 }
@@ -1216,9 +1189,8 @@ static inline void gpt_fire(const GptFire *f) {
 /* Where units u0 .. u1 of a stage find their weights and accumulators off chip. */
 static inline void gpt_point(GptFire *f) {
     const GptRun *r = f->r;
-    const int own = gpt_stage[f->stage].k;
-    if (own < 0) return;
-    const size_t k = f->stage >= HEAD && f->stage <= HEAD_W ? WTE : gpt_layer(f->l, own);
+    const size_t k = gpt_owned((GptStage)f->stage, f->l);
+    if (gpt_stage[f->stage].k < 0) return;
     const GptParam *p = &r->m->table[k], *b = p + 1;
     if (p->rank == 1) {                                     /* gain and bias of a norm */
         f->dw = r->m->lane_g + (p->lane + f->u0) * LINE, f->db = r->m->lane_g + (b->lane + f->u0) * LINE;
@@ -1232,12 +1204,11 @@ static inline void gpt_point(GptFire *f) {
     if (r->m->g && k != WTE) f->db = r->m->lane_g + (b->lane + f->u0 * LINE) * LINE;
 }
 static inline size_t gpt_units(const GptRun *r, GptStage s, size_t l) { /* row blocks, columns, heads ... */
-    const int k = gpt_stage[s].k;
     if (s == ATTENTION || s == ATTENTION_BACK) return r->m->c.NH;
     if (s == GELU_BACK) return gpt_rows(4 * r->m->c.C) / LINE;
     if (gpt_stage[s].cut == BY_FEATURES) return r->m->c.C;
-    if (k < 0) return 1;
-    const SpMat *m = &r->m->table[s >= HEAD && s <= HEAD_W ? WTE : gpt_layer(l, k)].mat;
+    if (gpt_stage[s].k < 0) return 1;
+    const SpMat *m = &r->m->table[gpt_owned(s, l)].mat;
     return gpt_stage[s].cut == BY_COLUMNS ? gpt_rows(m->IC) / LINE : m->nb;
 }
 
@@ -1245,11 +1216,7 @@ static inline GptCut gpt_cut(GptStage s) {
     return gpt_stage[s].cut == BY_COLUMNS ? BY_PANEL : gpt_stage[s].cut;
 }
 
-typedef struct {
-    GptRun *r;
-    GptStage stage;
-    size_t l, unit, units;
-} GptKernel; /* unit: units a task */
+typedef struct { GptRun *r; GptStage stage; size_t l, unit, units; } GptKernel;     /* unit: units a task */
 
 static inline void gpt_kernel_task(void *arg, size_t task, size_t worker) {
     const GptKernel *n = arg;
@@ -1269,7 +1236,7 @@ static inline void gpt_kernel_task(void *arg, size_t task, size_t worker) {
     size_t first = 0, last = r->B * per;
     if (cut == BY_HEAD)
         f.u0 = task % n->units, f.u1 = f.u0 + 1, first = task / n->units * per, last = first + per;
-    else f.u0 = task * n->unit, f.u1 = f.u0 + n->unit < n->units ? f.u0 + n->unit : n->units;
+    else f.u0 = task * n->unit, f.u1 = size_min(f.u0 + n->unit, n->units);
     gpt_point(&f);
     for (size_t i = first; i < last; i++) {
         f.p = back ? gpt_panel_back(r, i) : gpt_panel(r, i);
@@ -1280,9 +1247,8 @@ static inline void gpt_kernel_task(void *arg, size_t task, size_t worker) {
 static inline void gpt_kernel(GptRun *r, GptStage stage, size_t l) {
     const GptCut cut = gpt_cut(stage);
     GptKernel n = {r, stage, l, 0, gpt_units(r, stage, l)};
-    n.unit = n.units / (4 * r->pool->workers);
-    if (cut == BY_ROWS && n.unit > 8) n.unit = 8;           /* a slice of dw that stays in the cache */
-    if (n.unit < 1) n.unit = 1;
+    n.unit = size_max(1, n.units / (4 * r->pool->workers));
+    if (cut == BY_ROWS) n.unit = size_min(n.unit, 8);       /* a slice of dw that stays in the cache */
     df_run(r->pool, gpt_kernel_task, &n, cut == BY_PANEL ? r->B * gpt_panels(r)
                                          : cut == BY_HEAD ? r->B * n.units : (n.units + n.unit - 1) / n.unit);
 }
@@ -1300,13 +1266,13 @@ static inline void gpt_head_task(void *arg, size_t task, size_t worker) {
     if (f.stage == HEAD_DATA && task < ng) { /* dn = wte' dlogits of a group; then slices of dwte */
         const GptView logits = gpt_view(&f, f.l, E_LOGITS);
         GptRun one = *f.r;
-        one.moving[gpt_edge_array(E_LOGITS)].p = logits.p + task * logits.gs;
+        one.moving[gpt_edge[E_LOGITS].array].p = logits.p + task * logits.gs;
         f.r = &one, f.p = (GptPanel){f.p.at + task, f.p.g0 + task, 1}, f.u1 = gpt_units(f.r, HEAD_DATA, f.l);
         gpt_point(&f), gpt_fire(&f);
         return;
     }
     if (f.stage == HEAD_DATA) f.stage = HEAD_W, task -= ng;
-    f.u0 = task * HEAD_BLOCKS, f.u1 = f.u0 + HEAD_BLOCKS < nb ? f.u0 + HEAD_BLOCKS : nb;
+    f.u0 = task * HEAD_BLOCKS, f.u1 = size_min(f.u0 + HEAD_BLOCKS, nb);
     gpt_point(&f), gpt_fire(&f);
 }
 static inline float *gpt_head(GptRun *r, size_t panel, bool train, bool loss) {
@@ -1317,7 +1283,7 @@ static inline float *gpt_head(GptRun *r, size_t panel, bool train, bool loss) {
     if (loss) df_run(r->pool, gpt_head_task, &h, h.f.p.ng);
     h.f.stage = HEAD_DATA;
     if (train) df_run(r->pool, gpt_head_task, &h, h.f.p.ng + tasks);
-    return r->moving[gpt_edge_array(E_LOGITS)].p;
+    return r->moving[gpt_edge[E_LOGITS].array].p;
 }
 
 /* Adds the tokens' losses to *sum one by one, so that groups of sequences add up as the whole does. */
@@ -1351,9 +1317,7 @@ struct GptMachine {
     DfGraph graph;
     DfPlan *plan;
     const Gpt *m;                   /* whose masks it was planned for */
-    size_t panel;
     GptLines *lines;
-    double seconds;                 /* of planning */
     DfEvent **event;                /* [sections] when given: the first run's firings on the host */
 };
 
@@ -1380,7 +1344,7 @@ static inline DfStage gpt_stage_of(const GptConfig *c, GptStage s, size_t l, siz
                                    const GptLines *lines) {
     const double C = (double)c->C, C4 = (double)gpt_rows(4 * c->C), hs = C / (double)c->NH, V = (double)c->V;
     const int own = gpt_stage[s].k;
-    const size_t k = s >= HEAD && s <= HEAD_W ? WTE : gpt_layer(l, own < 0 ? 0 : own);
+    const size_t k = gpt_owned(s, l);
     DfStage st = {.kind = (int)s, .layer = l, .share = gpt_stage[s].share, .units = 1};
     if (s == EMBED || s == EMBED_W || l == c->L) snprintf(st.name, sizeof st.name, "%s", gpt_stage[s].name);
     else snprintf(st.name, sizeof st.name, "h.%zu.%s", l, gpt_stage[s].name);
@@ -1390,10 +1354,8 @@ static inline DfStage gpt_stage_of(const GptConfig *c, GptStage s, size_t l, siz
     }
     for (int i = 0; i < DF_OUTS; i++)
         st.out[i] = gpt_stage[s].out[i] < 0 ? -1 : (int)(gpt_out_layer(s, l) * EDGES) + gpt_stage[s].out[i];
-    if (own >= 0 &&
-        gpt_stage[s].cut != BY_FEATURES) { /* a linear layer: forward, backward-data, backward-weight */
-        const bool weight = gpt_stage[s].cut == BY_ROWS && s != HEAD,
-                   columns = gpt_stage[s].cut == BY_COLUMNS;
+    if (own >= 0 && gpt_stage[s].cut != BY_FEATURES) {      /* linear: forward, data, weight */
+        const bool columns = gpt_stage[s].cut == BY_COLUMNS, weight = !columns && gpt_stage[s].out[0] < 0;
         const size_t OC = k == WTE ? c->V : (size_t)(own == QKVW ? 3 : own == FCW ? 4 : 1) * c->C,
                      IC = (size_t)(own == FC2W ? 4 : 1) * c->C;
         st.lines = columns ? lines[k].cols : lines[k].rows, st.units = gpt_rows(columns ? IC : OC) / LINE;
@@ -1425,19 +1387,15 @@ static inline DfStage gpt_stage_of(const GptConfig *c, GptStage s, size_t l, siz
 /* The model as a graph of stages and edges, forward then backward. lines[k] of parameter k must live as long;
  * NG: groups of a sequence. Freed with gpt_graph_free. */
 static inline DfGraph gpt_graph(const GptConfig *c, const GptLines *lines, size_t NG) {
-    static const char *const name[EDGES] = {"x",    "",     "qkv",     "",         "att",      "mid",
-                                            "",     "",     "n1",      "n2",       "h",        "dx",
-                                            "dh",   "dh",   "h again", "dn2",      "n2 again", "dmid",
-                                            "datt", "dqkv", "dn1",     "n1 again", "logits",   "logits"};
     const size_t L = c->L;
     DfGraph g = {.edges = (L + 1) * EDGES};
     g.edge = mem_new(g.edges, sizeof *g.edge), g.stage = mem_new(L * (GPT_STAGES - 9) + 9, sizeof *g.stage);
     for (size_t e = 0; e < g.edges; e++) {
         const int k = (int)(e % EDGES);
-        g.edge[e] = (DfEdge){
-            .rows = gpt_edge_rows(c, k), .base = k == E_DG ? (int)e + E_DH - E_DG : -1, .kept = k < E_KEPT};
-        if (k == E_DLOGITS) g.edge[e].base = (int)e + E_LOGITS - E_DLOGITS;
-        snprintf(g.edge[e].name, sizeof g.edge[e].name, "h.%zu %s", e / EDGES, name[k]);
+        const bool in_place = k == E_DG || k == E_DLOGITS;  /* of the edge before */
+        g.edge[e] = (DfEdge){.rows = gpt_edge_rows(c, k), .base = in_place ? (int)e - 1 : -1,
+                             .kept = k < E_KEPT};
+        snprintf(g.edge[e].name, sizeof g.edge[e].name, "h.%zu %s", e / EDGES, gpt_edge[k].name);
     }
     g.stage[g.stages++] = gpt_stage_of(c, EMBED, 0, NG, lines);
     for (size_t l = 0; l < L; l++)
@@ -1465,13 +1423,12 @@ static inline GptSlice *gpt_slices(const SpMat *m, const DfSection *x, const DfP
     uint32_t *at = (uint32_t *)(slice + p->actors);
     for (size_t k = 0; k < p->actors; k++) {
         const DfActor *a = &x->actor[p->actor + k];
-        const size_t i0 = a->u0 * LINE, i1 = a->u1 * LINE < m->IC ? a->u1 * LINE : m->IC;
+        const size_t i0 = a->u0 * LINE, i1 = size_min(a->u1 * LINE, m->IC);
         uint32_t *from = at, *first = at + m->nb, *end = at + 2 * m->nb, n = 0;
         slice[k].mat = *m, slice[k].from = from, at = end + m->nb;
         slice[k].mat.first = first, slice[k].mat.end = end, slice[k].mat.IC = i1 - i0;
-        slice[k].mat.col = m->dense      ? (uint32_t *)(uintptr_t)(row + i0)
-                           : x->streamed ? col
-                                         : col + p->s.lines[a->u0];
+        slice[k].mat.col = m->dense ? (uint32_t *)(uintptr_t)(row + i0)
+                                    : col + (x->streamed ? 0 : p->s.lines[a->u0]);
         for (size_t r = 0; r < m->nb; r++) {
             const uint32_t *c = sp_cols(m, r);
             size_t l = m->first[r];
@@ -1491,9 +1448,7 @@ static inline void gpt_machine_columns(const GptMachine *a) {
             const DfSection *x = &a->plan->section[n];
             DfPart *p = &x->part[s];
             if (p->s.kind == DF_LOAD || !(p->s.gather || p->s.scatter)) continue;
-            const int own = gpt_stage[p->s.kind].k;
-            const bool head = p->s.kind >= HEAD && p->s.kind <= HEAD_W;
-            const SpMat *m = &a->m->table[head ? WTE : gpt_layer(p->s.layer, own)].mat;
+            const SpMat *m = &a->m->table[gpt_owned((GptStage)p->s.kind, p->s.layer)].mat;
             const uint32_t *row = x->slot[p->s.scatter ? p->s.out[0] : p->s.in[0]].row;
             if (!m->dense) p->col = mem_new(m->lines + AHEAD, sizeof *p->col);
             if (gpt_stage[p->s.kind].cut == BY_COLUMNS) p->cut = gpt_slices(m, x, p, row, p->col);
@@ -1522,16 +1477,14 @@ static inline bool gpt_machine_fits(const GptRun *r, DfChip chip, size_t depth) 
 }
 /* Plans the chip for a run's model and panels; again when its masks have changed. */
 static inline void gpt_machine_plan(GptRun *r, DfChip chip, size_t depth) {
-    const double start = seconds();
     gpt_machine_free(r);
     GptMachine *a = r->machine = mem_new(1, sizeof *a);
     if (chip.element != sizeof(float))
         die("chip %s: numbers of %zu bytes: it can be simulated, not run", chip.name, chip.element);
     a->lines = gpt_lines(r->m), a->graph = gpt_graph(&r->m->c, a->lines, r->stride);
-    a->m = r->m, a->panel = r->panel;
+    a->m = r->m;
     a->plan = df_plan(&a->graph, chip, depth, r->panel, r->B * gpt_panels(r), true);
     gpt_machine_columns(a);
-    a->seconds = seconds() - start;
 }
 
 /* What a firing of an actor works on. */
@@ -1570,8 +1523,8 @@ static inline void gpt_machine_step(void *owner, const DfSection *x, const DfAct
     const GptRun *r = owner;
     GptFire f = gpt_machine_fire(r, x, a);
     const DfPart *p = &x->part[a->part];
-    const size_t all = r->B * gpt_panels(r), first = i * x->span, last = first + x->span;
-    const size_t end = last < all ? last : all, nb = p->cut ? f.b1 : a->u1;
+    const size_t first = i * x->span, end = size_min(first + x->span, r->B * gpt_panels(r));
+    const size_t nb = p->cut ? f.b1 : a->u1;
     f.worker = worker;
     if (!x->streamed || !p->s.lines) {
         for (size_t n = first; n < end; n++) gpt_machine_panel(&f, x, a, n);
@@ -1581,7 +1534,7 @@ static inline void gpt_machine_step(void *owner, const DfSection *x, const DfAct
               (size_t)df_lines(&p->s, a->u0, a->u1) * (p->s.grads ? 2 : 1));
     const GptFire whole = f;
     for (size_t b = p->cut ? 0 : a->u0; b < nb; b += BUNDLE) {
-        const size_t b1 = b + BUNDLE < nb ? b + BUNDLE : nb;
+        const size_t b1 = size_min(b + BUNDLE, nb);
         if (p->cut)
             f.w = whole.w + (size_t)(f.slice->first[b] - f.slice->first[0]) * LINE, f.b0 = b, f.b1 = b1;
         else f.u0 = b, f.u1 = b1, gpt_point(&f);
@@ -1644,8 +1597,7 @@ static inline void gpt_machine_run(GptRun *r) {
     r->on = NULL;
 }
 
-/* Forward and backward: adds the gradient of (sum of losses) / count to the model's, and the losses to *sum.
- * */
+/* Forward and backward: adds the gradient of sum of losses / count to the model's, and the losses to *sum. */
 static inline void gpt_train(GptRun *r, const int32_t *inputs, const int32_t *targets, size_t count,
                              double *sum) {
     r->inputs = inputs, r->targets = targets, r->dscale = 1 / (float)count;
@@ -1696,14 +1648,14 @@ static inline void gpt_gather_gradient(Gpt *m) {
 static inline void gpt_mask_gradient(Gpt *m, size_t from, size_t to) {
     for (size_t k = 0; k < m->count; k++) {
         const GptParam *p = &m->table[k];
-        const size_t a = p->at > from ? p->at : from, b = p->at + p->size < to ? p->at + p->size : to;
+        const size_t a = size_max(p->at, from), b = size_min(p->at + p->size, to);
         for (size_t i = a; p->mat.keep && i < b; i++)
             if (!(p->mat.keep[(i - p->at) / LINE] >> (i - p->at) % LINE & 1)) m->g[i] = 0;
     }
 }
 static inline void gpt_norm_piece(void *arg, size_t piece, size_t worker) {
     const GptUpdate *u = arg;
-    const size_t from = piece * PIECE, to = from + PIECE < u->m->floats ? from + PIECE : u->m->floats;
+    const size_t from = piece * PIECE, to = size_min(from + PIECE, u->m->floats);
     const size_t lookup = u->m->table[WTE].at + u->m->table[WTE].size;
     double sum[8] = {0};
     float *g = u->m->g;
@@ -1738,11 +1690,11 @@ static inline void gpt_adamw_range(const GptUpdate *u, const GptParam *p, size_t
 }
 static inline void gpt_adamw_piece(void *arg, size_t piece, size_t worker) {
     const GptUpdate *u = arg;
-    const size_t from = piece * PIECE, to = from + PIECE < u->m->floats ? from + PIECE : u->m->floats;
+    const size_t from = piece * PIECE, to = size_min(from + PIECE, u->m->floats);
     (void)worker;
     for (size_t k = 0; k < u->m->count; k++) {
         const GptParam *p = &u->m->table[k];
-        const size_t a = p->at > from ? p->at : from, b = p->at + p->size < to ? p->at + p->size : to;
+        const size_t a = size_max(p->at, from), b = size_min(p->at + p->size, to);
         for (size_t i = a, end; i < b; i = end) {           /* runs of lines of one age */
             end = p->born ? i + LINE : b;
             const uint32_t born = p->born ? p->born[(i - p->at) / LINE] : 0;

@@ -176,14 +176,14 @@ static inline void sp_map(const SpMat *m, uint8_t *on, uint32_t *at) {
 
 /* Bits of the elements of line l that exist (outputs below OC) and are kept. */
 static inline uint16_t sp_kept(const SpMat *m, size_t r, size_t l) {
-    const size_t real = m->OC - r * LINE < LINE ? m->OC - r * LINE : LINE;
+    const size_t real = size_min(m->OC - r * LINE, LINE);
     return (uint16_t)((m->keep ? m->keep[l] : 0xffffu) & ((1u << real) - 1));
 }
 static inline size_t sp_elements(const SpMat *m) {          /* that are kept */
     size_t n = 0;
     for (size_t r = 0; r < m->nb; r++)
         if (!m->keep)
-            n += (m->first[r + 1] - m->first[r]) * (m->OC - r * LINE < LINE ? m->OC - r * LINE : LINE);
+            n += (m->first[r + 1] - m->first[r]) * size_min(m->OC - r * LINE, LINE);
         else
             for (size_t l = m->first[r]; l < m->first[r + 1]; l++)
                 n += (size_t)__builtin_popcount(sp_kept(m, r, l));
@@ -349,7 +349,7 @@ static inline void sp_erdos_renyi(size_t n, const size_t *OC, const size_t *IC, 
 
 /* A picture of a mask, at most 24 lines of 64 characters: how full each cell is, from ' ' to '@'. */
 static inline void sp_show(FILE *f, const uint8_t *on, size_t nb, size_t J) {
-    const size_t H = nb < 24 ? nb : 24, W = J < 64 ? J : 64;
+    const size_t H = size_min(nb, 24), W = size_min(J, 64);
     for (size_t y = 0; y < H; y++) {
         fputs("    |", f);
         for (size_t x = 0; x < W; x++) {

@@ -60,6 +60,8 @@ static inline size_t size_mul(size_t a, size_t b) {
     return a * b;
 }
 static inline size_t size_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
+static inline size_t size_min(size_t a, size_t b) { return a < b ? a : b; }
+static inline size_t size_max(size_t a, size_t b) { return a > b ? a : b; }
 
 /* n zeroed elements on a 64-byte line; never NULL. Freed with free(). */
 static inline void *mem_new(size_t n, size_t size) {
@@ -113,8 +115,7 @@ static inline double rng_f64(uint64_t key, uint64_t index) {            /* unifo
     return (double)(rng_u64(key, index) >> 11) * 0x1p-53;
 }
 
-/* Natural logarithm of a normal positive x: x = m 2^e with m in [0.71, 1.41), log m = 2 atanh((m-1)/(m+1)).
- */
+/* Natural logarithm of a normal positive x: x = m 2^e, m in [0.71, 1.41), log m = 2 atanh((m-1)/(m+1)). */
 static inline double det_log(double x) {
     int e;
     double m = frexp(x, &e);
@@ -157,6 +158,33 @@ static inline uint64_t rng_permute(uint64_t key, uint64_t i, uint64_t n) {
     return i;
 }
 
+/* ---- a heap: the smallest (major, minor) comes out first ---------------------------------------------- */
+
+typedef struct { uint64_t major, minor; } HeapItem;
+typedef struct { HeapItem *item; size_t n, cap; } Heap;
+
+static inline bool heap_before(HeapItem a, HeapItem b) {
+    return a.major < b.major || (a.major == b.major && a.minor < b.minor);
+}
+static inline void heap_push(Heap *h, uint64_t major, uint64_t minor) {
+    const HeapItem item = {major, minor};
+    size_t at = h->n, up;
+    h->item = mem_grow(h->item, h->n++, &h->cap, sizeof *h->item);
+    for (; at && heap_before(item, h->item[up = (at - 1) / 2]); at = up) h->item[at] = h->item[up];
+    h->item[at] = item;
+}
+static inline HeapItem heap_pop(Heap *h) {
+    const HeapItem top = h->item[0], last = h->item[--h->n];
+    size_t at = 0, child;
+    for (; (child = 2 * at + 1) < h->n; at = child) {
+        if (child + 1 < h->n && heap_before(h->item[child + 1], h->item[child])) child++;
+        if (!heap_before(h->item[child], last)) break;
+        h->item[at] = h->item[child];
+    }
+    h->item[at] = last;
+    return top;
+}
+
 /* ---- files -------------------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -182,8 +210,7 @@ static inline Bytes file_slurp(FILE *f, const char *name) {             /* a pip
     return (Bytes){p, n, name, false};
 }
 
-/* A whole file, memory-mapped where that is possible. Dies on what cannot be read; an empty file has n = 0.
- */
+/* A whole file, memory-mapped if that is possible. Dies on what cannot be read; an empty file has n = 0. */
 static inline Bytes file_read(const char *path) {
     struct stat st;
     int fd = open(path, O_RDONLY);
@@ -206,6 +233,15 @@ static inline void file_free(Bytes *b) {
     if (b->mapped) munmap((void *)(uintptr_t)b->p, b->n);
     else free((void *)(uintptr_t)b->p);
     *b = (Bytes){0};
+}
+
+/* NAME in the folder of path, on the heap. */
+static inline char *path_beside(const char *path, const char *name) {
+    const char *slash = strrchr(path, '/');
+    const size_t n = slash ? (size_t)(slash - path) + 1 : 0, size = n + strlen(name) + 1;
+    char *out = mem_new(size, 1);
+    memcpy(out, path, n), memcpy(out + n, name, strlen(name));
+    return out;
 }
 
 /* A file being written. Nothing is at path until out_commit, unless path is a device or a pipe. */
@@ -245,17 +281,20 @@ static inline bool out_commit(Out *o) {
     errno = error;
     return good;
 }
+static inline void out_done(Out *o) {
+    if (!out_commit(o)) die("%s: cannot write: %s", o->path, strerror(errno));
+}
 
 /* Little-endian numbers at any alignment. */
 static inline uint32_t get_u16(const uint8_t *p) { return (uint32_t)p[0] | (uint32_t)p[1] << 8; }
 static inline uint32_t get_u32(const uint8_t *p) { return get_u16(p) | get_u16(p + 2) << 16; }
 static inline uint64_t get_u64(const uint8_t *p) { return get_u32(p) | (uint64_t)get_u32(p + 4) << 32; }
-static inline float get_f32(const uint8_t *p) {
-    uint32_t u = get_u32(p);
+static inline void put_u32(uint8_t *p, uint32_t x) { for (int k = 0; k < 4; k++, x >>= 8) p[k] = (uint8_t)x; }
+static inline float f32_of(uint32_t bits) {
     float f;
-    memcpy(&f, &u, 4);
-    return f;
+    return memcpy(&f, &bits, 4), f;
 }
+static inline float get_f32(const uint8_t *p) { return f32_of(get_u32(p)); }
 
 /* ---- JSON: a reader that walks the text once and keeps nothing; a writer of members ------------------- */
 
@@ -299,6 +338,23 @@ static inline size_t utf8_put(uint8_t out[4], uint32_t c) { /* bytes of code poi
     for (size_t k = n; --k; c >>= 6) out[k] = (uint8_t)(0x80 | (c & 63));
     out[0] = (uint8_t)(lead[n] | c);
     return n;
+}
+
+/* Decodes the code point at p (n >= 1 bytes are there) and returns its length. A byte that begins no valid
+ * sequence (overlong forms, surrogates and what is above U+10FFFF are none) has length 1 and code UINT32_MAX,
+ * so that any bytes at all can be read. */
+static inline size_t utf8_get(const uint8_t *p, size_t n, uint32_t *code) {
+    static const uint32_t least[5] = {0, 0, 0x80, 0x800, 0x10000};
+    size_t len = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 5 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 5;
+    uint32_t c = len == 1 ? p[0] : p[0] & (0x7fu >> len);
+    *code = UINT32_MAX;
+    if (len > 4 || len > n) return 1;
+    for (size_t k = 1; k < len; k++) {
+        if ((p[k] & 0xc0) != 0x80) return 1;
+        c = c << 6 | (p[k] & 0x3f);
+    }
+    if (c < least[len] || (c >= 0xd800 && c < 0xe000) || c > 0x10ffff) return 1;
+    return *code = c, len;
 }
 
 /* Reads a string into out (cap bytes, a NUL added); returns its length. Dies if it is longer. A NULL out
@@ -387,7 +443,7 @@ static inline Json json_at(Json j, const char *path) {
         bool first = true, found = false;
         if (open != '{' && open != '[') return (Json){0};
         j.p++;
-        for (size_t k = 0; !found && json_more(&j, (char)(open + 2), &first); k++) {    /* [ ] and { }: two apart */
+        for (size_t k = 0; !found && json_more(&j, (char)(open + 2), &first); k++) {    /* ] is [ + 2 */
             char name[64];
             if (open == '{') json_string(&j, name, sizeof name), json_expect(&j, ':');
             else snprintf(name, sizeof name, "%zu", k);
@@ -399,6 +455,25 @@ static inline Json json_at(Json j, const char *path) {
     }
     if (j.p) json_peek(&j);
     return j;
+}
+static inline Json json_need(Json object, const char *key) {
+    const Json value = json_at(object, key);
+    const size_t at = (size_t)(object.p - object.begin);
+    if (value.p) return value;
+    json_expect(&object, '{');
+    die("%s: JSON at byte %zu: expected \"%s\" in the object, found none", object.name, at, key);
+}
+/* Dies if there is a value of that key and it is none of the words, which stand between bars. */
+static inline void json_want(Json object, const char *key, const char *words) {
+    const Json value = json_at(object, key);
+    Json end = value;
+    if (!value.p) return;
+    json_skip(&end, 0);
+    const size_t n = (size_t)(end.p - value.p);
+    for (const char *w = words; *w; w += strcspn(w, "|"), w += *w == '|')
+        if (n == strcspn(w, "|") && !memcmp(value.p, w, n)) return;
+    die("%s: \"%s\": expected %s, found %.*s", object.name, key, words, n < 40 ? (int)n : 40,
+        (const char *)value.p);
 }
 static inline double json_real(Json j) {                    /* NAN for what is no number */
     char text[32] = "";
@@ -427,14 +502,17 @@ static inline void json_member_put(Out *out, const char *key, double x) {
     json_key(out, key), fprintf(out->f, isfinite(x) ? "%.12g" : "null", x);
 }
 static inline void json_member_text(Out *out, const char *key, const char *text) {
-    json_key(out, key), json_put(out->f, text);
+    json_key(out, key);
+    if (text) json_put(out->f, text); else fputs("null", out->f);
+}
+static inline void json_member_bool(Out *out, const char *key, bool yes) {
+    json_key(out, key), fputs(yes ? "true" : "false", out->f);
 }
 static inline void json_begin(Out *out, const char *key, char bracket) {
     json_key(out, key), fputc(bracket, out->f), out->comma = false;
 }
 static inline void json_close(Out *out, char bracket) { fputc(bracket, out->f), out->comma = true; }
 static inline void json_end(Out *out) {
-    fputs("}\n", out->f);
-    if (!out_commit(out)) die("%s: cannot write: %s", out->path, strerror(errno));
+    fputs("}\n", out->f), out_done(out);
 }
 #endif

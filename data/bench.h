@@ -56,9 +56,9 @@ static inline void bench_line(Out *json, const char *what, double flops, double 
     if (ms > 0) printf("  %8.1f ms", ms);
     putchar('\n'), fflush(stdout);
     if (!json->f) return;
-    fprintf(json->f, "%s\n  {\"name\": \"%s\", \"gflops\": %.6g, \"peak_share\": %.4g, \"step_ms\": ",
-            ftell(json->f) > 13 ? "," : "", what, flops / 1e9, share);
-    if (ms > 0) fprintf(json->f, "%.6g}", ms); else fputs("null}", json->f);
+    json_begin(json, NULL, '{'), json_member_text(json, "name", what);
+    json_member_put(json, "gflops", flops / 1e9), json_member_put(json, "peak_share", share);
+    json_member_put(json, "step_ms", ms > 0 ? ms : NAN), json_close(json, '}');
 }
 
 typedef struct { SpMat mat; float *w, *dw, *x, *y; size_t groups, panel; int product; } BenchProduct;
@@ -146,7 +146,7 @@ static inline int cmd_bench(int argc, char **argv) {
     DfPool *one = df_begin(1), *all = df_begin(o->threads);
     const double p1 = peak_flops(one), pn = peak_flops(all);
     Out json = {0};
-    if (o->json) json = out_open(o->json), fputs("{\"results\": [", json.f);
+    if (o->json) json = out_open(o->json), fputc('{', json.f), json_begin(&json, "results", '[');
     bench_line(&json, "multiply-adds, 1 thread", p1, 1, 0);
     char what[64];
     snprintf(what, sizeof what, "multiply-adds, %zu threads", o->threads);
@@ -169,11 +169,7 @@ static inline int cmd_bench(int argc, char **argv) {
                (linear + rest) / (linear * keep + rest));
     }
     bench_step(gpt2, 4, 64, 0, o, o->threads, 5, &json);
-    if (o->json) {
-        fputs("\n]}\n", json.f);
-        if (!out_commit(&json)) die("%s: cannot write: %s", o->json, strerror(errno));
-    }
+    if (o->json) json_close(&json, ']'), json_end(&json);
     return 0;
 }
-
 #endif

@@ -98,7 +98,7 @@ static inline bool checkpoint_save(StWriter *w, const char *path, const Gpt *m, 
 
 /* ---- reading ------------------------------------------------------------------------------------------ */
 
-/* The metadata of that key: as text, a whole number, a number not below 0; dies if there is none such. */
+/* The metadata of that key: as text, a whole number, a number; dies if there is none such. */
 static inline const char *meta_need(const Safetensors *st, const char *path, const char *key) {
     const char *value = st_meta(st, key);
     if (!value) die("%s: metadata '%s': expected a value, found none", path, key);
@@ -113,13 +113,23 @@ static inline size_t meta_size(const Safetensors *st, const char *path, const ch
         die("%s: metadata '%s': expected %zu .. %zu, found '%s'", path, key, min, max, value);
     return (size_t)n;
 }
-static inline double meta_positive(const Safetensors *st, const char *path, const char *key) {
+static inline double meta_number(const Safetensors *st, const char *path, const char *key, double min,
+                                 double max) {
     char *end;
     const char *value = meta_need(st, path, key);
     const double x = strtod(value, &end);
-    if (!*value || *end || !(x >= 0) || isinf(x))
-        die("%s: metadata '%s': expected a number, found '%s'", path, key, value);
+    if (!*value || *end || !(x >= min && x <= max))
+        die("%s: metadata '%s': expected a number %g .. %g, found '%s'", path, key, min, max, value);
     return x;
+}
+static inline double meta_positive(const Safetensors *st, const char *path, const char *key) {
+    return meta_number(st, path, key, 0, 1e300);
+}
+/* Dies unless it is that word. */
+static inline void meta_want(const Safetensors *st, const char *path, const char *key, const char *word) {
+    const char *value = st_meta(st, key);
+    if (!value || strcmp(value, word))
+        die("%s: metadata '%s': expected '%s', found '%s'", path, key, word, value ? value : "none");
 }
 
 /* The pattern of parameter p, whose matrix would be OC x IC; empty if the file holds it dense. */
@@ -132,8 +142,7 @@ static inline SpMat checkpoint_mask(const Safetensors *st, const char *path, con
     if (t->type != ST_U8 || t->rank != 2 || t->shape[0] != nb || !t->shape[1] || IC % t->shape[1] ||
         IC / t->shape[1] > LINE)
         die("%s: %s: expected U8 (%zu, a divisor of %zu), found another shape", path, name, nb, IC);
-    for (size_t i = 0; i < t->count; i++)
-        if (t->data[i] > 1) die("%s: %s[%zu]: expected 0 or 1, found %u", path, name, i, t->data[i]);
+    st_check_bits(t);
     SpMat m = sp_pattern(OC, IC, IC / t->shape[1], t->data);
     if (m.dense) die("%s: %s: expected a block that is not kept, found none", path, name);
     if (st_find(st, checkpoint_name(name, "keep.", p))) {
@@ -144,17 +153,20 @@ static inline SpMat checkpoint_mask(const Safetensors *st, const char *path, con
     return m;
 }
 
+/* The U8 tensor mask.NAME of parameter p in its shape, or NULL. Dies if it is another, or not of 0 and 1. */
+static inline const uint8_t *mask_find(const Safetensors *st, const GptParam *p) {
+    char name[64];
+    if (!st_find(st, checkpoint_name(name, "mask.", p))) return NULL;
+    const StTensor *t = st_need(st, name, ST_U8, p->rank, (size_t[]){p->rows, p->cols});
+    st_check_bits(t);
+    return t->data;
+}
 /* The pattern of parameter p by mask.NAME, U8 in its named shape, of any safetensors file: the 16 x w blocks
  * that hold a kept element, and if they hold others too, which. False if there is no such tensor. */
 static inline bool checkpoint_element_mask(const Safetensors *st, const GptParam *p, size_t w, SpMat *out) {
-    const size_t OC = p->cols, IC = p->rows;
-    char name[64];
-    if (!st_find(st, checkpoint_name(name, "mask.", p))) return false;
-    const uint8_t *mask = st_need(st, name, ST_U8, 2, (size_t[]){IC, OC})->data;
-    for (size_t n = 0; n < IC * OC; n++)
-        if (mask[n] > 1) die("%s: %s[%zu]: expected 0 or 1, found %u", st->file.name, name, n, mask[n]);
-    *out = sp_elements_pattern(OC, IC, w, mask);
-    return true;
+    const uint8_t *mask = mask_find(st, p);
+    if (mask) *out = sp_elements_pattern(p->cols, p->rows, w, mask);
+    return mask;
 }
 
 /* Reads one kind of values of p into a flat array; every one finite, `second` moments not below 0. */

@@ -160,12 +160,12 @@ static inline void cloze_document(Cloze *z, const Tokenizer *tok, const int32_t 
 }
 /* At most `most` last words from windows of T tokens, T / 2 apart, in an order that the seed gives. */
 static inline Cloze cloze_words(const Tokenizer *tok, const Tokens *t, uint64_t seed, size_t most, size_t T) {
-    Cloze z = {.T = T < CLOZE_T ? T : CLOZE_T};
+    Cloze z = {.T = size_min(T, CLOZE_T)};
     const size_t step = z.T / 2, windows = step ? t->n / step : 0;
     int32_t *id = mem_new(z.T, sizeof *id);
     for (size_t k = 0; k < windows && z.items < most; k++) {
         const size_t at = step * rng_permute(rng_key(seed, "last words"), k, windows), before = z.items;
-        const size_t n = t->n - at < z.T ? t->n - at : z.T;
+        const size_t n = size_min(t->n - at, z.T);
         tokens_get(t, at, n, id);
         for (size_t a = 0, b; a < n; a = b + 1) {
             for (b = a; b < n && (uint32_t)id[b] != tok->eot; b++) { }
@@ -190,7 +190,7 @@ static inline bool cloze_passage(const Tokenizer *tok, const Tokens *t, size_t a
  * context and 15 more. of[k]: the part of the text that token k + 1 is in; wrong ones are of other parts. */
 static inline Cloze cloze_continuations(const Tokenizer *tok, const Tokens *t, const uint32_t *of,
                                         uint64_t seed, size_t most, size_t T) {
-    const size_t groups = T / LINE < CLOZE_GROUPS ? T / LINE : CLOZE_GROUPS, n = LINE - 1;
+    const size_t groups = size_min(T / LINE, CLOZE_GROUPS), n = LINE - 1;
     Cloze z = {.T = groups * LINE};
     const size_t slots = groups < 2 ? 0 : t->n / z.T, context = z.T - n;
     const uint64_t order = rng_key(seed, "continuations"), other = rng_key(seed, "wrong continuations");

@@ -121,20 +121,6 @@ static inline void dump_list(Dump *d, const Safetensors *st, bool acts) {
 
 /* ---- reading a dump ----------------------------------------------------------------------------------- */
 
-static inline double dump_number(const Safetensors *st, const char *key, double min, double max) {
-    const char *text = st_meta(st, key);
-    char *end = NULL;
-    const double x = text ? strtod(text, &end) : NAN;
-    if (!text || !*text || *end || !(x >= min && x <= max))
-        die("%s: metadata '%s': expected a number %g .. %g, found '%s'", st->file.name, key, min, max,
-            text ? text : "none");
-    return x;
-}
-static inline size_t dump_size(const Safetensors *st, const char *key, double min, double max) {
-    const double x = dump_number(st, key, min, max);
-    if (x != floor(x)) die("%s: metadata '%s': expected a whole number, found %g", st->file.name, key, x);
-    return (size_t)x;
-}
 static inline int32_t *dump_ids(const Dump *d, const uint8_t *p, const char *what, const char *file) {
     int32_t *ids = mem_new(d->B * d->T, sizeof *ids);
     for (size_t i = 0; i < d->B * d->T; i++) {
@@ -161,31 +147,29 @@ static inline void dump_tables(Dump *d, const char *file) {
 
 static inline void dump_read(Dump *d, const char *path) {
     const Safetensors *st = &d->st;
-    const char *format = st_meta(st, "format"), *on = st_meta(st, "weight_decay_on");
-    if (!format || strcmp(format, "gpt-reference-dump"))
-        die("%s: metadata 'format': expected 'gpt-reference-dump', found '%s'", path,
-            format ? format : "none");
-    dump_size(st, "version", 1, 1);
-    d->c = (GptConfig){dump_size(st, "n_layer", 1, 1000), dump_size(st, "n_head", 1, 10000),
-                       dump_size(st, "n_embd", 1, 1e5), dump_size(st, "vocab_size", 2, 1u << 26),
-                       dump_size(st, "n_ctx", 1, 1e6)};
+    meta_want(st, path, "format", "gpt-reference-dump"), meta_want(st, path, "version", "1");
+    d->c = (GptConfig){
+        meta_size(st, path, "n_layer", 1, 1000), meta_size(st, path, "n_head", 1, 10000),
+        meta_size(st, path, "n_embd", 1, 100000), meta_size(st, path, "vocab_size", 2, 1u << 26),
+        meta_size(st, path, "n_ctx", 1, 1000000)};
     model_check(&d->c, path);
-    d->steps = st_meta(st, "steps") ? dump_size(st, "steps", 0, DUMP_STEPS) : 0;
-    if (d->steps && (!on || strcmp(on, "matrices")))
-        die("%s: metadata 'weight_decay_on': expected 'matrices', found '%s'", path, on ? on : "none");
-    if (d->steps)
-        d->adam = (GptAdam){dump_number(st, "learning_rate", 0, 100), dump_number(st, "beta1", 0, 0.9999999),
-                            dump_number(st, "beta2", 0, 0.9999999), dump_number(st, "eps", 1e-30, 1),
-                            dump_number(st, "weight_decay", 0, 100), dump_number(st, "grad_clip", 0, 1e30)};
+    d->steps = st_meta(st, "steps") ? meta_size(st, path, "steps", 0, DUMP_STEPS) : 0;
+    if (d->steps) {
+        meta_want(st, path, "weight_decay_on", "matrices");
+        d->adam = (GptAdam){
+            meta_number(st, path, "learning_rate", 0, 100), meta_number(st, path, "beta1", 0, 0.9999999),
+            meta_number(st, path, "beta2", 0, 0.9999999), meta_number(st, path, "eps", 1e-30, 1),
+            meta_number(st, path, "weight_decay", 0, 100), meta_number(st, path, "grad_clip", 0, 1e30)};
+    }
     const StTensor *in = st_find(st, "inputs");
     if (!in || in->rank != 2 || !in->count || in->shape[1] > d->c.ctx)
         die("%s: tensor 'inputs': expected I32 (B,T) with T at most %zu", path, d->c.ctx);
     d->B = in->shape[0], d->T = in->shape[1];
     GptParam *table = gpt_table(&d->c);
-    for (size_t k = 0; k < gpt_count(&d->c); k++) {         /* every shape, before memory is taken */
-        const Check c = check_named(AFTER, k, 0, "param.", table[k].name);
-        st_need(st, c.name, ST_F32, table[k].rank, (size_t[]){table[k].rows, table[k].cols});
-    }
+    char name[64];
+    for (size_t k = 0; k < gpt_count(&d->c); k++)           /* every shape, before memory is taken */
+        st_need(st, checkpoint_name(name, "param.", &table[k]), ST_F32, table[k].rank,
+                (size_t[]){table[k].rows, table[k].cols});
     free(table);
     dump_tables(d, path);
     d->inputs = dump_ids(d, st_need(st, "inputs", ST_I32, 2, in->shape)->data, "inputs", path);
@@ -194,7 +178,7 @@ static inline void dump_read(Dump *d, const char *path) {
     ModelFile f = {.path = (char *)(uintptr_t)path, .table = d->table, .mask = d->mask,
                    .at = mem_new(d->count, sizeof *f.at)};
     for (size_t k = 0; k < d->count; k++) {
-        f.at[k] = *st_find(st, check_named(AFTER, k, 0, "param.", d->table[k].name).name);
+        f.at[k] = *st_find(st, checkpoint_name(name, "param.", &d->table[k]));
         d->mask[k] = d->table[k].in_out ? mask_find(st, &d->table[k]) : NULL;
         d->w[k] = mem_new(f.at[k].count, sizeof(float)), known += d->mask[k] != NULL;
         model_values(&f, k, d->w[k]);
@@ -291,10 +275,5 @@ static inline void dump_batch(Dump *d, uint64_t seed) {
         d->inputs[i] = (int32_t)(rng_u64(key, i) % d->c.V);
         d->targets[i] = (int32_t)(rng_u64(key, i + 1) % d->c.V);
     }
-}
-static inline void dump_meta(StWriter *w, const char *key, double x) {
-    char text[40];
-    snprintf(text, sizeof text, "%.17g", x);
-    st_meta_put(w, key, text);
 }
 #endif

@@ -22,9 +22,7 @@
  *     Hugging Face       config.json beside model.safetensors; names with or without "transformer." */
 #ifndef FORMATS_H
 #define FORMATS_H
-#include "../gpt.h"
-#include "safetensors.h"
-#include "tokenizer.h"
+#include "checkpoint.h"
 
 typedef enum { MODEL_NATIVE, MODEL_HF, MODEL_LLMC } ModelKind;
 static const char *const model_kinds[3] = {"native", "hf", "llmc"};
@@ -77,17 +75,6 @@ static inline void model_values(const ModelFile *f, size_t k, float *values) {
             die("%s: %s[%zu]: expected %s, found %g", f->path, p->name, i,
                 kept ? "a finite number" : "0, where the mask is 0", (double)values[i]);
     }
-}
-
-/* The U8 tensor mask.NAME of parameter p in its shape, or NULL. Dies if it is another, or not of 0 and 1. */
-static inline const uint8_t *mask_find(const Safetensors *st, const GptParam *p) {
-    char name[64];
-    snprintf(name, sizeof name, "mask.%s", p->name);
-    if (!st_find(st, name)) return NULL;
-    const StTensor *t = st_need(st, name, ST_U8, p->rank, (size_t[]){p->rows, p->cols});
-    for (size_t i = 0; i < t->count; i++)
-        if (t->data[i] > 1) die("%s: %s[%zu]: expected 0 or 1, found %d", t->file, name, i, t->data[i]);
-    return t->data;
 }
 
 /* ---- llm.c -------------------------------------------------------------------------------------------- */
@@ -174,30 +161,15 @@ static inline LlmcDebug llmc_debug(Bytes b, const GptConfig *c, const GptParam *
 static inline size_t hf_size(Json config, const char *key) {
     Json v = json_need(config, key);
     const uint64_t n = json_uint(&v);
-    if (n > UINT32_MAX) die("%s: \"%s\": expected a smaller number, found %llu", v.name, key,
-                            (unsigned long long)n);
+    if (n > UINT32_MAX)
+        die("%s: \"%s\": expected a smaller number, found %llu", v.name, key, (unsigned long long)n);
     return (size_t)n;
 }
-/* Dies if a key that may be absent has a value other than null and those two. */
-static inline void hf_want(Json config, const char *key, const char *a, const char *b) {
-    Json v = json_find(config, key);
-    if (!v.p) return;
-    const uint8_t *from = v.p;
-    json_skip(&v, 0);
-    const size_t n = (size_t)(v.p - from);
-    const char *const good[3] = {"null", a, b};
-    for (int k = 0; k < 3; k++) if (n == strlen(good[k]) && !memcmp(from, good[k], n)) return;
-    die("%s: \"%s\": expected %s, found %.*s", v.name, key, a, n < 40 ? (int)n : 40, (const char *)from);
-}
+/* Dies if a key that may be absent or null is another number. */
 static inline void hf_want_number(Json config, const char *key, double want) {
-    Json v = json_find(config, key);
-    char text[40] = "";
-    if (!v.p) return;
-    const uint8_t *from = v.p;
-    json_skip(&v, 0);
-    snprintf(text, sizeof text, "%.*s", v.p - from < 39 ? (int)(v.p - from) : 39, (const char *)from);
-    if (strcmp(text, "null") && fabs(strtod(text, NULL) - want) > 1e-9 * want)
-        die("%s: \"%s\": expected %g, found %s", v.name, key, want, text);
+    Json v = json_at(config, key);
+    if (v.p && json_peek(&v) != 'n' && !(fabs(json_real(v) - want) <= 1e-9 * want))
+        die("%s: \"%s\": expected %g, found %g", v.name, key, want, json_real(v));
 }
 
 /* The configuration in a config.json of n bytes. Dies on whatever is not GPT-2. */
@@ -206,10 +178,10 @@ static inline GptConfig hf_config(const uint8_t *p, size_t n, const char *name) 
     const GptConfig c = {.L = hf_size(j, "n_layer"), .NH = hf_size(j, "n_head"), .C = hf_size(j, "n_embd"),
                          .V = hf_size(j, "vocab_size"), .ctx = hf_size(j, "n_positions")};
     model_check(&c, name);
-    hf_want(j, "model_type", "\"gpt2\"", "\"gpt2\"");
-    hf_want(j, "activation_function", "\"gelu_new\"", "\"gelu_pytorch_tanh\"");
-    hf_want(j, "scale_attn_weights", "true", "true");
-    hf_want(j, "scale_attn_by_inverse_layer_idx", "false", "false");
+    json_want(j, "model_type", "\"gpt2\"|null");
+    json_want(j, "activation_function", "\"gelu_new\"|\"gelu_pytorch_tanh\"|null");
+    json_want(j, "scale_attn_weights", "true|null");
+    json_want(j, "scale_attn_by_inverse_layer_idx", "false|null");
     hf_want_number(j, "layer_norm_epsilon", 1e-5);
     hf_want_number(j, "n_inner", 4 * (double)c.C);
     return c;
@@ -234,8 +206,7 @@ static inline void hf_place(ModelFile *f) {
     f->at = mem_new(count, sizeof *f->at), f->mask = mem_new(count, sizeof *f->mask);
     for (size_t k = 0; k < count; k++) {
         const GptParam *p = &f->table[k];
-        snprintf(name, sizeof name, "%s%s", prefix, p->name);
-        const StTensor *t = st_find(&f->st, name);
+        const StTensor *t = st_find(&f->st, checkpoint_name(name, prefix, p));
         const StType type = t && t->type <= ST_BF16 ? t->type : ST_F32;
         f->at[k] = *st_need(&f->st, name, type, p->rank, (size_t[]){p->rows, p->cols});
         f->mask[k] = p->in_out ? mask_find(&f->st, p) : NULL;
@@ -252,22 +223,13 @@ static inline void hf_place(ModelFile *f) {
             f->path);
 }
 
-/* NAME in the folder of path, on the heap. */
-static inline char *path_beside(const char *path, const char *name) {
-    const char *slash = strrchr(path, '/');
-    const size_t n = slash ? (size_t)(slash - path) + 1 : 0, size = n + strlen(name) + 1;
-    char *out = mem_new(size, 1);
-    memcpy(out, path, n), memcpy(out + n, name, strlen(name));
-    return out;
-}
-
 static inline void hf_read(ModelFile *f) {
     char *path = path_beside(f->path, "config.json");
     if (access(path, R_OK)) die("%s: expected a config.json beside it, found none", f->path);
     Bytes b = file_read(path);
     f->kind = MODEL_HF, f->c = hf_config(b.p, b.n, path);
     if (!st_find(&f->st, "lm_head.weight"))
-        hf_want(json_open(b.p, b.n, path), "tie_word_embeddings", "true", "true");
+        json_want(json_open(b.p, b.n, path), "tie_word_embeddings", "true|null");
     hf_place(f);
     file_free(&b), free(path);
 }
@@ -339,11 +301,7 @@ static inline ModelKind model_kind_for(const char *path, const char *format) {
 /* Which elements of a weight (rows, cols) the machine keeps, 1 or 0. */
 static inline void mask_of(const GptParam *p, uint8_t *mask) {
     memset(mask, 0, gpt_elements(p));
-    for (size_t r = 0; r < p->mat.nb; r++)
-        for (size_t l = p->mat.first[r]; l < p->mat.first[r + 1]; l++)
-            for (size_t o = 0; o < LINE; o++)
-                if (sp_kept(&p->mat, r, l) >> o & 1)
-                    mask[sp_cols(&p->mat, r)[l - p->mat.first[r]] * p->cols + r * LINE + o] = 1;
+    for (GptPlace n = {0}; gpt_place(p, &n);) mask[n.named] = 1;
 }
 static inline void write_checked(bool good, const char *path) {
     if (!good) die("%s: cannot write: %s", path, strerror(errno));
@@ -361,7 +319,7 @@ static inline void llmc_write(const char *path, const Gpt *m) {
     const uint32_t head[8] = {LLMC_MODEL, 3, (uint32_t)c->ctx, (uint32_t)c->V, (uint32_t)c->L,
                               (uint32_t)c->NH, (uint32_t)c->C, (uint32_t)Vp};
     uint8_t header[LLMC_HEADER] = {0};
-    for (size_t k = 0; k < 32; k++) header[k] = (uint8_t)(head[k / 4] >> 8 * (k % 4));
+    for (size_t k = 0; k < 8; k++) put_u32(header + 4 * k, head[k]);
     Out out = out_open(path);
     out_bytes(&out, header, sizeof header);
     for (size_t n = 0; n < m->count; n++) {
@@ -377,7 +335,7 @@ static inline void llmc_write(const char *path, const Gpt *m) {
         }
         free(w), free(turned);
     }
-    write_checked(out_commit(&out), path);
+    out_done(&out);
 }
 
 /* token's bytes as the letters of a JSON string, without the quotes */
@@ -413,7 +371,7 @@ static inline void hf_write_tokenizer(const char *path, const Tokenizer *t) {
         hf_letters(out.f, t, (uint32_t)pair), fputc('"', out.f);
     }
     fputs("]}}\n", out.f);
-    write_checked(out_commit(&out), path);
+    out_done(&out);
 }
 static inline void hf_write_config(const char *path, const GptConfig *c, size_t eot) {
     Out out = out_open(path);
@@ -424,7 +382,7 @@ static inline void hf_write_config(const char *path, const GptConfig *c, size_t 
             "  \"embd_pdrop\": 0.0,\n  \"resid_pdrop\": 0.0,\n  \"torch_dtype\": \"float32\",\n"
             "  \"bos_token_id\": %zu,\n  \"eos_token_id\": %zu\n}\n", c->L, c->NH, c->C, c->ctx, c->ctx, c->V,
             eot, eot);
-    write_checked(out_commit(&out), path);
+    out_done(&out);
 }
 
 /* A model as transformers loads it: path is a directory, made if absent, or a .safetensors file; config.json
@@ -442,8 +400,8 @@ static inline void hf_write(const char *path, const Gpt *m, const Tokenizer *tok
         for (size_t k = 0; k < m->count; k++) {
             const GptParam *p = &m->table[k];
             if (masks && (!p->in_out || p->mat.dense)) continue;
-            snprintf(name, sizeof name, "%s%s", masks ? "mask." : "transformer.", p->name);
-            st_declare(&w, name, masks ? ST_U8 : ST_F32, p->rank, (size_t[]){p->rows, p->cols});
+            st_declare(&w, checkpoint_name(name, masks ? "mask." : "transformer.", p), masks ? ST_U8 : ST_F32,
+                       p->rank, (size_t[]){p->rows, p->cols});
         }
     st_begin(&w, weights);
     for (int masks = 0; masks < 2; masks++)

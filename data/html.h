@@ -573,6 +573,6 @@ static inline void html_report(const char *json, size_t n, const char *path) {
     if (h.arms > 1) html_verdicts(&h);
     html_cost(&h), html_masks(&h), html_pipeline(&h), html_cloze(&h), html_samples(&h);
     html_configuration(&h), html_put(&h, "</html>\n"), free(h.name), free(h.curve);
-    if (!out_commit(&out)) die("%s: cannot write: %s", path, strerror(errno));
+    out_done(&out);
 }
 #endif

@@ -23,19 +23,12 @@
 #include "tokenizer.h"
 
 typedef struct {
-    struct TokenPart {
-        const uint8_t *p;
-        size_t n, from;
-        int width;
-        Bytes file;
-    } * part;                               /* little-endian numbers */
-    size_t parts, n;                        /* n tokens in all; part k starts at token `from` */
+    struct TokenPart { const uint8_t *p; size_t n, from; int width; Bytes file; } *part;
+    size_t parts, cap, n;           /* n tokens in all; part k starts at token `from`; p: little-endian */
 } Tokens;
 
 static inline void tokens_add(Tokens *t, const uint8_t *p, size_t n, int width, Bytes file) {
-    struct TokenPart *grown = realloc(t->part, (t->parts + 1) * sizeof *grown);
-    if (!grown) die("out of memory for a list of files");
-    t->part = grown;
+    t->part = mem_grow(t->part, t->parts, &t->cap, sizeof *t->part);
     t->part[t->parts++] = (struct TokenPart){p, n, t->n, width, file};
     t->n += n;
 }
@@ -62,7 +55,7 @@ static inline uint64_t tokens_hash(const Tokens *t) {
     uint64_t h = HASH_START;
     for (size_t at = 0; at < t->n; at += 4096) {
         int32_t buffer[4096];
-        const size_t n = t->n - at < 4096 ? t->n - at : 4096;
+        const size_t n = size_min(t->n - at, 4096);
         tokens_get(t, at, n, buffer);
         for (size_t i = 0; i < n; i++) h = rng_mix(h ^ (uint64_t)(uint32_t)buffer[i]);
     }
@@ -97,22 +90,16 @@ typedef struct {
     Document *doc;
     size_t n, cap;
     Bytes *file;
-    size_t files;
-    double nats, bytes; /* of held-out stories: the grammar's own -log probability, and size */
+    size_t files, room;
+    double nats, bytes;             /* of held-out stories: the grammar's own -log probability, and size */
 } Documents;
 
-static inline bool is_blank(const uint8_t *p, size_t n) {
-    for (size_t i = 0; i < n; i++) if (p[i] > ' ') return false;
-    return true;
-}
 static inline void documents_add(Documents *d, const uint8_t *p, size_t n, bool held_out) {
     d->doc = mem_grow(d->doc, d->n, &d->cap, sizeof *d->doc);
     d->doc[d->n++] = (Document){p, n, held_out};
 }
 static inline Bytes *documents_keep(Documents *d, Bytes b) {
-    Bytes *grown = realloc(d->file, (d->files + 1) * sizeof *grown);
-    if (!grown) die("out of memory for a list of files");
-    d->file = grown;
+    d->file = mem_grow(d->file, d->files, &d->room, sizeof *d->file);
     d->file[d->files] = b;
     return &d->file[d->files++];
 }
@@ -131,19 +118,21 @@ static inline void documents_read(Documents *d, const char *path, bool held_out)
         const uint8_t *next = memmem(p, (size_t)(end - p), TOK_EOT, mark), *stop = next ? next : end;
         if (p > b.p && p < stop && p[0] == '\r') p++;
         if (p > b.p && p < stop && p[0] == '\n') p++;
-        if (!is_blank(p, (size_t)(stop - p))) documents_add(d, p, (size_t)(stop - p), held_out);
+        const uint8_t *seen = p;                            /* the first byte that is not blank */
+        while (seen < stop && *seen <= ' ') seen++;
+        if (seen < stop) documents_add(d, p, (size_t)(stop - p), held_out);
         p = next ? next + mark : NULL;
     }
     if (d->n == before) die("%s: expected text, found none", path);
 }
 
-/* Holds out about that share of the documents, at least one; of a single document that share at its end. */
+/* Holds out about that share of the documents, at least one; of a single one that share, in whole characters,
+ * at its end. */
 static inline void documents_hold_out(Documents *d, double share, uint64_t seed) {
     if (d->n == 1) {
         Document *one = d->doc;
         size_t cut = one->n - (size_t)(share * (double)one->n);
-        for (int k = 0; k < 3 && cut > 1 && cut < one->n && (one->p[cut] & 0xc0) == 0x80; k++)
-            cut--; /* whole characters */
+        for (int k = 0; k < 3 && cut > 1 && cut < one->n && (one->p[cut] & 0xc0) == 0x80; k++) cut--;
         documents_add(d, one->p + cut, one->n - cut, true);
         d->doc[0].n = cut;
         return;
@@ -182,10 +171,7 @@ static inline Tokens documents_tokens(const Documents *d, const Tokenizer *t, bo
         ids[n++] = t->eot;
     }
     uint8_t *bytes = (uint8_t *)ids;                                /* little-endian on every machine */
-    for (size_t i = 0; i < n; i++) {
-        const uint32_t id = ids[i];
-        for (int j = 0; j < 4; j++) bytes[4 * i + (size_t)j] = (uint8_t)(id >> 8 * j);
-    }
+    for (size_t i = 0; i < n; i++) put_u32(bytes + 4 * i, ids[i]);
     Tokens out = {0};
     uint8_t *fitted = realloc(bytes, n * 4);
     tokens_add(&out, fitted ? fitted : bytes, n, 4, (Bytes){0});
@@ -201,10 +187,10 @@ static inline void batch_train(const Tokens *t, uint64_t seed, size_t first, siz
     int32_t *window = mem_new(T + 1, sizeof *window);
     for (size_t b = 0; b < B; b++) {
         const uint64_t key = rng_u64(rng_key(seed, "order of windows"), (first + b) / W);
-        const size_t offset = rng_u64(key, W) % (spare < T ? spare : T);
+        const size_t offset = rng_u64(key, W) % size_min(spare, T);
         tokens_get(t, offset + rng_permute(key, (first + b) % W, W) * T, T + 1, window);
-        memcpy(inputs + b * T, window, T * sizeof *window),
-            memcpy(targets + b * T, window + 1, T * sizeof *window);
+        memcpy(inputs + b * T, window, T * sizeof *window);
+        memcpy(targets + b * T, window + 1, T * sizeof *window);
     }
     free(window);
 }
@@ -216,7 +202,7 @@ static inline size_t batch_val(const Tokens *t, size_t first, size_t end, size_t
     size_t count = 0;
     for (size_t i = 0; i < B * T; i++) inputs[i] = 0, targets[i] = -1;
     for (size_t b = 0, at = first * T; b < B && first + b < end && at + 1 < t->n; b++, at += T) {
-        const size_t n = t->n - 1 - at < T ? t->n - 1 - at : T;
+        const size_t n = size_min(t->n - 1 - at, T);
         tokens_get(t, at, n, inputs + b * T), tokens_get(t, at + 1, n, targets + b * T);
         count += n;
     }

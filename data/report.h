@@ -92,19 +92,21 @@ static inline void report_way(const char *what, const DfClock *c, double tokens)
 
 /* Chrome's trace format: the simulated tiles of every section, one after the other, in microseconds of the
  * chip. */
-typedef struct { FILE *f; double start, clock; size_t section; bool any; } ReportTrace;
+typedef struct { FILE *f; double start, clock; size_t section; } ReportTrace;
 
+static inline void report_event(FILE *f, const char *name, int process, size_t thread, double from, double to,
+                                size_t panel, size_t section) {                             /* seconds */
+    fputs(",\n{\"name\": ", f), json_put(f, name);
+    fprintf(f, ", \"ph\": \"X\", \"pid\": %d, \"tid\": %zu, \"ts\": %.3f, \"dur\": %.3f, \"args\": "
+            "{\"panel\": %zu, \"section\": %zu}}", process, thread, 1e6 * from, 1e6 * (to - from), panel,
+            section);
+}
 static inline void report_seen(void *owner, const DfSection *x, size_t actor, size_t panel, double from,
                                double to) {
-    ReportTrace *t = owner;
-    fprintf(t->f, "%s\n{\"name\": ", t->any ? "," : "");
-    json_put(t->f, x->part[x->actor[actor].part].s.name);
-    fprintf(t->f,
-            ", \"ph\": \"X\", \"pid\": 1, \"tid\": %zu, \"ts\": %.3f, \"dur\": %.3f, \"args\": {\"panel\": "
-            "%zu, \"section\": %zu}}",
-            x->actor[actor].tile, 1e6 * (t->start + from / t->clock), 1e6 * (to - from) / t->clock, panel,
-            t->section);
-    t->any = true;
+    const ReportTrace *t = owner;
+    const DfActor *a = &x->actor[actor];
+    report_event(t->f, x->part[a->part].s.name, 1, a->tile, t->start + from / t->clock,
+                 t->start + to / t->clock, panel, t->section);
 }
 /* event: of the host, per section as gpt_machine_run leaves it, or NULL; panels: of the run they are from. */
 static inline void report_trace(const char *path, const DfGraph *g, const DfPlan *plan, size_t B, size_t NG,
@@ -112,31 +114,28 @@ static inline void report_trace(const char *path, const DfGraph *g, const DfPlan
     Out out = out_open(path);
     ReportTrace t = {.f = out.f, .clock = plan->chip.clock};
     double zero = INFINITY;
-    fprintf(
-        out.f,
-        "{\"traceEvents\": [\n{\"name\": \"process_name\", \"ph\": \"M\", \"pid\": 1, \"args\": {\"name\": "
-        "\"simulated tiles\"}},\n"
-        "{\"name\": \"process_name\", \"ph\": \"M\", \"pid\": 2, \"args\": {\"name\": \"host threads\"}},");
+    fputs("{\"traceEvents\": [", out.f);
+    for (int k = 0; k < 2; k++)
+        fprintf(out.f, "%s\n{\"name\": \"process_name\", \"ph\": \"M\", \"pid\": %d, \"args\": "
+                "{\"name\": \"%s\"}}",
+                k ? "," : "", k + 1, k ? "host threads" : "simulated tiles");
     for (t.section = 0; t.section < plan->sections; t.section++) {
         const DfSection *x = &plan->section[t.section];
         const DfStream s = df_stream(g, x->first, B, NG, plan->groups);
         t.start += df_clock(g, plan, x, t.section ? x - 1 : NULL, &s, report_seen, &t).seconds;
     }
     for (size_t n = 0; event && n < plan->sections; n++) {
-        const size_t span = plan->section[n].span, firings = (panels + span - 1) / span;
-        for (size_t k = 0; k < plan->section[n].actors * firings; k++) {
+        const DfSection *x = &plan->section[n];
+        const size_t firings = (panels + x->span - 1) / x->span;
+        for (size_t k = 0; k < x->actors * firings; k++) {
             const DfEvent *e = &event[n][k];
             if (e->from < zero) zero = e->from;
-            fprintf(out.f, ",\n{\"name\": ");
-            json_put(out.f, plan->section[n].part[plan->section[n].actor[e->actor].part].s.name);
-            fprintf(out.f,
-                    ", \"ph\": \"X\", \"pid\": 2, \"tid\": %u, \"ts\": %.3f, \"dur\": %.3f, \"args\": "
-                    "{\"panel\": %u, \"section\": %u}}",
-                    e->worker, 1e6 * (e->from - zero), 1e6 * (e->to - e->from), e->panel, e->section);
+            report_event(out.f, x->part[x->actor[e->actor].part].s.name, 2, e->worker, e->from - zero,
+                         e->to - zero, e->panel, e->section);
         }
     }
     fputs("\n]}\n", out.f);
-    if (!out_commit(&out)) die("%s: cannot write: %s", path, strerror(errno));
+    out_done(&out);
 }
 
 /* ---- the command -------------------------------------------------------------------------------------- */
@@ -176,7 +175,7 @@ static inline int cmd_simulate(int argc, char **argv) {
     const GptConfig c = {o->layers, o->heads, o->width, o->sim_vocab, o->context};
     config_check(&c, "");
     const DfChip chip = parse_chip(o);
-    const size_t NG = gpt_groups(c.ctx), groups = o->panel / LINE < NG ? o->panel / LINE : NG;
+    const size_t NG = gpt_groups(c.ctx), groups = size_min(o->panel / LINE, NG);
     const double tokens = (double)(o->batch * c.ctx),
                  sparsity[2] = {0, o->sparsity > 0 ? o->sparsity : 0.875};
     DfClock way[4];
@@ -199,7 +198,7 @@ static inline int cmd_simulate(int argc, char **argv) {
             const size_t panels = o->batch * ((NG + groups - 1) / groups);
             DfPlan *plan = df_plan(&g, chip, o->depth, groups, panels, false);
             way[2 * k + 1] = report_sections(&g, plan, o->batch, NG, csv.f, !shown);
-            if (csv.f && !out_commit(&csv)) die("%s: cannot write: %s", o->csv, strerror(errno));
+            if (csv.f) out_done(&csv);
             if (shown && o->trace) report_trace(o->trace, &g, plan, o->batch, NG, NULL, 0);
             df_plan_free(plan, &g);
         }
@@ -212,9 +211,8 @@ static inline int cmd_simulate(int argc, char **argv) {
                                         "sparse, dataflow"};
     for (int k = 0; k < 4; k += step) report_way(name[k], &way[k], tokens);
     if (!chip.kernels)
-        printf("a line gathered on chip lies across all banks; 16 random lanes into 16 banks would get %.1f %% "
-               "of the throughput; gathered on chip %.1f GB a step, off chip 0\n",
-               100 * df_bank_share(16, 16, 10000), way[3].gathered / 1e9);
+        printf("a line gathered on chip lies across all banks; 16 random lanes into 16 banks would get 32.6 %% "
+               "of the throughput; gathered on chip %.1f GB a step, off chip 0\n", way[3].gathered / 1e9);
     if (o->json) {
         Out out = out_open(o->json);
         static const char *const key[4] = {"dense_kernel", "dense_dataflow", "sparse_kernel",

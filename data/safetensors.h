@@ -79,14 +79,9 @@ static inline int st_by_offset(const void *a, const void *b) {          /* at on
 /* The first place in p .. end that is not well-formed UTF-8 (RFC 3629), or end. */
 static inline const uint8_t *st_utf8(const uint8_t *p, const uint8_t *end) {
     for (size_t len; p < end; p += len) {
-        uint32_t code = *p;
-        uint8_t again[4];
-        len = code < 0x80 ? 1 : code < 0xe0 ? 2 : code < 0xf0 ? 3 : 4;
-        if (code >= 0xf8 || len > (size_t)(end - p)) break;
-        if (len > 1) code &= 0x7fu >> len;
-        for (size_t k = 1; k < len; k++) code = code << 6 | (p[k] & 63u);
-        if (code > 0x10ffff || (code >= 0xd800 && code < 0xe000)) break;
-        if (utf8_put(again, code) != len || memcmp(again, p, len)) break;     /* overlong, or a stray byte */
+        uint32_t code;
+        len = utf8_get(p, (size_t)(end - p), &code);
+        if (code == UINT32_MAX) break;
     }
     return p;
 }
@@ -123,8 +118,6 @@ static inline int st_pick(Json *j, const char *const *names, int n, const char *
     json_string(j, found, sizeof found);
     for (int k = 0; k < n; k++)
         if (!strcmp(found, names[k])) return k;
-    for (char *c = found; *c; c++)
-        if ((uint8_t)*c < 32) *c = '?';
     die("%s: JSON at byte %zu: expected %s before, found '%s'", j->name, st_byte(j), expected, found);
 }
 
@@ -246,10 +239,10 @@ static inline const char *st_meta(const Safetensors *s, const char *key) {
     return pair ? pair->value : NULL;
 }
 
-static inline const char *st_describe(char out[256], StType type, int rank, const size_t *shape) {
-    int n = snprintf(out, 256, "%s [", st_names[type]);            /* F32 [2,3] */
-    for (int k = 0; k < rank; k++) n += snprintf(out + n, 256 - (size_t)n, k ? ",%zu" : "%zu", shape[k]);
-    snprintf(out + n, 256 - (size_t)n, "]");
+static inline char *st_sizes(char out[192], const char *ends, int rank, const size_t *n) {      /* [2,3] */
+    int at = snprintf(out, 192, "%c", ends[0]);
+    for (int k = 0; k < rank; k++) at += snprintf(out + at, 192 - (size_t)at, k ? ",%zu" : "%zu", n[k]);
+    snprintf(out + at, 192 - (size_t)at, "%c", ends[1]);
     return out;
 }
 
@@ -257,24 +250,25 @@ static inline const char *st_describe(char out[256], StType type, int rank, cons
 static inline const StTensor *st_need(const Safetensors *s, const char *name, StType type, int rank,
                                       const size_t *shape) {
     const StTensor *t = st_find(s, name);
-    char want[256], have[256] = "none";
+    char want[192], have[192] = "none";
     bool same = t && t->type == type && t->rank == rank;
     for (int k = 0; same && k < rank; k++) same = t->shape[k] == shape[k];
     if (same) return t;
-    if (t) st_describe(have, t->type, t->rank, t->shape);
-    st_describe(want, type, rank, shape);
-    die("%s: tensor '%.200s': expected %s, found %s", s->file.name, name, want, have);
+    if (t) st_sizes(have, "[]", t->rank, t->shape);
+    die("%s: tensor '%.200s': expected %s %s, found %s%s%s", s->file.name, name, st_names[type],
+        st_sizes(want, "[]", rank, shape), t ? st_names[t->type] : "", t ? " " : "", have);
 }
 
-static inline float st_from_bits(uint32_t u) {
-    float f;
-    memcpy(&f, &u, 4);
-    return f;
+/* Dies unless a tensor of U8 holds nothing but 0 and 1. */
+static inline void st_check_bits(const StTensor *t) {
+    for (size_t i = 0; i < t->count; i++)
+        if (t->data[i] > 1) die("%s: %s[%zu]: expected 0 or 1, found %u", t->file, t->name, i, t->data[i]);
 }
+
 static inline float st_from_half(uint32_t h) {
     const uint32_t sign = (h & 0x8000) << 16, e = h >> 10 & 31, m = h & 0x3ff;
     if (!e) return (sign ? -0x1p-24f : 0x1p-24f) * (float)m;
-    return st_from_bits(sign | (e == 31 ? 255 : e + 112) << 23 | m << 13);
+    return f32_of(sign | (e == 31 ? 255 : e + 112) << 23 | m << 13);
 }
 static inline float st_from_double(uint64_t u) {
     double d;
@@ -291,7 +285,7 @@ static inline void st_floats(const StTensor *t, float *out) {
         out[i] = t->type == ST_F64 ? st_from_double(get_u64(p + 8 * i))
                : t->type == ST_F32 ? get_f32(p + 4 * i)
                : t->type == ST_F16 ? st_from_half(get_u16(p + 2 * i))
-               : st_from_bits(get_u16(p + 2 * i) << 16);
+               : f32_of(get_u16(p + 2 * i) << 16);
 }
 
 /* ---- writing ------------------------------------------------------------------------------------------ */

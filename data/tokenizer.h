@@ -89,33 +89,6 @@ static inline uint32_t strings_add(Strings *s, const void *p, size_t n, uint64_t
 }
 static inline void strings_free(Strings *s) { free(s->bytes), free(s->start), free(s->slot); }
 
-/* ---- a heap: the smallest (major, minor) comes out first ----------------------------------------------- */
-
-typedef struct { uint64_t major, minor; } TokTask;
-typedef struct { TokTask *task; size_t n, cap; } TokHeap;
-
-static inline bool task_before(TokTask a, TokTask b) {
-    return a.major < b.major || (a.major == b.major && a.minor < b.minor);
-}
-static inline void heap_push(TokHeap *h, uint64_t major, uint64_t minor) {
-    const TokTask task = {major, minor};
-    size_t at = h->n, up;
-    h->task = mem_grow(h->task, h->n++, &h->cap, sizeof *h->task);
-    for (; at && task_before(task, h->task[up = (at - 1) / 2]); at = up) h->task[at] = h->task[up];
-    h->task[at] = task;
-}
-static inline TokTask heap_pop(TokHeap *h) {
-    const TokTask top = h->task[0], last = h->task[--h->n];
-    size_t at = 0, child;
-    for (; (child = 2 * at + 1) < h->n; at = child) {
-        if (child + 1 < h->n && task_before(h->task[child + 1], h->task[child])) child++;
-        if (!task_before(h->task[child], last)) break;
-        h->task[at] = h->task[child];
-    }
-    h->task[at] = last;
-    return top;
-}
-
 /* ---- cutting a text into pieces ------------------------------------------------------------------------ */
 
 enum { TOK_OTHER, TOK_LETTER, TOK_NUMBER, TOK_SPACE };
@@ -125,22 +98,6 @@ static inline void tok_mark(uint8_t *classes, const uint16_t *runs, size_t bytes
         memset(classes += runs[k], class, runs[k + 1]);
 }
 
-/* Decodes the code point at p (n >= 1 bytes are there) and returns its length. A byte that begins no valid
- * sequence (overlong forms, surrogates and what is above U+10FFFF are none) has length 1, code UINT32_MAX and
- * class other, so that any bytes at all can be encoded and come back. */
-static inline size_t utf8_get(const uint8_t *p, size_t n, uint32_t *code) {
-    static const uint32_t least[5] = {0, 0, 0x80, 0x800, 0x10000};
-    size_t len = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 5 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 5;
-    uint32_t c = len == 1 ? p[0] : p[0] & (0x7fu >> len);
-    *code = UINT32_MAX;
-    if (len > 4 || len > n) return 1;
-    for (size_t k = 1; k < len; k++) {
-        if ((p[k] & 0xc0) != 0x80) return 1;
-        c = c << 6 | (p[k] & 0x3f);
-    }
-    if (c < least[len] || (c >= 0xd800 && c < 0xe000) || c > 0x10ffff) return 1;
-    return *code = c, len;
-}
 static inline int tok_class(const uint8_t *classes, const uint8_t *p, size_t n, size_t *len) {
     uint32_t c;
     if (*p < 0x80) return *len = 1, classes[*p];
@@ -290,17 +247,17 @@ static inline size_t tok_merge_short(const Tokenizer *t, uint32_t *ids, size_t n
 /* The same in O(n log n): a linked list, and a heap of (rank, place). A merge sets its right token to
  * TOK_NONE and leaves outdated entries in the heap; an entry whose pair no longer has its rank is passed
  * over. */
-static inline void tok_offer(const Tokenizer *t, TokHeap *h, const uint32_t *ids, size_t at, size_t next) {
+static inline void tok_offer(const Tokenizer *t, Heap *h, const uint32_t *ids, size_t at, size_t next) {
     uint32_t rank = tok_rank(t, ids[at], ids[next]);
     if (rank != TOK_NONE) heap_push(h, rank, at);
 }
 static inline size_t tok_merge_long(const Tokenizer *t, uint32_t *ids, size_t n) {
     size_t *next = mem_new(n, sizeof *next), *prev = mem_new(n, sizeof *prev), left = 0;
-    TokHeap h = {0};
+    Heap h = {0};
     for (size_t k = 0; k < n; k++) next[k] = k + 1, prev[k] = k - 1;
     for (size_t k = 0; k + 1 < n; k++) tok_offer(t, &h, ids, k, k + 1);
     while (h.n) {
-        const TokTask task = heap_pop(&h);
+        const HeapItem task = heap_pop(&h);
         const size_t at = task.minor, right = next[at];
         if (ids[at] == TOK_NONE || right == n || tok_rank(t, ids[at], ids[right]) != task.major) continue;
         ids[at] = 256 + (uint32_t)task.major, ids[right] = TOK_NONE;
@@ -309,7 +266,7 @@ static inline size_t tok_merge_long(const Tokenizer *t, uint32_t *ids, size_t n)
         if (at) tok_offer(t, &h, ids, prev[at], at);
     }
     for (size_t k = 0; k < n; k = next[k]) ids[left++] = ids[k];
-    free(next), free(prev), free(h.task);
+    free(next), free(prev), free(h.item);
     return left;
 }
 
@@ -437,7 +394,7 @@ static inline void units_merge(TokTrainer *tr, uint32_t pair, uint32_t token) {
  * min_frequency 2, save that a pair whose bytes are a token already is passed over. */
 static inline Tokenizer *tok_trainer_finish(TokTrainer *tr, size_t n_tokens) {
     Tokenizer *t = tr->t;
-    TokHeap h = {0};
+    Heap h = {0};
     if (n_tokens < 256) die("vocabulary size: expected 256 or more, bytes being tokens, found %zu", n_tokens);
     units_fill(tr);
     for (size_t fresh = 0;;) {
@@ -445,7 +402,7 @@ static inline Tokenizer *tok_trainer_finish(TokTrainer *tr, size_t n_tokens) {
             if (tr->pair[fresh].count > 1)
                 heap_push(&h, ~tr->pair[fresh].count, tok_pair_at(&tr->pairs, fresh));
         if (t->n >= n_tokens || !h.n) break;
-        const TokTask top = heap_pop(&h);
+        const HeapItem top = heap_pop(&h);
         const uint32_t k = strings_find(&tr->pairs, &top.minor, 8, strings_hash(&top.minor, 8));
         const uint64_t count = tr->pair[k].count;
         if (count != ~top.major && count > 1) heap_push(&h, ~count, top.minor);     /* it shrank since */
@@ -453,7 +410,7 @@ static inline Tokenizer *tok_trainer_finish(TokTrainer *tr, size_t n_tokens) {
             units_merge(tr, k, (uint32_t)t->n - 1);
     }
     strings_free(&tr->pairs), strings_free(&tr->pieces);
-    free(tr->unit), free(tr->pair), free(tr->count), free(h.task);
+    free(tr->unit), free(tr->pair), free(tr->count), free(h.item);
     *tr = (TokTrainer){0};
     return tok_seal(t, "training");
 }
@@ -608,26 +565,6 @@ static inline void src_read_llmc(TokSource *s) {
     if (s->p != s->end) src_die(s, "%u tokens, found %td bytes more", n, s->end - s->p);
 }
 
-/* The value of a key in the JSON object at j, which is not consumed; p is NULL if it is not there. */
-static inline Json json_find(Json j, const char *key) {
-    char found[64];
-    json_expect(&j, '{');
-    for (bool first = true; json_more(&j, '}', &first); json_skip(&j, 0)) {
-        json_string(&j, found, sizeof found), json_expect(&j, ':');
-        if (json_peek(&j) && !strcmp(found, key)) return j;
-    }
-    return (Json){0};
-}
-static inline Json json_need(Json j, const char *key) {
-    Json value = json_find(j, key);
-    const size_t at = (size_t)(j.p - j.begin);
-    if (!value.p) die("%s: JSON at byte %zu: expected \"%s\" in the object, found none", j.name, at, key);
-    return value;
-}
-static inline void json_want(Json j, const char *word) {    /* a value that may be absent must be this word */
-    if (j.p && ((size_t)(j.end - j.p) < strlen(word) || memcmp(j.p, word, strlen(word)))) json_die(&j, word);
-}
-
 /* {"token": id, ...}: an encoder.json, or the vocab in a tokenizer.json; <|endoftext|> may be there too. */
 static inline void src_json_ids(TokSource *s, Json j) {
     s->unit = "token of id", s->name = j.name;
@@ -650,10 +587,10 @@ static inline void src_read_json(TokSource *s) {
     Json file = json_open(s->p, (size_t)(s->end - s->p), s->name);
     Json model = json_need(file, "model"), j = json_need(model, "merges");
     Json cut = json_need(file, "pre_tokenizer");
-    json_want(json_find(file, "normalizer"), "null");
-    json_want(json_need(cut, "type"), "\"ByteLevel\"");
-    json_want(json_need(cut, "add_prefix_space"), "false");
-    json_want(json_find(cut, "use_regex"), "true");
+    json_want(file, "normalizer", "null");
+    json_need(cut, "type"), json_want(cut, "type", "\"ByteLevel\"");
+    json_need(cut, "add_prefix_space"), json_want(cut, "add_prefix_space", "false");
+    json_want(cut, "use_regex", "true");
     s->unit = "merge";
     json_expect(&j, '[');
     for (bool first = true; json_more(&j, ']', &first);) {
@@ -676,7 +613,7 @@ static inline Tokenizer *tok_read(Bytes file, Bytes ids) {
     if (!file.n) die("%s: expected a vocabulary, found an empty file", file.name);
     const uint8_t *p = file.p, *space = memchr(p, ' ', file.n);
     TokSource s = {.t = tok_new(), .p = p, .end = p + file.n, .name = file.name, .unit = "line"};
-    s.cap = (file.n > ids.n ? file.n : ids.n) + 2;
+    s.cap = size_max(file.n, ids.n) + 2;
     s.token = mem_new(s.cap, 1), s.text = mem_new(s.cap, 1);
     if (file.n >= 4 && get_u32(p) == 20240328) src_read_llmc(&s);
     else if (*p == '{') src_read_json(&s);
@@ -691,17 +628,11 @@ static inline Tokenizer *tok_parse(const uint8_t *p, size_t n, const char *name)
 
 /* The same from a file. The ids of a vocab.bpe or merges.txt may lie beside it. */
 static inline Tokenizer *tok_load(const char *path) {
-    static const char *const beside[] = {"encoder.json", "vocab.json"};
-    const char *slash = strrchr(path, '/');
-    char name[PATH_MAX];
+    char *const beside[] = {path_beside(path, "encoder.json"), path_beside(path, "vocab.json")};
     Bytes file = file_read(path), ids = {0};
-    for (size_t k = 0; k < 2 && !ids.name; k++) {
-        const int folder = slash ? (int)(slash - path) + 1 : 0;
-        if (snprintf(name, sizeof name, "%.*s%s", folder, path, beside[k]) >= PATH_MAX) continue;
-        if (!access(name, R_OK)) ids = file_read(name);
-    }
+    for (size_t k = 0; k < 2 && !ids.name; k++) if (!access(beside[k], R_OK)) ids = file_read(beside[k]);
     Tokenizer *t = tok_read(file, ids);
-    file_free(&file), file_free(&ids);
+    file_free(&file), file_free(&ids), free(beside[0]), free(beside[1]);
     return t;
 }
 

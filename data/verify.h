@@ -226,28 +226,18 @@ static inline const Check *first_wrong(const Dump *d) {           /* NULL: all i
     for (size_t i = 0; i < d->n; i++) if (!d->check[i].pass) return &d->check[i];
     return NULL;
 }
-static inline char *check_shape(const Check *c, char out[64]) {
-    int n = snprintf(out, 64, "(");
-    for (int k = 0; k < c->t.rank; k++)
-        n += snprintf(out + n, 64 - (size_t)n, k ? ",%zu" : "%zu", c->t.shape[k]);
-    snprintf(out + n, 64 - (size_t)n, ")");
-    return out;
-}
-static inline char *check_index(const Dump *d, const Check *c, char out[96]) {  /* of the worst, as [2,0,5] */
+static inline char *check_index(const Dump *d, const Check *c, char out[192]) { /* of the worst: [2,0,5] */
     size_t shape[ST_RANK], rest = c->dump.worst, at[ST_RANK];
     const bool turned = c->kind == GRAD && d->out_in && d->table[c->k].in_out;
-    int n = 0;
     for (int k = 0; k < c->t.rank; k++) shape[k] = c->t.shape[turned ? c->t.rank - 1 - k : k];
     for (int k = c->t.rank; k-- > 0; rest /= shape[k]) at[k] = rest % shape[k];
-    for (int k = 0; k < c->t.rank; k++) n += snprintf(out + n, 96 - (size_t)n, k ? ",%zu" : "[%zu", at[k]);
-    snprintf(out + n, 96 - (size_t)n, "]");
-    return out;
+    return st_sizes(out, "[]", c->t.rank, at);
 }
 static inline void check_print(const Dump *d, const Check *c) {
-    char shape[64], at[96];
+    char shape[192], at[192];
     printf("%-5s %-32s %-13s %8.1e %8.1e  %8.1e %8.1e  %s %.9g for %.9g, %.3g ulp\n",
-           c->pass ? "ok" : "WRONG", c->name, check_shape(c, shape), c->dump.error, c->own.error,
-           c->dump.elem, c->own.elem, check_index(d, c, at), c->dump.got, c->dump.want,
+           c->pass ? "ok" : "WRONG", c->name, st_sizes(shape, "()", c->t.rank, c->t.shape), c->dump.error,
+           c->own.error, c->dump.elem, c->own.elem, check_index(d, c, at), c->dump.got, c->dump.want,
            ulps(c->dump.got, c->dump.want));
 }
 
@@ -306,32 +296,26 @@ static inline bool verify_print(Dump *d, DfPool *pool, double tolerance) {
     return false;
 }
 
-static inline void json_double(FILE *f, const char *key, double x) {    /* null if it is not finite */
-    if (isfinite(x)) fprintf(f, ", \"%s\": %.9g", key, x);
-    else fprintf(f, ", \"%s\": null", key);
-}
 /* The verdict as one JSON object. Dies if it cannot be written. */
 static inline void verify_json(const Dump *d, const char *path) {
     const Check *wrong = first_wrong(d);
-    char at[96];
+    char at[192];
     Out out = out_open(path);
-    fprintf(out.f, "{\"pass\": %s, \"first_wrong\": ", wrong ? "false" : "true");
-    if (wrong) json_put(out.f, wrong->name); else fputs("null", out.f);
-    fputs(", \"fault\": ", out.f);
-    if (d->fault >= 0) json_put(out.f, faults[d->fault].name); else fputs("null", out.f);
-    fputs(", \"tensors\": [", out.f);
+    fputc('{', out.f), json_member_bool(&out, "pass", !wrong);
+    json_member_text(&out, "first_wrong", wrong ? wrong->name : NULL);
+    json_member_text(&out, "fault", d->fault < 0 ? NULL : faults[d->fault].name);
+    json_begin(&out, "tensors", '[');
     for (size_t i = 0; i < d->n; i++) {
         const Check *c = &d->check[i];
-        fputs(i ? ",\n{\"name\": " : "\n{\"name\": ", out.f), json_put(out.f, c->name);
-        fprintf(out.f, ", \"pass\": %s", c->pass ? "true" : "false");
-        json_double(out.f, "error", c->dump.error), json_double(out.f, "own_error", c->own.error);
-        json_double(out.f, "worst", c->dump.elem), json_double(out.f, "own_worst", c->own.elem);
-        fprintf(out.f, ", \"at\": %s", check_index(d, c, at));
-        json_double(out.f, "found", c->dump.got), json_double(out.f, "expected", c->dump.want);
-        json_double(out.f, "ulp", ulps(c->dump.got, c->dump.want)), fputc('}', out.f);
+        json_begin(&out, NULL, '{'), json_member_text(&out, "name", c->name);
+        json_member_bool(&out, "pass", c->pass);
+        json_member_put(&out, "error", c->dump.error), json_member_put(&out, "own_error", c->own.error);
+        json_member_put(&out, "worst", c->dump.elem), json_member_put(&out, "own_worst", c->own.elem);
+        json_key(&out, "at"), fputs(check_index(d, c, at), out.f);
+        json_member_put(&out, "found", c->dump.got), json_member_put(&out, "expected", c->dump.want);
+        json_member_put(&out, "ulp", ulps(c->dump.got, c->dump.want)), json_close(&out, '}');
     }
-    fputs("]}\n", out.f);
-    write_checked(out_commit(&out), path);
+    json_close(&out, ']'), json_end(&out);
 }
 
 /* ---- writing a dump ----------------------------------------------------------------------------------- */
@@ -347,26 +331,28 @@ static inline void visit_write(Dump *d, Check *c, const double *truth, void *arg
  * and writes the dump; with acts the activations too. Dies if it cannot be written. */
 static inline void dump_write(Dump *d, const char *path, bool acts, double sparsity, const char *block) {
     StWriter w = {0};
+    char name[64], text[40];
     const size_t BT[2] = {d->B, d->T};
+    const struct { const char *key; double x; } number[] = {
+        {"n_layer", (double)d->c.L}, {"n_head", (double)d->c.NH}, {"n_embd", (double)d->c.C},
+        {"n_ctx", (double)d->c.ctx}, {"vocab_size", (double)d->c.V}, {"steps", (double)d->steps},
+        {"learning_rate", d->adam.lr}, {"weight_decay", d->adam.decay}, {"beta1", d->adam.beta1},
+        {"beta2", d->adam.beta2}, {"eps", d->adam.eps}, {"grad_clip", d->adam.clip}, {"sparsity", sparsity}};
     st_meta_put(&w, "format", "gpt-reference-dump"), st_meta_put(&w, "version", "1");
-    dump_meta(&w, "n_layer", (double)d->c.L), dump_meta(&w, "n_head", (double)d->c.NH);
-    dump_meta(&w, "n_embd", (double)d->c.C), dump_meta(&w, "n_ctx", (double)d->c.ctx);
-    dump_meta(&w, "vocab_size", (double)d->c.V), dump_meta(&w, "steps", (double)d->steps);
-    dump_meta(&w, "learning_rate", d->adam.lr), dump_meta(&w, "weight_decay", d->adam.decay);
-    dump_meta(&w, "beta1", d->adam.beta1), dump_meta(&w, "beta2", d->adam.beta2);
-    dump_meta(&w, "eps", d->adam.eps), dump_meta(&w, "grad_clip", d->adam.clip);
-    st_meta_put(&w, "weight_decay_on", "matrices"), dump_meta(&w, "sparsity", sparsity);
-    st_meta_put(&w, "block", block), st_meta_put(&w, "source", "sparseflow float64");
+    for (size_t k = 0; k < sizeof number / sizeof *number; k++)
+        snprintf(text, sizeof text, "%.17g", number[k].x), st_meta_put(&w, number[k].key, text);
+    st_meta_put(&w, "weight_decay_on", "matrices"), st_meta_put(&w, "block", block);
+    st_meta_put(&w, "source", "sparseflow float64");
     dump_list(d, NULL, acts);
     for (size_t k = 0; k < d->count; k++)
-        st_declare(&w, check_named(AFTER, k, 0, "param.", d->table[k].name).name, ST_F32, d->table[k].rank,
+        st_declare(&w, checkpoint_name(name, "param.", &d->table[k]), ST_F32, d->table[k].rank,
                    (size_t[]){d->table[k].rows, d->table[k].cols});
     for (size_t i = 0; i < d->n; i++)
         st_declare(&w, d->check[i].name, ST_F32, d->check[i].t.rank, d->check[i].t.shape);
     st_declare(&w, "inputs", ST_I32, 2, BT), st_declare(&w, "targets", ST_I32, 2, BT);
     for (size_t k = 0; k < d->count; k++)
         if (d->mask[k])
-            st_declare(&w, check_named(AFTER, k, 0, "mask.", d->table[k].name).name, ST_U8, 2,
+            st_declare(&w, checkpoint_name(name, "mask.", &d->table[k]), ST_U8, 2,
                        (size_t[]){d->table[k].rows, d->table[k].cols});
     st_begin(&w, path);
     for (size_t k = 0; k < d->count; k++) st_write(&w, d->w[k], gpt_elements(&d->table[k]) * sizeof(float));

@@ -52,8 +52,8 @@ head, dwte|s/^    sp_backward_weight(&mat, f->u0/    if (k != WTE || f->u0) &/
 head, dn|s/sp_backward_data(&mat, f->b0, f->b1, f->w/sp_backward_data(\&mat, f->b0 + (k == WTE), f->b1, f->w/
 cross-entropy, target|s/\[i\] -= r->dscale/[i] -= 0.99f * r->dscale/
 cross-entropy, averaged|s/r->dscale = 1 \/ (float)count/r->dscale = 1/
-residual around the MLP|s/E_S2, E_DN2, E_DX, l/E_S2, E_DN2, -1, l/
-residual around attention|s/E_S1, E_DN1, E_DXM, l/E_S1, E_DN1, -1, l/
+residual around the MLP|s/{E_DN2, E_MID, E_DX}/{E_DN2, E_MID, -1}/
+residual around attention|s/{E_DN1, E_X, E_DXM}/{E_DN1, E_X, -1}/
 AdamW, decay on everything|s/const float keep = p->decay ?/const float keep = 1 ?/
 AdamW, eps inside the root|s/(sqrtf(v\[i\]) \* root2 + eps)/sqrtf(v[i] * root2 * root2 + eps)/
 AdamW, bias correction|s/u->o->lr \/ (1 - b1))/u->o->lr)/

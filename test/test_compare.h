@@ -155,37 +155,16 @@ static void test_interrupted(const char *text) {
     }
 }
 
-/* Whether the JSON has a member under these names, the first of a list where a name is "0". */
-static bool json_has(const char *path, const char *const *names) {
-    Bytes b = file_read(path);
-    Json j = json_open(b.p, b.n, path);
-    bool found = true;
-    for (; *names && found; names++) {
-        const bool list = !strcmp(*names, "0");
-        char name[64];
-        json_expect(&j, list ? '[' : '{');
-        if (list) continue;
-        found = false;
-        for (bool first = true; !found && json_more(&j, '}', &first);) {
-            json_string(&j, name, sizeof name), json_expect(&j, ':');
-            if (!(found = !strcmp(name, *names))) json_skip(&j, 0);
-        }
-    }
-    file_free(&b);
-    return found;
-}
 static void test_compare_json(const char *path) {
-    static const char *const want[][5] = {
-        {"arms", "0", "name"}, {"arms", "0", "val_loss"}, {"arms", "0", "bits_per_byte"},
-        {"arms", "0", "step_ms"}, {"arms", "0", "seconds"}, {"arms", "0", "flops"},
-        {"arms", "0", "options", "lr"}, {"arms", "0", "runs", "0"}, {"pairs", "0", "a"}, {"pairs", "0", "b"},
-        {"pairs", "0", "axis"}, {"pairs", "0", "diff"}, {"pairs", "0", "lo"}, {"pairs", "0", "hi"},
-        {"pairs", "0", "margin"}, {"pairs", "0", "verdict"}, {"cloze", "0", "right_a"},
-        {"time_to_dense", "sparse", "time"}, {"command"}};
-    for (size_t k = 0; k < sizeof want / sizeof *want; k++)
-        CHECK(json_has(path, want[k]), "the JSON has no %s %s %s", want[k][0], want[k][1], want[k][2]);
+    static const char *const want[] = {
+        "command", "arms/0/name", "arms/0/val_loss", "arms/0/bits_per_byte", "arms/0/step_ms",
+        "arms/0/seconds", "arms/0/flops", "arms/0/options/lr", "arms/0/runs/0", "pairs/0/a", "pairs/0/b",
+        "pairs/0/axis", "pairs/0/diff", "pairs/0/lo", "pairs/0/hi", "pairs/0/margin", "pairs/0/verdict",
+        "cloze/0/right_a", "time_to_dense/sparse/time"};
     Bytes b = file_read(path);
     Json j = json_open(b.p, b.n, path);
+    for (size_t k = 0; k < sizeof want / sizeof *want; k++)
+        CHECK(json_at(j, want[k]).p, "the JSON has no %s", want[k]);
     json_skip(&j, 0);
     CHECK(json_peek(&j) == 0 && j.p == j.end, "the JSON goes on after its end");
     file_free(&b);
@@ -259,21 +238,15 @@ static void test_compare_bad_input(const char *text) {
         {"--arms dense --json /nothere/x", "/nothere/x"},
         {"--arms dense --out /nothere/x", "given twice"},
     };
-    char line[600];
-    for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
-        snprintf(line, sizeof line, "compare " SHAPED "--text %s --out %s %s", text, file_in("once"),
-                 bad[k].more);
-        check_refused(line, bad[k].expected);
-    }
-    snprintf(line, sizeof line, "compare --text %s --steps 1 --arms dense --out %s", text, text);
-    check_refused(line, "found a file");
+    for (size_t k = 0; k < sizeof bad / sizeof *bad; k++)
+        check_refused(bad[k].expected, "compare " SHAPED "--text %s --out %s %s", text, file_in("once"),
+                      bad[k].more);
+    check_refused("found a file", "compare --text %s --steps 1 --arms dense --out %s", text, text);
     make_text(file_in("tiny"), 300);
-    snprintf(line, sizeof line, "compare --text %s --vocab 260 --out %s", file_in("tiny"), folder);
-    check_refused(line, "the training text has");
+    check_refused("the training text has", "compare --text %s --vocab 260 --out %s", file_in("tiny"), folder);
     make_text(file_in("else"), 19000);
-    snprintf(line, sizeof line, "compare " SHAPED "--text %s --arms dense --out %s", file_in("else"),
-             file_in("once"));
-    check_refused(line, "on another");
+    check_refused("on another", "compare " SHAPED "--text %s --arms dense --out %s", file_in("else"),
+                  file_in("once"));
 }
 
 static void test_compare(void) {

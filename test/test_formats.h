@@ -10,16 +10,17 @@ static const char *const golden_good[] = {"tiny_dense", "tiny_sparse", "odd", "m
                                           "long", "hf"};
 enum { GOLDEN_GOOD = sizeof golden_good / sizeof *golden_good };
 
-static Bytes golden_copy(const char *name) {                /* a golden dump in memory that may be changed */
+static Bytes file_copy(const char *path) {                  /* a file in memory that may be changed */
+    Bytes b = file_read(path);
+    const Bytes copy = {memcpy(mem_new(b.n, 1), b.p, b.n), b.n, path, false};
+    file_free(&b);
+    return copy;
+}
+static Bytes golden_copy(const char *name) {
     static char path[8][96];
     static int turn;
     snprintf(path[turn = (turn + 1) % 8], 96, "test/golden/%s.safetensors", name);
-    Bytes b = file_read(path[turn]);
-    uint8_t *p = mem_new(b.n, 1);
-    memcpy(p, b.p, b.n);
-    const size_t n = b.n;
-    file_free(&b);
-    return (Bytes){p, n, path[turn], false};
+    return file_copy(path[turn]);
 }
 static float tensor_get(const StTensor *t, size_t i) { return get_f32(t->data + 4 * i); }
 static void tensor_put(const StTensor *t, size_t i, double x) {
@@ -130,11 +131,7 @@ static void test_corruptions(DfPool *pool) {
     const char *path = file_in("acts.safetensors");
     CHECK(command("dump %s --layers 1 --heads 3 --width 12 --vocab 37 --context 9 --acts --sparsity 0.5 "
                   "--block 4x2 --batch 2", path) == 0, "%s", check_line);
-    Bytes b = file_read(path);
-    uint8_t *copy = mem_new(b.n, 1);
-    memcpy(copy, b.p, b.n);
-    check_corruptions(pool, (Bytes){copy, b.n, path, false}, QUICK ? 1 : 3);
-    file_free(&b);
+    check_corruptions(pool, file_copy(path), QUICK ? 1 : 3);
     check_corruptions(pool, golden_copy("odd"), QUICK ? 1 : 3);
     check_corruptions(pool, golden_copy("hf"), 1);
     if (!QUICK) check_corruptions(pool, golden_copy("mask_1x1"), 2);
@@ -167,16 +164,13 @@ static void test_dump_command(void) {
     for (size_t i = 0; i < mask->count; i++) kept += mask->data[i];
     CHECK(kept * 8 == mask->count, "%zu of %zu kept", kept, mask->count);
     CHECK(gelu && gelu->count == 3 * 16 * 128, "activations of a stage");
-    Bytes b = s.file;
-    uint8_t *copy = mem_new(b.n, 1);
-    memcpy(copy, b.p, b.n);
-    const size_t at = (size_t)(gelu->data - b.p) + 3;
-    copy[at] ^= 0x80;                                       /* a sign */
-    file_put(file_in("changed"), copy, b.n);
+    Bytes b = file_copy(path);
+    ((uint8_t *)(uintptr_t)b.p)[gelu->data - s.file.p + 3] ^= 0x80;         /* a sign */
+    file_put(file_in("changed"), b.p, b.n);
     CHECK(command("verify %s --json %s", file_in("changed"), json) == 1, "a sign was changed");
     CHECK(file_has(json, "{\"pass\": false, \"first_wrong\": \"act.h.1.mlp.gelu\""), "%s", json);
     CHECK(command("verify %s --tolerance 100", file_in("changed")) == 0, "anything goes: %s", check_line);
-    st_free(&s), free(copy);
+    st_free(&s), file_free(&b);
 }
 
 /* ---- models of others --------------------------------------------------------------------------------- */
@@ -210,12 +204,11 @@ static void test_round_trips(void) {
     CHECK(command("run --text %s --init %s --out %s --steps 2 --batch 5 --quiet", file_in("text"), hf,
                   file_in("further")) == 0, "%s", check_line);
     CHECK(command("run --text %s --resume %s --quiet", file_in("text"), back) == 2, "no text is known");
-    char line[256];
-    snprintf(line, sizeof line, "run --resume %s", bin), check_refused(line, "--init");
-    snprintf(line, sizeof line, "convert %s x.y", bin), check_refused(line, "--format");
-    snprintf(line, sizeof line, "convert %s x --format gguf", bin), check_refused(line, "gguf");
-    snprintf(line, sizeof line, "convert %s", bin), check_refused(line, "where to write");
-    snprintf(line, sizeof line, "sample %s", bin), check_refused(line, "no vocabulary");
+    check_refused("--init", "run --resume %s", bin);
+    check_refused("--format", "convert %s x.y", bin);
+    check_refused("gguf", "convert %s x --format gguf", bin);
+    check_refused("where to write", "convert %s", bin);
+    check_refused("no vocabulary", "sample %s", bin);
 }
 
 /* A Hugging Face model of the given type with buffers, a head and, if masked, a mask; weights are k / 64, so
@@ -259,7 +252,7 @@ static void hf_put(const char *path, StType type, bool prefix, bool masked, int 
 #define HF_SIZED(L, NH, V) "{" HF_SIZES(L, NH, V) ", \"n_positions\": 3}"
 
 static void test_hf(void) {
-    char path[128], line[256];
+    char path[128];
     outside("mkdir -p %s/model", folder);
     snprintf(path, sizeof path, "%s/model/model.safetensors", folder);
     char *config = path_beside(path, "config.json");
@@ -280,11 +273,10 @@ static void test_hf(void) {
             CHECK(!f.mask[gpt_layer(0, PROJW)] == !prefix, "a mask is found");
             model_close(&f);
         }
-    snprintf(line, sizeof line, "eval %s", path);
     static const char *const bad_file[4] = {"", "what wte.weight holds", "others", "where the mask is 0"};
     for (int change = 1; change < 4; change++) {
         hf_put(path, ST_F32, true, true, change);
-        check_refused(line, bad_file[change]);
+        check_refused(bad_file[change], "eval %s", path);
     }
     hf_put(path, ST_F32, true, false, 0);
     static const struct { const char *json, *expected;
@@ -303,11 +295,11 @@ static void test_hf(void) {
                {HF_SIZED("1", "2", "99999999999"), "smaller"}};
     for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
         file_put(config, bad[k].json, strlen(bad[k].json));
-        check_refused(line, bad[k].expected);
+        check_refused(bad[k].expected, "eval %s", path);
     }
-    unlink(config), check_refused(line, "config.json");
+    unlink(config), check_refused("config.json", "eval %s", path);
     unlink(path);
-    snprintf(line, sizeof line, "eval %s/model", folder), check_refused(line, "model.safetensors");
+    check_refused("model.safetensors", "eval %s/model", folder);
     free(config);
 }
 
@@ -316,13 +308,12 @@ typedef struct { size_t at; uint32_t value; size_t cut; const char *expected; } 
 static void check_words(const char *good, const char *format, const BadWord *bad, size_t n) {
     Bytes b = file_read(good);
     uint8_t *copy = mem_new(b.n + 4, 1);
-    char line[512];
     const char *path = file_in("bad");
     for (size_t k = 0; k < n; k++) {
         memcpy(copy, b.p, b.n);
         if (bad[k].at < b.n) memcpy(copy + bad[k].at, &bad[k].value, 4);
         file_put(path, copy, b.n + 4 - bad[k].cut);
-        snprintf(line, sizeof line, format, path), check_refused(line, bad[k].expected);
+        check_refused(bad[k].expected, format, path);
     }
     file_free(&b), free(copy);
 }
@@ -355,17 +346,14 @@ static void test_llmc(DfPool *pool) {
     }
     fclose(f);
     CHECK(command("verify %s --init %s", debug, bin) == 0, "%s", check_line);
-    Bytes b = file_read(debug);
-    uint8_t *copy = mem_new(b.n, 1);
-    memcpy(copy, b.p, b.n);
-    Dump d = dump_parse((Bytes){copy, b.n, debug, false}, p.m);
+    Dump d = dump_parse(file_copy(debug), p.m);
     const Check *c = NULL;
     for (size_t i = 0; i < d.n; i++)
         if (!strcmp(d.check[i].name, "grad.h.1.attn.c_attn.weight")) c = &d.check[i];
     tensor_put(&c->t, 5 * 12 + 3, 1);                       /* (out 5, in 3): ours is [3,5] */
     CHECK(!verify(&d, pool, 0) && first_wrong(&d) == c && c->dump.worst == 3 * 36 + 5, "element %zu",
           c->dump.worst);
-    dump_close(&d), file_free(&b);
+    dump_close(&d);
     const BadWord state[] = {
         {4, 1, 4, "version"},           {8, 0, 4, "sequences"},     {12, 11, 4, "tokens"},
         {12, 6, 4, "rows"},             {8, 1u << 31, 4, "sequences"}, {1024, 45, 4, "expected 0 .. 44"},
@@ -373,12 +361,10 @@ static void test_llmc(DfPool *pool) {
     char format[256];
     snprintf(format, sizeof format, "verify %%s --init %s", bin);
     check_words(debug, format, state, sizeof state / sizeof *state);
-    char line[256];
-    snprintf(line, sizeof line, "verify %s", debug), check_refused(line, "--init");
-    snprintf(line, sizeof line, "eval %s", debug), check_refused(line, "debug state");
-    snprintf(line, sizeof line, "verify %s", bin), check_refused(line, "safetensors");
-    snprintf(line, sizeof line, "verify test/golden/odd.safetensors --init %s", bin);
-    check_refused(line, "own weights");
+    check_refused("--init", "verify %s", debug);
+    check_refused("debug state", "eval %s", debug);
+    check_refused("safetensors", "verify %s", bin);
+    check_refused("own weights", "verify test/golden/odd.safetensors --init %s", bin);
     pair_free(&p);
 }
 
@@ -399,14 +385,13 @@ static void test_bad_dumps(void) {
                {"\"matrices\"", "\"nothings\"", "matrices"},
                {"\"targets\"", "\"tarGets\"", "targets"},
                {"\"param.wpe.weight\"", "\"param.wpe.weighT\"", "wpe.weight"}};
-    char line[256];
     for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
         Bytes b = golden_copy("odd");
         uint8_t *at = memmem(b.p, b.n, bad[k].from, strlen(bad[k].from));
         CHECK(at, "%s stands in the header", bad[k].from);
         if (at) memcpy(at, bad[k].to, strlen(bad[k].to));
         file_put(file_in("bad"), b.p, b.n), file_free(&b);
-        snprintf(line, sizeof line, "verify %s", file_in("bad")), check_refused(line, bad[k].expected);
+        check_refused(bad[k].expected, "verify %s", file_in("bad"));
     }
     static const struct { const char *tensor; size_t at; uint32_t value; const char *expected;
     } word[] = {{"inputs", 3, 53, "inputs[3]"},
@@ -418,7 +403,7 @@ static void test_bad_dumps(void) {
         Safetensors s = st_parse(b);
         memcpy((uint8_t *)(uintptr_t)st_find(&s, word[k].tensor)->data + 4 * word[k].at, &word[k].value, 4);
         file_put(file_in("bad"), b.p, b.n), st_free(&s);
-        snprintf(line, sizeof line, "verify %s", file_in("bad")), check_refused(line, word[k].expected);
+        check_refused(word[k].expected, "verify %s", file_in("bad"));
     }
     static const struct { const char *line, *expected;
     } usage[] = {{"verify", "expected a dump"},
@@ -433,7 +418,8 @@ static void test_bad_dumps(void) {
                  {"dump /nothere/x", "/nothere/x"},
                  {"dump x --lr fast", "fast"},
                  {"dump x --context 1000000 --width 4096 --layers 1000", "GiB"}};
-    for (size_t k = 0; k < sizeof usage / sizeof *usage; k++) check_refused(usage[k].line, usage[k].expected);
+    for (size_t k = 0; k < sizeof usage / sizeof *usage; k++)
+        check_refused(usage[k].expected, "%s", usage[k].line);
 }
 
 static void test_formats(void) {

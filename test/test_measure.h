@@ -173,12 +173,9 @@ static void measure_check_refused(void) {
         {"eval %s/one %s/two %s/short", "expected an option"}, {"eval %s/one %s/nothere", "nothere"},
         {"eval %s/one --margin -1", "--margin"},           {"eval %s/one --items many", "--items"},
         {"eval %s/one --text %s/empty", "found none"},      {"eval %s/one --json /nothere/x", "/nothere/x"}};
-    char line[512];
     file_put(file_in("empty"), "", 0);
-    for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
-        snprintf(line, sizeof line, bad[k].line, folder, folder, folder);
-        check_refused(line, bad[k].expected);
-    }
+    for (size_t k = 0; k < sizeof bad / sizeof *bad; k++)
+        check_refused(bad[k].expected, bad[k].line, folder, folder, folder);
 }
 
 static void test_measure(void) {

@@ -213,7 +213,7 @@ static void test_demo(void) {
     }
     CHECK(step[2] > step[1] && step[1], "the demonstration came to step %zu only", step[1]);
     unlink("sparseflow-demo/dense-1.ckpt"), file_put(report, "mine", 4);
-    check_refused("", "is not of the demonstration");
+    check_refused("is not of the demonstration", "%s", "");
     Bytes b = file_read(report);
     CHECK(b.n == 4 && !memcmp(b.p, "mine", 4), "the demonstration wrote over a file");
     file_free(&b);
@@ -231,7 +231,7 @@ static void test_report(void) {
     CHECK(status == 0, "%s", check_line);
     if (!status) test_whole_page();
     test_bare_pages(), test_demo();
-    check_refused("compare --arms dense --report /nothere/x", "/nothere/x");
+    check_refused("/nothere/x", "compare --arms dense --report /nothere/x");
     outside("rm -r %s", folder);
 }
 #endif

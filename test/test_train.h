@@ -54,7 +54,11 @@ static int command(const char *fmt, ...) {
     out_restore(keep);
     return status;
 }
-static void check_refused(const char *line, const char *expected) {
+/* A command line, as printf makes it, is refused with one line that says what was expected. */
+__attribute__((format(printf, 2, 3))) static void check_refused(const char *expected, const char *fmt, ...) {
+    char line[1024];
+    va_list ap;
+    va_start(ap, fmt), vsnprintf(line, sizeof line, fmt, ap), va_end(ap);
     const int status = command("%s", line);
     CHECK(status == 2, "'%s': status %d", line, status);
     CHECK(strstr(check_line, expected), "'%s': expected '%s' in: %s", line, expected, check_line);
@@ -98,16 +102,13 @@ static void test_resume(void) {
           "%s", check_line);
     CHECK(command("eval %s --text %s --json %s", whole, text, file_in("json")) == 0, "%s", check_line);
 
-    char line[256];                                         /* a resume keeps what decides the result */
-    snprintf(line, sizeof line, "run --text %s --resume %s --lr 1", text, whole), check_refused(line, "--lr");
+    /* a resume keeps what decides the result */
+    check_refused("--lr", "run --text %s --resume %s --lr 1", text, whole);
     make_text(file_in("other"), 19000);
-    snprintf(line, sizeof line, "run --text %s --resume %s", file_in("other"), whole),
-        check_refused(line, "another");
-    snprintf(line, sizeof line, "run --text %s --out %s", text, whole), check_refused(line, "exists");
-    snprintf(line, sizeof line, "run --text %s --resume %s --out %s", text, whole, parts),
-        check_refused(line, "exists");
-    snprintf(line, sizeof line, "run --text %s --resume %s --json %s", text, whole, text);
-    check_refused(line, "while it is read");
+    check_refused("another", "run --text %s --resume %s", file_in("other"), whole);
+    check_refused("exists", "run --text %s --out %s", text, whole);
+    check_refused("exists", "run --text %s --resume %s --out %s", text, whole, parts);
+    check_refused("while it is read", "run --text %s --resume %s --json %s", text, whole, text);
 }
 
 /* The trace of a run and its simulated tiles is JSON, with as many firings on the host as on the chip. */
@@ -185,11 +186,9 @@ static void test_masks(void) {
     static const char *const file[][2] = {
         {"wrong", "32,96"}, {"twos", "expected 0 or 1"}, {"text", "safetensors"}};
     for (size_t k = 0; k < 3; k++) {
-        char line[300];
-        snprintf(line, sizeof line,
-                 "run --text %s --mask %s --vocab 260 --layers 2 --width 32 --context 24 --batch 5", text,
-                 file_in(file[k][0]));
-        check_refused(line, file[k][1]);
+        check_refused(file[k][1],
+                      "run --text %s --mask %s --vocab 260 --layers 2 --width 32 --context 24 --batch 5",
+                      text, file_in(file[k][0]));
     }
 }
 
@@ -334,19 +333,16 @@ static void test_bad_input(void) {
                {"simulate --tiles 0", "--tiles"},
                {"simulate --model d4 --tiles 1 --sram 640", "--sram"},
                {"simulate --model d4 --chip a100 --csv x", "expected a chip with dataflow"}};
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) check_refused(bad[i].line, bad[i].expected);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) check_refused(bad[i].expected, "%s", bad[i].line);
 
-    char line[256];
     static const struct { const char *name, *bytes; size_t n; const char *expected;
     } file[] = {{"empty", "", 0, "found none"},
                 {"one", "x", 1, "training text has"},
                 {"mark", "<|endoftext|>\r\n\n", 16, "found none"}};
     for (size_t i = 0; i < 3; i++) {
         file_put(file_in(file[i].name), file[i].bytes, file[i].n);
-        snprintf(line, sizeof line, "run --text %s", file_in(file[i].name));
-        check_refused(line, file[i].expected);
-        snprintf(line, sizeof line, "sample %s", file_in(file[i].name));
-        check_refused(line, file[i].name);
+        check_refused(file[i].expected, "run --text %s", file_in(file[i].name));
+        check_refused(file[i].name, "sample %s", file_in(file[i].name));
     }
     uint8_t shard[1024 + 20] = {0};
     static const struct { size_t at; uint32_t value; size_t n; const char *expected;
@@ -369,8 +365,7 @@ static void test_bad_input(void) {
           "help for one command");
     if (getuid()) {
         file_put(file_in("secret"), "x", 1), chmod(file_in("secret"), 0);
-        snprintf(line, sizeof line, "run --text %s", file_in("secret"));
-        check_refused(line, "ermission");
+        check_refused("ermission", "run --text %s", file_in("secret"));
     }
 }
 

@@ -65,6 +65,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
         default: fuzz_hf(b);
         }
     }
-    while (fuzz_list) fuzz_free((char *)fuzz_list + 64);
+    fuzz_end();
     return 0;
 }

@@ -1,29 +1,8 @@
 /* fuzz_safetensors.c: libFuzzer on st_parse, and through it on the JSON reader of base.h.
  *
  * Of an input that is accepted every byte of every tensor is read, every name and key found, every float
- * converted. die() is a longjmp here, which leaves behind what the reader holds; so allocations are listed,
- * and each run ends by freeing what is on the list. */
-#ifndef _DEFAULT_SOURCE
-#define _DEFAULT_SOURCE
-#endif
-#include <setjmp.h>
-#include <stdlib.h>
-
-static jmp_buf fuzz_jump;
-static void *fuzz_held[16];             /* NULL where free; the reader never holds more than a few */
-
-static void *fuzz_hold(void *old, void *p) {            /* p takes the place of old; NULL is no allocation */
-    size_t i = 0;
-    while (i < 16 && fuzz_held[i] != old) i++;
-    if (i == 16) abort();
-    return fuzz_held[i] = p;
-}
-static void *fuzz_alloc(size_t to, size_t n) { return fuzz_hold(NULL, aligned_alloc(to, n)); }
-static void *fuzz_realloc(void *p, size_t n) { return fuzz_hold(p, realloc(p, n)); }
-
-#define aligned_alloc fuzz_alloc
-#define realloc fuzz_realloc
-#define DIE_HOOK(line) ((void)(line), longjmp(fuzz_jump, 1))
+ * converted. die() is a longjmp here, so all memory is kept on a list and freed after each run. */
+#include "held.h"
 #include "../../data/safetensors.h"
 
 static void fuzz_touch(const Safetensors *s) {
@@ -44,6 +23,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
         const Safetensors s = st_parse((Bytes){data, n, "fuzz", false});
         fuzz_touch(&s);
     }
-    for (int i = 0; i < 16; i++) free(fuzz_held[i]), fuzz_held[i] = NULL;
+    fuzz_end();
     return 0;
 }

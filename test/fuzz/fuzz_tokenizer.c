@@ -1,48 +1,12 @@
 /* fuzz_tokenizer.c: libFuzzer on every vocabulary reader, on encoding and on training.
  *
- * he first byte picks what stands before the rest: nothing, or a beginning that chance would not find (the
+ * The first byte picks what stands before the rest: nothing, or a beginning that chance would not find (the
  * 256 bytes as lines of .tiktoken, as an llm.c file, as a tokenizer.json up to its merges; a list of
  * merges, the input then being the encoder.json beside it). A vocabulary that is accepted must encode any
- * bytes so that they come back, and be the same after saving and reading. die() is a longjmp here, which
- * leaves behind what the reader holds; so every block is in a ring, and each run ends by freeing the ring. */
-#ifndef _DEFAULT_SOURCE
-#define _DEFAULT_SOURCE
-#endif
-#include <setjmp.h>
-#include <stdlib.h>
-#include <string.h>
-
-typedef struct Held { struct Held *prev, *next; size_t n; } Held;   /* lies in the 64 bytes before a block */
-static jmp_buf fuzz_jump;
-static Held fuzz_ring = {&fuzz_ring, &fuzz_ring, 0};
-
-static void *fuzz_aligned(size_t to, size_t n) {
-    Held *held = aligned_alloc(to, (n + 127) / 64 * 64);
-    if (!held) return NULL;
-    *held = (Held){&fuzz_ring, fuzz_ring.next, n};
-    held->next->prev = fuzz_ring.next = held;
-    return (char *)held + 64;
-}
-static void fuzz_free(void *p) {
-    if (!p) return;
-    Held *held = (Held *)((char *)p - 64);
-    held->prev->next = held->next, held->next->prev = held->prev;
-    free(held);
-}
-static void *fuzz_realloc(void *old, size_t n) {
-    const size_t had = old ? ((Held *)((char *)old - 64))->n : 0;
-    void *p = fuzz_aligned(64, n);
-    if (p && had) memcpy(p, old, had < n ? had : n);
-    fuzz_free(old);
-    return p;
-}
-
-#define aligned_alloc fuzz_aligned
-#define realloc fuzz_realloc
-#define free fuzz_free
-#define DIE_HOOK(line) ((void)(line), longjmp(fuzz_jump, 1))
+ * bytes so that they come back, and be the same after saving and reading. die() is a longjmp here, so
+ * all memory is kept on a list and freed after each run. */
+#include "held.h"
 #include "../../data/tokenizer.h"
-#undef free
 
 static void fuzz_round(const Tokenizer *t, const uint8_t *text, size_t n) {
     uint32_t *ids = mem_new(n, sizeof *ids);
@@ -53,7 +17,7 @@ static void fuzz_round(const Tokenizer *t, const uint8_t *text, size_t n) {
         if (ids[k] == t->eot || len > n - at || memcmp(p, text + at, len)) abort();
     }
     if (at != n) abort();
-    fuzz_free(ids);
+    free(ids);
 }
 static void fuzz_vocabulary(Tokenizer *t, const uint8_t *text, size_t n) {
     uint8_t *saved;
@@ -62,7 +26,7 @@ static void fuzz_vocabulary(Tokenizer *t, const uint8_t *text, size_t n) {
     if (t->n != again->n || t->eot != again->eot || memcmp(t->id_of, again->id_of, (t->n + 1) * 4)) abort();
     if (t->merges.n && memcmp(t->merges.bytes, again->merges.bytes, 8 * t->merges.n)) abort();
     fuzz_round(again, text, n);
-    tok_free(again), tok_free(t), fuzz_free(saved);
+    tok_free(again), tok_free(t), free(saved);
 }
 
 /* A file's beginning of the given kind, at out, which has room for 8192 bytes. */
@@ -101,6 +65,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
                                  : tok_parse(exact, begin + n, "fuzz");
         fuzz_vocabulary(t, data, n);
     }
-    while (fuzz_ring.next != &fuzz_ring) fuzz_free((char *)fuzz_ring.next + 64);
+    fuzz_end();
     return 0;
 }

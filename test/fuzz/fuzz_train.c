@@ -80,7 +80,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
         default: fuzz_options(copy, n - 1);
         }
     }
-    while (fuzz_list) fuzz_free((char *)fuzz_list + 64);
+    fuzz_end();
     for (int k = 0; k < 4; k++) if (fuzz_map[k].p) fuzz_munmap(fuzz_map[k].p, fuzz_map[k].n);
     return 0;
 }

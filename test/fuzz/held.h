@@ -1,6 +1,6 @@
-/* held.h: for a fuzzer in which die() is a longjmp: all memory is kept on a list, and freed after each run. To be
- * included before the code under test, whose malloc, realloc, aligned_alloc and free become these. A block lies 64
- * bytes behind its node. */
+/* held.h: for a fuzzer in which die() is a longjmp: all memory is kept on a list, and freed after each run.
+ * To be included before the code under test, whose malloc, realloc, aligned_alloc and free become these. A
+ * block lies 64 bytes behind its node. */
 #ifndef HELD_H
 #define HELD_H
 #include <setjmp.h>
@@ -12,7 +12,7 @@ static jmp_buf fuzz_jump;
 typedef struct Held { struct Held *next, **from; size_t n; } Held;
 static Held *fuzz_list;
 
-static void *fuzz_alloc(size_t align, size_t n) {           /* NULL, as if there were no more, from a GiB on */
+static void *fuzz_alloc(size_t align, size_t n) {           /* NULL, as if there were no more, from 1 GiB */
     Held *h = n < 1u << 30 ? aligned_alloc(64, (n + 127) / 64 * 64) : NULL;
     (void)align;
     if (!h) return NULL;
@@ -34,6 +34,7 @@ static void *fuzz_realloc(void *old, size_t n) {
     if (p && old) memcpy(p, old, had < n ? had : n), fuzz_free(old);
     return p;
 }
+static void fuzz_end(void) { while (fuzz_list) fuzz_free((char *)fuzz_list + 64); }
 
 #define DIE_HOOK(line) ((void)(line), longjmp(fuzz_jump, 1))
 #define aligned_alloc fuzz_alloc
