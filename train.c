@@ -518,25 +518,32 @@ static FILE *log_open(const char *path, size_t step) {
     return f;
 }
 
+/* Dies if a file to write cannot be written, or is one that is read: of the options, or `more`. */
+static void output_check(const char *path, const Options *o, const char *more) {
+    const char *other[7] = {o->val, o->vocab, o->init, o->file, o->to, o->mask, more};
+    struct stat st, in;
+    const bool there = !stat(path, &st) && S_ISREG(st.st_mode);
+    for (size_t i = 0; there && i < o->text.n + o->tokens.n + 7; i++) {
+        const char *input = i < o->text.n ? o->text.item[i] : i < o->text.n + o->tokens.n
+                          ? o->tokens.item[i - o->text.n] : other[i - o->text.n - o->tokens.n];
+        if (input && !stat(input, &in) && in.st_dev == st.st_dev && in.st_ino == st.st_ino)
+            die("%s: would be written over while it is read", path);
+    }
+    out_probe(path);
+}
+
 /* Dies unless every file the run will write can be written, and none of them is there already or is read by
  * it. */
 static void outputs_check(const Run *run, const Options *o) {
     const char *output[5] = {run->out, run->best, o->log, o->json, o->trace};
     const bool fresh = !o->resume || strcmp(run->out, o->resume);
-    struct stat st, in;
+    struct stat st;
     for (int k = 0; k < 5; k++) {
         if (!output[k]) continue;
         const bool there = !stat(output[k], &st) && S_ISREG(st.st_mode);
         if (there && ((k < 2 && fresh) || (k == 2 && !o->resume)))
             die("%s: exists already: --resume it, or name another file", output[k]);
-        for (size_t i = 0; there && i < o->text.n + o->tokens.n + 4; i++) {
-            const char *other[4] = {o->val, o->vocab, o->init, k < 2 ? NULL : o->resume};
-            const char *input = i < o->text.n ? o->text.item[i] : i < o->text.n + o->tokens.n
-                              ? o->tokens.item[i - o->text.n] : other[i - o->text.n - o->tokens.n];
-            if (input && !stat(input, &in) && in.st_dev == st.st_dev && in.st_ino == st.st_ino)
-                die("%s: would be written over while it is read", output[k]);
-        }
-        out_probe(output[k]);
+        output_check(output[k], o, k < 2 ? NULL : o->resume);
     }
 }
 
@@ -678,14 +685,14 @@ static const char *arm_path(const ArmRun *a, const char *kind, char out[PATH_MAX
     return out;
 }
 
-/* What the folder has of the run already: its curve and, if it has a checkpoint, the options of that. Dies
- * if they are not those that are asked for. */
+/* What the folder has of the run already: its curve, if there is a checkpoint. Dies if that was made under
+ * other options than those that are asked for. Scores without a checkpoint are of a run that is gone. */
 static void arm_look(ArmRun *a, uint64_t hash) {
     char path[PATH_MAX], room[64];
-    if (access(arm_path(a, "ckpt", path), F_OK)) return;
+    if (access(arm_path(a, "ckpt", path), F_OK)) { unlink(arm_path(a, "scores", path)); return; }
     Safetensors st = st_read(path);
     for (int k = 0; k < OPTIONS; k++) {
-        if (!options[k].decides || option_auto(&a->o, k)) continue;
+        if (!options[k].decides) continue;
         const char *here = meta_need(&st, path, options[k].name), *asked = option_text(&a->o, k, room);
         if (strcmp(here, asked))
             die("%s: --%s: expected %s, found %s: another comparison is in that folder", path,
@@ -693,13 +700,12 @@ static void arm_look(ArmRun *a, uint64_t hash) {
     }
     if (strtoull(meta_need(&st, path, "data_hash"), NULL, 16) != hash)
         die("%s: expected a run on this text, found one on another", path);
-    options_from_meta(&st, path, &a->o);
     const size_t step = meta_size(&st, path, "step", 0, a->o.steps);
     st_free(&st);
     a->kept.curve = cmp_curve_read(arm_path(a, "csv", path), step);
-    if (!a->kept.curve.n) return;
+    if (!a->kept.curve.n || cmp_end(&a->kept.curve)->step != step)
+        die("%s: expected a line of step %zu, at which its checkpoint is, found none", path, step);
     a->now = *cmp_end(&a->kept.curve);
-    if (isnan(a->now.loss)) a->kept.curve.n--;
 }
 static bool arm_done(const ArmRun *a) {
     const CmpCurve *c = &a->kept.curve;
@@ -731,10 +737,10 @@ static void arm_milestone(ArmRun *a, bool diverged) {
     a->now.seconds = p.seconds;
     p.loss = diverged ? INFINITY : interrupted ? NAN : val.nats / (double)val.tokens;
     p.bits = diverged ? INFINITY : interrupted ? NAN : score_bits(&val);
-    if (c->n && isnan(cmp_end(c)->loss)) c->n--;
     cmp_add(c, p);
     cmp_curve_write(c, arm_path(a, "csv", path));           /* first: a line too many is passed over */
     run_save(run, arm_path(a, "ckpt", path));
+    if (arm_done(a)) cmp_join(c), cmp_curve_write(c, arm_path(a, "csv", path));
     if (!a->quiet && !interrupted)
         printf("%sseed %zu  %-8s  step %zu/%zu  loss %.4f  %.4f %s  %.1f ms a step\n",
                isatty(1) ? "\r\033[K" : "", a->o.seed, a->name, p.step, a->o.steps, p.loss, cmp_bits(&p),
@@ -747,7 +753,8 @@ static void arm_turn(ArmRun *a) {
     Run *run = &a->run;
     const size_t last = run->s.step + a->o.steps / 100 + 1, end = last < a->o.steps ? last : a->o.steps;
     while (!interrupted) {
-        const size_t step = run->s.step, done = a->kept.curve.n ? cmp_end(&a->kept.curve)->step : 0;
+        const CmpCurve *c = &a->kept.curve;
+        const size_t step = run->s.step, done = c->n && !isnan(cmp_end(c)->loss) ? cmp_end(c)->step : 0;
         if (step > done && (step % a->o.every == 0 || step == a->o.steps)) arm_milestone(a, false);
         if (step >= end || interrupted) break;
         if (!run_step(run)) { arm_milestone(a, true); break; }
@@ -790,13 +797,16 @@ static void arms_train(ArmRun *a, size_t n, const Data *d, Tokenizer *tok, DfPoo
 static void arm_scores(ArmRun *a, const Data *d, DfPool *pool) {
     char path[PATH_MAX];
     CmpRun *kept = &a->kept;
-    kept->o = &a->o;
+    kept->o = &a->o, cmp_join(&kept->curve);                /* it may have been killed before it did that */
     if (isinf(cmp_end(&kept->curve)->loss)) kept->m.val = (Score){INFINITY, 0, 1};
     else if (!cmp_scores_read(kept, arm_path(a, "scores", path), d->bytes ? a->o.items : 0)) {
         State s = checkpoint_read(arm_path(a, "ckpt", path), &a->o, false);
         kept->m = measure(&s, a->name, pool, d, a->o.context);
         kept->parameters = (double)parameters(s.m, false), kept->active = (double)parameters(s.m, true);
-        if (!interrupted) cmp_scores_write(kept, arm_path(a, "scores", path));
+        if (!interrupted) {                                 /* and read back: the same figures the next time */
+            cmp_scores_write(kept, arm_path(a, "scores", path)), measures_free(&kept->m);
+            cmp_scores_read(kept, path, d->bytes ? a->o.items : 0);
+        }
         gpt_free(s.m), tok_free(s.tok), free(s.o);
     }
     if (!a->quiet && !interrupted)
@@ -830,8 +840,11 @@ static void seed_train(ArmRun *a, size_t n, const Data *d, Tokenizer *tok, DfPoo
         const Options *o = &a[k].o;
         const GptConfig c = {o->layers, o->heads, o->width, tok ? tok->n + 1 : GPT2_VOCAB, o->context};
         const bool sparse = masks_at_start(o) && masks_to(o) == o->steps;
+        double density[4];
+        mask_densities(o, o->width, density);
+        const double kept = (3 * density[0] + density[1] + 4 * density[2] + 4 * density[3]) / 12;
         arm_look(&a[k], hash);
-        a[k].kept.memory = run_bytes(o, &c, sparse ? 1 - o->sparsity : 1);
+        a[k].kept.memory = run_bytes(o, &c, sparse ? kept : 1);
         if (!arm_done(&a[k])) need += a[k].kept.memory;
     }
     const bool together = need < 0.8 * have;
@@ -859,6 +872,7 @@ static void sweep(const Options *common, const char name[][ARM_NAME], size_t n, 
         Options ready = a->o;
         gpt_free(state_fresh(&ready, &d, tok).m);
         a->o.lr = ready.lr * (k % RATES == 0 ? 0.5 : (double)(k % RATES));
+        gpt_free(state_fresh(&a->o, &d, tok).m);
         snprintf(a->name, sizeof a->name, "%.*s@%.3g", ARM_NAME, arm, a->o.lr);
         a->quiet = common->quiet, a->o.quiet = true;
     }
@@ -889,6 +903,7 @@ static void seed_run(const Options *o, const char name[][ARM_NAME], const double
         snprintf(a[k].name, sizeof a[k].name, "%.*s", ARM_NAME, name[k]);
         a[k].o = arm_options(o, name[k], nth, tok ? tok->n + 1 : GPT2_VOCAB);
         if (!isnan(lr[k])) a[k].o.lr = lr[k];
+        gpt_free(state_fresh(&a[k].o, &d, tok).m);          /* works out the options that are automatic */
         a[k].quiet = o->quiet, a[k].o.quiet = true;
     }
     seed_train(a, n, &d, tok, pool);
@@ -911,12 +926,17 @@ static bool compare(const Options *o, Cmp *c) {
     char (*name)[ARM_NAME] = mem_new(ARMS_MAX, sizeof *name);
     double lr[ARMS_MAX];
     const size_t n = arm_names(o, name);
+    const char *const output[2] = {o->json, o->report};
     struct stat st;
-    if (o->json) out_probe(o->json);
-    if (o->report) out_probe(o->report);
     if (mkdir(o->dir, 0777) && errno != EEXIST)
         die("%s: cannot make the folder: %s", o->dir, strerror(errno));
     if (stat(o->dir, &st) || !S_ISDIR(st.st_mode)) die("%s: expected a folder, found a file", o->dir);
+    for (int k = 0; k < 2; k++) {
+        const char *end = output[k] ? strrchr(output[k], '.') : NULL;
+        if (end && (!strcmp(end, ".ckpt") || !strcmp(end, ".csv") || !strcmp(end, ".scores")))
+            usage("%s: expected a name that is none of a run's files", output[k]);
+        if (output[k]) output_check(output[k], o, k ? o->json : NULL);
+    }
     signal(SIGINT, on_signal), signal(SIGTERM, on_signal);
     ArmRun *all = mem_new(n * o->seeds, sizeof *all);
     DfPool *pool = df_begin(o->threads);
@@ -968,7 +988,7 @@ static int cmd_eval(int argc, char **argv) {
     Data d[2];
     Measures x[2];
     bool finite = true;
-    if (o->json) out_probe(o->json);
+    if (o->json) output_check(o->json, o, NULL);
     for (int k = 0; k < models; k++) {
         s[k] = checkpoint_read(name[k], o, false);
         s[k].o->seed = option_given(o, "seed") ? o->seed : s[0].o->seed;
@@ -977,11 +997,14 @@ static int cmd_eval(int argc, char **argv) {
         if (d[k].val.n < 2) die("the text has %zu tokens; at least 2 are needed", d[k].val.n);
         if (data_hash(&d[k]) != s[k].data_hash) tokens_free(&d[k].train);
     }
+    for (int k = 0; k < models; k++)                        /* by the token, unless both have a vocabulary */
+        if (!d[0].bytes || !d[models - 1].bytes) free(d[k].bytes), d[k].bytes = NULL;
     DfPool *pool = df_begin(o->threads);
     const size_t ctx = s[0].m->c.ctx, T = models > 1 && s[1].m->c.ctx < ctx ? s[1].m->c.ctx : ctx;
     for (int k = 0; k < models; k++)
         x[k] = measure(&s[k], name[k], pool, &d[k], T), finite &= isfinite(x[k].val.nats);
-    const bool paired = models > 1 && tokens_hash(&d[0].val) == tokens_hash(&d[1].val);
+    const bool paired = models > 1 && tokens_hash(&d[0].val) == tokens_hash(&d[1].val) &&
+                        x[0].wanted == x[1].wanted;
     if (models > 1 && x[0].parts.n != x[1].parts.n)
         die("%s: the text is too short to compare models of other vocabularies", name[1]);
     if (models > 1) pair_print(x, o->margin, paired);

@@ -1,7 +1,7 @@
 /* arms.h: what a comparison compares: arms, each a name for some options.
  *
  *     dense       the common options, without those that make a model sparse
- *     small       dense and narrower: as many parameters as `sparse` has
+ *     small       dense and narrower: as many parameters as `sparse` has, whatever --arm made of that
  *     sparse      the common options; 87.5 % sparse if they do not say
  *     recipe      the same with masks that evolve and a dense end
  *     wide        sparse and wider: as many FLOPs a token as `dense`
@@ -63,6 +63,7 @@ static inline size_t arm_names(const Options *o, char name[ARMS_MAX][ARM_NAME]) 
         for (size_t k = 0; k < n; k++) if (!strcmp(name[k], name[n])) usage("--arms: '%s' twice", name[n]);
         p += len + (p[len] == ',');
     }
+    if (!n) usage("--arms: expected names with commas between, found none");
     for (size_t i = 0; i < o->arm.n; i++) {
         bool used = false;
         for (size_t k = 0; k < n; k++) used |= arm_own(o, i, name[k]) != NULL;
@@ -86,18 +87,21 @@ static inline double model_size(const GptConfig *c, const double density[4], boo
     free(table);
     return n;
 }
-/* Gives o, of V tokens, the width, a multiple of 16, at which it comes nearest to `like`: to its parameters,
- * sparse as it is, or to its FLOPs, were it dense. Heads are as near to the size of its heads as divides. */
-static inline void arm_fit(Options *o, Options like, int fit, size_t V) {
-    const double one[4] = {1, 1, 1, 1};
-    double sparse[4], density[4], below = 0, size;
-    model_shape(&like);
-    mask_densities(&like, like.width, sparse), mask_densities(o, like.width, density);
-    GptConfig c = {like.layers, like.heads, like.width, V, like.context};
-    const double want = model_size(&c, fit == FIT_FLOPS ? one : sparse, fit == FIT_FLOPS);
-    for (c.C = LINE; (size = model_size(&c, density, fit == FIT_FLOPS)) < want; c.C += LINE) below = size;
-    o->width = c.C > LINE && want - below < size - want ? c.C - LINE : c.C, o->heads = 1;
-    const double head = (double)like.width / (double)like.heads, width = (double)o->width;
+/* Gives o, of V tokens, the width, a multiple of 16, at which it comes nearest to `like`: to the parameters it
+ * has, or to its FLOPs. Heads that are not given are as near to the size of its heads as divides. */
+static inline void arm_fit(Options *o, const Options *like, int fit, size_t V) {
+    const GptConfig other = {like->layers, like->heads, like->width, V, like->context};
+    GptConfig c = {option_given(o, "layers") ? o->layers : like->layers, 1, LINE, V, o->context};
+    double has[4], density[4], below = 0, size;
+    size_t step = LINE;
+    while (option_given(o, "heads") && step % o->heads) step += LINE;
+    mask_densities(like, like->width, has), mask_densities(o, like->width, density);
+    const double want = model_size(&other, has, fit == FIT_FLOPS);
+    for (c.C = step; (size = model_size(&c, density, fit == FIT_FLOPS)) < want; c.C += step) below = size;
+    o->layers = c.L, o->width = c.C > step && want - below < size - want ? c.C - step : c.C;
+    if (option_given(o, "heads")) return;
+    const double head = (double)like->width / (double)like->heads, width = (double)o->width;
+    o->heads = 1;
     for (size_t h = 1; h <= o->width; h++)
         if (o->width % h == 0 && fabs(width / (double)h - head) < fabs(width / (double)o->heads - head))
             o->heads = h;
@@ -127,16 +131,20 @@ static inline Options arm_options(const Options *common, const char *name, size_
     static const char *const masks[] = {"sparsity", "block", "mask", "spread", "update", "drop", "mask-every",
                                         "mask-stop", "densify", "dense-first"};
     const int place = arm_place(name);
-    Options base = *common, o;
-    if (!masks_wanted(&base)) base.sparsity = 0.875;
-    o = place < ARMS && arms[place].sparse ? base : *common;
-    for (size_t i = 0; i < sizeof masks / sizeof *masks && place < ARMS && !arms[place].sparse; i++)
+    const bool known = place < ARMS;
+    Options o = *common;
+    for (size_t i = 0; i < sizeof masks / sizeof *masks && known && !arms[place].sparse; i++)
         option_preset(&o, option_find(masks[i], COMPARE));
     memset(o.given, 0, sizeof o.given);             /* given to this arm, from here on */
-    if (place < ARMS) arm_set(&o, name, arms[place].more);
+    if (known) arm_set(&o, name, arms[place].more);
+    if (known && arms[place].more[0] && o.mask_every > o.steps / 10) o.mask_every = o.steps / 10 + 1;
     for (size_t i = 0; i < common->arm.n; i++)
         if (arm_own(common, i, name)) arm_set(&o, name, arm_own(common, i, name));
-    if (place < ARMS && arms[place].fit && !option_given(&o, "width")) arm_fit(&o, base, arms[place].fit, V);
+    if (known && arms[place].sparse && !masks_wanted(&o) && !option_given(&o, "sparsity")) o.sparsity = 0.875;
+    if (known && arms[place].fit && !option_given(&o, "width")) {
+        const Options like = arm_options(common, arms[place].fit == FIT_FLOPS ? "dense" : "sparse", nth, V);
+        arm_fit(&o, &like, arms[place].fit, V);
+    }
     o.seed += nth, o.mask_seed += nth;
     model_shape(&o);
     return o;

@@ -26,7 +26,7 @@ typedef struct {
     double loss, bits;                      /* validation: nats per token, bits per byte (0: not known) */
 } CmpPoint;
 
-/* loss is NAN in the last point of a run that was interrupted there, and infinite if the run diverged. */
+/* loss is NAN in a point at which the run was interrupted, and infinite in the last one if it diverged. */
 typedef struct { CmpPoint *point; size_t n, cap; } CmpCurve;
 
 static const char cmp_head[] = "step,tokens,flops,seconds,train_sum,step_ms,val_loss,bits_per_byte\n";
@@ -41,7 +41,7 @@ static inline void cmp_curve_write(const CmpCurve *c, const char *path) {
     fputs(cmp_head, out.f);
     for (size_t k = 0; k < c->n; k++) {
         const CmpPoint *p = &c->point[k];
-        fprintf(out.f, "%zu,%.17g,%.17g,%.6f,%.17g,%.3f,%.17g,%.17g\n", p->step, p->tokens, p->flops,
+        fprintf(out.f, "%zu,%.17g,%.17g,%.17g,%.17g,%.17g,%.17g,%.17g\n", p->step, p->tokens, p->flops,
                 p->seconds, p->train, p->step_ms, p->loss, p->bits);
     }
     if (!out_commit(&out)) die("%s: cannot write: %s", path, strerror(errno));
@@ -69,6 +69,12 @@ static inline CmpCurve cmp_curve_read(const char *path, size_t step) {
     }
     free(text), file_free(&b);
     return c;
+}
+/* Takes out the points at which a run was interrupted, once it has ended. */
+static inline void cmp_join(CmpCurve *c) {
+    size_t n = 0;
+    for (size_t k = 0; k < c->n; k++) if (!isnan(c->point[k].loss)) c->point[n++] = c->point[k];
+    c->n = n;
 }
 
 /* ---- equal cost --------------------------------------------------------------------------------------- */
@@ -131,6 +137,12 @@ typedef struct {                    /* means over the seeds */
 static inline const CmpRun *cmp_run(const Cmp *c, size_t seed, size_t arm) {
     return &c->run[seed * c->arms + arm];
 }
+static inline const Measures *cmp_any(const Cmp *c) {       /* of a run that did not diverge, if there is one */
+    size_t k = 0;
+    while (k + 1 < c->arms * c->seeds && !c->run[k].m.parts.n) k++;
+    return &c->run[k].m;
+}
+static inline const char *cmp_unit(const Cmp *c) { return score_unit(&cmp_any(c)->val); }
 static inline double cmp_score(const Score *s) {            /* bits per byte; if these are not known, token */
     return s->nats / NATS_PER_BIT / (s->bytes > 0 ? s->bytes : (double)s->tokens);
 }
@@ -142,17 +154,18 @@ static inline double cmp_step_ms(const CmpCurve *c) {       /* the median of the
     return x;
 }
 
-/* a's loss less b's over the seeds at equal cost. One seed has an interval over documents where both ends
- * cost the same, and none elsewhere. */
+/* a's loss less b's over the seeds at equal cost. Ends count as equal that differ by 3 % of it, for widths come
+ * in steps. One seed has an interval over documents where the ends are equal, and none elsewhere. */
 static inline StatsInterval cmp_difference(const Cmp *c, size_t a, size_t b, int axis) {
     double *diff = mem_new(c->seeds, sizeof *diff);
     bool ends = true;
     for (size_t s = 0; s < c->seeds; s++) {
         const CmpRun *x = cmp_run(c, s, a), *y = cmp_run(c, s, b);
         const double p = cmp_cost(cmp_end(&x->curve), axis), q = cmp_cost(cmp_end(&y->curve), axis);
-        diff[s] = p == q ? cmp_score(&x->m.val) - cmp_score(&y->m.val)
+        const bool same = fabs(p - q) <= 0.03 * fmax(p, q);
+        diff[s] = same ? cmp_score(&x->m.val) - cmp_score(&y->m.val)
                          : cmp_at(&x->curve, axis, fmin(p, q)) - cmp_at(&y->curve, axis, fmin(p, q));
-        ends &= p == q;
+        ends &= same;
     }
     const Measures *x = &cmp_run(c, 0, a)->m, *y = &cmp_run(c, 0, b)->m;
     ends &= x->parts.n == y->parts.n;                       /* one that diverged has none */
@@ -191,7 +204,7 @@ typedef struct {
     double p;                       /* McNemar's, of one seed */
 } CmpCloze;
 
-/* No items where a run diverged, which has none. */
+/* No items where a run has none: it diverged, or its text is too short. */
 static inline CmpCloze cmp_cloze(const Cmp *c, size_t a, size_t b, int kind) {
     for (size_t s = 0; s < c->seeds; s++)
         if (!cmp_run(c, s, a)->m.parts.n || !cmp_run(c, s, b)->m.parts.n) return (CmpCloze){.p = NAN};
@@ -200,10 +213,11 @@ static inline CmpCloze cmp_cloze(const Cmp *c, size_t a, size_t b, int kind) {
     for (size_t s = 0; s < c->seeds; s++) {
         const ClozeTally t = cloze_tally(cmp_run(c, s, a)->m.cloze, cmp_run(c, s, b)->m.cloze, kind);
         const double n = (double)t.items, seeds = (double)c->seeds;
+        if (!t.items) { free(diff); return (CmpCloze){.p = NAN}; }
         x.items += t.items, x.chance += t.chance / seeds;
         x.a += (double)t.right[0] / n / seeds, x.b += (double)t.right[1] / n / seeds;
         diff[s] = ((double)t.right[0] - (double)t.right[1]) / n;
-        if (c->seeds == 1 && t.items) x.diff = stats_mcnemar(t.only[0], t.only[1], t.items, &x.p);
+        if (c->seeds == 1) x.diff = stats_mcnemar(t.only[0], t.only[1], t.items, &x.p);
     }
     if (c->seeds > 1) x.diff = stats_t_interval(diff, c->seeds);
     free(diff);
@@ -305,7 +319,7 @@ static inline bool cmp_scores_read(CmpRun *r, const char *path, size_t items) {
 
 /* What the intervals are over, as words. */
 static inline const char *cmp_over(const Cmp *c, char out[96]) {
-    const Parts *p = &c->run[0].m.parts;
+    const Parts *p = &cmp_any(c)->parts;
     if (c->seeds > 1) snprintf(out, 96, "t over %zu seeds", c->seeds);
     else snprintf(out, 96, "one seed: bootstrap over %zu %s", p->n, parts_name(p));
     return out;
@@ -314,7 +328,7 @@ static inline void cmp_print_arms(const Cmp *c) {
     const CmpArm first = cmp_arm(c, 0);
     char over[96];
     printf("\n%-10s %8s %8s %8s %8s %10s  %-16s %8s%s\n", "arm", "numbers", "kept", "rate", "loss",
-           "perplexity", score_unit(&c->run[0].m.val), "gap", first.floor > 0 ? "    floor" : "");
+           "perplexity", cmp_unit(c), "gap", first.floor > 0 ? "    floor" : "");
     for (size_t k = 0; k < c->arms; k++) {
         const CmpArm a = cmp_arm(c, k);
         const CmpRun *r = cmp_run(c, 0, k);
@@ -340,8 +354,8 @@ static inline void cmp_print_arms(const Cmp *c) {
 }
 static inline void cmp_print_verdicts(const Cmp *c) {
     for (int axis = 0; axis < CMP_AXES && c->arms > 1; axis++) {
-        printf("\nagainst %s at equal %s, margin %g %s:\n", c->name[0], cmp_axis[axis], c->margin,
-               score_unit(&c->run[0].m.val));
+        printf("\nagainst %s at equal %s, margin %g %s%s:\n", c->name[0], cmp_axis[axis], c->margin,
+               cmp_unit(c), axis == CMP_TOKENS ? "" : " (where one has ended, the other may be half-way)");
         for (size_t k = 1; k < c->arms; k++) {
             const StatsInterval s = cmp_difference(c, k, 0, axis);
             if (isfinite(s.lo))
@@ -428,7 +442,9 @@ static inline void cmp_json_pair(Out *out, const Cmp *c, size_t a, size_t b) {
         json_member_text(out, "a", c->name[a]), json_member_text(out, "b", c->name[b]);
         json_member_text(out, "axis", cmp_axis[axis]), json_interval(out, "diff", s);
         json_member_put(out, "detectable", s.detectable), json_member_put(out, "margin", c->margin);
-        json_member_text(out, "verdict", stats_verdict(s, c->margin)), json_close(out, '}');
+        if (isfinite(s.lo)) json_member_text(out, "verdict", stats_verdict(s, c->margin));
+        else json_member_put(out, "verdict", NAN);          /* null */
+        json_close(out, '}');
     }
 }
 static inline void cmp_json_cloze(Out *out, const Cmp *c, size_t a, size_t b) {
@@ -448,7 +464,7 @@ static inline void cmp_json(const Cmp *c, FILE *f) {
     char over[96];
     fputc('{', out.f);
     json_member_text(&out, "command", c->command);
-    json_member_text(&out, "unit", score_unit(&c->run[0].m.val));
+    json_member_text(&out, "unit", cmp_unit(c));
     json_member_text(&out, "interval", cmp_over(c, over)), json_member_put(&out, "margin", c->margin);
     json_begin(&out, "arms", '[');
     for (size_t k = 0; k < c->arms; k++) cmp_json_arm(&out, c, k);

@@ -347,13 +347,14 @@ static inline size_t html_pair(size_t arm) { return arm * (arm - 1) / 2; }
 static inline void html_headline(const Html *h) {
     static const char *const say[][2] = {
         {"better", "is better than"}, {"equal", "is as good as"}, {"not worse", "is not worse than"},
-        {"worse", "is worse than"}, {"undecided", "may or may not be as good as"}};
+        {"worse", "is worse than"}};
+    const char *is = "may or may not be as good as";
     const size_t a = h->lead, p = a ? 3 * html_pair(a) : 0;
     if (!a) { html_put(h, "<h1>{a 0}: {b arms/0/bits} {w unit}</h1>\n"); return; }
     html_put(h, "<h1>{a %zu} ", a);
     for (size_t k = 0; k < sizeof say / sizeof *say; k++)
-        if (html_says(html_at(h, "pairs/%zu/verdict", p), say[k][0])) html_put(h, "%s", say[k][1]);
-    html_put(h, " {a 0} after as many tokens, and ");
+        if (html_says(html_at(h, "pairs/%zu/verdict", p), say[k][0])) is = say[k][1];
+    html_put(h, "%s {a 0} after as many tokens, and ", is);
     if (isnan(html_real(h, "time_to_dense/%s/time", h->name[a]))) html_put(h, "does not come to its loss");
     else html_put(h, "comes to its loss in {P time_to_dense/%s/time} of the time", h->name[a]);
     html_put(h, ".</h1>\n<p class=lead>On text that no arm has seen, the loss differs by {d pairs/%zu/diff} "
@@ -495,6 +496,14 @@ static inline void html_pipeline(const Html *h) {
     html_put(h, "</div>\n");
 }
 
+/* Which of n entries compares arm a, or any if that is 0, with the first arm in a kind of question; n: none. */
+static inline size_t html_cloze_at(const Html *h, size_t n, size_t a, const char *kind) {
+    size_t i = 0;
+    while (i < n && !(html_says(html_at(h, "cloze/%zu/b", i), h->name[0]) &&
+                      html_says(html_at(h, "cloze/%zu/kind", i), kind) &&
+                      (!a || html_says(html_at(h, "cloze/%zu/a", i), h->name[a])))) i++;
+    return i;
+}
 /* Of each kind of question a strip with chance and a dot for each arm, then the figures. */
 static inline void html_cloze(const Html *h) {
     size_t n = 0;
@@ -503,23 +512,27 @@ static inline void html_cloze(const Html *h) {
     html_put(h, "<h2>Questions answered</h2><p class=note>On held-out text, shares right. The tick is "
              "chance; bold where the 95 %% interval of the difference from {a 0} is without zero.</p>");
     html_head(h, "<th>kind<th>items<th>chance<th>");
-    const size_t kinds = n / html_pair(h->arms);
-    for (size_t k = 0; k < kinds; k++) {
+    for (size_t k = 0; k < n; k++) {
+        char *kind = html_raw(html_at(h, "cloze/%zu/kind", k));
+        if (html_cloze_at(h, n, 0, kind) != k) { free(kind); continue; }    /* not the first of its kind */
         html_put(h, "<tr><td>{k cloze/%zu/kind}<td>{r cloze/%zu/items}<td>{p cloze/%zu/chance}"
                  "<td class=track><svg viewBox='0 0 212 20'><path class=rule d='M6 10h200'/><path class=zero "
                  "stroke-width=2 d='M%.1f 3v14'/>", k, k, k, 6 + 200 * html_real(h, "cloze/%zu/chance", k));
         for (size_t a = h->arms; a-- > 0;) {
-            const double right = a ? html_real(h, "cloze/%zu/right_a", html_pair(a) * kinds + k)
-                                   : html_real(h, "cloze/%zu/right_b", k);
-            html_put(h, "<circle class='dot c%zu' cx=%.1f cy=10 r=4.5 />", html_colour(h, a),
-                     6 + 200 * right);
+            const size_t p = a ? html_cloze_at(h, n, a, kind) : k;
+            const double right = html_real(h, a ? "cloze/%zu/right_a" : "cloze/%zu/right_b", p);
+            if (p < n)
+                html_put(h, "<circle class='dot c%zu' cx=%.1f cy=10 r=4.5 />", html_colour(h, a),
+                         6 + 200 * right);
         }
         html_put(h, "</svg><td>{p cloze/%zu/right_b}", k);
         for (size_t a = 1; a < h->arms; a++) {
-            const size_t p = html_pair(a) * kinds + k;
+            const size_t p = html_cloze_at(h, n, a, kind);
             const bool sure = html_real(h, "cloze/%zu/lo", p) > 0 || html_real(h, "cloze/%zu/hi", p) < 0;
-            html_put(h, "<td>%s{p cloze/%zu/right_a}%s\n", sure ? "<b>" : "", p, sure ? "</b>" : "");
+            if (p == n) html_put(h, "<td>–\n");
+            else html_put(h, "<td>%s{p cloze/%zu/right_a}%s\n", sure ? "<b>" : "", p, sure ? "</b>" : "");
         }
+        free(kind);
     }
     html_put(h, "</table></div>\n");
 }

@@ -32,7 +32,7 @@ static inline double score_bits(const Score *s) {           /* per byte; 0: not 
     return s->bytes > 0 ? s->nats / NATS_PER_BIT / s->bytes : 0;
 }
 
-enum { PARTS_FEW = 20, PARTS_BLOCKS = 100, PARTS_BYTES = 64 };
+enum { PARTS_FEW = 20, PARTS_BLOCKS = 100, PARTS_BYTES = 64, PARTS_LEAST = 10 };
 typedef struct {
     Score *part;                    /* [n] in the order of the text */
     size_t n;
@@ -75,14 +75,15 @@ static inline void parts_add(Parts *p, const GptRun *r, const Data *d, const int
 }
 
 /* Bits per byte or, without a vocabulary, per token: of one model or, if b is not NULL, a's less b's on the
- * same text. */
+ * same text. Fewer than 10 parts have no finite interval: a bootstrap of 5 covers 82 % and not 95. */
 static inline StatsInterval parts_interval(const Parts *a, const Parts *b, bool bytes) {
     double *num = mem_new(a->n, sizeof *num), *den = mem_new(a->n, sizeof *den);
     for (size_t k = 0; k < a->n; k++) {
         num[k] = (a->part[k].nats - (b ? b->part[k].nats : 0)) / NATS_PER_BIT;
         den[k] = bytes ? a->part[k].bytes : (double)a->part[k].tokens;
     }
-    const StatsInterval s = stats_bootstrap(num, den, a->n, 1);
+    StatsInterval s = stats_bootstrap(num, den, a->n, 1);
+    if (a->n < PARTS_LEAST) s.lo = -INFINITY, s.hi = s.detectable = INFINITY;
     free(num), free(den);
     return s;
 }

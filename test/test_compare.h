@@ -203,6 +203,8 @@ static void test_rates(const char *text) {
     CHECK(isinf(cmp_end(&lost)->loss) && cmp_end(&lost)->step < 16, "it did not diverge");
     CHECK(command("compare " SHAPED "--text %s --items 0 --arms dense --lr 0.1 --sweep --out %s", text,
                   file_in("swept")) == 0, "%s", check_line);
+    check_refused("another comparison", "compare " SHAPED "--text %s --items 0 --arms dense --out %s", text,
+                  file_in("swept"));
     const char *const grid[3] = {"0.05", "0.1", "0.2"};
     size_t best = 0;
     double least = INFINITY;
@@ -219,9 +221,29 @@ static void test_rates(const char *text) {
     st_free(&st), free(lost.point);
 }
 
+/* What a folder has lost is made anew: nothing of another run stands in for it. */
+static void test_lost_files(const char *text) {
+    const char *scores = file_in("lost/dense-1.scores");
+    const uint64_t before = file_bits(scores);
+    unlink(file_in("lost/dense-1.ckpt"));
+    CHECK(command("compare " SHAPED "--text %s --items 20 --arms dense --arm dense:lr=0.001 --out %s", text,
+                  file_in("lost")) == 0, "%s", check_line);
+    CHECK(file_bits(file_in("lost/dense-1.scores")) != before, "scores of a run that is gone");
+    outside("sed -i '$d' %s", file_in("lost/dense-1.csv"));
+    check_refused("expected a line of step 16", "compare " SHAPED "--text %s --items 20 --arms dense --arm "
+                  "dense:lr=0.001 --out %s", text, file_in("lost"));
+    check_refused("written over", "compare " SHAPED "--text %s --arms dense --out %s --json %s", text,
+                  file_in("lost"), text);
+    check_refused("written over", "eval %s --json %s", file_in("once/dense-1.ckpt"),
+                  file_in("once/dense-1.ckpt"));
+    check_refused("a run's files", "compare " SHAPED "--text %s --arms dense --out %s --report %s", text,
+                  file_in("lost"), file_in("lost/dense-1.csv"));
+}
+
 static void test_compare_bad_input(const char *text) {
     static const struct { const char *more, *expected; } bad[] = {
         {"--arms dense,fast", "no 'fast'"},
+        {"--arms ,", "--arms"},
         {"--arms dense,dense", "twice"},
         {"--arms dense,../x", "letters and digits"},
         {"--arms dense --arm sparse:lr=1", "NAME of --arms"},
@@ -259,7 +281,7 @@ static void test_compare(void) {
     const int status =
         command("compare " COMPARED "--out %s --json %s", text, file_in("once"), file_in("json"));
     CHECK(status == 0, "%s", check_line);
-    test_rates(text);
+    test_rates(text), test_lost_files(text);
     if (!status) test_compare_json(file_in("json")), test_interrupted(text), test_compare_bad_input(text);
 
     CHECK(command("run " SHAPED "--text %s --sparsity 0.875 --seed 2 --mask-seed 2 --out %s --log %s", text,
