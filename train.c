@@ -995,7 +995,11 @@ static int cmd_eval(int argc, char **argv) {
         s[k].o->corpus = option_given(o, "corpus") ? o->corpus : s[0].o->corpus;
         d[k] = data_read(s[k].o, &s[k].tok, s[k].m->c.V, !o->text.n && !o->tokens.n);
         if (d[k].val.n < 2) die("the text has %zu tokens; at least 2 are needed", d[k].val.n);
-        if (data_hash(&d[k]) != s[k].data_hash) tokens_free(&d[k].train);
+        if (data_hash(&d[k]) == s[k].data_hash) continue;
+        tokens_free(&d[k].train);
+        if (!o->text.n && !o->tokens.n)
+            printf("%s: on the built-in stories, though it was not trained on these; --text reads another text\n",
+                   name[k]);
     }
     for (int k = 0; k < models; k++)                        /* by the token, unless both have a vocabulary */
         if (!d[0].bytes || !d[models - 1].bytes) free(d[k].bytes), d[k].bytes = NULL;
