@@ -754,7 +754,10 @@ static void arm_turn(ArmRun *a) {
     const size_t last = run->s.step + a->o.steps / 100 + 1, end = last < a->o.steps ? last : a->o.steps;
     while (!interrupted) {
         const CmpCurve *c = &a->kept.curve;
-        const size_t step = run->s.step, done = c->n && !isnan(cmp_end(c)->loss) ? cmp_end(c)->step : 0;
+        const size_t step = run->s.step;
+        size_t n = c->n;
+        while (n && isnan(c->point[n - 1].loss)) n--;       /* where it was interrupted, it may have been judged */
+        const size_t done = n ? c->point[n - 1].step : 0;
         if (step > done && (step % a->o.every == 0 || step == a->o.steps)) arm_milestone(a, false);
         if (step >= end || interrupted) break;
         if (!run_step(run)) { arm_milestone(a, true); break; }
@@ -931,6 +934,8 @@ static bool compare(const Options *o, Cmp *c) {
     if (mkdir(o->dir, 0777) && errno != EEXIST)
         die("%s: cannot make the folder: %s", o->dir, strerror(errno));
     if (stat(o->dir, &st) || !S_ISDIR(st.st_mode)) die("%s: expected a folder, found a file", o->dir);
+    if (o->json && o->report && !strcmp(o->json, o->report))
+        usage("--report: expected another file than --json, found '%s'", o->report);
     for (int k = 0; k < 2; k++) {
         const char *end = output[k] ? strrchr(output[k], '.') : NULL;
         if (end && (!strcmp(end, ".ckpt") || !strcmp(end, ".csv") || !strcmp(end, ".scores")))
