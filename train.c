@@ -756,7 +756,7 @@ static void arm_turn(ArmRun *a) {
         const CmpCurve *c = &a->kept.curve;
         const size_t step = run->s.step;
         size_t n = c->n;
-        while (n && isnan(c->point[n - 1].loss)) n--;       /* where it was interrupted, it may have been judged */
+        while (n && isnan(c->point[n - 1].loss)) n--;       /* where it stopped, it may have been judged */
         const size_t done = n ? c->point[n - 1].step : 0;
         if (step > done && (step % a->o.every == 0 || step == a->o.steps)) arm_milestone(a, false);
         if (step >= end || interrupted) break;
@@ -806,7 +806,7 @@ static void arm_scores(ArmRun *a, const Data *d, DfPool *pool) {
         State s = checkpoint_read(arm_path(a, "ckpt", path), &a->o, false);
         kept->m = measure(&s, a->name, pool, d, a->o.context);
         kept->parameters = (double)parameters(s.m, false), kept->active = (double)parameters(s.m, true);
-        if (!interrupted) {                                 /* and read back: the same figures the next time */
+        if (!interrupted) {                                 /* and read back: the same figures next time */
             cmp_scores_write(kept, arm_path(a, "scores", path)), measures_free(&kept->m);
             cmp_scores_read(kept, path, d->bytes ? a->o.items : 0);
         }
@@ -1003,7 +1003,7 @@ static int cmd_eval(int argc, char **argv) {
         if (data_hash(&d[k]) == s[k].data_hash) continue;
         tokens_free(&d[k].train);
         if (!o->text.n && !o->tokens.n)
-            printf("%s: on the built-in stories, though it was not trained on these; --text reads another text\n",
+            printf("%s: on the built-in stories, which it was not trained on; --text reads another text\n",
                    name[k]);
     }
     for (int k = 0; k < models; k++)                        /* by the token, unless both have a vocabulary */
@@ -1213,7 +1213,7 @@ static int command_find(const char *name) {
 static int cmd_help(int argc, char **argv) {
     const int only = argc > 1 ? command_find(argv[1]) : COMMANDS;
     if (only == COMMANDS)
-        printf("./train            a demonstration: a dense and a sparse GPT on built-in stories, compared\n");
+        printf("./train            a demonstration: a dense and a sparse GPT on stories, compared\n");
     for (int k = 0; k < COMMANDS; k++) {
         if (only != COMMANDS && only != k) continue;
         printf("./train %-10s %s\n", commands[k].name, commands[k].help);

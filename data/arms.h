@@ -87,8 +87,8 @@ static inline double model_size(const GptConfig *c, const double density[4], boo
     free(table);
     return n;
 }
-/* Gives o, of V tokens, the width, a multiple of 16, at which it comes nearest to `like`: to the parameters it
- * has, or to its FLOPs. Heads that are not given are as near to the size of its heads as divides. */
+/* Gives o, of V tokens, the width, a multiple of 16, at which it comes nearest to `like`: to the parameters
+ * that has, or to its FLOPs. Heads that are not given are as near to the size of its heads as divides. */
 static inline void arm_fit(Options *o, const Options *like, int fit, size_t V) {
     const GptConfig other = {like->layers, like->heads, like->width, V, like->context};
     GptConfig c = {option_given(o, "layers") ? o->layers : like->layers, 1, LINE, V, o->context};

@@ -137,7 +137,7 @@ typedef struct {                    /* means over the seeds */
 static inline const CmpRun *cmp_run(const Cmp *c, size_t seed, size_t arm) {
     return &c->run[seed * c->arms + arm];
 }
-static inline const Measures *cmp_any(const Cmp *c) {       /* of a run that did not diverge, if there is one */
+static inline const Measures *cmp_any(const Cmp *c) {       /* of a run that did not diverge, if any */
     size_t k = 0;
     while (k + 1 < c->arms * c->seeds && !c->run[k].m.parts.n) k++;
     return &c->run[k].m;
@@ -154,8 +154,8 @@ static inline double cmp_step_ms(const CmpCurve *c) {       /* the median of the
     return x;
 }
 
-/* a's loss less b's over the seeds at equal cost. Ends count as equal that differ by 3 % of it, for widths come
- * in steps. One seed has an interval over documents where the ends are equal, and none elsewhere. */
+/* a's loss less b's over the seeds at equal cost. Ends count as equal that differ by 3 % of it, for widths
+ * come in steps. One seed has an interval over documents where the ends are equal, and none elsewhere. */
 static inline StatsInterval cmp_difference(const Cmp *c, size_t a, size_t b, int axis) {
     double *diff = mem_new(c->seeds, sizeof *diff);
     bool ends = true;

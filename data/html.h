@@ -496,7 +496,7 @@ static inline void html_pipeline(const Html *h) {
     html_put(h, "</div>\n");
 }
 
-/* Which of n entries compares arm a, or any if that is 0, with the first arm in a kind of question; n: none. */
+/* Which of n entries compares arm a, or any if that is 0, with the first in a kind of question; n: none. */
 static inline size_t html_cloze_at(const Html *h, size_t n, size_t a, const char *kind) {
     size_t i = 0;
     while (i < n && !(html_says(html_at(h, "cloze/%zu/b", i), h->name[0]) &&
