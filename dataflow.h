@@ -844,8 +844,7 @@ static inline void df_section_run(DfPool *pool, DfSection *x, size_t number, siz
  * section before ran.
  *
  * What it cannot see: contention in the fabric, bank conflicts (a gathered line lies across all banks, so
- * there are none; of 16 random lanes the fullest of 16 banks would get 3.07 on average, which leaves 32.6 %
- * of the throughput), refresh, and bursts of off-chip traffic. Such models are optimistic. */
+ * there are none; see df_bank_share), refresh, and bursts of off-chip traffic. Such models are optimistic. */
 
 typedef struct {
     double cycles, seconds, compute;        /* cycles of the pipeline; in all; cycles of the busiest tile */
@@ -1062,5 +1061,20 @@ static inline void df_clock_add(DfClock *sum, const DfClock *r) {
     sum->weights += r->weights, sum->grads += r->grads, sum->in += r->in, sum->out += r->out;
     sum->random += r->random, sum->on_chip += r->on_chip, sum->gathered += r->gathered;
     sum->data_wait += r->data_wait, sum->credit_wait += r->credit_wait;
+}
+
+/* The share of a memory's throughput that `lanes` reads at random get from so many banks, when all wait for
+ * the fullest: 1 / E[most in a bank], by drawing. 16 into 16: 0.325. A whole line across all banks: 1. */
+static inline double df_bank_share(size_t lanes, size_t banks, size_t draws) {
+    double sum = 0;
+    for (size_t d = 0; d < draws; d++) {
+        size_t full[64] = {0}, most = 0;
+        for (size_t k = 0; k < lanes; k++) {
+            const size_t n = ++full[rng_u64(77, d * lanes + k) % (banks < 64 ? banks : 64)];
+            if (n > most) most = n;
+        }
+        sum += (double)most;
+    }
+    return (double)draws / sum;
 }
 #endif

@@ -212,8 +212,8 @@ static inline int cmd_simulate(int argc, char **argv) {
     for (int k = 0; k < 4; k += step) report_way(name[k], &way[k], tokens);
     if (!chip.kernels)
         printf("a line gathered on chip lies across all banks; 16 random lanes into 16 banks would get "
-               "32.6 %% of the throughput; gathered on chip %.1f GB a step, off chip 0\n",
-               way[3].gathered / 1e9);
+               "%.1f %% of the throughput; gathered on chip %.1f GB a step, off chip 0\n",
+               100 * df_bank_share(16, 16, 10000), way[3].gathered / 1e9);
     if (o->json) {
         Out out = out_open(o->json);
         static const char *const key[4] = {"dense_kernel", "dense_dataflow", "sparse_kernel",

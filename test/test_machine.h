@@ -153,6 +153,8 @@ static void test_clock(void) {
               strstr(check_line, "stage 1 at panel 0 waits for stage 0 at panel 2 waits for stage 1"),
           "the watchdog says: %s", check_line);
     df_end(pool), df_plan_free(plan, &g), free(g.stage), free(g.edge);
+    const double share = df_bank_share(16, 16, 20000);
+    CHECK(fabs(share - 0.325) < 0.004, "16 random lanes into 16 banks get %g of the throughput", share);
 }
 
 static void test_chips(void) {
