@@ -1301,7 +1301,7 @@ static int cmd_demo(int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
-    const char *last = argc > 1 ? argv[argc - 1] : "";
+    const char *last = argc == 2 || argc == 3 ? argv[argc - 1] : "";        /* --help, or COMMAND --help */
     int status;
     signal(SIGXFSZ, SIG_IGN), signal(SIGPIPE, SIG_IGN);     /* errors of fwrite, not ends of the program */
     if (!strcmp(last, "--help") || !strcmp(last, "-h")) status = cmd_help(argc - 1, argv);

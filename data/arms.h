@@ -137,7 +137,8 @@ static inline Options arm_options(const Options *common, const char *name, size_
         option_preset(&o, option_find(masks[i], COMPARE));
     memset(o.given, 0, sizeof o.given);             /* given to this arm, from here on */
     if (known) arm_set(&o, name, arms[place].more);
-    if (known && arms[place].more[0] && o.mask_every > o.steps / 10) o.mask_every = o.steps / 10 + 1;
+    if (known && arms[place].more[0])               /* masks that evolve do so even in a short run */
+        o.mask_every = size_min(o.mask_every, o.steps / 10 + 1);
     for (size_t i = 0; i < common->arm.n; i++)
         if (arm_own(common, i, name)) arm_set(&o, name, arm_own(common, i, name));
     if (known && arms[place].sparse && !masks_wanted(&o) && !option_given(&o, "sparsity")) o.sparsity = 0.875;

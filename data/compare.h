@@ -164,7 +164,7 @@ static inline StatsInterval cmp_difference(const Cmp *c, size_t a, size_t b, int
         const double p = cmp_cost(cmp_end(&x->curve), axis), q = cmp_cost(cmp_end(&y->curve), axis);
         const bool same = fabs(p - q) <= 0.03 * fmax(p, q);
         diff[s] = same ? cmp_score(&x->m.val) - cmp_score(&y->m.val)
-                         : cmp_at(&x->curve, axis, fmin(p, q)) - cmp_at(&y->curve, axis, fmin(p, q));
+                       : cmp_at(&x->curve, axis, fmin(p, q)) - cmp_at(&y->curve, axis, fmin(p, q));
         ends &= same;
     }
     const Measures *x = &cmp_run(c, 0, a)->m, *y = &cmp_run(c, 0, b)->m;

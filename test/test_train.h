@@ -334,7 +334,12 @@ static void test_bad_input(void) {
                {"simulate --model d4 --tiles 1 --sram 640", "--sram"},
                {"simulate --model d4 --chip a100 --csv x", "expected a chip with dataflow"}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) check_refused(bad[i].expected, "%s", bad[i].line);
-
+    const char *train = getenv("TRAIN");
+    CHECK(command("simulate --model d4 --chip a100") == 0, "%s", check_line);
+    CHECK(outside("%s run --help | grep -q sparsity && ! %s help run | grep -q prompt", train, train) == 0,
+          "help for one command");
+}
+static void test_bad_files(void) {
     static const struct { const char *name, *bytes; size_t n; const char *expected;
     } file[] = {{"empty", "", 0, "found none"},
                 {"one", "x", 1, "training text has"},
@@ -359,10 +364,6 @@ static void test_bad_input(void) {
         CHECK(died && strstr(check_line, cut[i].expected), "shard %zu: expected '%s' in: %s", i,
               cut[i].expected, check_line);
     }
-    CHECK(command("simulate --model d4 --chip a100") == 0, "%s", check_line);
-    const char *train = getenv("TRAIN");
-    CHECK(outside("%s run --help | grep -q sparsity && ! %s help run | grep -q prompt", train, train) == 0,
-          "help for one command");
     if (getuid()) {
         file_put(file_in("secret"), "x", 1), chmod(file_in("secret"), 0);
         check_refused("ermission", "run --text %s", file_in("secret"));
@@ -427,7 +428,7 @@ static void test_train(void) {
     snprintf(folder, sizeof folder, "/tmp/train-test-XXXXXX");
     if (!mkdtemp(folder)) abort();
     test_batches(), test_sample(), test_resume(), test_trace(), test_masks(), test_damage(), test_kill();
-    test_bad_input();
+    test_bad_input(), test_bad_files();
     outside("rm -r %s", folder);
 }
 #endif
