@@ -135,7 +135,7 @@ static void test_interrupted(const char *text) {
     bool between = false;                                   /* saved, where no milestone was */
     char name[64];
     signal(SIGPROF, on_alarm);
-    for (int ms = 5; status == 3 && stops < 200; ms += ms / 2 + 5, stops++) {
+    for (int ms = 5; status == 3 && stops < 200; ms += ms + 5, stops++) {
         setitimer(ITIMER_PROF, &(struct itimerval){.it_value = {ms / 1000, ms % 1000 * 1000}}, NULL);
         status = command("compare " COMPARED "--out %s", text, file_in("often"));
         for (size_t k = 0; k < 8; k++) {
