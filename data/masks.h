@@ -142,7 +142,9 @@ static inline void masks_check(const Options *o) {
     static const char *const need[] = {"block", "mask-seed", "update", "densify", "dense-first"},
                       *const evolve[] = {"drop", "mask-every", "mask-stop"};
     const int update = parse_update(o);
+    double density[4];
     parse_block(o), parse_word("scale", o->scale, (const char *const[]){"none", "init", "supar"}, 3);
+    mask_densities(o, 64, density);                         /* whether --spread can be read, at any width */
     for (size_t k = 0; k < sizeof need / sizeof *need; k++)
         if (option_given(o, need[k]) && !masks_wanted(o)) usage("--%s needs --sparsity", need[k]);
     for (size_t k = 0; k < sizeof evolve / sizeof *evolve; k++)

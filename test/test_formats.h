@@ -133,7 +133,7 @@ static void test_corruptions(DfPool *pool) {
                   "--block 4x2 --batch 2", path) == 0, "%s", check_line);
     check_corruptions(pool, file_copy(path), QUICK ? 1 : 3);
     check_corruptions(pool, golden_copy("odd"), QUICK ? 1 : 3);
-    check_corruptions(pool, golden_copy("hf"), 1);
+    if (!QUICK) check_corruptions(pool, golden_copy("hf"), 1);
     if (!QUICK) check_corruptions(pool, golden_copy("mask_1x1"), 2);
     if (!QUICK) check_corruptions(pool, golden_copy("long"), 2);
 }
@@ -201,7 +201,7 @@ static void test_round_trips(void) {
     CHECK(file_bits(file_in("again")) == file_bits(bin), "llm.c's file by way of Hugging Face's");
     CHECK(command("eval %s --text %s", hf, file_in("text")) == 0, "%s", check_line);
     CHECK(command("sample %s/model.safetensors --tokens 2 --quiet", hf) == 0, "%s", check_line);
-    CHECK(command("run --text %s --init %s --out %s --steps 2 --batch 5 --quiet", file_in("text"), hf,
+    CHECK(command("run --text %s --init %s --out %s --steps 2 --batch 3 --quiet", file_in("text"), hf,
                   file_in("further")) == 0, "%s", check_line);
     CHECK(command("run --text %s --resume %s --quiet", file_in("text"), back) == 2, "no text is known");
     check_refused("--init", "run --resume %s", bin);
