@@ -5,7 +5,7 @@
 # make headers      each header by itself
 # make bench clean  what they say
 #
-# Any C11 compiler will do: make CC=clang. WERROR=1 makes warnings errors. For another machine, linked
+# gcc or clang: make CC=clang. WERROR=1 makes warnings errors. For another machine, linked
 # statically, with the tests under an emulator:
 #     make test CC=aarch64-linux-gnu-gcc ARCH= STATIC=1 O=.build/arm/ RUN=qemu-aarch64
 # O is the folder to build in. Give each kind of build its own: make looks at files, not at flags.

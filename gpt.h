@@ -16,7 +16,10 @@
  * The whole   wte[token] + wpe[position] -> layers -> ln_f -> times wte' -> softmax -> mean of -log p[target]
  *
  * Parameters have the names and shapes of Hugging Face's GPT-2; its linear weights are stored (in, out). One
- * table (gpt_table) of {name, shape, decay, init} drives allocation, files, optimizer and tests. */
+ * table (gpt_table) of {name, shape, decay, init} drives allocation, files, optimizer and tests.
+ *
+ * Example: d4, L = 4, C = 256, 256 positions, V = 2049: wte and wpe have (V + 256) C parameters, a layer
+ * 12 C^2 in its four matrices and 13 C in norms and biases, 789,760, ln_f has 2 C: 3,749,632 in all. */
 #ifndef GPT_H
 #define GPT_H
 #include "dataflow.h"

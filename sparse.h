@@ -1,8 +1,8 @@
-/* sparse.h: matrices of row blocks, and the three products that are the whole arithmetic of a GPT.
+/* sparse.h: matrices of row blocks, and the three products that are nearly all the arithmetic of a GPT.
  *
- * It knows nothing of GPT. It refuses intrinsics, fast-math and any order of summation that depends on
- * threads, panel size or machine: every output is one chain of fused multiply-adds in an order stated below,
- * so the bits are the same everywhere.
+ * It knows nothing of GPT. It refuses intrinsics in its arithmetic (some stores pass the caches by them),
+ * fast-math and any order of summation that depends on threads, panel size or machine: every output is one
+ * chain of fused multiply-adds in an order stated below, so the bits are the same everywhere.
  *
  * Letters     OC, IC      outputs and inputs of a matrix
  *             row block   16 outputs

@@ -2,7 +2,7 @@
  *
  *     ./train                               a demonstration: dense and sparse, no files needed
  *     ./train run --text FILE --out M       text -> vocabulary -> random weights -> trained GPT
- *     ./train run --resume M                goes on, bit for bit
+ *     ./train run --resume M --text FILE    goes on, bit for bit
  *     ./train sample M --prompt TEXT        the model continues the text
  *     ./train help                          every command and option
  *
@@ -632,8 +632,8 @@ static int cmd_run(int argc, char **argv) {
     else run_finish(&run);
     const bool early = interrupted;
     if (early)
-        printf("%sinterrupted at step %zu; go on with: ./train run --resume %s\n", run.terminal ? "\n" : "",
-               run.s.step, run.out);
+        printf("%sinterrupted at step %zu; go on with: ./train run --resume %s%s\n", run.terminal ? "\n" : "",
+               run.s.step, run.out, o->text.n || o->tokens.n ? " and the same text" : "");
     if (run.log && fclose(run.log)) die("%s: cannot write: %s", o->log, strerror(errno));
     run_close(&run), tok_free(run.s.tok), data_free(&d), df_end(pool);
     return early ? 3 : 0;
@@ -729,12 +729,13 @@ static void arm_milestone(ArmRun *a, bool diverged) {
     Run *run = &a->run;
     CmpCurve *c = &a->kept.curve;
     const Score val = interrupted || diverged ? (Score){0} : evaluate(run->r, run->d, a->o.val_tokens, NULL);
+    diverged |= !interrupted && !isfinite(val.nats);
     CmpPoint p = a->now;
     p.step = run->s.step, p.tokens = (double)p.step * tokens_per_step(&a->o);
     const double step = stats_median(run->took, run->n);
     if (run->n) p.step_ms = 1000 * step;
     for (; run->n; run->n--) p.seconds += fmin(run->took[run->n - 1], STILL * step);
-    a->now.seconds = p.seconds;
+    a->now = p;
     p.loss = diverged ? INFINITY : interrupted ? NAN : val.nats / (double)val.tokens;
     p.bits = diverged ? INFINITY : interrupted ? NAN : score_bits(&val);
     cmp_add(c, p);
@@ -759,7 +760,7 @@ static void arm_turn(ArmRun *a) {
         while (n && isnan(c->point[n - 1].loss)) n--;       /* where it stopped, it may have been judged */
         const size_t done = n ? c->point[n - 1].step : 0;
         if (step > done && (step % a->o.every == 0 || step == a->o.steps)) arm_milestone(a, false);
-        if (step >= end || interrupted) break;
+        if (step >= end || interrupted || arm_done(a)) break;
         if (!run_step(run)) { arm_milestone(a, true); break; }
         a->now.flops += run->flops, a->now.train += run->loss;
     }
@@ -801,17 +802,20 @@ static void arm_scores(ArmRun *a, const Data *d, DfPool *pool) {
     char path[PATH_MAX];
     CmpRun *kept = &a->kept;
     kept->o = &a->o, cmp_join(&kept->curve);                /* it may have been killed before it did that */
-    if (isinf(cmp_end(&kept->curve)->loss)) kept->m.val = (Score){INFINITY, 0, 1};
-    else if (!cmp_scores_read(kept, arm_path(a, "scores", path), d->bytes ? a->o.items : 0)) {
+    bool diverged = isinf(cmp_end(&kept->curve)->loss);
+    if (!diverged && !cmp_scores_read(kept, arm_path(a, "scores", path), d->bytes ? a->o.items : 0)) {
         State s = checkpoint_read(arm_path(a, "ckpt", path), &a->o, false);
         kept->m = measure(&s, a->name, pool, d, a->o.context);
         kept->parameters = (double)parameters(s.m, false), kept->active = (double)parameters(s.m, true);
-        if (!interrupted) {                                 /* and read back: the same figures next time */
+        diverged = !isfinite(kept->m.val.nats);
+        if (diverged) measures_free(&kept->m);
+        else if (!interrupted) {                            /* and read back: the same figures next time */
             cmp_scores_write(kept, arm_path(a, "scores", path)), measures_free(&kept->m);
             cmp_scores_read(kept, path, d->bytes ? a->o.items : 0);
         }
         gpt_free(s.m), tok_free(s.tok), free(s.o);
     }
+    if (diverged) kept->m = (Measures){.val = {INFINITY, 0, 1}}, kept->parameters = kept->active = NAN;
     if (!a->quiet && !interrupted)
         printf("seed %zu  %-8s  loss %.4f, %.4f %s on all of the validation text\n", a->o.seed, a->name,
                kept->m.val.nats / (double)kept->m.val.tokens, cmp_score(&kept->m.val),
@@ -865,6 +869,7 @@ static void sweep(const Options *common, const char name[][ARM_NAME], size_t n, 
     enum { RATES = 3, APART = 1000 };                       /* more than --seeds can be */
     Options data = *common;
     Tokenizer *tok = NULL;
+    double rate = 0;
     data.seed += APART;
     Data d = data_read(&data, &tok, 0, true);
     ArmRun *grid = mem_new(n * RATES, sizeof *grid);
@@ -872,9 +877,11 @@ static void sweep(const Options *common, const char name[][ARM_NAME], size_t n, 
         ArmRun *a = &grid[k];
         const char *arm = name[k / RATES];
         a->o = arm_options(common, arm, APART, tok ? tok->n + 1 : GPT2_VOCAB);
-        Options ready = a->o;
-        gpt_free(state_fresh(&ready, &d, tok).m);
-        a->o.lr = ready.lr * (k % RATES == 0 ? 0.5 : (double)(k % RATES));
+        if (k % RATES == 0) {                               /* the rate it has by itself */
+            Options ready = a->o;
+            gpt_free(state_fresh(&ready, &d, tok).m), rate = ready.lr;
+        }
+        a->o.lr = rate * (k % RATES == 0 ? 0.5 : (double)(k % RATES));
         gpt_free(state_fresh(&a->o, &d, tok).m);
         snprintf(a->name, sizeof a->name, "%.*s@%.3g", ARM_NAME, arm, a->o.lr);
         a->quiet = common->quiet, a->o.quiet = true;
@@ -914,13 +921,20 @@ static void seed_run(const Options *o, const char name[][ARM_NAME], const double
     tok_free(tok), data_free(&d);
 }
 
-static char *words_join(int argc, char **argv) {            /* "./train" and the words after it, by spaces */
-    static const char program[] = "./train";
-    size_t n = sizeof program;
-    for (int k = 0; k < argc; k++) n += strlen(argv[k]) + 1;
-    char *line = mem_new(n, 1);
-    strcpy(line, program);
-    for (int k = 0; k < argc; k++) strcat(strcat(line, " "), argv[k]);
+/* "./train" and the words after it as a shell takes them: in '' where one has a letter that it minds. */
+static char *words_join(int argc, char **argv) {
+    char *line = NULL;
+    size_t n;
+    FILE *f = open_memstream(&line, &n);
+    fputs("./train", f);
+    for (int k = 0; k < argc; k++) {
+        const char *w = argv[k];
+        const bool plain = *w && !strpbrk(w, " \t\n'\"\\$`&|;<>()*?[]{}~#!");
+        fputs(plain ? " " : " '", f);
+        for (; *w; w++) if (*w == '\'') fputs("'\\''", f); else fputc(*w, f);
+        if (!plain) fputc('\'', f);
+    }
+    fclose(f);
     return line;
 }
 
@@ -954,6 +968,8 @@ static bool compare(const Options *o, Cmp *c) {
     c->name = mem_new(n, sizeof *c->name), c->run = mem_new(n * o->seeds, sizeof *c->run);
     for (size_t k = 0; k < n; k++) c->name[k] = name[k];
     for (size_t k = 0; k < n * o->seeds; k++) c->run[k] = all[k].kept;
+    c->mean = mem_new(n, sizeof *c->mean);
+    for (size_t k = 0; k < n && !interrupted; k++) c->mean[k] = cmp_arm(c, k);
     if (interrupted) printf("interrupted; the same command goes on\n");
     return !interrupted;
 }
@@ -968,7 +984,7 @@ static char *compare_write(const Cmp *c, const Options *o, size_t *n) {
         out_bytes(&out, text, *n);
         if (!out_commit(&out)) die("%s: cannot write: %s", o->json, strerror(errno));
     }
-    if (o->report) html_report(text, *n, o->report);
+    if (o->report) output_check(o->report, o, o->json), html_report(text, *n, o->report);
     return text;
 }
 
@@ -1231,7 +1247,7 @@ static void demo_line(const char *what, int digits, double dense, double sparse)
 }
 /* What came of it; all: the same as JSON. */
 static void demo_print(const Cmp *c, Json all) {
-    const CmpArm d = cmp_arm(c, 0), s = cmp_arm(c, 1);
+    const CmpArm d = c->mean[0], s = c->mean[1];
     const StatsInterval diff = cmp_difference(c, 1, 0, CMP_TOKENS);
     char key[2][64], what[64];
     printf("\n%-42s %10s %10s\n", "", "dense", "sparse");

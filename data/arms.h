@@ -11,7 +11,7 @@
  * first weights: of a sparse matrix those that it keeps, larger by 1 / sqrt(density). Masks have a seed of
  * their own. It refuses options that would give arms different questions: text, context, seed.
  *
- * Example: at --model d4, V = 2049, `sparse` has 0.999 M parameters; dense models 112 and 128 wide have 0.87
+ * Example: at --model d4, V = 2049, `sparse` has 0.997 M parameters; dense models 112 and 128 wide have 0.87
  * and 1.09 M, so `small` is 128 wide, with 2 heads, since those of `sparse` are 64 wide. */
 #ifndef ARMS_H
 #define ARMS_H

@@ -7,7 +7,7 @@
  * moment either the old file or the new one, whole.
  *
  * Random numbers are a function of (seed, name, index), not a stream with a hidden state:
- *     rng_f64(rng_key(1, "wte.weight"), 7)   is the seventh uniform number of that tensor under seed 1
+ *     rng_f64(rng_key(1, "wte.weight"), 7)   is number 7, from 0, of that tensor's uniform ones under seed 1
  * so that what is drawn depends neither on the order of drawing, nor on threads, nor on a memory layout.
  * det_log and det_cos are our own, because libm's last bit differs from system to system. */
 #ifndef BASE_H

@@ -8,8 +8,8 @@
  *     last_word            of any text: a word of four letters or more that ends a clause and has occurred
  *                          before. Right if each of its tokens is the likeliest of the whole vocabulary.
  *                          Chance: a guess among the words so far.
- *     continuation         of any text: 15 tokens, against 15 from each of three other documents. Right if
- *                          its log-probability per byte is the largest. Chance: 1/4.
+ *     continuation         of any text: 15 tokens, against three times 15 from other documents. Right if its
+ *                          log-probability per byte is the largest. Chance: 1/4.
  *
  * It refuses to generate: where the answers part is known beforehand, so that one forward pass over a window
  * of the text scores every item in it; only a continuation needs three more, over its last 16 tokens. Which

@@ -91,8 +91,8 @@ static inline const CmpPoint *cmp_end(const CmpCurve *c) { return &c->point[c->n
 /* The loss at that cost, which is not beyond the end; NAN before the first point. */
 static inline double cmp_at(const CmpCurve *c, int axis, double cost) {
     size_t k = 0;
-    while (k < c->n && cmp_cost(&c->point[k], axis) < cost) k++;
-    if (k == c->n) return cmp_bits(cmp_end(c));
+    if (cost >= cmp_cost(cmp_end(c), axis)) return cmp_bits(cmp_end(c));
+    while (cmp_cost(&c->point[k], axis) < cost) k++;
     const CmpPoint *q = &c->point[k], *p = q - (k > 0);
     const double x = cmp_cost(p, axis), y = cmp_cost(q, axis);
     if (cost == y) return cmp_bits(q);
@@ -121,18 +121,19 @@ typedef struct {                    /* a finished run */
     const Options *o;
 } CmpRun;
 
-typedef struct {
-    size_t arms, seeds;
-    const char **name;              /* [arms]; the others are compared with the first */
-    CmpRun *run;                    /* [seeds][arms] */
-    double margin;                  /* bits that do not matter */
-    const char *command;            /* line that repeats it */
-} Cmp;
-
 typedef struct {                    /* means over the seeds */
     double loss, bits, lo, hi, train, floor, step_ms, tokens, flops, seconds;
     double to_first[CMP_AXES];      /* cost of coming to the first arm's loss, as shares of what that spent */
 } CmpArm;
+
+typedef struct {
+    size_t arms, seeds;
+    const char **name;              /* [arms]; the others are compared with the first */
+    CmpRun *run;                    /* [seeds][arms] */
+    CmpArm *mean;                   /* [arms] */
+    double margin;                  /* bits that do not matter */
+    const char *command;            /* line that repeats it */
+} Cmp;
 
 static inline const CmpRun *cmp_run(const Cmp *c, size_t seed, size_t arm) {
     return &c->run[seed * c->arms + arm];
@@ -154,19 +155,19 @@ static inline double cmp_step_ms(const CmpCurve *c) {       /* the median of the
     return x;
 }
 
-/* a's loss less b's over the seeds at equal cost. Ends count as equal that differ by 3 % of it, for widths
- * come in steps. One seed has an interval over documents where the ends are equal, and none elsewhere. */
+/* a's loss less b's over the seeds at equal cost. Ends are equal that differ by at most 3 % under every seed,
+ * for widths come in steps. One seed has an interval over documents if they are, and else none. */
 static inline StatsInterval cmp_difference(const Cmp *c, size_t a, size_t b, int axis) {
     double *diff = mem_new(c->seeds, sizeof *diff);
     bool ends = true;
-    for (size_t s = 0; s < c->seeds; s++) {
-        const CmpRun *x = cmp_run(c, s, a), *y = cmp_run(c, s, b);
-        const double p = cmp_cost(cmp_end(&x->curve), axis), q = cmp_cost(cmp_end(&y->curve), axis);
-        const bool same = fabs(p - q) <= 0.03 * fmax(p, q);
-        diff[s] = same ? cmp_score(&x->m.val) - cmp_score(&y->m.val)
-                       : cmp_at(&x->curve, axis, fmin(p, q)) - cmp_at(&y->curve, axis, fmin(p, q));
-        ends &= same;
-    }
+    for (int pass = 0; pass < 2; pass++)
+        for (size_t s = 0; s < c->seeds; s++) {
+            const CmpRun *x = cmp_run(c, s, a), *y = cmp_run(c, s, b);
+            const double p = cmp_cost(cmp_end(&x->curve), axis), q = cmp_cost(cmp_end(&y->curve), axis);
+            if (!pass) ends &= fabs(p - q) <= 0.03 * fmax(p, q);
+            else diff[s] = ends ? cmp_score(&x->m.val) - cmp_score(&y->m.val)
+                                : cmp_at(&x->curve, axis, fmin(p, q)) - cmp_at(&y->curve, axis, fmin(p, q));
+        }
     const Measures *x = &cmp_run(c, 0, a)->m, *y = &cmp_run(c, 0, b)->m;
     ends &= x->parts.n == y->parts.n;                       /* one that diverged has none */
     const StatsInterval i = c->seeds > 1 || !ends ? stats_t_interval(diff, c->seeds)
@@ -325,12 +326,12 @@ static inline const char *cmp_over(const Cmp *c, char out[96]) {
     return out;
 }
 static inline void cmp_print_arms(const Cmp *c) {
-    const CmpArm first = cmp_arm(c, 0);
+    const CmpArm first = c->mean[0];
     char over[96];
     printf("\n%-10s %8s %8s %8s %8s %10s  %-16s %8s%s\n", "arm", "numbers", "kept", "rate", "loss",
            "perplexity", cmp_unit(c), "gap", first.floor > 0 ? "    floor" : "");
     for (size_t k = 0; k < c->arms; k++) {
-        const CmpArm a = cmp_arm(c, k);
+        const CmpArm a = c->mean[k];
         const CmpRun *r = cmp_run(c, 0, k);
         if (!isfinite(a.bits)) { printf("%-10s diverged at rate %.3g\n", c->name[k], r->o->lr); continue; }
         printf("%-10s %6.2f M %6.2f M %8.3g %8.4f %10.2f  %.4f +- %.4f %8.4f", c->name[k],
@@ -344,7 +345,7 @@ static inline void cmp_print_arms(const Cmp *c) {
     printf("\n%-10s %9s %9s %10s %9s %9s   %s\n", "arm", "ms/step", "speed-up", "seconds", "TFLOP", "MiB",
            "share of the first's time, FLOPs, tokens to its loss");
     for (size_t k = 0; k < c->arms; k++) {
-        const CmpArm a = cmp_arm(c, k);
+        const CmpArm a = c->mean[k];
         const double *share = a.to_first;
         printf("%-10s %9.1f %8.2fx %10.1f %9.2f %9.0f   ", c->name[k], a.step_ms, first.step_ms / a.step_ms,
                a.seconds, a.flops / 1e12, cmp_run(c, 0, k)->memory / 0x1p20);
@@ -392,7 +393,7 @@ static inline void cmp_print_cloze(const Cmp *c) {
 static inline void cmp_json_run(Out *out, const CmpRun *r) {
     const CmpCurve *c = &r->curve;
     json_begin(out, NULL, '{');
-    json_member_put(out, "seed", (double)r->o->seed);
+    json_key(out, "seed"), fprintf(out->f, "%zu", r->o->seed);
     json_member_put(out, "val_loss", r->m.val.nats / (double)r->m.val.tokens);
     json_member_put(out, "bits", cmp_score(&r->m.val)), json_member_put(out, "step_ms", cmp_step_ms(c));
     json_member_put(out, "seconds", cmp_end(c)->seconds), json_member_put(out, "flops", cmp_end(c)->flops);
@@ -408,8 +409,9 @@ static inline void cmp_json_run(Out *out, const CmpRun *r) {
     json_close(out, ']'), json_close(out, '}');
 }
 static inline void cmp_json_arm(Out *out, const Cmp *c, size_t arm) {
-    const CmpArm a = cmp_arm(c, arm), first = cmp_arm(c, 0);
+    const CmpArm a = c->mean[arm], first = c->mean[0];
     const CmpRun *r = cmp_run(c, 0, arm);
+    char room[64];
     const struct { const char *key; double x; } number[] = {
         {"val_loss", a.loss}, {"bits_per_byte", r->m.val.bytes > 0 ? a.bits : NAN},
         {"bits", a.bits}, {"lo", a.lo}, {"hi", a.hi}, {"perplexity", exp(a.loss)},
@@ -424,12 +426,10 @@ static inline void cmp_json_arm(Out *out, const Cmp *c, size_t arm) {
         json_member_put(out, number[k].key, number[k].x);
     json_begin(out, "options", '{');
     for (int k = 0; k < OPTIONS; k++) {
-        const void *field = (const char *)r->o + options[k].at;
+        const char *text = option_text(r->o, k, room);
         if (!options[k].decides) continue;
-        if (options[k].kind == 's') json_member_text(out, options[k].name, *(const char *const *)field);
-        else
-            json_member_put(out, options[k].name,
-                            options[k].kind == 'u' ? (double)*(const size_t *)field : *(const double *)field);
+        if (options[k].kind == 's') json_member_text(out, options[k].name, text);
+        else json_key(out, options[k].name), fputs(text, out->f);
     }
     json_close(out, '}'), json_begin(out, "runs", '[');
     for (size_t s = 0; s < c->seeds; s++) cmp_json_run(out, cmp_run(c, s, arm));
@@ -474,9 +474,9 @@ static inline void cmp_json(const Cmp *c, FILE *f) {
     for (size_t a = 1; a < c->arms; a++) for (size_t b = 0; b < a; b++) cmp_json_cloze(&out, c, a, b);
     json_close(&out, ']'), json_begin(&out, "time_to_dense", '{');
     for (size_t k = 0; k < c->arms; k++) {
-        const CmpArm a = cmp_arm(c, k);
         json_begin(&out, c->name[k], '{');
-        for (int axis = 0; axis < CMP_AXES; axis++) json_member_put(&out, cmp_axis[axis], a.to_first[axis]);
+        for (int axis = 0; axis < CMP_AXES; axis++)
+            json_member_put(&out, cmp_axis[axis], c->mean[k].to_first[axis]);
         json_close(&out, '}');
     }
     json_close(&out, '}'), fputs("}\n", f);

@@ -313,13 +313,14 @@ static inline void html_ruler(FILE *f, double R) {
 static inline void html_bar(FILE *f, size_t colour, double share) {
     fprintf(f, "<td class=bar><i class=c%zu style='width:%.1f%%'></i><td>", colour, 100 * share);
 }
-/* One member of every arm, as bars: of arms/ by the place of the arm, of another list by its name. */
+/* One member of every arm, as bars: of arms/ by the arm's place; of another list, of costs, by its name. */
 static inline void html_bars(const Html *h, const char *title, char how, const char *list,
                              const char *member) {
     char (*key)[128] = mem_new(h->arms, sizeof *key);
+    const bool own = !strcmp(list, "arms");
     double most = 0;
     for (size_t k = 0; k < h->arms; k++) {
-        if (!strcmp(list, "arms")) snprintf(key[k], sizeof *key, "arms/%zu/%s", k, member);
+        if (own) snprintf(key[k], sizeof *key, "arms/%zu/%s", k, member);
         else snprintf(key[k], sizeof *key, "%s/%s/%s", list, h->name[k], member);
         most = fmax(most, html_real(h, "%s", key[k]));
     }
@@ -327,7 +328,7 @@ static inline void html_bars(const Html *h, const char *title, char how, const c
     for (size_t k = 0; k < h->arms; k++) {
         const double x = html_real(h, "%s", key[k]);
         html_put(h, "<tr><td>{a %zu}", k);
-        if (isnan(x)) { html_put(h, "<td class=none colspan=2>never"); continue; }
+        if (isnan(x)) { html_put(h, "<td class=none colspan=2>%s", own ? "–" : "never"); continue; }
         html_bar(h->f, html_colour(h, k), x / most), html_put(h, "{%c %s}", how, key[k]);
     }
     html_put(h, "</table></figure>\n"), free(key);
@@ -351,6 +352,10 @@ static inline void html_headline(const Html *h) {
     const char *is = "may or may not be as good as";
     const size_t a = h->lead, p = a ? 3 * html_pair(a) : 0;
     if (!a) { html_put(h, "<h1>{a 0}: {b arms/0/bits} {w unit}</h1>\n"); return; }
+    if (isnan(html_real(h, "pairs/%zu/diff", p))) {
+        html_put(h, "<h1>{a %zu} cannot be compared with {a 0}: one of them diverged.</h1>\n", a);
+        return;
+    }
     html_put(h, "<h1>{a %zu} ", a);
     for (size_t k = 0; k < sizeof say / sizeof *say; k++)
         if (html_says(html_at(h, "pairs/%zu/verdict", p), say[k][0])) is = say[k][1];
@@ -492,7 +497,7 @@ static inline void html_pipeline(const Html *h) {
     html_bars(h, "FLOPs per byte, streamed", 'n', "arms", "pipeline/dataflow/intensity");
     html_bars(h, "Tiles at work, streamed", 'P', "arms", "pipeline/dataflow/utilisation");
     html_put(h, "</div><div class=grid>\n"), html_sections(h, 0);
-    if (h->lead) html_sections(h, h->lead);
+    if (html_at(h, "arms/%zu/pipeline", h->lead).p && h->lead) html_sections(h, h->lead);
     html_put(h, "</div>\n");
 }
 

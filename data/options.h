@@ -74,8 +74,9 @@ typedef struct {
 
 static const Option options[] = {
 #define AT(field) offsetof(Options, field)
-    {"text", 'l', 0, TRAIN | EVAL | TOKENIZE, AT(text), 0, 0, "",
-     "FILE... text to read; default: the built-in corpus"},
+    {"text", 'l', 0, TRAIN | EVAL, AT(text), 0, 0, "", "FILE... text to read; default: the built-in corpus"},
+    {"text", 'l', 0, TOKENIZE, AT(text), 0, 0, "",
+     "FILE... to train the vocabulary on; default: standard input"},
     {"tokens", 'l', 0, TRAIN | EVAL, AT(tokens), 0, 0, "", "SHARD... of llm.c instead of text"},
     {"tokens", 'u', 0, SAMPLE, AT(count), 0, 1e9, "200", "N, at most so many"},
     {"val", 's', 0, TRAIN, AT(val), 0, 0, "",
@@ -308,12 +309,15 @@ static inline Options *options_read(int argc, char **argv, int command, const ch
 
 /* ---- what a checkpoint keeps: every option that decides the result ------------------------------------ */
 
-/* The value of option k as text, in `room` unless it is text already. */
+/* The value of option k as text that reads back as it, in `room` unless it is text already. */
 static inline const char *option_text(const Options *o, int k, char room[64]) {
     const void *field = (const char *)o + options[k].at;
     if (options[k].kind == 's') return *(const char *const *)field;
     if (options[k].kind == 'u') snprintf(room, 64, "%zu", *(const size_t *)field);
-    else snprintf(room, 64, "%.17g", *(const double *)field);
+    for (int digits = 6; options[k].kind == 'f' && digits < 18; digits++) {
+        snprintf(room, 64, "%.*g", digits, *(const double *)field);
+        if (strtod(room, NULL) == *(const double *)field) break;
+    }
     return room;
 }
 static inline bool option_auto(const Options *o, int k) {   /* still to be worked out */

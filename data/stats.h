@@ -129,7 +129,7 @@ static inline StatsInterval stats_mcnemar(size_t a_only, size_t b_only, size_t n
     *p = a_only == b_only ? 1 : 2 * stats_beta(split - few, few + 1, 0.5);
     if (*p > 1) *p = 1;
     StatsInterval s = stats_around(one - other, se, STATS_Z, STATS_POWER_Z);
-    s.diff = ((double)a_only - (double)b_only) / (double)n;
+    s.diff = ((double)a_only - (double)b_only) / (double)n, s.lo = fmax(s.lo, -1), s.hi = fmin(s.hi, 1);
     return s;
 }
 

@@ -21,7 +21,7 @@ static bool near(double a, double b) { return fabs(a - b) < 1e-12; }
 static void test_curves(void) {
     const CmpCurve sparse = curve_of(2, (double[][2]){{20, 5}, {35, 3.5}}),
                    dense = curve_of(3, (double[][2]){{30, 5.5}, {60, 4.6}, {100, 4}}),
-                   lost = curve_of(2, (double[][2]){{10, 6}, {20, INFINITY}});
+                   lost = curve_of(3, (double[][2]){{10, 6}, {20, 5}, {20, INFINITY}});
     CHECK(near(cmp_at(&dense, CMP_TIME, 35), 5.35), "dense after 35: %g", cmp_at(&dense, CMP_TIME, 35));
     CHECK(near(cmp_at(&dense, CMP_FLOPS, 60), 4.6), "on a point: %g", cmp_at(&dense, CMP_FLOPS, 60));
     CHECK(near(cmp_at(&dense, CMP_TOKENS, 30), 5.5), "on the first: %g", cmp_at(&dense, CMP_TOKENS, 30));
@@ -32,7 +32,7 @@ static void test_curves(void) {
     CHECK(near(cmp_when(&sparse, CMP_TIME, 9), 20), "before all: %g", cmp_when(&sparse, CMP_TIME, 9));
     CHECK(isnan(cmp_when(&sparse, CMP_TIME, 3)), "never: %g", cmp_when(&sparse, CMP_TIME, 3));
     CHECK(isnan(cmp_when(&sparse, CMP_TIME, INFINITY)), "as low as a run that diverged");
-    CHECK(isnan(cmp_when(&lost, CMP_TIME, 5)) && isinf(cmp_at(&lost, CMP_TIME, 20)), "a run that diverged");
+    CHECK(isnan(cmp_when(&lost, CMP_TIME, 4)) && isinf(cmp_at(&lost, CMP_TIME, 20)), "a run that diverged");
     free(sparse.point), free(dense.point), free(lost.point);
 }
 
@@ -45,7 +45,8 @@ static void test_arms(void) {
                      {.curve = curve_of(2, (double[][2]){{50, 5}, {100, 4.4}})},
                      {.curve = curve_of(2, (double[][2]){{25, 4.9}, {100, 3.7}})}};
     run[3].curve.point[1].flops = 45;                       /* 25 + 20 (4.9 - 4.4) / (4.9 - 3.7) at 4.4 */
-    const Cmp c = {.arms = 2, .seeds = 2, .name = name, .run = run}, one = {2, 1, name, run, 0.01, ""};
+    const Cmp c = {.arms = 2, .seeds = 2, .name = name, .run = run},
+              one = {.arms = 2, .seeds = 1, .name = name, .run = run};
     for (size_t k = 0; k < 4; k++) {
         run[k].m.val = (Score){cmp_end(&run[k].curve)->bits * NATS_PER_BIT * 1000, 1000, 400};
         run[k].m.parts = (Parts){.part = part + k % 2, .n = 1};
@@ -64,6 +65,9 @@ static void test_arms(void) {
     run[1].curve.point[1].seconds = 80;                     /* dense had 4.4 by then */
     s = cmp_difference(&one, 1, 0, CMP_TIME);
     CHECK(near(s.diff, -0.9) && isinf(s.lo), "at equal time: %g from %g", s.diff, s.lo);
+    run[3].m.val.nats *= 2;                                 /* the ends of one seed alone do not count */
+    s = cmp_difference(&c, 1, 0, CMP_TIME);
+    CHECK(near(s.diff, -0.8), "at equal time, ends of one seed equal: %g", s.diff);
     for (size_t k = 0; k < 4; k++) free(run[k].curve.point);
 }
 
@@ -152,6 +156,9 @@ static void test_interrupted(const char *text) {
     for (size_t k = 0; k < 24; k++) {
         snprintf(name, sizeof name, "%s-%zu.%s", arm[k % 4], k / 12 + 1, kind[k / 4 % 3]);
         CHECK(same_file("once", "often", name), "%s differs after %d interruptions", name, stops);
+        if (k / 4 % 3 == 1)
+            CHECK(!outside("awk -F, 'NR > 1 && !($6 > 0) { exit 1 }' %s/often/%s", folder, name),
+                  "%s: steps that took no time", name);
     }
 }
 
@@ -197,10 +204,21 @@ static void test_widths(void) {
 
 /* A rate that is far too high ends its own run, not the comparison; a sweep takes the best of its three. */
 static void test_rates(const char *text) {
-    CHECK(command("compare " SHAPED "--text %s --items 20 --arms mine,dense --out %s "
-                  "--arm mine:lr=100,weight-decay=100", text, file_in("lost")) == 0, "%s", check_line);
-    const CmpCurve lost = cmp_curve_read(file_in("lost/mine-1.csv"), 16);
+    CHECK(command("compare " SHAPED "--text %s --items 20 --arms mine,dense,last --out %s --json %s "
+                  "--arm mine:lr=100,weight-decay=100 "
+                  "last:lr=100,min-lr=100,weight-decay=100,warmup=0,steps=5", text, file_in("lost"), file_in("diverged")) == 0, "%s", check_line);
+    const CmpCurve lost = cmp_curve_read(file_in("lost/mine-1.csv"), 16),
+                   last = cmp_curve_read(file_in("lost/last-1.csv"), 16);
     CHECK(isinf(cmp_end(&lost)->loss) && cmp_end(&lost)->step < 16, "it did not diverge");
+    CHECK(isinf(cmp_end(&last)->loss) && cmp_end(&last)->step == 5 && last.n == 2,
+          "no gradient told that the last step was one too many, only the validation after it: %g after %zu",
+          cmp_end(&last)->loss, cmp_end(&last)->step);
+    Bytes b = file_read(file_in("diverged"));
+    Json j = json_open(b.p, b.n, "diverged");
+    CHECK(isnan(json_real(json_at(j, "arms/2/parameters"))) &&
+              json_real(json_at(j, "arms/1/parameters")) > 0 && isnan(json_real(json_at(j, "pairs/0/diff"))),
+          "figures of runs that diverged");
+    file_free(&b);
     CHECK(command("compare " SHAPED "--text %s --items 0 --arms dense --lr 0.1 --sweep --out %s", text,
                   file_in("swept")) == 0, "%s", check_line);
     check_refused("another comparison", "compare " SHAPED "--text %s --items 0 --arms dense --out %s", text,
@@ -218,7 +236,7 @@ static void test_rates(const char *text) {
     Safetensors st = st_read(file_in("swept/dense-1.ckpt"));
     CHECK(strtod(st_meta(&st, "lr"), NULL) == strtod(grid[best], NULL), "rate %s, where %s was the best",
           st_meta(&st, "lr"), grid[best]);
-    st_free(&st), free(lost.point);
+    st_free(&st), free(lost.point), free(last.point);
 }
 
 /* What a folder has lost is made anew: nothing of another run stands in for it. */
@@ -264,6 +282,8 @@ static void test_compare_bad_input(const char *text) {
     for (size_t k = 0; k < sizeof bad / sizeof *bad; k++)
         check_refused(bad[k].expected, "compare " SHAPED "--text %s --out %s %s", text, file_in("once"),
                       bad[k].more);
+    check_refused("written over", "compare " SHAPED "--text %s --items 20 --arms dense --out %s --json %s "
+                  "--report %s/./same", text, file_in("once"), file_in("same"), folder);
     check_refused("found a file", "compare --text %s --steps 1 --arms dense --out %s", text, text);
     make_text(file_in("tiny"), 300);
     check_refused("the training text has", "compare --text %s --vocab 260 --out %s", file_in("tiny"), folder);
@@ -275,6 +295,9 @@ static void test_compare_bad_input(const char *text) {
 static void test_compare(void) {
     snprintf(folder, sizeof folder, "/tmp/compare-test-XXXXXX");
     if (!mkdtemp(folder)) abort();
+    char *line = words_join(3, (char *[]){"a b", "it's", "x=1,y=2/3"});
+    CHECK(!strcmp(line, "./train 'a b' 'it'\\''s' x=1,y=2/3"), "a line to repeat: %s", line);
+    free(line);
     test_curves(), test_arms(), test_curve_file(), test_scores_file(), test_widths();
     char text[128];
     snprintf(text, sizeof text, "%s", file_in("text"));

@@ -69,6 +69,7 @@ static void stats_check_mcnemar(void) {
     const StatsInterval s = stats_mcnemar(10, 2, 100, &p);
     CHECK(fabs((s.lo + s.hi) / 2 - 8 / 102.0) < 1e-9 && fabs((s.hi - s.lo) / 2 - 1.959964 * 0.0358515) < 1e-6,
           "%g .. %g", s.lo, s.hi);
+    CHECK(stats_mcnemar(3, 0, 3, &p).hi == 1 && stats_mcnemar(0, 3, 3, &p).lo == -1, "more than all of them");
 }
 
 static void stats_check_verdicts(void) {

@@ -334,7 +334,7 @@ static void test_bad_input(void) {
                {"simulate --model d4 --tiles 1 --sram 640", "--sram"},
                {"simulate --model d4 --chip a100 --csv x", "expected a chip with dataflow"}};
     char back[PATH_MAX];
-    if (!getcwd(back, sizeof back) || chdir(folder)) abort();               /* no model.ckpt of a user there */
+    if (!getcwd(back, sizeof back) || chdir(folder)) abort();             /* no model.ckpt of a user there */
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) check_refused(bad[i].expected, "%s", bad[i].line);
     if (chdir(back)) abort();
     const char *train = getenv("TRAIN");
