@@ -26,8 +26,8 @@
  * df_run(pool, fn, arg, n) is what all of it stands on: it calls fn(arg, task, worker) once for each task 0
  * .. n-1, on any worker in any order, and returns when all are done. A task may depend on nothing but its
  * number, so results never depend on how many threads there are. The caller is worker 0 and works too.
- * Between runs workers spin for some microseconds, since the next run is usually near, and then sleep. One
- * atomic counter hands out the tasks. */
+ * Between runs workers spin for about a tenth of a millisecond, since the next run is usually near, and then
+ * sleep. One atomic counter hands out the tasks. */
 #ifndef DATAFLOW_H
 #define DATAFLOW_H
 #include "data/base.h"
@@ -162,8 +162,8 @@ typedef struct {
 } DfChip;
 
 static const DfChip df_chips[] = {
-    /* two cores' rate, some 200 GFLOP/s, and 20 GB/s, as many tiles of 512 KiB, or, to train on, a few that
-     * cut matrices into pieces a core likes: slices of ten inputs cost it a tenth of its speed */
+    /* two cores, 205 GFLOP/s and 20 GB/s: host, to train on, as 8 tiles of 2 MiB, whose pieces of a matrix
+     * are large enough for a core; mesh as 64 of 512 KiB, whose slices of ten inputs cost a core a tenth */
     {"host", 8, 2097152, 4, 16, 1.6e9, 512, 20e9, 2e9, 1e-6, false},
     {"mesh", 64, 524288, 4, 2, 1.6e9, 64, 20e9, 2e9, 1e-6, false},
     /* 640 compute units of 32 x 6 multiply-adds (DFModel; others say 16 x 6), 1.32 GHz for 325 TFLOP/s;
@@ -273,7 +273,8 @@ typedef struct {
 static inline double df_lines(const DfStage *s, size_t u0, size_t u1) {
     return s->lines ? (double)(s->lines[u1] - s->lines[u0]) : 0;
 }
-/* FLOPs of units u0 .. u1 on ng groups, the first of them group g0 of its sequence. */
+/* FLOPs of units u0 .. u1 on ng groups, the first of them group g0 of its sequence. A lane of attention meets
+ * the groups up to its own: on the mean over these ng, g0 + (ng + 1) / 2 groups of 16. */
 static inline double df_flops(const DfStage *s, size_t u0, size_t u1, size_t g0, size_t ng) {
     const double lanes = (double)(ng * DF_LINE), units = (double)(u1 - u0);
     return lanes * (df_lines(s, u0, u1) * s->per_line + units * s->per_unit
@@ -403,9 +404,11 @@ static inline void df_depend(const DfGraph *g, DfSection *x, size_t depth) {
             size_t readers[DF_DEPS], n = 0, lag = 0;
             for (size_t c = s + 1; c < x->parts; c++)
                 for (int i = 0; i < DF_INS; i++)
-                    if (x->part[c].s.in[i] >= 0 && df_root(g, x, x->part[c].s.in[i]) == e && n < DF_DEPS &&
-                        (!n || readers[n - 1] != c))
+                    if (x->part[c].s.in[i] >= 0 && df_root(g, x, x->part[c].s.in[i]) == e &&
+                        (!n || readers[n - 1] != c)) {
+                        if (n == DF_DEPS) die("%s: more than %d stages read it", g->edge[e].name, DF_DEPS);
                         readers[n++] = c;
+                    }
             for (size_t c = n ? readers[0] : s; n && c < readers[n - 1]; c++) lag += x->part[c].s.lag;
             for (size_t i = 0; i < n; i++) lag = size_max(lag, x->part[readers[i]].s.lag);
             const size_t slots = depth < 2 || n < 2 ? depth : depth + (readers[n - 1] - readers[0] + 1) / 2;
@@ -414,7 +417,9 @@ static inline void df_depend(const DfGraph *g, DfSection *x, size_t depth) {
                     g->edge[e].name, slots, lag, lag + 1);
             x->slot[e].slots = slots;
             DfPart *p = &x->part[s];
-            for (size_t i = 0; i < n && p->gives < DF_DEPS; i++)
+            if (p->gives + n > DF_DEPS)
+                die("%s: more than %d stages read what it makes", p->s.name, DF_DEPS);
+            for (size_t i = 0; i < n; i++)
                 p->give[p->gives] = readers[i], p->slots[p->gives++] = slots;
         }
 }
@@ -467,7 +472,8 @@ static inline size_t df_fewest(const DfGraph *g, DfSection *x, size_t home, cons
     while (n < most && df_lay(g, x, home, n, plan) > plan->chip.sram) n++;
     return size_min(n, most);
 }
-static inline double df_busiest(const DfSection *x, size_t home) {      /* FLOPs a lane on the busiest tile */
+/* FLOPs of a group, a sequence's fifth, on the first of the tiles that parts share: taken for the busiest. */
+static inline double df_busiest(const DfSection *x, size_t home) {
     double sum = 0;
     for (size_t s = home; s < x->parts; s++) {
         const DfPart *p = &x->part[s];
@@ -526,7 +532,8 @@ static inline bool df_may_cut(const DfGraph *g, size_t s) {
     for (size_t t = s; t < g->stages && t < s + 4; t++) if (g->stage[t].share > t - s) return false;
     return true;
 }
-/* Rows that a cut before stage s takes off the chip and back and that would not go there anyway. */
+/* Rows that a cut before stage s takes off the chip and back and that would not go there anyway. Who reads an
+ * edge that is not kept is among the next 16 stages, but for the final norm's. */
 static inline size_t df_cut_rows(const DfGraph *g, size_t s0, size_t s) {
     size_t rows = 0;
     for (size_t e = 0; e < g->edges; e++) {
@@ -652,9 +659,10 @@ static inline void df_guard(const DfPlan *plan, const DfSection *x) {
 #endif
 }
 
-/* Cuts the graph into sections: as many stages together as fit, ending where least has to leave the chip.
- * A firing on streamed weights takes as many of the stream's panels as fit, an eighth of them at most: the
- * stages would else wait for one another. real: with the chip's memory. Dies if a stage cannot fit. */
+/* Cuts the graph into sections: as many stages together as fit, ending, in the second half of these, where
+ * least has to leave the chip. A firing on streamed weights takes as many of the stream's panels as fit, an
+ * eighth of them at most: the stages would else wait for one another. real: with the chip's memory. Dies if a
+ * stage cannot fit. */
 static inline DfPlan *df_plan(const DfGraph *g, DfChip chip, size_t depth, size_t groups, size_t panels,
                               bool real) {
     DfPlan *plan = mem_new(1, sizeof *plan);
@@ -1016,7 +1024,7 @@ static inline DfClock df_clock(const DfGraph *g, const DfPlan *plan, const DfSec
             if (st->out[k] >= 0 && x->slot[st->out[k]].stored)
                 r.out += (double)g->edge[st->out[k]].rows * groups * line;
         const bool held = x->streamed ? st->lines && !st->grads : st->weights;
-        r.weights += lines * (line + 4) * held * often;
+        r.weights += lines * (line + 4) * held * often;     /* 4: its column, though a dense one needs none */
         r.grads += 2 * (lines * st->grads * often + (double)(st->units * st->sums)) * line;
     }
     const double load = x->streamed ? 0 : r.weights / c->memory;
@@ -1033,12 +1041,13 @@ static inline DfClock df_clock(const DfGraph *g, const DfPlan *plan, const DfSec
 /* A stage by itself over a stream, as a device without dataflow runs it: all tiles, every edge off chip. */
 static inline DfClock df_clock_kernel(const DfGraph *g, const DfChip *c, const DfStage *s,
                                       const DfStream *t) {
-    const double line = DF_LINE * (double)c->element, w = df_lines(s, 0, s->units) * (line + 4);
+    const double line = DF_LINE * (double)c->element, lines = df_lines(s, 0, s->units);
     double in = s->reads - s->random, out = s->writes;      /* lines a group */
     for (int k = 0; k < DF_INS; k++) in += s->in[k] < 0 ? 0 : (double)g->edge[s->in[k]].rows;
     for (int k = 0; k < DF_OUTS; k++) out += s->out[k] < 0 ? 0 : (double)g->edge[s->out[k]].rows;
     const double all = df_stream_groups(t) * line;
-    DfClock r = {.bound = "compute", .weights = s->lines && !s->grads ? w : 0, .grads = s->grads ? 2 * w : 0,
+    DfClock r = {.bound = "compute", .weights = s->lines && !s->grads ? lines * (line + 4) : 0,
+                 .grads = s->grads ? 2 * lines * line : 0,
                  .in = in * all, .out = out * all, .random = s->random * all};
     r.grads += 2 * (double)(s->units * s->sums) * line;
     for (size_t i = 0; i < t->panels; i++) {

@@ -43,7 +43,7 @@ typedef struct {
     size_t at, size;            /* place in the machine's flat arrays, in floats */
     size_t lane;                /* of rank 1: first line of its gradient, which is kept per lane */
     SpMat mat;                  /* as outputs x inputs; rank 1: one input */
-    float rate;                 /* of the learning rate */
+    float rate;                 /* factor on the learning rate, and so on its decay */
     uint32_t *born;             /* [mat.lines] optimizer step at which a line came; NULL: all at 0 */
 } GptParam;
 
@@ -117,6 +117,7 @@ static inline void spec_linear(double *out, const double *inp, const double *w, 
             for (size_t o = 0; o < OC; o++) out[n * OC + o] += inp[n * IC + i] * w[i * OC + o];
     }
 }
+/* out[o] = b[o] + sum_i inp[i] w[i][o]: dinp (N,IC) = dout w', dw (IC,OC) += inp' dout, db (OC) += dout */
 static inline void spec_linear_backward(double *dinp, double *dw, double *db, const double *dout,
                                         const double *inp, const double *w, size_t N, size_t IC, size_t OC) {
     for (size_t n = 0; n < N; n++) {
@@ -144,7 +145,7 @@ static inline void spec_layernorm(double *out, const double *x, const double *w,
         for (size_t c = 0; c < C; c++) out[n * C + c] = w[c] * (x[n * C + c] - mean) * rstd + b[c];
     }
 }
-/* dinp += */
+/* out = w hat + b, hat = (x - mean) rstd: dinp (N,C) +=, dw (C) +=, db (C) +=; dout and x (N,C) */
 static inline void spec_layernorm_backward(double *dinp, double *dw, double *db, const double *dout,
                                            const double *x, const double *w, size_t N, size_t C,
                                            const SpecRules *r) {
@@ -188,7 +189,7 @@ static inline void spec_attention(double *out, double *p, const double *qkv, siz
             }
         }
 }
-/* dqkv += */
+/* out = p v, p = softmax(q k' / sqrt(hs)): dqkv (B,T,3C) +=; dout (B,T,C), p (B,NH,T,T) */
 static inline void spec_attention_backward(double *dqkv, const double *dout, const double *p,
                                            const double *qkv, size_t B, size_t T, size_t C, size_t NH,
                                            size_t ahead) {
@@ -341,7 +342,7 @@ static inline void spec_backward(Spec *s, const int32_t *inputs) {
     free(dx), free(d), free(d4), free(dqkv);
 }
 
-typedef struct { double lr, beta1, beta2, eps, decay, clip; } GptAdam;
+typedef struct { double lr, beta1, beta2, eps, decay, clip; } GptAdam;  /* clip: largest norm; 0: any */
 
 /* The global norm of the gradient; PyTorch's clip_grad_norm_ scales by clip / (norm + 1e-6) if that is
  * below 1. */
@@ -381,7 +382,8 @@ typedef struct {
     GptParam *table;
     size_t count, floats, lanes;        /* tensors; numbers in each flat array; lines of lane_g */
     float *w, *g, *m, *v;               /* weights, gradient, Adam's moments; the last three only to train */
-    float *lane_g, *lookup_g;           /* gradient of rank 1 per lane; of wte through the lookup */
+    float *lane_g, *lookup_g;           /* gradient of rank 1 per lane; of wte through the lookup, apart so
+                                         * that groups of sequences give the bits of the whole */
 } Gpt;
 
 /* mats[k] is the pattern of tensor k, taken over; where it is empty, and with mats NULL everywhere, the
@@ -458,6 +460,7 @@ static inline void gpt_init(Gpt *m, uint64_t seed, bool scaled) {
 /* ---- changing the masks -------------------------------------------------------------------------------- */
 
 static inline bool gpt_maskable(const GptParam *p) { return p->in_out; }    /* the four matrices of a layer */
+static inline bool gpt_masked(const GptParam *p) { return !p->mat.dense || p->mat.keep; }
 
 /* The same model with other patterns (as for gpt_make), ready to train. The weights, and with moments also
  * Adam's moments, of lines that stay are carried over; a new line is zero, born at step `step`. */
@@ -490,8 +493,13 @@ static inline Gpt *gpt_remask(const Gpt *m, const SpMat *mats, uint32_t step, bo
  *
  *     row i of group g:     p + g gs + row[i] 16 */
 
+/* Forward     x -LN1- n1 -QKV- qkv -ATTENTION- att -PROJ, + x- mid -LN2- n2 -FC, GELU- h -FC2, + mid- next x
+ * Backward    dx of l + 1 -FC2_DATA- dh -GELU_BACK- dg (in dh's place) -FC_DATA- dn2
+ *             -LN2_DATA, + dx of l + 1- dxm -PROJ_DATA- datt -ATTENTION_BACK- dqkv -QKV_DATA- dn1
+ *             -LN1_DATA, + dxm- dx
+ * dx of layer l is the derivative by the layer's input, dxm that by mid. s1, s2: statistics of norms; soft:
+ * of attention; fc: GELU's input; n1b, n2b, hb: n1, n2, h computed again, for dw. */
 enum { E_X, E_S1, E_QKV, E_SOFT, E_ATT, E_MID, E_S2, E_FC, E_KEPT,
-       /* S1, S2: statistics of norms; SOFT: of attention */
        E_N1 = E_KEPT, E_N2, E_H, E_DX, E_DH, E_DG, E_HB, E_DN2, E_N2B, E_DXM, E_DATT, E_DQKV, E_DN1, E_N1B,
        E_LOGITS, E_DLOGITS, EDGES };
 enum { MOVING = 8 };                /* arrays that layers share: n h dx dh dn datt dqkv logits */
@@ -716,8 +724,8 @@ static inline void gpt_norm(const GptFire *f, int ex, int eout, bool again) {
         gpt_moved(f, again ? MOVED_IN : MOVED_OUT, 2 * f->p.ng);
 }
 
-/* dout = din + the norm's backward of dn: rstd (dn gain - a - hat ah), a and ah the means of dn gain and
- * dn gain hat. din < 0: no din */
+/* n = gain hat + bias, hat = (x - mean) rstd: dout = din + rstd (dn gain - a - hat ah), a and ah the means
+ * over the features of dn gain and dn gain hat. edin < 0: no din */
 static inline void gpt_norm_data(const GptFire *f, int ex, int edn, int edin, int edout) {
     const size_t C = f->r->m->c.C;
     const GptView vx = gpt_view(f, f->l, ex), vs = gpt_statistics(f, ex), vn = gpt_view(f, f->l, edn);
@@ -808,8 +816,8 @@ static inline void gpt_linear(const GptFire *f, size_t k, int ex, size_t ly, int
     }
 }
 
-/* dx = W' dy by parameter k, rows 16 u0 .. 16 u1 of dx: row blocks b0 .. b1 continue the sums that those
- * before them began. */
+/* y = W x + b: dx = W' dy by parameter k, rows 16 u0 .. 16 u1 of dx: row blocks b0 .. b1 continue the sums
+ * that those before them began. */
 static inline void gpt_linear_data(const GptFire *f, size_t k, size_t ly, int edy, int edx) {
     const GptView dy = gpt_view(f, ly, edy), dx = gpt_view(f, f->l, edx);
     const SpMat mat = f->slice ? *f->slice : gpt_pattern(f, k, dx);
@@ -820,7 +828,7 @@ static inline void gpt_linear_data(const GptFire *f, size_t k, size_t ly, int ed
     if (f->b1 == mat.nb) gpt_keep(f, f->l, edx, f->u0 * LINE, f->u1 * LINE);
 }
 
-/* dw += dy x' and db += dy for row blocks u0 .. u1 of parameter k */
+/* y = W x + b: dw += dy x' and db += dy for row blocks u0 .. u1 of parameter k */
 static inline void gpt_linear_weight(const GptFire *f, size_t k, size_t ly, int edy, int ex) {
     const GptView dy = gpt_view(f, ly, edy), x = gpt_view(f, f->l, ex);
     const SpMat mat = gpt_pattern(f, k, x);
@@ -845,7 +853,8 @@ static inline void gpt_gelu_back(const GptFire *f) {
     gpt_keep(f, f->l, E_HB, f->u0 * LINE, f->u1 * LINE), gpt_keep(f, f->l, E_DG, f->u0 * LINE, f->u1 * LINE);
 }
 
-/* Gain and bias of a norm, features u0 .. u1: dgain += dn hat, dbias += dn. dw: dgain's lines, db: dbias's */
+/* n = gain hat + bias, features u0 .. u1 of a norm: dgain += dn hat, dbias += dn. dw: dgain's lines, db:
+ * dbias's */
 static inline void gpt_norm_weight(const GptFire *f, int ex, int edn) {
     const GptView vx = gpt_view(f, f->l, ex), vs = gpt_statistics(f, ex), vn = gpt_view(f, f->l, edn);
     for (size_t g = f->p.ng; g-- > 0;) {
@@ -864,7 +873,7 @@ static inline void gpt_norm_weight(const GptFire *f, int ex, int edn) {
     if (f->u0 == 0) gpt_moved(f, MOVED_IN, 2 * f->p.ng);
 }
 
-/* The embeddings, features u0 .. u1: the rows of wte and wpe that were looked up gain dx */
+/* x = wte[token] + wpe[position], features u0 .. u1: both rows that were looked up gain dx */
 static inline void gpt_embed_weight(const GptFire *f) {
     const GptRun *r = f->r;
     const size_t C = r->m->c.C;
@@ -1061,7 +1070,8 @@ static inline void gpt_attention_back(const GptFire *f) {
 
 /* ---- the loss ------------------------------------------------------------------------------------------ */
 
-/* logits (V,16) of group g of a panel become d loss / d logits; loss gets -log p of each token's target */
+/* loss = max + log sum exp(logit - max) - logit[target]. logits (V,16) of group g of a panel become d loss /
+ * d logits = (p - [v = target]) dscale; r->loss gets each token's loss */
 static inline void gpt_cross_entropy(const GptFire *f, size_t g, bool train) {
     const GptRun *r = f->r;
     const GptView logits = gpt_view(f, f->l, E_LOGITS);
@@ -1110,9 +1120,9 @@ typedef enum {
 } GptStage;
 typedef enum { BY_PANEL, BY_HEAD, BY_ROWS, BY_FEATURES, BY_COLUMNS } GptCut;
 
-/* cut: into what tasks `kernel` cuts it: panels; (sequence, head); row blocks; features; by columns of the
- * matrix are tiles, `kernel` takes panels then too. joins: a task of the stage before does this one too. k:
- * the parameter it owns, -1 none. share: uses the tiles of the stage so many before. */
+/* cut: into what tasks `kernel` cuts it: panels; (sequence, head); row blocks; features. BY_COLUMNS: the chip
+ * cuts it by columns of its matrix, `kernel` by panels. joins: a task of the stage before does this one too.
+ * k: the parameter it owns, -1 none. share: uses the tiles of the stage so many before. */
 static const struct {
     const char *name;
     GptCut cut;
@@ -1256,7 +1266,8 @@ static inline void gpt_kernel(GptRun *r, GptStage stage, size_t l) {
                                          : cut == BY_HEAD ? r->B * n.units : (n.units + n.unit - 1) / n.unit);
 }
 
-/* The head panel by panel, so that no more than one panel's logits exist; returns them, [group][V][16]. */
+/* The head panel by panel, so that no more than one panel's logits exist; returns them, [group][rows][16],
+ * rows being V rounded up to whole row blocks. */
 enum { HEAD_BLOCKS = 16 };                                  /* row blocks of wte a task */
 typedef struct { GptFire f; bool train; } GptHead;
 
@@ -1313,7 +1324,7 @@ static inline void gpt_eval(GptRun *r, const int32_t *inputs, const int32_t *tar
 
 /* ---- schedule dataflow: the graph on the chip ---------------------------------------------------------- */
 
-/* Of a matrix: the first line of each row block, and how many lines belong to columns before each 16. */
+/* Of a matrix: rows[r], its lines before row block r; cols[u], its lines whose input is below 16 u. */
 typedef struct { const uint32_t *rows, *cols; } GptLines;
 
 struct GptMachine {
@@ -1343,6 +1354,8 @@ static inline GptLines *gpt_lines(const Gpt *m) {
     return lines;
 }
 
+/* Stage s of layer l for the planner: its units, FLOPs of a unit and lane, lines a group straight from and to
+ * off-chip memory. From the configuration and lines alone: the simulator has no model. */
 static inline DfStage gpt_stage_of(const GptConfig *c, GptStage s, size_t l, size_t NG,
                                    const GptLines *lines) {
     const double C = (double)c->C, C4 = (double)gpt_rows(4 * c->C), hs = C / (double)c->NH, V = (double)c->V;
@@ -1365,13 +1378,13 @@ static inline DfStage gpt_stage_of(const GptConfig *c, GptStage s, size_t l, siz
         st.per_line = 2 * LINE, st.scatter = columns, st.gather = !columns;
         st.weights = !weight, st.grads = weight;
         st.sums = weight && k != WTE ? LINE : 0;
-        st.per_unit = weight ? LINE : columns ? 0 : s == FC ? 16 * 14 : LINE;
+        st.per_unit = weight ? LINE : columns ? 0 : s == FC ? 16 * 15 : LINE;
         if (s == FC) st.writes = C4;
         return st;
     }
-    switch (s) {
+    switch (s) {                    /* FLOPs by the source: an fma counts 2, e^x 8 */
     case EMBED: st.reads = st.random = 2 * C, st.per_unit = C; break;
-    case LN1: case LN2: case LNF: st.writes = 2, st.per_unit = 7 * C; break;
+    case LN1: case LN2: case LNF: st.writes = 2, st.per_unit = 8 * C; break;
     case LN1_AGAIN: case LN2_AGAIN: st.reads = 2, st.per_unit = 4 * C; break;
     case LNF_W: case LN1_W: case LN2_W: st.units = c->C, st.sums = 2, st.reads = 2, st.per_unit = 5; break;
     case LNF_DATA: case LN1_DATA: case LN2_DATA: st.reads = 2, st.per_unit = 14 * C; break;
@@ -1380,7 +1393,7 @@ static inline DfStage gpt_stage_of(const GptConfig *c, GptStage s, size_t l, siz
     case EMBED_W: st.units = c->C, st.reads = st.random = 4 * C, st.per_unit = 2; break;
     default:                                                /* attention */
         st.units = c->NH, st.grain = (s == ATTENTION ? 2 : 4) * (size_t)hs, st.state = NG * st.grain;
-        st.per_pair = s == ATTENTION ? 4 * hs + 12 : 10 * hs + 16;
+        st.per_pair = s == ATTENTION ? 4 * hs + 12 : 10 * hs + 14;
         if (s == ATTENTION) st.writes = 2 * (double)c->NH;
         else st.reads = 3 * (double)c->C + 2 * (double)c->NH;
     }
@@ -1727,10 +1740,10 @@ static inline void gpt_adamw(Gpt *m, DfPool *pool, const GptAdam *o, size_t t, d
 
 /* ---- sampling ----------------------------------------------------------------------------------------- */
 
-/* The logits after tokens[0 .. n-1], in r->logits, token v at [v * 16]. The first `done` tokens were given
- * before: the keys and values of their whole groups stand in qkv already, so only later groups are computed.
- * A token's lane never sees another token's but through those, so the bits are those of computing everything.
- * r: one sequence. */
+/* Returns the logits after tokens[0 .. n-1], token v's at [v * 16], until r runs again. The first `done`
+ * tokens were given before: the keys and values of their whole groups stand in qkv already, so only later
+ * groups are computed. A token's lane never sees another token's but through those, so the bits are those of
+ * computing everything. r: one sequence. */
 static inline const float *gpt_next(GptRun *r, const int32_t *tokens, size_t n, size_t done) {
     r->inputs = tokens, r->T = n, r->groups = gpt_groups(n), r->from = done / LINE;
     gpt_forward(r);

@@ -33,11 +33,18 @@
  * vectorise it.
  *
  * The innermost loop of all three is the same: 6 rows x 16 lanes of accumulators in registers, and at each
- * step one vector line times 6 scalars. With 8 lanes a register that is 12 accumulators, 2 loads and 6
- * broadcasts for 12 multiply-adds, which keeps both multiply-add units of an x86 core busy; 16 rows are
- * tiles of 6, 5 and 5. A gathered line that lies in the second-level cache is asked for some lines before
- * its turn, for no machine guesses where the next one is: that took 3072 -> 768 at 1/8 from 65 to 83 % of
- * peak. */
+ * step one vector line times 6 scalars:
+ *
+ *     product            the line                              the 6 scalars
+ *     forward            x[col l], 16 tokens                   w[l][o], 6 outputs
+ *     backward-data      dy[o], 16 tokens                      w[l][o], 6 lines
+ *     backward-weight    dy of a token, 16 outputs             x[col l] of that token, 6 lines
+ *
+ * Only the last one sums over tokens: it first turns 16 x 16 pieces of dy, so that outputs are the lanes.
+ * With 8 lanes a register that is 12 accumulators, 2 loads and 6 broadcasts for 12 multiply-adds, which keeps
+ * both multiply-add units of an x86 core busy; 16 rows are tiles of 6, 5 and 5. A gathered line that lies in
+ * the second-level cache is asked for some lines before its turn, for no machine guesses where the next one
+ * is: that took 3072 -> 768 at 1/8 from 65 to 83 % of peak. */
 #ifndef SPARSE_H
 #define SPARSE_H
 #include "data/base.h"
@@ -101,7 +108,7 @@ INLINE vf vf_max(vf a, vf b) { return (vf)(((vi)a & (a > b)) | ((vi)b & ~(a > b)
 
 /* e^x for every lane, within 1 ulp (tests measure 0.99) for |x| <= 87; below -87 it is e^-87 and above 88 it
  * is e^88, both finite. x = n ln2 + r with |r| <= ln2 / 2, ln2 in two parts (Cody and Waite 1980); e^r by its
- * Taylor polynomial of degree 7, whose remainder is below 2^-28; 2^n by building the exponent. */
+ * Taylor polynomial of degree 7, whose remainder is below 2^-27; 2^n by building the exponent. */
 INLINE vf vf_exp(vf x) {
     const vf lo = vf_all(-87.0f), hi = vf_all(88.0f), magic = vf_all(12582912.0f);
     x = vf_max(x, lo);
@@ -128,7 +135,7 @@ typedef struct {
     size_t OC, IC, nb;          /* nb = ceil(OC / 16) row blocks; outputs past OC have zero weights */
     size_t lines;               /* kept lines of all row blocks: the matrix holds 16 x lines numbers */
     size_t w;                   /* inputs that are kept or dropped together: blocks are 16 x w */
-    bool dense;
+    bool dense;                 /* every line is kept; elements of them may be masked all the same */
     uint32_t *first;            /* [nb + 1] row block r owns lines first[r] .. first[r+1] */
     const uint32_t *end;        /* first + 1; in a slice of columns, where its lines of a row block end */
     uint32_t *col;              /* the input of each line; a dense matrix shares one row 0 .. IC-1 */
@@ -223,7 +230,8 @@ static inline void sp_carry(const SpMat *a, const SpMat *b, const void *old, voi
 }
 
 /* ---- masks: which blocks to keep, and how that changes ------------------------------------------------ *
- * A mask is on[nb][J], one byte a block. Every rule below is one act: score the blocks, pick the best.
+ * A mask is on[nb][J], one byte a block. Every rule but butterfly, a formula, is one act: score the blocks,
+ * pick the best.
  *
  *     balanced    row by row, the columns least used so far, in random order    static, the default
  *     random      anywhere
@@ -498,10 +506,10 @@ __attribute__((noinline, unused)) static void sp_forward(const SpMat *m, size_t 
 /* The line at which the 16 outputs of row block r begin in a group: yrow[16 r], or with yrow NULL 16 r. */
 INLINE size_t sp_row(const uint32_t *yrow, size_t r) { return yrow ? yrow[r * LINE] : r * LINE; }
 
-/* dx += W' dy over row blocks r0 .. r1: continues the sums in dx, so that slices of a matrix taken in order
- * give the bits of the whole. dy begins at output 0, wherever yrow says its rows are. A dense matrix takes
- * four row blocks and 96 inputs at a time. m may be a slice of columns: row block r has lines first[r] ..
- * end[r] of w and of col. */
+/* dx += W' dy over row blocks r0 .. r1, of which w is: continues the sums in dx, so that slices of a matrix
+ * taken in order give the bits of the whole. dy begins at output 0, wherever yrow says its rows are. A dense
+ * matrix takes four row blocks and 96 inputs at a time. m may be a slice of columns: row block r has lines
+ * first[r] .. end[r] of w and of col. */
 __attribute__((noinline, unused)) static void sp_backward_data(const SpMat *m, size_t r0, size_t r1,
                                                               const float *restrict w,
                                                               const float *restrict dy, const uint32_t *yrow,

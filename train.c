@@ -301,8 +301,8 @@ static State state_init(Options *o, Data *d) {
     free(from.o);
     *d = data_read(s.o, &s.tok, s.m->c.V, true);
     data_check(s.o, d);
-    if (masks_at_start(s.o)) {
-        SpMat *mats = masks_new(s.o, &s.m->c, s.m);
+    if (masks_wanted(s.o)) {                                /* or all of it, if the run starts dense */
+        SpMat *mats = masks_at_start(s.o) ? masks_new(s.o, &s.m->c, s.m) : NULL;
         Gpt *masked = gpt_remask(s.m, mats, 0, true);
         free(mats), gpt_free(s.m);
         s.m = masked;
@@ -333,6 +333,7 @@ static State state_resume(const Options *o, Data *d) {
     model_close(&model);
     State s = checkpoint_read(o->resume, o, true);
     *d = data_read(s.o, &s.tok, s.m->c.V, true);
+    data_check(s.o, d);
     if (data_hash(d) != s.data_hash)
         die("%s: expected the text it was trained on (give the same --text or --tokens and --val), found "
             "another",
@@ -425,8 +426,7 @@ static Score run_milestone(Run *run) {
     return score;
 }
 
-/* A loss or gradient that is not finite ends the run; weights and checkpoint are still those of the step
- * before. */
+/* A loss or gradient that is not finite ends the run; the checkpoint stays that of the last milestone. */
 __attribute__((noreturn)) static void run_not_finite(const Run *run) {
     char name[64];
     fflush(stdout);
@@ -480,6 +480,7 @@ static void run_loop(Run *run) {
     const size_t end = o->stop < o->steps ? o->stop : o->steps;
     double shown = 0;
     run->first = s->step, run->start = seconds();
+    if (s->step && s->step % o->every == 0 && s->step < end) run_milestone(run);    /* or stopped in it */
     while (s->step < end && !interrupted) {
         if (!run_step(run)) run_not_finite(run);
         if (o->trace && s->step == run->first + 1) run_trace(run);
@@ -503,11 +504,12 @@ static void run_loop(Run *run) {
 static FILE *log_open(const char *path, size_t step) {
     static const char head[] = "step,loss,bits_per_byte,lr,grad_norm,seconds\n";
     if (!path) return NULL;
-    const Bytes old = step && !access(path, F_OK) ? file_read(path) : (Bytes){0};
+    struct stat st;
+    const Bytes old = !stat(path, &st) && S_ISREG(st.st_mode) ? file_read(path) : (Bytes){0};
+    size_t at = old.n >= strlen(head) && !memcmp(old.p, head, strlen(head)) ? strlen(head) : 0;
+    if (old.n && !at) die("%s: line 1: expected %.*s, found another", path, (int)strlen(head) - 1, head);
     Out out = out_open(path);
-    size_t at = old.n > strlen(head) && !memcmp(old.p, head, strlen(head)) ? strlen(head) : 0;
-    if (old.n && !at) out_drop(&out), die("%s: expected a log of this program to continue", path);
-    while (at < old.n && memchr(old.p + at, '\n', old.n - at) &&
+    while (at < old.n && old.p[at] >= '0' && old.p[at] <= '9' && memchr(old.p + at, '\n', old.n - at) &&
            strtoull((const char *)old.p + at, NULL, 10) <= step)
         at = (size_t)((const uint8_t *)memchr(old.p + at, '\n', old.n - at) - old.p) + 1;
     if (at) out_bytes(&out, old.p, at);
@@ -518,33 +520,17 @@ static FILE *log_open(const char *path, size_t step) {
     return f;
 }
 
-/* Dies if a file to write cannot be written, or is one that is read: of the options, or `more`. */
-static void output_check(const char *path, const Options *o, const char *more) {
-    const char *other[7] = {o->val, o->vocab, o->init, o->file, o->to, o->mask, more};
-    struct stat st, in;
-    const bool there = !stat(path, &st) && S_ISREG(st.st_mode);
-    for (size_t i = 0; there && i < o->text.n + o->tokens.n + 7; i++) {
-        const char *input = i < o->text.n ? o->text.item[i] : i < o->text.n + o->tokens.n
-                          ? o->tokens.item[i - o->text.n] : other[i - o->text.n - o->tokens.n];
-        if (input && !stat(input, &in) && in.st_dev == st.st_dev && in.st_ino == st.st_ino)
-            die("%s: would be written over while it is read", path);
-    }
-    out_probe(path);
-}
-
-/* Dies unless every file the run will write can be written, and none of them is there already or is read by
- * it. */
-static void outputs_check(const Run *run, const Options *o) {
-    const char *output[5] = {run->out, run->best, o->log, o->json, o->trace};
-    const bool fresh = !o->resume || strcmp(run->out, o->resume);
+/* Dies if a run would begin over another's files. */
+static void run_check(const Run *run, const Options *o) {
+    const char *output[3] = {run->out, run->best, o->log};
     struct stat st;
-    for (int k = 0; k < 5; k++) {
-        if (!output[k]) continue;
-        const bool there = !stat(output[k], &st) && S_ISREG(st.st_mode);
-        if (there && ((k < 2 && fresh) || (k == 2 && !o->resume)))
+    for (int k = 0; k < 3; k++) {
+        const bool own = o->resume && (k == 2 || !strcmp(run->out, o->resume));
+        if (output[k] && !own && !stat(output[k], &st) && S_ISREG(st.st_mode))
             die("%s: exists already: --resume it, or name another file", output[k]);
-        output_check(output[k], o, k < 2 ? NULL : o->resume);
     }
+    output_check(run->out, o, NULL), output_check(run->best, o, o->resume);
+    outputs_check(o, run->out, run->best);
 }
 
 static void run_describe(const Run *run, double need) {
@@ -592,7 +578,9 @@ static double run_bytes(const Options *o, const GptConfig *c, double density) {
            (double)gpt_run_bytes(c, group_size(o, c, o->batch, true), o->context, o->panel / LINE, o->threads,
                                  true);
 }
-static double data_bytes(const Data *d) { return 4 * (double)(d->train.n + d->val.n); }
+static double data_bytes(const Data *d) {                   /* of tokens in memory; shards are mapped */
+    return (double)(tokens_bytes(&d->train) + tokens_bytes(&d->val));
+}
 /* Gives a state its activations, and its chip if the schedule wants one. */
 static void run_open(Run *run, DfPool *pool) {
     const Options *o = run->s.o;
@@ -612,7 +600,7 @@ static int cmd_run(int argc, char **argv) {
     if (snprintf(run.best, sizeof run.best, "%s.best", run.out) >= PATH_MAX - 32)
         die("%.60s...: expected a shorter path", run.out);
     if (o->trace && parse_schedule(o) != DATAFLOW) usage("--trace needs --schedule dataflow");
-    outputs_check(&run, o);
+    run_check(&run, o);
     signal(SIGINT, on_signal), signal(SIGTERM, on_signal);
     run.s = o->resume ? state_resume(o, &d) : state_new(o, &d);
     if (o->resume && !strcmp(run.out, o->resume)) run.saved = run.out;
@@ -627,6 +615,7 @@ static int cmd_run(int argc, char **argv) {
     if (o->trace) run.r->machine->event = mem_new(run.r->machine->plan->sections, sizeof(DfEvent *));
     if (!o->quiet) run_describe(&run, need);
     if (o->show_mask) masks_show(run.s.m);
+    if (!run.saved) run_save(&run, run.out);                /* now, if it cannot be done */
     run_loop(&run);
     if (interrupted) run_save(&run, run.out);
     else run_finish(&run);
@@ -943,19 +932,16 @@ static bool compare(const Options *o, Cmp *c) {
     char (*name)[ARM_NAME] = mem_new(ARMS_MAX, sizeof *name);
     double lr[ARMS_MAX];
     const size_t n = arm_names(o, name);
-    const char *const output[2] = {o->json, o->report};
     struct stat st;
     if (mkdir(o->dir, 0777) && errno != EEXIST)
         die("%s: cannot make the folder: %s", o->dir, strerror(errno));
     if (stat(o->dir, &st) || !S_ISDIR(st.st_mode)) die("%s: expected a folder, found a file", o->dir);
-    if (o->json && o->report && !strcmp(o->json, o->report))
-        usage("--report: expected another file than --json, found '%s'", o->report);
     for (int k = 0; k < 2; k++) {
-        const char *end = output[k] ? strrchr(output[k], '.') : NULL;
+        const char *path = k ? o->report : o->json, *end = path ? strrchr(path, '.') : NULL;
         if (end && (!strcmp(end, ".ckpt") || !strcmp(end, ".csv") || !strcmp(end, ".scores")))
-            usage("%s: expected a name that is none of a run's files", output[k]);
-        if (output[k]) output_check(output[k], o, k ? o->json : NULL);
+            usage("%s: expected a name that is none of a run's files", path);
     }
+    outputs_check(o, NULL, NULL);
     signal(SIGINT, on_signal), signal(SIGTERM, on_signal);
     ArmRun *all = mem_new(n * o->seeds, sizeof *all);
     DfPool *pool = df_begin(o->threads);
@@ -1009,7 +995,7 @@ static int cmd_eval(int argc, char **argv) {
     Data d[2];
     Measures x[2];
     bool finite = true;
-    if (o->json) output_check(o->json, o, NULL);
+    outputs_check(o, NULL, NULL);
     for (int k = 0; k < models; k++) {
         s[k] = checkpoint_read(name[k], o, false);
         s[k].o->seed = option_given(o, "seed") ? o->seed : s[0].o->seed;
@@ -1097,6 +1083,7 @@ static void write_shard(const char *path, const uint32_t *ids, size_t n, size_t 
 
 static int cmd_tokenize(int argc, char **argv) {
     Options *o = options_read(argc, argv, TOKENIZE, NULL);
+    outputs_check(o, NULL, NULL);
     const size_t size = vocab_number(o->vocab);
     if (!size && o->text.n) usage("tokenize: --text is for training a vocabulary, --vocab names a file");
     if (o->decode && (size || o->shard)) usage("tokenize: --decode needs --vocab FILE and no --shard");
@@ -1138,6 +1125,7 @@ static int cmd_tokenize(int argc, char **argv) {
 
 static int cmd_verify(int argc, char **argv) {
     Options *o = options_read(argc, argv, VERIFY, "a dump");
+    outputs_check(o, NULL, NULL);
     State s = {0};
     if (o->init) s = checkpoint_read(o->init, o, false);
     DfPool *pool = df_begin(o->threads);
@@ -1151,10 +1139,12 @@ static int cmd_verify(int argc, char **argv) {
 
 static int cmd_dump(int argc, char **argv) {
     Options *o = options_read(argc, argv, DUMP, "a file to write");
+    output_check(o->file, o, NULL);
     if (isnan(o->lr)) o->lr = 0.002;
-    size_t rows = 0, cols = 0;
-    char end;
-    if (sscanf(o->dump.block, "%4zux%4zu%c", &rows, &cols, &end) != 2 || !rows || !cols)
+    unsigned rows = 0, cols = 0;
+    char x[2], end;
+    if (sscanf(o->dump.block, "%4u%1[x]%4u%c", &rows, x, &cols, &end) != 3 || !rows || !cols ||
+        strpbrk(o->dump.block, "+- "))
         usage("--block: expected OUTPUTSxINPUTS, found '%s'", o->dump.block);
     GptConfig c = {o->dump.layers, o->dump.heads, o->dump.width, o->dump.vocab, o->dump.context};
     model_check(&c, "dump");
@@ -1178,13 +1168,14 @@ static int cmd_dump(int argc, char **argv) {
 static int cmd_convert(int argc, char **argv) {
     Options *o = options_read(argc, argv, CONVERT, "a model and where to write it");
     const ModelKind to = model_kind_for(o->to, o->format);
+    output_check(o->to, o, NULL);
     ModelFile f = model_open(o->file);
     const ModelKind from = f.kind;
     bool masks = false;
     for (size_t k = 0; f.mask && k < gpt_count(&f.c); k++) masks |= f.mask[k] != NULL;
     model_close(&f);
     State s = checkpoint_read(o->file, o, to == MODEL_NATIVE);
-    for (size_t k = 0; k < s.m->count; k++) masks |= s.m->table[k].in_out && !s.m->table[k].mat.dense;
+    for (size_t k = 0; k < s.m->count; k++) masks |= gpt_masked(&s.m->table[k]);
     if (to == MODEL_HF) hf_write(o->to, s.m, s.tok);
     else if (to == MODEL_LLMC) llmc_write(o->to, s.m);
     else write_checked(checkpoint_write(&s, o->to), o->to);

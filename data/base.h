@@ -256,6 +256,7 @@ static inline Out out_open(const char *path) {
     struct stat st;
     const bool there = !stat(path, &st);
     if (there && S_ISDIR(st.st_mode)) die("%s: expected a file to write, found a directory", path);
+    if (!there && !lstat(path, &st)) die("%s: expected a file to write, found a link to none", path);
     if (strlen(path) >= PATH_MAX - 32) die("%.60s...: expected a shorter path", path);
     if (!there || !realpath(path, o.path)) strcpy(o.path, path);            /* through a link to its file */
     if (!there || S_ISREG(st.st_mode))

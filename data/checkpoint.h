@@ -5,10 +5,10 @@
  *
  *     NAME              F32 in the shape of the parameter table; of a sparse matrix (lines, 16): only the
  *                       kept lines, row block by row block, as they lie in memory
- *     blocks.NAME       U8 (row blocks, groups of inputs): 1 where a block is kept; only of sparse matrices
- *     keep.NAME         U16 (lines): bit o set where element o of the line is kept; only of masked elements
- *     born.NAME         U32 (lines): the optimizer step at which the line came; only of masks that evolved
  *     adam_m.NAME, adam_v.NAME       as NAME
+ *     born.NAME         U32 (lines): the optimizer step at which the line came; only of masks that evolved
+ *     keep.NAME         U16 (lines): bit o set where element o of the line is kept; only of masked elements
+ *     blocks.NAME       U8 (row blocks, groups of inputs): 1 where a block is kept; only of sparse matrices
  *     vocabulary        U8: the bytes of a vocabulary file
  *     header_hash       U8 (8): a hash of the header, so that no byte of it can change unnoticed
  *
@@ -29,13 +29,13 @@ static inline const char *checkpoint_name(char out[64], const char *kind, const 
 }
 /* How values of p lie in the file, (lines, 16) if it is sparse: their shape; returns its rank. */
 static inline int checkpoint_shape(const GptParam *p, size_t shape[2]) {
-    shape[0] = p->mat.dense ? p->rows : p->mat.lines, shape[1] = p->mat.dense ? p->cols : LINE;
-    return p->mat.dense ? p->rank : 2;
+    shape[0] = gpt_masked(p) ? p->mat.lines : p->rows, shape[1] = gpt_masked(p) ? LINE : p->cols;
+    return gpt_masked(p) ? 2 : p->rank;
 }
 
 /* ---- writing ------------------------------------------------------------------------------------------ */
 
-/* Every tensor but vocabulary and hash, in the order in which they are written. */
+/* Every tensor but vocabulary and hash, in the order in which they are written: wide types first. */
 static inline void checkpoint_declare(StWriter *w, const Gpt *m) {
     char name[64];
     size_t shape[2];
@@ -44,18 +44,20 @@ static inline void checkpoint_declare(StWriter *w, const Gpt *m) {
             const int rank = checkpoint_shape(&m->table[k], shape);
             st_declare(w, checkpoint_name(name, checkpoint_kind[kind], &m->table[k]), ST_F32, rank, shape);
         }
-    for (size_t k = 0; k < m->count; k++) {
-        const GptParam *p = &m->table[k];
-        const SpMat *a = &p->mat;
-        if (!a->dense)
-            st_declare(w, checkpoint_name(name, "blocks.", p), ST_U8, 2, (size_t[]){a->nb, a->IC / a->w});
-        if (a->keep) st_declare(w, checkpoint_name(name, "keep.", p), ST_U16, 1, &a->lines);
-        if (p->born) st_declare(w, checkpoint_name(name, "born.", p), ST_U32, 1, &a->lines);
-    }
+    for (int pass = 0; pass < 3; pass++)
+        for (size_t k = 0; k < m->count; k++) {
+            const GptParam *p = &m->table[k];
+            const SpMat *a = &p->mat;
+            if (pass == 0 && p->born) st_declare(w, checkpoint_name(name, "born.", p), ST_U32, 1, &a->lines);
+            if (pass == 1 && a->keep) st_declare(w, checkpoint_name(name, "keep.", p), ST_U16, 1, &a->lines);
+            if (pass == 2 && gpt_masked(p))
+                st_declare(w, checkpoint_name(name, "blocks.", p), ST_U8, 2,
+                           (size_t[]){a->nb, a->IC / a->w});
+        }
 }
 /* flat: all weights, or all of one of the moments. */
 static inline void checkpoint_put_values(StWriter *w, const GptParam *p, const float *flat) {
-    if (!p->mat.dense) {
+    if (gpt_masked(p)) {
         st_write(w, flat + p->at, p->size * sizeof *flat);
         return;
     }
@@ -64,21 +66,20 @@ static inline void checkpoint_put_values(StWriter *w, const GptParam *p, const f
     st_write(w, values, gpt_elements(p) * sizeof *values);
     free(values);
 }
-/* blocks, keep and born of p, as far as it has them. */
-static inline void checkpoint_put_mask(StWriter *w, const GptParam *p) {
+/* born, keep or blocks of p, by the pass, if it has them. */
+static inline void checkpoint_put_mask(StWriter *w, const GptParam *p, int pass) {
     const SpMat *a = &p->mat;
-    if (!a->dense) {
-        uint8_t *on = mem_new(sp_blocks(a), 1);
-        sp_map(a, on, NULL);
-        st_write(w, on, sp_blocks(a));
-        free(on);
-    }
-    if (a->keep) st_write(w, a->keep, a->lines * sizeof *a->keep);
-    if (p->born) st_write(w, p->born, a->lines * sizeof *p->born);
+    if (pass == 0 && p->born) st_write(w, p->born, a->lines * sizeof *p->born);
+    if (pass == 1 && a->keep) st_write(w, a->keep, a->lines * sizeof *a->keep);
+    if (pass < 2 || !gpt_masked(p)) return;
+    uint8_t *on = mem_new(sp_blocks(a), 1);
+    sp_map(a, on, NULL);
+    st_write(w, on, sp_blocks(a));
+    free(on);
 }
 
 /* Writes the model and its vocabulary (may be NULL) under the metadata that w holds already. False, with
- * errno set and any older file untouched, if the disk did not take it. */
+ * errno set and any older file untouched, if the disk did not take it; dies if it cannot begin a file. */
 static inline bool checkpoint_save(StWriter *w, const char *path, const Gpt *m, const Tokenizer *tok) {
     const float *flat[CHECKPOINT_KINDS] = {m->w, m->m, m->v};
     uint8_t *vocab = NULL;
@@ -89,7 +90,8 @@ static inline bool checkpoint_save(StWriter *w, const char *path, const Gpt *m, 
     st_begin(w, path);
     for (int kind = 0; kind < CHECKPOINT_KINDS; kind++)
         for (size_t k = 0; k < m->count; k++) checkpoint_put_values(w, &m->table[k], flat[kind]);
-    for (size_t k = 0; k < m->count; k++) checkpoint_put_mask(w, &m->table[k]);
+    for (int pass = 0; pass < 3; pass++)
+        for (size_t k = 0; k < m->count; k++) checkpoint_put_mask(w, &m->table[k], pass);
     st_write(w, vocab, vocab_bytes);
     for (int k = 0; k < 8; k++) st_write(w, &(uint8_t){(uint8_t)(w->hash >> 8 * k)}, 1);
     free(vocab);
@@ -144,8 +146,10 @@ static inline SpMat checkpoint_mask(const Safetensors *st, const char *path, con
         die("%s: %s: expected U8 (%zu, a divisor of %zu), found another shape", path, name, nb, IC);
     st_check_bits(t);
     SpMat m = sp_pattern(OC, IC, IC / t->shape[1], t->data);
-    if (m.dense) die("%s: %s: expected a block that is not kept, found none", path, name);
-    if (st_find(st, checkpoint_name(name, "keep.", p))) {
+    const bool elements = st_find(st, checkpoint_name(name, "keep.", p));
+    if (m.dense && !elements)
+        die("%s: blocks.%s: expected a block that is not kept, found none", path, p->name);
+    if (elements) {
         const StTensor *keep = st_need(st, name, ST_U16, 1, &m.lines);
         m.keep = mem_new(m.lines, sizeof *m.keep);
         for (size_t l = 0; l < m.lines; l++) m.keep[l] = (uint16_t)get_u16(keep->data + 2 * l);
@@ -176,13 +180,13 @@ static inline void checkpoint_get_values(const Safetensors *st, const char *path
     size_t shape[2];
     const int rank = checkpoint_shape(p, shape);
     const StTensor *t = st_need(st, checkpoint_name(name, kind, p), ST_F32, rank, shape);
-    float *values = p->mat.dense ? mem_new(t->count, sizeof *values) : flat + p->at;
+    float *values = gpt_masked(p) ? flat + p->at : mem_new(t->count, sizeof *values);
     st_floats(t, values);
     for (size_t i = 0; i < t->count; i++)
         if (!isfinite(values[i]) || (second && values[i] < 0))
             die("%s: %s[%zu]: expected a finite number%s, found %g", path, name, i,
                 second ? ", not below 0" : "", (double)values[i]);
-    if (p->mat.dense) {
+    if (!gpt_masked(p)) {
         gpt_set(p, flat, values);
         free(values);
         return;
@@ -218,7 +222,7 @@ static inline Gpt *checkpoint_load(const Safetensors *st, const char *path, GptC
         GptParam *p = &table[k];
         size_t shape[2];
         if (gpt_maskable(p)) mats[k] = checkpoint_mask(st, path, p, p->cols, p->rows);
-        p->mat = mats[k], p->mat.dense = !mats[k].first;
+        p->mat = mats[k], p->mat.dense |= !mats[k].first;
         const int rank = checkpoint_shape(p, shape);
         st_need(st, p->name, ST_F32, rank, shape);
     }

@@ -194,7 +194,7 @@ static inline void dump_weights(Dump *d, const Gpt *m) {
     for (size_t k = 0; k < d->count; k++) {
         const GptParam *p = &m->table[k];
         d->w[k] = weights_of(m, k);
-        if (!p->in_out || p->mat.dense) continue;
+        if (!gpt_masked(p)) continue;
         uint8_t *mask = mem_new(gpt_elements(p), 1);
         mask_of(p, mask), d->mask[k] = mask;
     }

@@ -197,10 +197,10 @@ static inline void fault_adamw(Spec *s, double **m, double **v, GptAdam o, size_
         double own = 0;
         p->decay = decays[f->decay];
         for (size_t i = 0; i < gpt_elements(p); i++) own += s->dw[k][i] * s->dw[k][i];
-        own = f->per_tensor ? (sqrt(own) > o.clip ? o.clip / sqrt(own) : 1) : f->l2 ? by : 1;
+        own = f->per_tensor ? (o.clip > 0 && sqrt(own) > o.clip ? o.clip / sqrt(own) : 1) : f->l2 ? by : 1;
         for (size_t i = 0; i < gpt_elements(p); i++) {
             s->dw[k][i] = s->dw[k][i] * own + (f->l2 && p->decay ? o.decay * s->w[k][i] : 0);
-            v[k][i] += raise / o.beta2;
+            if (raise > 0) v[k][i] += raise / o.beta2;
         }
     }
     if (f->l2 || f->unclipped || f->per_tensor) o.clip = 0;

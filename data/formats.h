@@ -399,7 +399,7 @@ static inline void hf_write(const char *path, const Gpt *m, const Tokenizer *tok
     for (int masks = 0; masks < 2; masks++)
         for (size_t k = 0; k < m->count; k++) {
             const GptParam *p = &m->table[k];
-            if (masks && (!p->in_out || p->mat.dense)) continue;
+            if (masks && !gpt_masked(p)) continue;
             st_declare(&w, checkpoint_name(name, masks ? "mask." : "transformer.", p), masks ? ST_U8 : ST_F32,
                        p->rank, (size_t[]){p->rows, p->cols});
         }
@@ -407,7 +407,7 @@ static inline void hf_write(const char *path, const Gpt *m, const Tokenizer *tok
     for (int masks = 0; masks < 2; masks++)
         for (size_t k = 0; k < m->count; k++) {
             const GptParam *p = &m->table[k];
-            if (masks && (!p->in_out || p->mat.dense)) continue;
+            if (masks && !gpt_masked(p)) continue;
             float *values = weights_of(m, k);
             if (masks) mask_of(p, (uint8_t *)values);
             st_write(&w, values, gpt_elements(p) * (masks ? 1 : sizeof *values));

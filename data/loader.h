@@ -39,6 +39,13 @@ static inline void tokens_free(Tokens *t) {
     free(t->part);
     *t = (Tokens){0};
 }
+/* Bytes of memory that they take; what is mapped takes none. */
+static inline size_t tokens_bytes(const Tokens *t) {
+    size_t bytes = 0;
+    for (size_t k = 0; k < t->parts; k++)
+        if (!t->part[k].file.p) bytes += t->part[k].n * (size_t)t->part[k].width;
+    return bytes;
+}
 /* Tokens at .. at + n - 1 into out; the caller stays below t->n. */
 static inline void tokens_get(const Tokens *t, size_t at, size_t n, int32_t *out) {
     for (size_t k = 0; k < t->parts && n; k++) {
@@ -131,7 +138,7 @@ static inline void documents_read(Documents *d, const char *path, bool held_out)
 static inline void documents_hold_out(Documents *d, double share, uint64_t seed) {
     if (d->n == 1) {
         Document *one = d->doc;
-        size_t cut = one->n - (size_t)(share * (double)one->n);
+        size_t cut = one->n - size_max(1, (size_t)(share * (double)one->n));
         for (int k = 0; k < 3 && cut > 1 && cut < one->n && (one->p[cut] & 0xc0) == 0x80; k++) cut--;
         documents_add(d, one->p + cut, one->n - cut, true);
         d->doc[0].n = cut;

@@ -139,7 +139,8 @@ static inline bool masks_at_start(const Options *o) {       /* or does the run s
 
 /* Refuses options that contradict each other or would do nothing. */
 static inline void masks_check(const Options *o) {
-    static const char *const need[] = {"block", "mask-seed", "update", "densify", "dense-first"},
+    static const char *const need[] = {"block", "mask", "spread", "mask-seed", "update", "densify",
+                                         "dense-first"},
                       *const evolve[] = {"drop", "mask-every", "mask-stop"};
     const int update = parse_update(o);
     double density[4];
@@ -179,7 +180,7 @@ static inline void masks_ready(const Options *o, Gpt *m) {
     for (size_t k = 0; k < m->count; k++) {
         GptParam *p = &m->table[k];
         if (!gpt_maskable(p)) continue;
-        if (!strcmp(o->scale, "supar")) p->rate = (float)(1 / gpt_density(p));
+        p->rate = strcmp(o->scale, "supar") ? 1 : (float)(1 / gpt_density(p));
         if (p->mat.dense && p->rows % parse_block(o) == 0) p->mat.w = parse_block(o);
     }
 }

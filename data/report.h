@@ -160,6 +160,8 @@ static inline DfGraph simulate_graph(const Options *o, const GptConfig *c, doubl
                   o->block);
         const size_t row = gpt_maskable(p) ? sp_per_row(density[mask_kind(k)], IC / w) * w : IC;
         const size_t units = gpt_rows(IC) / LINE;
+        if (size_mul(nb, IC) > UINT32_MAX)
+            usage("%s: a matrix of %zu x %zu has too many weights to simulate", p->name, OC, IC);
         uint32_t *rows = mem_new(nb + units + 2, sizeof *rows), *cols = rows + nb + 1;
         for (size_t r = 0; r <= nb; r++) rows[r] = (uint32_t)(r * row);
         for (size_t u = 0; u <= units; u++) cols[u] = (uint32_t)(nb * row * u / units);
@@ -171,6 +173,7 @@ static inline DfGraph simulate_graph(const Options *o, const GptConfig *c, doubl
 /* Dense and sparse, stage by stage and in sections: traffic, cycles and time of a step on a chip. */
 static inline int cmd_simulate(int argc, char **argv) {
     Options *o = options_read(argc, argv, SIMULATE, NULL);
+    outputs_check(o, NULL, NULL);
     model_shape(o);
     const GptConfig c = {o->layers, o->heads, o->width, o->sim_vocab, o->context};
     config_check(&c, "");

@@ -587,7 +587,7 @@ static inline void src_read_json(TokSource *s) {
     Json file = json_open(s->p, (size_t)(s->end - s->p), s->name);
     Json model = json_need(file, "model"), j = json_need(model, "merges");
     Json cut = json_need(file, "pre_tokenizer");
-    json_want(file, "normalizer", "null");
+    json_want(file, "normalizer", "null"), json_want(model, "ignore_merges", "false");
     json_need(cut, "type"), json_want(cut, "type", "\"ByteLevel\"");
     json_need(cut, "add_prefix_space"), json_want(cut, "add_prefix_space", "false");
     json_want(cut, "use_regex", "true");

@@ -206,7 +206,8 @@ static void test_widths(void) {
 static void test_rates(const char *text) {
     CHECK(command("compare " SHAPED "--text %s --items 20 --arms mine,dense,last --out %s --json %s "
                   "--arm mine:lr=100,weight-decay=100 "
-                  "last:lr=100,min-lr=100,weight-decay=100,warmup=0,steps=5", text, file_in("lost"), file_in("diverged")) == 0, "%s", check_line);
+                  "last:lr=100,min-lr=100,weight-decay=100,warmup=0,steps=5",
+                  text, file_in("lost"), file_in("diverged")) == 0, "%s", check_line);
     const CmpCurve lost = cmp_curve_read(file_in("lost/mine-1.csv"), 16),
                    last = cmp_curve_read(file_in("lost/last-1.csv"), 16);
     CHECK(isinf(cmp_end(&lost)->loss) && cmp_end(&lost)->step < 16, "it did not diverge");

@@ -154,6 +154,8 @@ static void test_dump_command(void) {
           (size_t)st.st_size);
     CHECK(command("verify %s --json %s", path, json) == 0, "%s", check_line);
     CHECK(file_has(json, "{\"pass\": true, \"first_wrong\": null, \"fault\": null"), "%s", json);
+    CHECK(command("dump %s --beta2 0", file_in("none")) == 0 && command("verify %s", file_in("none")) == 0,
+          "no second moment: %s", check_line);
     CHECK(command("dump %s --acts --sparsity 0.875 --block 16x4 --heads 4 --steps 2 --batch 3", path) == 0,
           "%s", check_line);
     CHECK(command("verify %s", path) == 0, "%s", check_line);

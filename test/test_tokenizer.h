@@ -471,6 +471,7 @@ static void tokt_bad(void) {
         {"{\"model\":{}}", "\"merges\""}, {"{\"model\":{\"merges\":[]}}", "pre_token"},
         {"{\"model\":[]}", "JSON"},
         {"{\"normalizer\":{},\"pre_tokenizer\":{},\"model\":{\"merges\":[]}}", "null"},
+        {HEAD "\"ignore_merges\":true,\"merges\":[]}}", "false"},
         {HEAD "\"merges\":[\"a b\",\"ab cd\"],\"vocab\":{}}}", "merge 2"}, {HEAD "\"merges\":[]}}", "vocab"},
         {HEAD "\"merges\":[\"ab\"],\"vocab\":{}}}", "merge 1: expected two"},
         {HEAD "\"merges\":[[\"a\"]]}}", "JSON"}, {HEAD "\"merges\":[[\"a\",\"b\",\"c\"]]}}", "JSON"},

@@ -79,6 +79,18 @@ static void make_text(const char *path, size_t n) {
     "--vocab 260 --layers 2 --heads 2 --width 32 --context 24 --batch 3 --steps 12 --every 4 --lr 0.01 "     \
     "--quiet"
 
+/* Two checkpoints are equal: steps, patterns, weights, moments. */
+static void check_equal(const char *a, const char *b) {
+    Options none = {0};
+    State x = checkpoint_read(a, &none, true), y = checkpoint_read(b, &none, true);
+    CHECK(x.step == y.step && x.m->floats == y.m->floats && !memcmp(x.m->w, y.m->w, x.m->floats * 4) &&
+              !memcmp(x.m->m, y.m->m, x.m->floats * 4) && !memcmp(x.m->v, y.m->v, x.m->floats * 4),
+          "%s and %s differ", a, b);
+    for (size_t k = 0; k < x.m->count; k++)
+        CHECK(sp_elements(&x.m->table[k].mat) == sp_elements(&y.m->table[k].mat), "%s: another pattern",
+              x.m->table[k].name);
+    gpt_free(x.m), gpt_free(y.m), tok_free(x.tok), tok_free(y.tok), free(x.o), free(y.o);
+}
 static void test_resume(void) {
     const char *text = file_in("text"), *whole = file_in("whole"), *parts = file_in("parts");
     make_text(text, 20000);
@@ -90,13 +102,7 @@ static void test_resume(void) {
           check_line);
     CHECK(command("run --text %s --resume %s --threads 1 --panel 128 --every 4 --quiet", text, parts) == 0,
           "%s", check_line);
-    State a = checkpoint_read(whole, mem_new(1, sizeof(Options)), true),
-          b = checkpoint_read(parts, mem_new(1, sizeof(Options)), true);
-    CHECK(a.step == 12 && b.step == 12, "steps %zu and %zu", a.step, b.step);
-    CHECK(!memcmp(a.m->w, b.m->w, a.m->floats * 4), "weights differ after a resume");
-    CHECK(!memcmp(a.m->m, b.m->m, a.m->floats * 4) && !memcmp(a.m->v, b.m->v, a.m->floats * 4),
-          "moments differ after a resume");
-    gpt_free(a.m), gpt_free(b.m), tok_free(a.tok), tok_free(b.tok), free(a.o), free(b.o);
+    check_equal(whole, parts);
     CHECK(command("run --text %s --init %s --out %s --steps 2 --batch 3 --quiet", text, whole,
                   file_in("from")) == 0,
           "%s", check_line);
@@ -109,6 +115,26 @@ static void test_resume(void) {
     check_refused("exists", "run --text %s --out %s", text, whole);
     check_refused("exists", "run --text %s --resume %s --out %s", text, whole, parts);
     check_refused("while it is read", "run --text %s --resume %s --json %s", text, whole, text);
+
+    /* a log goes on, even one that has no line yet; what is no log stays as it is */
+    for (int k = 0; k < 2; k++)
+        CHECK(command("run --text %s --resume %s --log %s --quiet", text, parts, file_in("late")) == 0, "%s",
+              check_line);
+    check_refused("line 1", "run --text %s --resume %s --log %s", text, parts, file_in("other"));
+
+    /* no command writes over what it reads */
+    const uint64_t before = file_bits(whole);
+    check_refused("while it is read", "dump %s --init %s", whole, whole);
+    check_refused("while it is read", "convert %s %s --format llmc", whole, whole);
+    check_refused("while it is read", "verify %s --json %s", whole, whole);
+    check_refused("while it is read", "eval %s --json %s", whole, whole);
+    check_refused("while it is read", "tokenize --text %s --vocab 300 --save %s", whole, whole);
+    check_refused("while it is read", "simulate --chip %s --csv %s", whole, whole);
+    CHECK(file_bits(whole) == before, "a checkpoint was written over");
+    check_refused("found it twice", "run --text %s --out %s --log %s --json %s", text, file_in("none"),
+                  file_in("same"), file_in("same"));
+    if (symlink("nowhere", file_in("link"))) abort();
+    check_refused("a link to none", "dump %s", file_in("link"));
 }
 
 /* The trace of a run and its simulated tiles is JSON, with as many firings on the host as on the chip. */
@@ -190,6 +216,59 @@ static void test_masks(void) {
                       "run --text %s --mask %s --vocab 260 --layers 2 --width 32 --context 24 --batch 3 "
                       "--out %s", text, file_in(file[k][0]), file_in("none"));
     }
+}
+
+/* Sparse models that are awkward to save: blocks of a number that is no multiple of four; masked elements in
+ * every block, so that all lines are kept; and what they say to a run that starts from them. */
+static void test_awkward_masks(void) {
+    static const char shape[] = "--vocab 260 --layers 1 --heads 2 --context 24 --batch 3 --steps 6 --every 4 "
+                                "--quiet";
+    const char *text = file_in("text");
+    char more[3][160];
+    uint8_t mask[32 * 96];
+    StWriter w = {0};
+    for (size_t i = 0; i < sizeof mask; i++) mask[i] = (i / 96 + i % 96) % 2;
+    st_declare(&w, "mask.h.0.attn.c_attn.weight", ST_U8, 2, (size_t[]){32, 96});
+    st_begin(&w, file_in("chess")), st_write(&w, mask, sizeof mask), st_commit(&w);
+    snprintf(more[0], 160, "--width 24 --sparsity 0.5 --update set --mask-every 2");
+    snprintf(more[1], 160, "--width 32 --mask %s", file_in("chess"));
+    snprintf(more[2], 160, "--width 32 --sparsity 0.75 --scale supar");
+    for (size_t k = 0; k < 3; k++) {
+        char whole[128], parts[128];
+        snprintf(whole, 128, "%s/odd%zu", folder, k), snprintf(parts, 128, "%s/odd%zu.parts", folder, k);
+        CHECK(command("run --text %s --out %s %s %s", text, whole, more[k], shape) == 0, "%s", check_line);
+        CHECK(command("run --text %s --out %s %s %s --stop 3", text, parts, more[k], shape) == 0, "%s",
+              check_line);
+        CHECK(command("run --text %s --resume %s --quiet", text, parts) == 0, "%s", check_line);
+        check_equal(whole, parts);
+    }
+    Options none = {0};
+    State s = checkpoint_read(file_in("odd1"), &none, true);
+    const GptParam *p = &s.m->table[gpt_layer(0, QKVW)];
+    float weights[32 * 96];
+    size_t wrong = 0;
+    gpt_get(p, s.m->w, weights);
+    for (size_t i = 0; i < 32 * 96; i++) wrong += (weights[i] != 0) != mask[i];
+    CHECK(p->mat.dense && sp_elements(&p->mat) == 32 * 96 / 2 && !wrong, "%zu elements against the mask",
+          wrong);
+    CHECK(command("convert %s %s", file_in("odd1"), file_in("odd1-hf")) == 0 &&
+              command("convert %s %s", file_in("odd1-hf"), file_in("odd1-back.ckpt")) == 0, "%s", check_line);
+    State back = checkpoint_read(file_in("odd1-back.ckpt"), &none, false);
+    CHECK(sp_elements(&back.m->table[gpt_layer(0, QKVW)].mat) == 32 * 96 / 2 &&
+              !memcmp(s.m->w, back.m->w, s.m->floats * 4), "masked elements by way of Hugging Face's form");
+    gpt_free(s.m), gpt_free(back.m), tok_free(s.tok), tok_free(back.tok), free(s.o), free(back.o);
+
+    s = checkpoint_read(file_in("odd2"), &none, true);
+    float *rate = &s.m->table[gpt_layer(0, FCW)].rate;
+    CHECK(*rate == 4, "supar at a quarter: %g times the rate", (double)*rate);
+    s.o->scale = "init", masks_ready(s.o, s.m);
+    CHECK(*rate == 1, "without supar: %g times the rate", (double)*rate);
+    gpt_free(s.m), tok_free(s.tok), free(s.o);
+    CHECK(command("run --text %s --init %s --out %s --sparsity 0.75 --dense-first 0.5 --steps 4 --batch 3 "
+                  "--stop 1 --quiet", text, file_in("odd2"), file_in("thaw")) == 0, "%s", check_line);
+    s = checkpoint_read(file_in("thaw"), &none, true);
+    CHECK(!gpt_masked(&s.m->table[gpt_layer(0, FCW)]), "dense at first, from a sparse model, is sparse");
+    gpt_free(s.m), tok_free(s.tok), free(s.o);
 }
 
 /* A checkpoint cut anywhere, or with any byte of its header changed, is refused or, where the change means
@@ -325,12 +404,16 @@ static void test_bad_input(void) {
                {"run --sparsity 0.5 --update gmp --mask-every 1000", "--mask-every"},
                {"run --sparsity 0.5 --densify 0.6 --dense-first 0.6", "more than all"},
                {"run --densify 0.1", "needs --sparsity"},
+               {"run --mask random", "needs --sparsity"},
+               {"run --spread erk", "needs --sparsity"},
+               {"dump x --sparsity 0.5 --block 1x-1", "OUTPUTSxINPUTS"},
                {"run --trace x.json", "--schedule dataflow"},
                {"run --schedule parallel", "--schedule"},
                {"run --depth 0 --schedule dataflow", "found '0'"},
                {"run --corpus 100000 --vocab 300 --schedule dataflow --tiles 60000 --sram 1000000000", "GiB"},
                {"simulate --chip nothere", "nothere"},
                {"simulate --tiles 0", "--tiles"},
+               {"simulate --layers 1 --heads 1 --width 100000 --vocab 1000000", "too many weights"},
                {"simulate --model d4 --tiles 1 --sram 640", "--sram"},
                {"simulate --model d4 --chip a100 --csv x", "expected a chip with dataflow"}};
     char back[PATH_MAX];
@@ -430,8 +513,8 @@ static void test_sample(void) {
 static void test_train(void) {
     snprintf(folder, sizeof folder, "/tmp/train-test-XXXXXX");
     if (!mkdtemp(folder)) abort();
-    test_batches(), test_sample(), test_resume(), test_trace(), test_masks(), test_damage(), test_kill();
-    test_bad_input(), test_bad_files();
+    test_batches(), test_sample(), test_resume(), test_trace(), test_masks();
+    test_awkward_masks(), test_damage(), test_kill(), test_bad_input(), test_bad_files();
     outside("rm -r %s", folder);
 }
 #endif
