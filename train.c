@@ -95,10 +95,7 @@ static State checkpoint_read(const char *path, const Options *o, bool train) {
     if (model.kind != MODEL_NATIVE) return foreign_read(&model, o, train);
     Safetensors st = model.st;
     State s = {.o = mem_new(1, sizeof *s.o), .best = INFINITY};
-    const char *format = st_meta(&st, "format");
-    if (!format || strcmp(format, "sparseflow-checkpoint"))
-        die("%s: metadata 'format': expected 'sparseflow-checkpoint', found '%s'", path,
-            format ? format : "none");
+    meta_want(&st, path, "format", "sparseflow-checkpoint");
     meta_size(&st, path, "version", 1, 1);
     *s.o = *o;
     options_from_meta(&st, path, s.o);
@@ -107,9 +104,7 @@ static State checkpoint_read(const char *path, const Options *o, bool train) {
     if (st_meta(&st, "best_val_loss")) s.best = meta_positive(&st, path, "best_val_loss");
     const GptConfig c = {s.o->layers, s.o->heads, s.o->width, meta_size(&st, path, "vocab_size", 2, 1u << 26),
                          s.o->context};
-    char where[PATH_MAX + 16];
-    snprintf(where, sizeof where, "%s: ", path);
-    config_check(&c, where);
+    model_check(&c, path);
     s.m = checkpoint_load(&st, path, c, s.step, train);
     s.tok = checkpoint_vocabulary(&st, path, c.V);
     if (train) masks_ready(s.o, s.m);
@@ -121,9 +116,8 @@ static State checkpoint_read(const char *path, const Options *o, bool train) {
 
 /* A whole number of tokens to train, or 0 if the argument is a file. */
 static size_t vocab_number(const char *vocab) {
-    char *end;
     if (vocab[strspn(vocab, "0123456789")]) return 0;
-    const unsigned long long n = strtoull(vocab, &end, 10);
+    const unsigned long long n = strtoull(vocab, NULL, 10);
     if (n < 256 || n > 1000000) usage("--vocab: expected 256 .. 1000000 tokens or a file, found '%s'", vocab);
     return (size_t)n;
 }
@@ -276,7 +270,7 @@ static State state_fresh(Options *o, const Data *d, Tokenizer *tok) {
     State s = {.o = o, .tok = tok, .best = INFINITY};
     model_shape(o), masks_check(o);
     const GptConfig c = {o->layers, o->heads, o->width, tok ? tok->n + 1 : GPT2_VOCAB, o->context};
-    data_check(o, d), config_check(&c, "");
+    data_check(o, d), model_check(&c, "the model");
     mem_check(model_bytes(&c, masks_at_start(o) ? 1 - o->sparsity : 1), "the model");
     SpMat *mats = masks_at_start(o) ? masks_new(o, &c, NULL) : NULL;
     s.m = gpt_make(c, mats, true, true);
@@ -514,7 +508,7 @@ static FILE *log_open(const char *path, size_t step) {
         at = (size_t)((const uint8_t *)memchr(old.p + at, '\n', old.n - at) - old.p) + 1;
     if (at) out_bytes(&out, old.p, at);
     else out_bytes(&out, head, strlen(head));
-    if (!out_commit(&out)) die("%s: cannot write: %s", path, strerror(errno));
+    out_done(&out);
     FILE *f = fopen(path, "a");
     if (!f) die("%s: cannot write: %s", path, strerror(errno));
     return f;
@@ -968,7 +962,7 @@ static char *compare_write(const Cmp *c, const Options *o, size_t *n) {
     if (o->json) {
         Out out = out_open(o->json);
         out_bytes(&out, text, *n);
-        if (!out_commit(&out)) die("%s: cannot write: %s", o->json, strerror(errno));
+        out_done(&out);
     }
     if (o->report) output_check(o->report, o, o->json), html_report(text, *n, o->report);
     return text;
@@ -1066,19 +1060,12 @@ static void decode(const Tokenizer *t, Bytes in) {
 static void write_shard(const char *path, const uint32_t *ids, size_t n, size_t V) {
     const int width = V <= 65536 ? 2 : 4;
     if (n > INT32_MAX) die("%s: a shard holds at most 2^31 - 1 tokens, found %zu", path, n);
+    uint8_t header[1024] = {0}, id[4];
     Out out = out_open(path);
-    for (size_t k = 0; k < 256; k++) {
-        const uint32_t head[3] = {width == 2 ? 20240520 : 20240801, width == 2 ? 1 : 7, (uint32_t)n},
-                       x = k < 3 ? head[k] : 0;
-        out_bytes(&out, (uint8_t[]){(uint8_t)x, (uint8_t)(x >> 8), (uint8_t)(x >> 16), (uint8_t)(x >> 24)},
-                  4);
-    }
-    for (size_t i = 0; i < n; i++)
-        out_bytes(&out,
-                  (uint8_t[]){(uint8_t)ids[i], (uint8_t)(ids[i] >> 8), (uint8_t)(ids[i] >> 16),
-                              (uint8_t)(ids[i] >> 24)},
-                  (size_t)width);
-    if (!out_commit(&out)) die("%s: cannot write: %s", path, strerror(errno));
+    put_u32(header, width == 2 ? 20240520 : 20240801), put_u32(header + 4, width == 2 ? 1 : 7);
+    put_u32(header + 8, (uint32_t)n), out_bytes(&out, header, sizeof header);
+    for (size_t i = 0; i < n; i++) put_u32(id, ids[i]), out_bytes(&out, id, (size_t)width);
+    out_done(&out);
 }
 
 static int cmd_tokenize(int argc, char **argv) {
@@ -1103,7 +1090,7 @@ static int cmd_tokenize(int argc, char **argv) {
         const size_t n = tok_save(t, &bytes);
         Out out = out_open(o->save);
         out_bytes(&out, bytes, n);
-        if (!out_commit(&out)) die("%s: cannot write: %s", o->save, strerror(errno));
+        out_done(&out);
         free(bytes);
     }
     if (o->decode) decode(t, in);

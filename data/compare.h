@@ -44,7 +44,7 @@ static inline void cmp_curve_write(const CmpCurve *c, const char *path) {
         fprintf(out.f, "%zu,%.17g,%.17g,%.17g,%.17g,%.17g,%.17g,%.17g\n", p->step, p->tokens, p->flops,
                 p->seconds, p->train, p->step_ms, p->loss, p->bits);
     }
-    if (!out_commit(&out)) die("%s: cannot write: %s", path, strerror(errno));
+    out_done(&out);
 }
 
 /* The points up to that step: later ones are of a run that was killed before it had saved its model. */

@@ -25,13 +25,13 @@ enum {
     SAMPLE = 4,
     TOKENIZE = 8,
     BENCH = 16,
-    VERIFY = 256,
-    DUMP = 512,
-    CONVERT = 1024,
-    SIMULATE = 2048,
-    COMPARE = 4096,
+    VERIFY = 32,
+    DUMP = 64,
+    CONVERT = 128,
+    SIMULATE = 256,
+    COMPARE = 512,
     TRAIN = RUN | COMPARE,
-    ANY = 31 | VERIFY | DUMP | CONVERT | SIMULATE | COMPARE,
+    ANY = 1023,
     FILES_MAX = 256
 };
 #define AUTO SIZE_MAX               /* a whole number that is to be worked out; of real numbers, NAN */
@@ -263,6 +263,7 @@ static inline int option_find(const char *name, int commands) {
         }
     return found;
 }
+/* Whether an option of run or tokenize was given. */
 static inline bool option_given(const Options *o, const char *name) {
     return o->given[option_find(name, RUN | TOKENIZE)];
 }
@@ -390,13 +391,6 @@ static inline void model_shape(Options *o) {
     if (o->width == AUTO) o->width = 64 * n;
     if (o->width % o->heads)
         usage("--heads: expected a divisor of the width %zu, found %zu", o->width, o->heads);
-}
-/* Dies if it is no model, or one too large to count. */
-static inline void config_check(const GptConfig *c, const char *where) {
-    if (c->C % c->NH) usage("%s--heads: expected a divisor of the width %zu, found %zu", where, c->C, c->NH);
-    if (c->V > (1u << 26) || c->C * c->L > (1u << 26) || c->ctx > (1u << 26))
-        usage("%sa model of %zu layers x %zu, vocabulary %zu, is beyond this program", where, c->L, c->C,
-              c->V);
 }
 
 /* ---- how to run --------------------------------------------------------------------------------------- */

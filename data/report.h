@@ -176,7 +176,7 @@ static inline int cmd_simulate(int argc, char **argv) {
     outputs_check(o, NULL, NULL);
     model_shape(o);
     const GptConfig c = {o->layers, o->heads, o->width, o->sim_vocab, o->context};
-    config_check(&c, "");
+    model_check(&c, "the model");
     const DfChip chip = parse_chip(o);
     const size_t NG = gpt_groups(c.ctx), groups = size_min(o->panel / LINE, NG);
     const double tokens = (double)(o->batch * c.ctx),

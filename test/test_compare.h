@@ -277,7 +277,7 @@ static void test_compare_bad_input(const char *text) {
         {"--arms dense --lr 0.5", "another comparison"},
         {"--arms dense --resume x", "does not take"},
         {"--arms dense --json /nothere/x", "/nothere/x"},
-        {"--arms dense --json same --report same", "another file"},
+        {"--arms dense --json same --report same", "found it twice"},
         {"--arms dense --out /nothere/x", "given twice"},
     };
     for (size_t k = 0; k < sizeof bad / sizeof *bad; k++)
