@@ -34,6 +34,7 @@ typedef struct {
     Options *o;
     Gpt *m;
     Tokenizer *tok;
+    bool tok_lost;                  /* there is a vocabulary, and it cannot be used */
     size_t step;                    /* optimizer steps done */
     uint64_t data_hash;
     double best;                    /* lowest validation loss so far; infinite before the first */
@@ -83,7 +84,7 @@ static State foreign_read(ModelFile *f, const Options *o, bool train) {
         model_values(f, k, values), gpt_set(&s.m->table[k], s.m->w, values);
         free(values);
     }
-    s.tok = model_vocabulary(f);
+    s.tok = model_vocabulary(f, &s.tok_lost);
     model_close(f);
     return s;
 }
@@ -138,9 +139,9 @@ static Data data_read(const Options *o, Tokenizer **tok, size_t V, bool train) {
     if (o->tokens.n && named && !file) usage("--tokens needs a vocabulary file, not a number to train");
     if (V && !*tok && !o->tokens.n)
         die("the model has no vocabulary of its own: it needs --tokens, not text");
-    if (!V && !*tok && named && file) *tok = tok_load(o->vocab);
+    if (!V && !*tok && named && file) *tok = tok_load(o->vocab, parse_pattern(o));
     if (o->tokens.n) {
-        if (!V) V = *tok ? (*tok)->n + 1 : GPT2_VOCAB;
+        if (!V) V = *tok ? (*tok)->V : GPT2_VOCAB;
         for (size_t k = 0; k < o->tokens.n; k++)
             tokens_read_shard(train ? &d.train : &d.val, o->tokens.item[k], V);
         if (train && !o->val) usage("--tokens needs --val");
@@ -163,11 +164,11 @@ static Data data_read(const Options *o, Tokenizer **tok, size_t V, bool train) {
     }
     d.eot = *tok ? (int32_t)(*tok)->eot : (int32_t)V - 1;
     if (*tok) {
-        d.bytes = mem_new((*tok)->n + 1, sizeof *d.bytes);
-        for (uint32_t id = 0; id <= (*tok)->n; id++) {
+        d.bytes = mem_new((*tok)->V, sizeof *d.bytes);
+        for (uint32_t id = 0; id < (*tok)->V; id++) {
             size_t n;
             tok_bytes(*tok, id, &n);
-            d.bytes[id] = id == (*tok)->eot ? 0 : (uint32_t)n;
+            d.bytes[id] = tok_is_text(*tok, id) ? (uint32_t)n : 0;
         }
     }
     return d;
@@ -269,7 +270,7 @@ static State state_ready(State s, const Data *d) {
 static State state_fresh(Options *o, const Data *d, Tokenizer *tok) {
     State s = {.o = o, .tok = tok, .best = INFINITY};
     model_shape(o), masks_check(o);
-    const GptConfig c = {o->layers, o->heads, o->width, tok ? tok->n + 1 : GPT2_VOCAB, o->context};
+    const GptConfig c = {o->layers, o->heads, o->width, tok ? tok->V : GPT2_VOCAB, o->context};
     data_check(o, d), model_check(&c, "the model");
     mem_check(model_bytes(&c, masks_at_start(o) ? 1 - o->sparsity : 1), "the model");
     SpMat *mats = masks_at_start(o) ? masks_new(o, &c, NULL) : NULL;
@@ -828,7 +829,7 @@ static void seed_train(ArmRun *a, size_t n, const Data *d, Tokenizer *tok, DfPoo
     double need = data_bytes(d);
     for (size_t k = 0; k < n; k++) {
         const Options *o = &a[k].o;
-        const GptConfig c = {o->layers, o->heads, o->width, tok ? tok->n + 1 : GPT2_VOCAB, o->context};
+        const GptConfig c = {o->layers, o->heads, o->width, tok ? tok->V : GPT2_VOCAB, o->context};
         const bool sparse = masks_at_start(o) && masks_to(o) == o->steps;
         double density[4];
         mask_densities(o, o->width, density);
@@ -859,7 +860,7 @@ static void sweep(const Options *common, const char name[][ARM_NAME], size_t n, 
     for (size_t k = 0; k < n * RATES; k++) {
         ArmRun *a = &grid[k];
         const char *arm = name[k / RATES];
-        a->o = arm_options(common, arm, APART, tok ? tok->n + 1 : GPT2_VOCAB);
+        a->o = arm_options(common, arm, APART, tok ? tok->V : GPT2_VOCAB);
         if (k % RATES == 0) {                               /* the rate it has by itself */
             Options ready = a->o;
             gpt_free(state_fresh(&ready, &d, tok).m), rate = ready.lr;
@@ -894,7 +895,7 @@ static void seed_run(const Options *o, const char name[][ARM_NAME], const double
     Data d = data_read(&data, &tok, 0, true);
     for (size_t k = 0; k < n; k++) {
         snprintf(a[k].name, sizeof a[k].name, "%.*s", ARM_NAME, name[k]);
-        a[k].o = arm_options(o, name[k], nth, tok ? tok->n + 1 : GPT2_VOCAB);
+        a[k].o = arm_options(o, name[k], nth, tok ? tok->V : GPT2_VOCAB);
         if (!isnan(lr[k])) a[k].o.lr = lr[k];
         gpt_free(state_fresh(&a[k].o, &d, tok).m);          /* works out the options that are automatic */
         a[k].quiet = o->quiet, a[k].o.quiet = true;
@@ -1048,8 +1049,8 @@ static void decode(const Tokenizer *t, Bytes in) {
         const size_t from = i;
         for (; i < in.n && in.p[i] >= '0' && in.p[i] <= '9' && id <= UINT32_MAX; i++)
             id = id * 10 + (uint64_t)(in.p[i] - '0');
-        if (i == from || (i < in.n && in.p[i] > ' ') || id > t->n)
-            die("%s: byte %zu: expected an id 0 .. %zu, found '%.*s'", in.name, from, t->n,
+        if (i == from || (i < in.n && in.p[i] > ' ') || id >= t->V)
+            die("%s: byte %zu: expected an id 0 .. %zu, found '%.*s'", in.name, from, t->V - 1,
                 (int)(in.n - from < 12 ? in.n - from : 12), in.p + from);
         size_t len;
         const uint8_t *p = tok_bytes(t, (uint32_t)id, &len);
@@ -1080,11 +1081,11 @@ static int cmd_tokenize(int argc, char **argv) {
         Documents docs = {0};
         TokTrainer trainer = tok_trainer();
         for (size_t k = 0; k < o->text.n; k++) documents_read(&docs, o->text.item[k], false);
-        if (!o->text.n) documents_add(&docs, in.p, in.n, false);
+        if (!o->text.n) documents_split(&docs, in.p, in.n, false);
         for (size_t k = 0; k < docs.n; k++) tok_trainer_add(&trainer, docs.doc[k].p, docs.doc[k].n);
         t = tok_trainer_finish(&trainer, size);
         documents_free(&docs);
-    } else t = tok_load(o->vocab);
+    } else t = tok_load(o->vocab, parse_pattern(o));
     if (o->save) {
         uint8_t *bytes;
         const size_t n = tok_save(t, &bytes);
@@ -1097,7 +1098,7 @@ static int cmd_tokenize(int argc, char **argv) {
     else {
         uint32_t *ids = mem_new(in.n + 1, sizeof *ids);
         const size_t n = tok_encode(t, in.p, in.n, ids);
-        if (o->shard) write_shard(o->shard, ids, n, t->n + 1);
+        if (o->shard) write_shard(o->shard, ids, n, t->V);
         else {
             for (size_t i = 0; i < n; i++) printf(i ? " %u" : "%u", ids[i]);
             putchar('\n');
@@ -1166,7 +1167,7 @@ static int cmd_convert(int argc, char **argv) {
     if (to == MODEL_HF) hf_write(o->to, s.m, s.tok);
     else if (to == MODEL_LLMC) llmc_write(o->to, s.m);
     else write_checked(checkpoint_write(&s, o->to), o->to);
-    const bool run = from == MODEL_NATIVE && to != from, vocab = s.tok && to == MODEL_LLMC;
+    const bool run = from == MODEL_NATIVE && to != from, vocab = s.tok_lost || (s.tok && to == MODEL_LLMC);
     printf("%s (%s) -> %s (%s); dropped:%s%s%s%s\n", o->file, model_kinds[from], o->to, model_kinds[to],
            run ? " [settings of the run, AdamW's moments]" : "", vocab ? " [vocabulary]" : "",
            masks && to == MODEL_LLMC ? " [masks, whose zeros stay]" : "",

@@ -44,7 +44,7 @@ typedef struct {
     const char *format;
     double tolerance;
     bool acts;
-    const char *val, *vocab, *model, *out, *resume, *init, *log, *json, *prompt, *save, *shard;
+    const char *val, *vocab, *pattern, *model, *out, *resume, *init, *log, *json, *prompt, *save, *shard;
     const char *block, *mask, *spread, *update, *scale, *schedule, *chip;
     size_t layers, heads, width, context, batch, steps, warmup, corpus, seed, every, stop, panel, group,
         threads;
@@ -87,6 +87,8 @@ static const Option options[] = {
     {"corpus", 'u', 1, TRAIN | EVAL, AT(corpus), 1e5, 1e10, "8000000", "bytes of built-in stories"},
     {"vocab", 's', 0, TRAIN | TOKENIZE, AT(vocab), 0, 0, "2048",
      "N to train so many tokens, or a vocabulary FILE"},
+    {"pattern", 's', 0, TRAIN | TOKENIZE, AT(pattern), 0, 0, "",
+     "gpt2: the vocabulary was made for GPT-2's pattern, which its file does not say"},
     {"model", 's', 0, TRAIN | SIMULATE, AT(model), 0, 0, "d4", "dN (N layers of width 64N), gpt2, gpt-13b"},
     {"layers", 'u', 1, TRAIN | SIMULATE, AT(layers), 1, 1000, "auto", "layers, in place of the model's"},
     {"heads", 'u', 1, TRAIN | SIMULATE, AT(heads), 1, 10000, "auto", "heads; must divide the width"},
@@ -219,6 +221,9 @@ enum { IF_IT_FITS, SERIAL, KERNEL, DATAFLOW };
 static inline int parse_schedule(const Options *o) {
     static const char *const words[] = {"fit", "serial", "kernel", "dataflow"};
     return parse_word("schedule", o->schedule, words, 4);
+}
+static inline bool parse_pattern(const Options *o) {        /* whether it was given */
+    return o->pattern && !parse_word("pattern", o->pattern, (const char *const[]){"gpt2"}, 1);
 }
 static inline size_t parse_block(const Options *o) {        /* W of 16xW */
     const char *w = !strncmp(o->block, "16x", 3) ? o->block + 3 : "";

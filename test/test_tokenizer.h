@@ -385,7 +385,7 @@ static void tokt_put_file(const char *folder, const char *name, Bytes file) {
     CHECK(out_commit(&out), "%s: %s", path, strerror(errno));
     free((void *)(uintptr_t)file.p);
 }
-static bool tokt_load_dies(Tokenizer **t, const char *path) { return DIES(*t = tok_load(path)); }
+static bool tokt_load_dies(Tokenizer **t, const char *path) { return DIES(*t = tok_load(path, false)); }
 /* Ids from a file beside the merges. */
 static void tokt_folder(const Tokenizer *t, const Tokenizer *moved) {
     char folder[] = "/tmp/test_tokenizer.XXXXXX", vocab[64], json[64];
@@ -393,7 +393,7 @@ static void tokt_folder(const Tokenizer *t, const Tokenizer *moved) {
     snprintf(vocab, sizeof vocab, "%s/anything", folder);
     snprintf(json, sizeof json, "%s/vocab.json", folder);
     tokt_put_file(folder, "anything", tokt_write(t, AS_MERGES));
-    Tokenizer *plain = tok_load(vocab), *given = NULL;
+    Tokenizer *plain = tok_load(vocab, false), *given = NULL;
     CHECK(tokt_same(plain, t), "without a vocab.json");
     tokt_put_file(folder, "vocab.json", tokt_write(moved, AS_ENCODER));
     CHECK(!tokt_load_dies(&given, vocab) && tokt_same(given, moved), "with a vocab.json: %s", check_line);
@@ -539,7 +539,7 @@ static void tokt_gpt2(void) {
     char path[PATH_MAX];
     snprintf(path, sizeof path, "%s/vocab.bpe", folder);
     if (access(path, R_OK)) return;
-    Tokenizer *t = tok_load(path);
+    Tokenizer *t = tok_load(path, false);
     CHECK(t->n == 50256 && t->eot == 50256, "%zu tokens", t->n);
     for (size_t k = 0; k < sizeof golden / sizeof *golden; k++) {
         uint32_t ids[64];
