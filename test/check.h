@@ -21,7 +21,7 @@ __attribute__((noreturn)) static inline void check_died(const char *line) {
     longjmp(check_jump, 1);
 }
 #define DIE_HOOK(line) check_died(line)
-#include "../data/base.h"
+#include "../data/base/base.h"
 
 __attribute__((format(printf, 5, 6)))
 static inline void check(int good, const char *file, int line, const char *what, const char *fmt, ...) {
