@@ -30,7 +30,7 @@
  * sleep. One atomic counter hands out the tasks. */
 #ifndef DATAFLOW_H
 #define DATAFLOW_H
-#include "data/base.h"
+#include "data/base/base.h"
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>

@@ -1,4 +1,4 @@
-/* train.c: the program. Commands, checkpoints and the training loop; the options are in data/options.h.
+/* train.c: the program. Commands, checkpoints and the training loop; the options are in data/run/options.h.
  *
  *     ./train                               a demonstration: dense and sparse, no files needed
  *     ./train run --text FILE --out M       text -> vocabulary -> random weights -> trained GPT
@@ -12,17 +12,17 @@
  * An option either decides the result (model, data, optimizer, seed) and is stored in the checkpoint, or says
  * how to run (threads, files) and is not; --resume takes only the second kind. */
 #include "gpt.h"
-#include "data/arms.h"
-#include "data/bench.h"
-#include "data/checkpoint.h"
-#include "data/compare.h"
-#include "data/exhibit.h"
-#include "data/html.h"
-#include "data/measure.h"
-#include "data/report.h"
-#include "data/masks.h"
-#include "data/options.h"
-#include "data/verify.h"
+#include "data/compare/arms.h"
+#include "data/commands/bench.h"
+#include "data/model/checkpoint.h"
+#include "data/compare/curves.h"
+#include "data/compare/exhibit.h"
+#include "data/compare/page.h"
+#include "data/judge/measure.h"
+#include "data/commands/simulate.h"
+#include "data/run/masks.h"
+#include "data/run/options.h"
+#include "data/verify/verify.h"
 #include <signal.h>
 #include <sys/resource.h>
 

@@ -27,7 +27,7 @@ static inline void check_noted(const char *line) {
 }
 #define DIE_HOOK(line) check_died(line)
 #define NOTE_HOOK(line) check_noted(line)
-#include "../data/base.h"
+#include "../data/base/base.h"
 
 __attribute__((format(printf, 5, 6)))
 static inline void check(int good, const char *file, int line, const char *what, const char *fmt, ...) {

@@ -3,7 +3,7 @@
 #ifndef TEST_SAFETENSORS_H
 #define TEST_SAFETENSORS_H
 #include "check.h"
-#include "../data/safetensors.h"
+#include "../data/model/safetensors.h"
 
 /* A file in memory, as st_parse takes it: this header and n bytes of data. */
 static Bytes st_file(const char *header, const void *data, size_t n) {

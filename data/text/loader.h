@@ -18,7 +18,7 @@
  * version 1 or 7, number of tokens; then the tokens, little-endian. They are read where they are mapped. */
 #ifndef LOADER_H
 #define LOADER_H
-#include "base.h"
+#include "../base/base.h"
 #include "corpus.h"
 #include "tokenizer.h"
 

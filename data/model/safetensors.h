@@ -26,7 +26,7 @@
  *     st_free(&s); */
 #ifndef SAFETENSORS_H
 #define SAFETENSORS_H
-#include "base.h"
+#include "../base/base.h"
 
 enum { ST_RANK = 8, ST_HEADER = 100000000 };    /* most dimensions; most bytes of header, as Hugging Face's */
 

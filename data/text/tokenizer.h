@@ -26,7 +26,7 @@
  * with it. */
 #ifndef TOKENIZER_H
 #define TOKENIZER_H
-#include "base.h"
+#include "../base/base.h"
 #include "unicode.h"
 
 #define TOK_EOT "<|endoftext|>"

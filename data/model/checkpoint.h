@@ -15,9 +15,9 @@
  * Example: 32 inputs, 16 outputs, blocks of 16x4, one of eight kept: blocks.NAME is (1, 8), NAME (4, 16). */
 #ifndef CHECKPOINT_H
 #define CHECKPOINT_H
-#include "../gpt.h"
+#include "../../gpt.h"
 #include "safetensors.h"
-#include "tokenizer.h"
+#include "../text/tokenizer.h"
 
 enum { CHECKPOINT_KINDS = 3 };
 static const char *const checkpoint_kind[CHECKPOINT_KINDS] = {"", "adam_m.", "adam_v."};

@@ -13,7 +13,7 @@
 #ifndef MEASURE_H
 #define MEASURE_H
 #include "cloze.h"
-#include "stats.h"
+#include "../base/stats.h"
 
 static const double NATS_PER_BIT = 0.69314718055994531;
 

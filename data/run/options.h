@@ -13,8 +13,8 @@
  * command works it out. An option that `decides` the result is stored in a checkpoint, as text. */
 #ifndef OPTIONS_H
 #define OPTIONS_H
-#include "checkpoint.h"
-#include "dump.h"
+#include "../model/checkpoint.h"
+#include "../verify/dump.h"
 #include <stddef.h>
 
 /* ---- the table ---------------------------------------------------------------------------------------- */

@@ -15,7 +15,7 @@
  * implementation first went wrong. For example a file with `logits` and `grad.wte.weight` has two checks. */
 #ifndef DUMP_H
 #define DUMP_H
-#include "formats.h"
+#include "../model/formats.h"
 #include <stddef.h>
 
 enum { DUMP_STEPS = 10000 };        /* the most */

@@ -9,8 +9,8 @@
  * FLOPs are those of the kept weights: a matrix that keeps an eighth counts an eighth. */
 #ifndef BENCH_H
 #define BENCH_H
-#include "masks.h"
-#include "stats.h"
+#include "../run/masks.h"
+#include "../base/stats.h"
 
 /* ---- the machine's own peak --------------------------------------------------------------------------- */
 
