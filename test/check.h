@@ -52,6 +52,20 @@ static inline int check_asked(const char *text) {
 }
 #define NOTED(text) check_asked(text)
 
+/* The JSON text with another value at the path, or with a member more in the object there, on the heap. */
+static inline char *check_json(const char *text, const char *path, const char *value, const char *member) {
+    const Json file = json_open((const uint8_t *)text, strlen(text), "json"), at = json_at(file, path);
+    Json end = at;
+    if (!at.p) check(0, __FILE__, __LINE__, path, "not in the file");
+    if (value) json_skip(&end, 0);
+    else end.p++;
+    char *out = mem_new(strlen(text) + 200, 1);
+    const int before = (int)(at.p - file.p);
+    if (value) sprintf(out, "%.*s%s%s", before, text, value, (const char *)end.p);
+    else sprintf(out, "%.*s{%s, %s", before, text, member, (const char *)end.p);
+    return out;
+}
+
 static inline int check_quick(void) { const char *q = getenv("QUICK"); return q && *q && *q != '0'; }
 #define QUICK check_quick()
 #endif

@@ -723,7 +723,7 @@ static inline void src_read_json(TokSource *s) {
     const Json cut = json_need(file, "pre_tokenizer"), after = json_at(file, "post_processor/type");
     const Json decoder = json_at(file, "decoder/type");
     JSON_FIELDS_ONLY(file, tok_json_file), JSON_FIELDS_ONLY(model, tok_json_model);
-    json_want(json_need(cut, "type"), "type", "\"ByteLevel\""), json_need(cut, "add_prefix_space");
+    json_want(json_need(cut, "type"), "pre_tokenizer", "\"ByteLevel\""), json_need(cut, "add_prefix_space");
     JSON_FIELDS_ONLY(cut, tok_json_cut);
     if (decoder.p) json_want(decoder, "decoder", "\"ByteLevel\"");
     s->unit = "merge";

@@ -285,7 +285,7 @@ static inline bool verify_print(Dump *d, DfPool *pool, double tolerance) {
            "precision:\n%-5s %-32s %-13s %8s %8s  %8s %8s\n", d->c.L, d->c.C, d->c.NH, d->c.V, d->B, d->T,
            d->steps, "", "tensor", "shape", "error", "ours", "worst", "ours");
     for (size_t i = 0; i < d->n; i++) check_print(d, &d->check[i]);
-    if (d->strange) printf("not compared: %zu tensors that are not known\n", d->strange);
+    if (d->strange) note("not compared: %zu tensors that are not known, '%.200s' first", d->strange, d->stranger);
     if (right) { printf("all %zu tensors are right\n", d->n); return true; }
     printf("first wrong: %s\n", first_wrong(d)->name);
     if (took > 5) printf("trying the known faults, %.0f s each\n", took);
