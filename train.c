@@ -349,6 +349,9 @@ typedef struct {                    /* a run under way */
     size_t first, n, cap;           /* the step it began at; entries of took */
 } Run;
 
+/* The training step, as the comparison, which lives below train.c, is given it. */
+typedef bool RunStep(Run *run);
+
 static size_t peak_memory(void) {
     struct rusage u;
     getrusage(RUSAGE_SELF, &u);
@@ -658,6 +661,7 @@ typedef struct {                    /* an arm under a seed */
     char name[ARM_NAME + 16];
     Options o;
     Run run;                        /* once it is open */
+    RunStep *step;
     CmpRun kept;                    /* what the folder has of it */
     CmpPoint now;                   /* what the steps so far have cost */
     bool quiet;                     /* o is quiet always: what a run says of itself would not say which */
@@ -744,7 +748,7 @@ static void arm_turn(ArmRun *a) {
         const size_t done = n ? c->point[n - 1].step : 0;
         if (step > done && (step % a->o.every == 0 || step == a->o.steps)) arm_milestone(a, false);
         if (step >= end || interrupted || arm_done(a)) break;
-        if (!run_step(run)) { arm_milestone(a, true); break; }
+        if (!a->step(run)) { arm_milestone(a, true); break; }
         a->now.flops += run->flops, a->now.train += run->loss;
     }
 }
@@ -848,7 +852,8 @@ static void seed_train(ArmRun *a, size_t n, const Data *d, Tokenizer *tok, DfPoo
 
 /* The learning rate of each arm at which it does best under a seed that no comparison uses: half, once or
  * twice the one it has. Every arm gets the same number of runs. */
-static void sweep(const Options *common, const char name[][ARM_NAME], size_t n, DfPool *pool, double *best) {
+static void sweep(const Options *common, const char name[][ARM_NAME], size_t n, RunStep *step, DfPool *pool,
+                  double *best) {
     enum { RATES = 3, APART = 1000 };                       /* more than --seeds can be */
     Options data = *common;
     Tokenizer *tok = NULL;
@@ -868,6 +873,7 @@ static void sweep(const Options *common, const char name[][ARM_NAME], size_t n, 
         gpt_free(state_fresh(&a->o, &d, tok).m);
         snprintf(a->name, sizeof a->name, "%.*s@%.3g", ARM_NAME, arm, a->o.lr);
         a->quiet = common->quiet, a->o.quiet = true;
+        a->step = step;
     }
     seed_train(grid, n * RATES, &d, tok, pool);
     for (size_t k = 0; k < n && !interrupted; k++) {
@@ -887,7 +893,7 @@ static void sweep(const Options *common, const char name[][ARM_NAME], size_t n, 
 
 /* The arms of the nth seed, trained and scored, at the learning rates that are not NAN. */
 static void seed_run(const Options *o, const char name[][ARM_NAME], const double *lr, size_t nth, ArmRun *a,
-                     size_t n, DfPool *pool) {
+                     size_t n, RunStep *step, DfPool *pool) {
     Options data = *o;
     Tokenizer *tok = NULL;
     data.seed += nth;
@@ -898,6 +904,7 @@ static void seed_run(const Options *o, const char name[][ARM_NAME], const double
         if (!isnan(lr[k])) a[k].o.lr = lr[k];
         gpt_free(state_fresh(&a[k].o, &d, tok).m);          /* works out the options that are automatic */
         a[k].quiet = o->quiet, a[k].o.quiet = true;
+        a[k].step = step;
     }
     seed_train(a, n, &d, tok, pool);
     for (size_t k = 0; k < n && !interrupted; k++) arm_scores(&a[k], &d, pool);
@@ -921,8 +928,8 @@ static char *words_join(int argc, char **argv) {
     return line;
 }
 
-/* Trains and measures what the options ask for; false if it was interrupted. */
-static bool compare(const Options *o, Cmp *c) {
+/* Trains, by that step, and measures what the options ask for; false if it was interrupted. */
+static bool compare(const Options *o, RunStep *step, Cmp *c) {
     char (*name)[ARM_NAME] = mem_new(ARMS_MAX, sizeof *name);
     double lr[ARMS_MAX];
     const size_t n = arm_names(o, name);
@@ -940,8 +947,9 @@ static bool compare(const Options *o, Cmp *c) {
     ArmRun *all = mem_new(n * o->seeds, sizeof *all);
     DfPool *pool = df_begin(o->threads);
     for (size_t k = 0; k < n; k++) lr[k] = NAN;
-    if (o->sweep) sweep(o, name, n, pool, lr);
-    for (size_t s = 0; s < o->seeds && !interrupted; s++) seed_run(o, name, lr, s, all + s * n, n, pool);
+    if (o->sweep) sweep(o, name, n, step, pool, lr);
+    for (size_t s = 0; s < o->seeds && !interrupted; s++)
+        seed_run(o, name, lr, s, all + s * n, n, step, pool);
     for (size_t k = 0; k < n && (o->json || o->report) && !interrupted; k++) arm_exhibit(&all[k], pool);
     df_end(pool);
     c->arms = n, c->seeds = o->seeds, c->margin = o->margin;
@@ -968,11 +976,11 @@ static char *compare_write(const Cmp *c, const Options *o, size_t *n) {
     return text;
 }
 
-static int cmd_compare(int argc, char **argv) {
+static int cmd_compare(int argc, char **argv, RunStep *step) {
     Options *o = options_read(argc, argv, COMPARE, NULL);
     Cmp c = {.command = words_join(argc, argv)};
     size_t n;
-    if (!compare(o, &c)) return 3;
+    if (!compare(o, step, &c)) return 3;
     cmp_print_arms(&c), cmp_print_verdicts(&c);
     if (o->items) cmp_print_cloze(&c);
     free(compare_write(&c, o, &n));
@@ -1178,12 +1186,13 @@ static int cmd_convert(int argc, char **argv) {
 /* ---- help, the demonstration, main -------------------------------------------------------------------- */
 
 static int cmd_help(int argc, char **argv);
-static int cmd_demo(int argc, char **argv);
+/* Those that train get the training step, for they live on a lower floor than it. */
+static int train_compare(int argc, char **argv) { return cmd_compare(argc, argv, run_step); }
 
 static const struct { const char *name; int bit; int (*run)(int, char **); const char *help;
 } commands[] = {
     {"run", RUN, cmd_run, "train a model"},
-    {"compare", COMPARE, cmd_compare, "dense against sparse arms: quality, time, and how sure that is"},
+    {"compare", COMPARE, train_compare, "dense against sparse arms: quality, time, and how sure that is"},
     {"eval", EVAL, cmd_eval, "CKPT [CKPT]: all that is measured on a text; of two, which is the better one"},
     {"sample", SAMPLE, cmd_sample, "CKPT: text from a model"},
     {"tokenize", TOKENIZE, cmd_tokenize, "standard input to ids, and back"},
@@ -1262,7 +1271,7 @@ static void demo_print(const Cmp *c, Json all) {
 
 /* Trains a dense and a sparse model on the built-in stories, through the dataflow schedule. A third wider
  * and at 5 times the learning rate, the sparse one is as good as the other with a third of its numbers. */
-static int cmd_demo(int argc, char **argv) {
+static int cmd_demo(int argc, char **argv, RunStep *step) {
     static const char line[] =
         "compare --arms dense,sparse --layers 3 --heads 3 --width 192 --vocab 512 --context 128 --batch 16 "
         "--corpus 4000000 --steps 450 --every 45 --val-tokens 8192 --items 1000 --arm dense:lr=0.003 "
@@ -1282,7 +1291,7 @@ static int cmd_demo(int argc, char **argv) {
            "whose weights seven in eight do not exist. Two to three minutes on two cores. All files are in\n"
            "sparseflow-demo/; if it is interrupted, the same command goes on.\n\n");
     mkdir(o->dir, 0777);                                    /* if it cannot be, compare says so */
-    if (!compare(o, &c)) return 3;
+    if (!compare(o, step, &c)) return 3;
     char *json = compare_write(&c, o, &n);
     demo_print(&c, json_open((const uint8_t *)json, n, o->json));
     printf("\nThe whole comparison as a page: %s. Next:\n\n"
@@ -1299,7 +1308,7 @@ int main(int argc, char **argv) {
     int status;
     signal(SIGXFSZ, SIG_IGN), signal(SIGPIPE, SIG_IGN);     /* errors of fwrite, not ends of the program */
     if (!strcmp(last, "--help") || !strcmp(last, "-h")) status = cmd_help(argc - 1, argv);
-    else status = argc > 1 ? commands[command_find(argv[1])].run(argc - 1, argv + 1) : cmd_demo(argc, argv);
+    else status = argc > 1 ? commands[command_find(argv[1])].run(argc - 1, argv + 1) : cmd_demo(argc, argv, run_step);
     if (fflush(stdout) || ferror(stdout)) die("standard output: cannot write: %s", strerror(errno));
     return status;
 }
