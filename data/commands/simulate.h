@@ -12,6 +12,8 @@
  *     0  embed .. ln_f   stages 16 (+0 loads)  tiles 64  SRAM 90 %  ... */
 #ifndef SIMULATE_H
 #define SIMULATE_H
+#include "../model/formats.h"
+#include "../run/chip.h"
 #include "../run/masks.h"
 
 /* Stages, streams, weights and FLOPs of a group of 16 tokens in the middle of a sequence. */

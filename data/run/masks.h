@@ -213,6 +213,28 @@ static inline void masks_ready(const Options *o, Gpt *m) {
 
 /* ---- change ------------------------------------------------------------------------------------------- */
 
+/* The same model with other patterns (as for gpt_make), ready to train. The weights, and with moments also
+ * Adam's moments, of lines that stay are carried over; a new line is zero, born at step `step`. */
+static inline Gpt *gpt_remask(const Gpt *m, const SpMat *mats, uint32_t step, bool moments) {
+    Gpt *n = gpt_make(m->c, mats, true, moments);
+    for (size_t k = 0; k < m->count; k++) {
+        const GptParam *a = &m->table[k];
+        GptParam *b = &n->table[k];
+        b->rate = a->rate;
+        sp_carry(&a->mat, &b->mat, m->w + a->at, n->w + b->at, LINE * sizeof(float));
+        if (!moments) continue;
+        sp_carry(&a->mat, &b->mat, m->m + a->at, n->m + b->at, LINE * sizeof(float));
+        sp_carry(&a->mat, &b->mat, m->v + a->at, n->v + b->at, LINE * sizeof(float));
+        if (!gpt_maskable(b)) continue;
+        uint32_t *old = a->born ? a->born : mem_new(a->mat.lines, sizeof *old);
+        b->born = mem_new(b->mat.lines, sizeof *b->born);
+        for (size_t l = 0; l < b->mat.lines; l++) b->born[l] = step;
+        sp_carry(&a->mat, &b->mat, old, b->born, sizeof *old);
+        if (old != a->born) free(old);
+    }
+    return n;
+}
+
 /* One update of the masks after that step by --update, in a new model; grow[k]: RigL's scores. Says how many
  * blocks moved. */
 static inline Gpt *masks_evolve(const Options *o, const Gpt *m, size_t step, float *const *grow, bool quiet) {
@@ -262,18 +284,6 @@ static inline void masks_step(const Options *o, GptRun *r, size_t step, float *c
     r->m = next;
     gpt_machine_stale(r);
     masks_ready(o, r->m);
-}
-
-/* Forward and backward over a batch (B,T) in groups of at most r->B sequences: the mean loss. */
-static inline double train_groups(GptRun *r, size_t B, const int32_t *inputs, const int32_t *targets) {
-    const size_t T = r->T, group = r->B;
-    double sum = 0;
-    for (size_t b = 0; b < B; b += group) {
-        r->B = B - b < group ? B - b : group;
-        gpt_train(r, inputs + b * T, targets + b * T, B * T, &sum);
-    }
-    r->B = group;
-    return sum / (double)(B * T);
 }
 
 /* The gradient of a step in which every weight is there, as RigL needs it: trains a dense copy of the model,

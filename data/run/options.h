@@ -14,7 +14,6 @@
 #ifndef OPTIONS_H
 #define OPTIONS_H
 #include "../model/checkpoint.h"
-#include "../verify/dump.h"
 #include <stddef.h>
 
 /* ---- the table ---------------------------------------------------------------------------------------- */
@@ -32,7 +31,8 @@ enum {
     COMPARE = 512,
     TRAIN = RUN | COMPARE,
     ANY = 1023,
-    FILES_MAX = 256
+    FILES_MAX = 256,
+    DUMP_STEPS = 10000              /* the most */
 };
 #define AUTO SIZE_MAX               /* a whole number that is to be worked out; of real numbers, NAN */
 
@@ -396,35 +396,6 @@ static inline void model_shape(Options *o) {
     if (o->width == AUTO) o->width = 64 * n;
     if (o->width % o->heads)
         usage("--heads: expected a divisor of the width %zu, found %zu", o->width, o->heads);
-}
-
-/* ---- how to run --------------------------------------------------------------------------------------- */
-
-static inline DfChip parse_chip(const Options *o) {
-    DfChip c = df_chip(o->chip);
-    if (o->tiles != AUTO) c.tiles = o->tiles;
-    if (o->sram != AUTO) c.sram = o->sram;
-    return df_chip_check(c, o->chip);
-}
-/* Bytes of the chip's memory that a run will take. */
-static inline size_t schedule_bytes(const Options *o) {
-    const DfChip c = parse_chip(o);
-    const int s = parse_schedule(o);
-    return s == DATAFLOW || s == IF_IT_FITS ? c.tiles * (c.sram + DF_GAP * 64) : 0;
-}
-/* Gives a run that trains its chip, if the schedule wants one. */
-static inline void schedule_set(GptRun *r, const Options *o) {
-    const DfChip chip = parse_chip(o);
-    const int s = parse_schedule(o);
-    if (s == DATAFLOW || (s == IF_IT_FITS && gpt_machine_fits(r, chip, o->depth)))
-        gpt_machine_plan(r, chip, o->depth);
-}
-/* Sequences in memory at once: all of the batch, or equal parts of at most 512 MiB of activations. */
-static inline size_t group_size(const Options *o, const GptConfig *c, size_t B, bool train) {
-    if (o->group != AUTO) return o->group < B ? o->group : B;
-    const size_t one = gpt_edges(c, gpt_groups(c->ctx), 4, train, NULL), most = (512u << 20) / one;
-    const size_t parts = most ? (B + most - 1) / most : B;
-    return (B + parts - 1) / parts;
 }
 
 #endif

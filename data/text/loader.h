@@ -89,6 +89,16 @@ static inline void tokens_read_shard(Tokens *t, const char *path, size_t V) {
     }
     tokens_add(t, b.p + 1024, n, width, b);
 }
+static inline void write_shard(const char *path, const uint32_t *ids, size_t n, size_t V) {
+    const int width = V <= 65536 ? 2 : 4;
+    if (n > INT32_MAX) die("%s: a shard holds at most 2^31 - 1 tokens, found %zu", path, n);
+    uint8_t header[1024] = {0}, id[4];
+    Out out = out_open(path);
+    put_u32(header, width == 2 ? 20240520 : 20240801), put_u32(header + 4, width == 2 ? 1 : 7);
+    put_u32(header + 8, (uint32_t)n), out_bytes(&out, header, sizeof header);
+    for (size_t i = 0; i < n; i++) put_u32(id, ids[i]), out_bytes(&out, id, (size_t)width);
+    out_done(&out);
+}
 
 /* ---- texts into documents ----------------------------------------------------------------------------- */
 
@@ -219,4 +229,15 @@ static inline size_t batch_val(const Tokens *t, size_t first, size_t end, size_t
     }
     return count;
 }
+
+/* ---- what a run reads --------------------------------------------------------------------------------- */
+
+static const double NATS_PER_BIT = 0.69314718055994531;
+
+typedef struct {
+    Tokens train, val;
+    double floor;                   /* bits per byte that no model can beat on val; 0: not known */
+    uint32_t *bytes;                /* of each id, <|endoftext|> none; NULL without a vocabulary */
+    int32_t eot;                    /* the id of <|endoftext|> */
+} Data;
 #endif

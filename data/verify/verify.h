@@ -21,112 +21,13 @@
  *     dump_close(&d), df_end(pool); */
 #ifndef VERIFY_H
 #define VERIFY_H
-#include "faults.h"
+#include "dump.h"
 
 static const double VERIFY_MULTIPLE = 16, VERIFY_FLOOR = 1e-6;         /* the least yardstick */
 enum { VERIFY_ELEMENTS = 8 };                       /* --tolerance allows `worst` so much more */
 
-/* ---- this program's own float32 ----------------------------------------------------------------------- */
-
-typedef struct {
-    Gpt *m;
-    GptRun *r;
-    DfPool *pool;
-    float *logits;              /* (B,T,V) */
-    double *step_loss, *step_norm;
-    Distance far;               /* of the logits: the yardstick of activations too */
-} Own;
-
-static inline Own own_new(const Dump *d, DfPool *pool) {
-    SpMat *mats = mem_new(d->count, sizeof *mats);
-    for (size_t k = 0; k < d->count; k++)
-        if (d->mask[k]) mats[k] = sp_elements_pattern(d->table[k].cols, d->table[k].rows, 1, d->mask[k]);
-    Own o = {.m = gpt_make(d->c, mats, true, true), .pool = pool};
-    free(mats);
-    o.logits = mem_new(size_mul(d->B * d->T, d->c.V), sizeof(float));
-    o.step_loss = mem_new(d->steps + 1, sizeof(double)), o.step_norm = mem_new(d->steps + 1, sizeof(double));
-    for (size_t k = 0; k < d->count; k++) gpt_set(&o.m->table[k], o.m->w, d->w[k]);
-    o.r = gpt_run_new(o.m, pool, d->B, d->T, 64, true);
-    return o;
-}
-static inline void own_free(Own *o) {
-    gpt_run_free(o->r), gpt_free(o->m), free(o->logits), free(o->step_loss), free(o->step_norm);
-}
-
-/* The logits of all tokens: a training step keeps those of one panel only. */
-static inline void own_logits(const Dump *d, Own *o) {
-    GptRun *r = o->r;
-    const size_t stride = gpt_rows(d->c.V) * LINE;
-    r->inputs = d->inputs;
-    gpt_forward(r);
-    for (size_t i = 0; i < r->B * gpt_panels(r); i++) {
-        const GptPanel p = gpt_panel_back(r, i);
-        const float *logits = gpt_head(r, i, false, false);
-        for (size_t t = 0; t < p.ng * LINE && p.g0 * LINE + t < d->T; t++) {
-            const size_t n = p.at / r->stride * d->T + p.g0 * LINE + t;
-            for (size_t v = 0; v < d->c.V; v++)
-                o->logits[n * d->c.V + v] = logits[t / LINE * stride + v * LINE + t % LINE];
-        }
-    }
-}
-/* Forward and backward of step t: loss, norm, and the gradient in o->m->g. */
-static inline void own_train(const Dump *d, Own *o, size_t t) {
-    double sum = 0;
-    gpt_train(o->r, d->inputs, d->targets, d->B * d->T, &sum);
-    o->step_loss[t] = sum / (double)(d->B * d->T), o->step_norm[t] = gpt_gradient_norm(o->m, o->pool);
-}
-/* Our value of the tensor of a check, on the heap; NULL for activations. */
-static inline float *own_values(const Own *o, const Check *c) {
-    float *values = c->kind == ACT ? NULL : mem_new(c->t.count, sizeof *values);
-    const double *steps = c->kind == STEP_NORM ? o->step_norm : o->step_loss;   /* loss: that of step 0 */
-    if (c->kind == LOGITS) memcpy(values, o->logits, c->t.count * sizeof *values);
-    else if (c->kind == GRAD || c->kind == AFTER)
-        gpt_get(&o->m->table[c->k], c->kind == GRAD ? o->m->g : o->m->w, values);
-    else for (size_t i = 0; i < c->t.count && values; i++) values[i] = (float)steps[i];
-    return values;
-}
-
-/* AdamW divides a gradient by its own size: one that is all rounding moves its weight by up to the learning
- * rate either way, and one with a share r of rounding adds about lr r to the weight's error. So a weight with
- * 4 r > 0.001 is allowed 4 r lr a step, at most 2 lr. r is noise / |gradient|, the noise that of our float32,
- * a root mean square over the row. */
-static inline void own_slack(Dump *d, const Own *o, const Spec *s) {
-    for (size_t k = 0; k < d->count; k++) {
-        const GptParam *p = &d->table[k];
-        const size_t n = gpt_elements(p), row = p->rank == 2 ? p->cols : n;
-        float *g = mem_new(n, sizeof *g);
-        gpt_get(&o->m->table[k], o->m->g, g);
-        for (size_t from = 0; from < n; from += row) {
-            double noise = 0;
-            for (size_t i = from; i < from + row; i++) noise += pow((double)g[i] - s->dw[k][i], 2);
-            noise = 4 * sqrt(noise / (double)row);
-            for (size_t i = from; i < from + row && noise > 0; i++)
-                if ((!d->mask[k] || d->mask[k][i]) && noise > 0.001 * fabs(s->dw[k][i]))
-                    d->slack[k][i] += (float)(d->adam.lr * fmin(2, noise / fabs(s->dw[k][i])));
-        }
-        free(g);
-    }
-}
-
 /* ---- distances ---------------------------------------------------------------------------------------- */
 
-/* got against want, n numbers. A norm of want below floor counts as floor; slack (or NULL) is forgiven. */
-static inline Distance distance(const float *got, const double *want, size_t n, double floor,
-                                const float *slack) {
-    Distance x = {0};
-    double norm = 0, diff = 0;
-    for (size_t i = 0; i < n; i++) norm += want[i] * want[i];
-    norm = fmax(fmax(sqrt(norm), floor), 1e-300);
-    const double rms = norm / sqrt((double)n);
-    for (size_t i = 0; i < n; i++) {
-        double e = fabs((double)got[i] - want[i]) - (slack ? (double)slack[i] : 0);
-        e = e == e ? fmax(e, 0) : INFINITY;                 /* a NaN is as wrong as can be */
-        diff += e * e, e = e < INFINITY ? e / (fabs(want[i]) + rms) : e;
-        if (i == 0 || e > x.elem) x.elem = e, x.worst = i, x.got = (double)got[i], x.want = want[i];
-    }
-    x.error = diff < INFINITY ? sqrt(diff) / norm : INFINITY;
-    return x;
-}
 /* Units in the last place of float32 between two numbers, both as float32. */
 static inline double ulps(double a, double b) {
     const float x = (float)a, y = (float)b;
@@ -155,53 +56,6 @@ static inline float *check_values(const Dump *d, const Check *c) {      /* the d
 }
 
 /* ---- computing everything ----------------------------------------------------------------------------- */
-
-typedef void CheckVisit(Dump *d, Check *c, const double *truth, void *arg);
-
-static inline void visit_all(Dump *d, const Spec *s, CheckKind from, CheckKind to, CheckVisit *visit,
-                             void *arg) {
-    for (size_t i = 0; i < d->n; i++)
-        if (d->check[i].kind >= from && d->check[i].kind <= to)
-            visit(d, &d->check[i], check_truth(d, s, &d->check[i]), arg);
-}
-
-/* Everything a dump may hold, in double precision and with a fault, and with own in our float32 beside it;
- * each check is visited when its truth stands in the specification's arrays. */
-static inline void dump_compute(Dump *d, const Fault *f, Own *own, CheckVisit *visit, void *arg) {
-    Spec *s = spec_new(d->c, d->B, d->T);
-    double **m = d->steps ? spec_arrays(d->table, d->count) : NULL;
-    double **v = d->steps ? spec_arrays(d->table, d->count) : NULL;
-    for (size_t k = 0; k < d->count; k++)
-        for (size_t i = 0; i < gpt_elements(&d->table[k]); i++) s->w[k][i] = (double)d->w[k][i];
-    s->rules = fault_rules(s, f);
-    if (own) own_logits(d, own);
-    for (size_t t = 0; t == 0 || t < d->steps; t++) {
-        fault_weights(s, f, false);
-        spec_forward(s, d->inputs, f->own_targets ? d->inputs : d->targets), spec_backward(s, d->inputs);
-        fault_weights(s, f, true);
-        for (size_t k = 0; k < d->count; k++)
-            for (size_t i = 0; i < gpt_elements(&d->table[k]) && d->mask[k]; i++)
-                s->dw[k][i] *= d->mask[k][i];
-        fault_gradient(s, f);
-        const double norm = spec_norm(s);
-        if (own && t == 0) {
-            d->norm = norm;
-            own->far = distance(own->logits, s->logits, d->B * d->T * d->c.V, 0, NULL);
-        }
-        if (own) own_train(d, own, t);
-        fault_flip(s, f, false);
-        if (t == 0) visit_all(d, s, ACT, GRAD, visit, arg);
-        fault_flip(s, f, true);
-        if (!d->steps) break;
-        d->step_loss[t] = s->loss;
-        d->step_norm[t] = f->norm_after && d->adam.clip > 0 ? fmin(norm, d->adam.clip) : norm;
-        if (own) own_slack(d, own, s), gpt_adamw(own->m, own->pool, &d->adam, t + 1, own->step_norm[t]);
-        fault_adamw(s, m, v, d->adam, t + 1, f);
-    }
-    visit_all(d, s, STEP_LOSS, AFTER, visit, arg);
-    for (size_t k = 0; k < d->count && d->steps; k++) free(m[k]), free(v[k]);
-    free(m), free(v), spec_free(s);
-}
 
 /* The dump's and our distance from the truth, and the verdict. */
 static inline void visit_measure(Dump *d, Check *c, const double *truth, void *arg) {
@@ -318,48 +172,17 @@ static inline void verify_json(const Dump *d, const char *path) {
     json_close(&out, ']'), json_end(&out);
 }
 
-/* ---- writing a dump ----------------------------------------------------------------------------------- */
-
-static inline void visit_write(Dump *d, Check *c, const double *truth, void *arg) {
-    float *values = mem_new(c->t.count, sizeof *values);
-    for (size_t i = 0; i < c->t.count; i++) values[i] = (float)truth[i];
-    st_write(arg, values, c->t.bytes);
-    free(values);
-    (void)d;
-}
-/* Computes every result of d (configuration, weights, masks, batch and settings are set) in double precision
- * and writes the dump; with acts the activations too. Dies if it cannot be written. */
-static inline void dump_write(Dump *d, const char *path, bool acts, double sparsity, const char *block) {
-    StWriter w = {0};
-    char name[64], text[40];
-    const size_t BT[2] = {d->B, d->T};
-    const struct { const char *key; double x; } number[] = {
-        {"n_layer", (double)d->c.L}, {"n_head", (double)d->c.NH}, {"n_embd", (double)d->c.C},
-        {"n_ctx", (double)d->c.ctx}, {"vocab_size", (double)d->c.V}, {"steps", (double)d->steps},
-        {"learning_rate", d->adam.lr}, {"weight_decay", d->adam.decay}, {"beta1", d->adam.beta1},
-        {"beta2", d->adam.beta2}, {"eps", d->adam.eps}, {"grad_clip", d->adam.clip}, {"sparsity", sparsity}};
-    st_meta_put(&w, "format", "gpt-reference-dump"), st_meta_put(&w, "version", "1");
-    for (size_t k = 0; k < sizeof number / sizeof *number; k++)
-        snprintf(text, sizeof text, "%.17g", number[k].x), st_meta_put(&w, number[k].key, text);
-    st_meta_put(&w, "weight_decay_on", "matrices"), st_meta_put(&w, "block", block);
-    st_meta_put(&w, "source", "sparseflow float64");
-    dump_list(d, NULL, acts);
-    for (size_t k = 0; k < d->count; k++)
-        st_declare(&w, checkpoint_name(name, "param.", &d->table[k]), ST_F32, d->table[k].rank,
-                   (size_t[]){d->table[k].rows, d->table[k].cols});
-    for (size_t i = 0; i < d->n; i++)
-        st_declare(&w, d->check[i].name, ST_F32, d->check[i].t.rank, d->check[i].t.shape);
-    st_declare(&w, "inputs", ST_I32, 2, BT), st_declare(&w, "targets", ST_I32, 2, BT);
-    for (size_t k = 0; k < d->count; k++)
-        if (d->mask[k])
-            st_declare(&w, checkpoint_name(name, "mask.", &d->table[k]), ST_U8, 2,
-                       (size_t[]){d->table[k].rows, d->table[k].cols});
-    st_begin(&w, path);
-    for (size_t k = 0; k < d->count; k++) st_write(&w, d->w[k], gpt_elements(&d->table[k]) * sizeof(float));
-    dump_compute(d, &no_fault, NULL, visit_write, &w);
-    st_write(&w, d->inputs, d->B * d->T * 4), st_write(&w, d->targets, d->B * d->T * 4);
-    for (size_t k = 0; k < d->count; k++)
-        if (d->mask[k]) st_write(&w, d->mask[k], gpt_elements(&d->table[k]));
-    write_checked(st_commit(&w), path);
+static inline int cmd_verify(int argc, char **argv) {
+    Options *o = options_read(argc, argv, VERIFY, "a dump");
+    outputs_check(o, NULL, NULL);
+    State s = {0};
+    if (o->init) s = checkpoint_read(o->init, o, false);
+    DfPool *pool = df_begin(o->threads);
+    Dump d = dump_open(o->file, s.m);
+    if (s.m) gpt_free(s.m), tok_free(s.tok), free(s.o);
+    const bool right = verify_print(&d, pool, isnan(o->tolerance) ? 0 : o->tolerance);
+    if (o->json) verify_json(&d, o->json);
+    dump_close(&d), df_end(pool), free(o);
+    return right ? 0 : 1;
 }
 #endif
