@@ -106,7 +106,7 @@ static inline int cmd_bench(int argc, char **argv) {
     const Options *o = options_read(argc, argv, BENCH, NULL);
     const GptConfig small = {6, 6, 384, 1024, 256}, middle = {12, 12, 768, 4096, 256},
                     gpt2 = {12, 12, 768, 50257, 1024};
-    outputs_check(o, NULL, NULL);
+    outputs_check(o, NULL, 0);
     static const double sparsity[] = {0.5, 0.75, 0.875, 0.9, 0.95};
     DfPool *one = df_begin(1), *all = df_begin(o->threads);
     const double p1 = peak_flops(one), pn = peak_flops(all);

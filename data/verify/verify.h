@@ -174,7 +174,7 @@ static inline void verify_json(const Dump *d, const char *path) {
 
 static inline int cmd_verify(int argc, char **argv) {
     Options *o = options_read(argc, argv, VERIFY, "a dump");
-    outputs_check(o, NULL, NULL);
+    outputs_check(o, NULL, 0);
     State s = {0};
     if (o->init) s = checkpoint_read(o->init, o, false);
     DfPool *pool = df_begin(o->threads);
