@@ -919,10 +919,7 @@ static inline void gpt_scores(size_t hs, const uint32_t *col, const float *x, co
                               size_t n, float *s) {
     memset(s, 0, n * LINE * LINE * sizeof(float));
     for (size_t k = 0; k < n; k++, s += LINE * LINE) {
-        const float *w = gpt_group(m, keys, k);
-        sp_tile_forward(6, w, col, hs, x, s);
-        sp_tile_forward(5, w + 6, col, hs, x, s + 6 * LINE);
-        sp_tile_forward(5, w + 11, col, hs, x, s + 11 * LINE);
+        sp_forward_narrow(gpt_group(m, keys, k), col, hs, x, s);
     }
 }
 /* lines col of out (hs) += values times p (16n,16), values: m->k or m->v */
@@ -930,14 +927,14 @@ static inline void gpt_mix(size_t hs, const uint32_t *col, const float *p, const
                            size_t n, float *out) {
     for (size_t at = 0, run; at < n; at += run, p += run * LINE * LINE) {       /* groups on one tile */
         run = size_min(m->grains, n - at);
-        sp_lines_data(gpt_group(m, values, at), m->stride, col, hs, run, p, out);
+        sp_data_narrow(gpt_group(m, values, at), m->stride, col, hs, run, p, out);
     }
 }
 /* dk (hs,16) += lines col of x times ds (16 keys, 16 queries) */
 static inline void gpt_spread(size_t hs, const uint32_t *col, const float *ds, const float *x, float *dk) {
     float dst[LINE * LINE] __attribute__((aligned(64)));
     sp_transpose(dst, ds);
-    sp_lines_weight(dk, col, hs, dst, x, 0, 1);
+    sp_weight_narrow(dk, col, hs, dst, x, 0, 1);
 }
 /* s (16n,16) becomes exp(s scale - max) mul, and 0 where a key of the last group lies after its query. max,
  * mul (may be NULL) and the sums over keys, sum (may be NULL), are one line each. */
