@@ -24,7 +24,7 @@ override LDFLAGS += -pthread $(if $(filter 1,$(STATIC)),-static)
 works = $(shell $(CC) $(1) -c -x c -o /dev/null /dev/null 2>/dev/null && echo $(1))
 ARCH := $(or $(call works,-march=native),$(call works,-mcpu=native))
 
-HEADERS = $(wildcard *.h data/*.h)
+HEADERS = $(wildcard *.h data/*/*.h)
 TESTS = $(wildcard test/*.h)
 FUZZERS = $(patsubst test/fuzz/%.c,test/fuzz/bin/%,$(wildcard test/fuzz/fuzz_*.c))
 SANITIZE = $(MAKE) test O=.build/$@/ CFLAGS='-O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all

@@ -2,10 +2,10 @@
  * that run it for real, and a clock that says how long the chip would take.
  *
  * It knows nothing of GPT: a stage is units, weights, edges and FLOPs, and its owner fires it. It refuses
- * pthread_barrier (absent on macOS), OpenMP and hidden state, larger memories than were asked for, and any
- * mixing of the host's seconds with the chip's cycles.
+ * hidden state, larger memories than were asked for, and any mixing of the host's seconds with the chip's
+ * cycles.
  *
- *     chip        tiles, bytes of memory of each, rates                     df_chip
+ *     chip        tiles, bytes of memory of each, rates                     DfChip
  *     graph       stages and the edges between them                         DfGraph, the owner's
  *     section     the stages on the chip together                           df_plan cuts the graph into them
  *     slot        room for one panel of an edge, in its writer's tiles      `depth` of them, or more
@@ -23,133 +23,12 @@
  * without waiting for B; panel 2 needs slot 0, so A waits until B has done panel 0. B fires on panel 0 once
  * both of A's tiles have.
  *
- * df_run(pool, fn, arg, n) is what all of it stands on: it calls fn(arg, task, worker) once for each task 0
- * .. n-1, on any worker in any order, and returns when all are done. A task may depend on nothing but its
- * number, so results never depend on how many threads there are. The caller is worker 0 and works too.
- * Between runs workers spin for about a tenth of a millisecond, since the next run is usually near, and then
- * sleep. One atomic counter hands out the tasks. */
+ * What all of it stands on is df_run(pool, fn, arg, n) of pool.h: tasks 0 .. n-1, on any worker. */
 #ifndef DATAFLOW_H
 #define DATAFLOW_H
-#include "data/base.h"
-#include <pthread.h>
-#include <sched.h>
-#include <stdatomic.h>
+#include "data/base/pool.h"
 
-typedef void DfTask(void *arg, size_t task, size_t worker);
-
-enum { DF_WORKERS = 256, DF_SPINS = 4000 };
-
-typedef struct {
-    size_t workers;                         /* the caller included */
-    pthread_t thread[DF_WORKERS];
-    pthread_mutex_t lock;
-    pthread_cond_t wake;
-    DfTask *fn;
-    void *arg;
-    size_t n;
-    _Alignas(64) atomic_size_t run;         /* number of the current run; odd while the pool is ending */
-    _Alignas(64) atomic_size_t next;        /* the next task */
-    _Alignas(64) atomic_size_t busy;        /* workers that have not finished the current run */
-} DfPool;
-
-typedef struct { DfPool *pool; size_t worker; } DfWorker;
-
-static inline void df_relax(void) {         /* tells the core that this is a waiting loop */
-#if defined __x86_64__ || defined __i386__
-    __asm__ volatile("pause");
-#elif defined __aarch64__
-    __asm__ volatile("yield");
-#endif
-}
-
-static inline void df_work(DfPool *p, size_t worker) {
-    for (size_t task; (task = atomic_fetch_add(&p->next, 1)) < p->n;) p->fn(p->arg, task, worker);
-}
-
-static void *df_worker(void *arg) {
-    DfWorker w = *(DfWorker *)arg;
-    DfPool *p = w.pool;
-    free(arg);
-    for (size_t seen = 0;;) {
-        for (int spin = 0; spin < DF_SPINS && atomic_load(&p->run) == seen; spin++) df_relax();
-        if (atomic_load(&p->run) == seen) {
-            pthread_mutex_lock(&p->lock);
-            while (atomic_load(&p->run) == seen) pthread_cond_wait(&p->wake, &p->lock);
-            pthread_mutex_unlock(&p->lock);
-        }
-        seen = atomic_load(&p->run);
-        if (seen & 1) return NULL;
-        df_work(p, w.worker);
-        atomic_fetch_sub(&p->busy, 1);
-    }
-}
-
-static inline void df_announce(DfPool *p, size_t add) {
-    pthread_mutex_lock(&p->lock);
-    atomic_fetch_add(&p->run, add);
-    pthread_cond_broadcast(&p->wake);
-    pthread_mutex_unlock(&p->lock);
-}
-
-/* Runs tasks 0 .. n-1 and returns when the last is done. */
-static inline void df_run(DfPool *p, DfTask *fn, void *arg, size_t n) {
-    p->fn = fn, p->arg = arg, p->n = n;
-    atomic_store(&p->next, 0);
-    if (p->workers > 1 && n > 1) {
-        atomic_store(&p->busy, p->workers - 1);
-        df_announce(p, 2);
-        df_work(p, 0);
-        for (int spin = 0; atomic_load(&p->busy); spin++) spin < DF_SPINS ? df_relax() : (void)sched_yield();
-    } else df_work(p, 0);
-}
-
-/* Physical cores that this process may use: CPUs of its affinity mask that are the first of their core. */
-static inline size_t df_cores(void) {
-    size_t n = 0;
-#ifdef __linux__
-    cpu_set_t set;
-    if (!sched_getaffinity(0, sizeof set, &set))
-        for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-            char path[96];
-            int first = cpu;
-            if (!CPU_ISSET(cpu, &set)) continue;
-            snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", cpu);
-            FILE *f = fopen(path, "r");
-            if (f && fscanf(f, "%d", &first) != 1) first = cpu;
-            if (f) fclose(f);
-            n += first == cpu || !CPU_ISSET(first, &set);
-        }
-#endif
-    if (!n) n = (size_t)sysconf(_SC_NPROCESSORS_ONLN);
-    return size_max(1, size_min(n, DF_WORKERS));
-}
-
-/* A pool of that many workers, the caller included. Ended by df_end. */
-static inline DfPool *df_begin(size_t workers) {
-    DfPool *p = mem_new(1, sizeof *p);
-    if (workers < 1 || workers > DF_WORKERS)
-        die("--threads: expected 1 to %d, found %zu", DF_WORKERS, workers);
-    p->workers = workers;
-    pthread_mutex_init(&p->lock, NULL);
-    pthread_cond_init(&p->wake, NULL);
-    for (size_t i = 1; i < workers; i++) {
-        DfWorker *w = mem_new(1, sizeof *w);
-        *w = (DfWorker){p, i};
-        int error = pthread_create(&p->thread[i], NULL, df_worker, w);
-        if (error) die("cannot start thread %zu: %s", i, strerror(error));
-    }
-    return p;
-}
-
-static inline void df_end(DfPool *p) {
-    df_announce(p, 1);
-    for (size_t i = 1; i < p->workers; i++) pthread_join(p->thread[i], NULL);
-    pthread_mutex_destroy(&p->lock), pthread_cond_destroy(&p->wake);
-    free(p);
-}
-
-/* ---- the chip ------------------------------------------------------------------------------------------ *
- * Presets, and files of key=value lines. Where sources conflict the choice is said beside the number. */
+/* ---- the chip ------------------------------------------------------------------------------------------ */
 
 typedef struct {
     char name[32];
@@ -160,75 +39,6 @@ typedef struct {
     double launch;                  /* seconds that starting a kernel takes */
     bool kernels;                   /* knows no dataflow: a kernel at a time is all it does */
 } DfChip;
-
-static const DfChip df_chips[] = {
-    /* two cores, 205 GFLOP/s and 20 GB/s: host, to train on, as 8 tiles of 2 MiB, whose pieces of a matrix
-     * are large enough for a core; mesh as 64 of 512 KiB, whose slices of ten inputs cost a core a tenth */
-    {"host", 8, 2097152, 4, 16, 1.6e9, 512, 20e9, 2e9, 1e-6, false},
-    {"mesh", 64, 524288, 4, 2, 1.6e9, 64, 20e9, 2e9, 1e-6, false},
-    /* 640 compute units of 32 x 6 multiply-adds (DFModel; others say 16 x 6), 1.32 GHz for 325 TFLOP/s;
-     * 150 TB/s on chip; DDR4 at 100 GB/s streamed and 12 at random (Peng et al. 2024) */
-    {"sn10", 640, 524288, 2, 384, 1.32e9, 178, 100e9, 12e9, 1e-5, false},
-    /* two SN10 dies: 1280 units at 1.25 GHz, 614 TFLOP/s (DFModel; 688 elsewhere); 300 GB/s */
-    {"sn30", 1280, 524288, 2, 384, 1.25e9, 188, 300e9, 36e9, 1e-5, false},
-    /* 1040 units, 638 TFLOP/s, 520 MiB; HBM at 1.8 TB/s (1.6 to 2 are printed) */
-    {"sn40l", 1040, 524288, 2, 384, 1.6e9, 188, 1.8e12, 216e9, 1e-5, false},
-    /* 108 multiprocessors, 312 TFLOP/s, 192 KiB of their own each and 40 MB of shared cache counted to them;
-     * 2.039 TB/s (the 80 GB model) */
-    {"a100", 108, 566976, 2, 2048, 1.41e9, 512, 2.039e12, 250e9, 5e-6, true},
-};
-
-enum { DF_WHOLE = 3, DF_KEYS = 9 };                         /* of the keys, so many are whole numbers */
-static const char *const df_keys[DF_KEYS] = {"tiles", "sram", "element", "flops", "clock", "port", "memory",
-                                             "random", "launch"};
-
-static inline DfChip df_chip_check(DfChip c, const char *where) {
-    static const double most[DF_KEYS] = {65536, 0x1p40, 8, 1e9, 1e12, 1e9, 1e18, 1e18, 1};
-    const double value[DF_KEYS] = {(double)c.tiles, (double)c.sram, (double)c.element, c.flops, c.clock,
-                                   c.port, c.memory, c.random, c.launch};
-    for (size_t k = 0; k < DF_KEYS; k++)
-        if (!(value[k] > 0 || (k + 1 == DF_KEYS && value[k] == 0)) || value[k] > most[k])   /* launch: or 0 */
-            die("%s: %s: expected a number above 0, at most %g, found %g", where, df_keys[k], most[k],
-                value[k]);
-    return c;
-}
-/* A preset's name, or a file of key=value lines, one key a line, all keys; # begins a comment. */
-static inline DfChip df_chip(const char *name) {
-    for (size_t k = 0; k < sizeof df_chips / sizeof *df_chips; k++)
-        if (!strcmp(name, df_chips[k].name)) return df_chips[k];
-    Bytes b = file_read(name);
-    double value[DF_KEYS];
-    unsigned seen = 0;
-    for (size_t at = 0, line = 1, n; at < b.n; at += n + 1, line++) {
-        char text[128], *end;
-        for (n = 0; at + n < b.n && b.p[at + n] != '\n'; n++) {}
-        if (n >= sizeof text) die("%s:%zu: expected a shorter line", name, line);
-        memcpy(text, b.p + at, n), text[n] = 0, text[strcspn(text, "#\r")] = 0;
-        if (!text[strspn(text, " \t")]) continue;
-        char *const eq = strchr(text, '=');
-        size_t k = 0;
-        if (eq) *eq = 0;
-        while (k < DF_KEYS && (!eq || strcmp(text, df_keys[k]))) k++;
-        if (k == DF_KEYS)
-            die("%s:%zu: expected key=value with a key of tiles, sram, element, flops, clock, port, memory, "
-                "random, launch, found '%s'", name, line, text);
-        if (seen >> k & 1) die("%s:%zu: expected %s once, found it again", name, line, df_keys[k]);
-        value[k] = strtod(eq + 1, &end);
-        if (end == eq + 1 || *end)
-            die("%s:%zu: %s: expected a number, found '%s'", name, line, df_keys[k], eq + 1);
-        seen |= 1u << k;
-    }
-    for (size_t k = 0; k < DF_KEYS; k++) {
-        if (!(seen >> k & 1)) die("%s: expected %s=, found none", name, df_keys[k]);
-        if (k < DF_WHOLE && (!(value[k] >= 0 && value[k] < 0x1p53) || value[k] != floor(value[k])))
-            die("%s: %s: expected a whole number, found %g", name, df_keys[k], value[k]);
-    }
-    DfChip c = {"", (size_t)value[0], (size_t)value[1], (size_t)value[2], value[3], value[4], value[5],
-                value[6], value[7], value[8], false};
-    snprintf(c.name, sizeof c.name, "%.31s", name);
-    file_free(&b);
-    return df_chip_check(c, name);
-}
 
 /* ---- the graph ----------------------------------------------------------------------------------------- */
 

@@ -457,32 +457,8 @@ static inline void gpt_init(Gpt *m, uint64_t seed, bool scaled) {
     }
 }
 
-/* ---- changing the masks -------------------------------------------------------------------------------- */
-
 static inline bool gpt_maskable(const GptParam *p) { return p->in_out; }    /* the four matrices of a layer */
 static inline bool gpt_masked(const GptParam *p) { return !p->mat.dense || p->mat.keep; }
-
-/* The same model with other patterns (as for gpt_make), ready to train. The weights, and with moments also
- * Adam's moments, of lines that stay are carried over; a new line is zero, born at step `step`. */
-static inline Gpt *gpt_remask(const Gpt *m, const SpMat *mats, uint32_t step, bool moments) {
-    Gpt *n = gpt_make(m->c, mats, true, moments);
-    for (size_t k = 0; k < m->count; k++) {
-        const GptParam *a = &m->table[k];
-        GptParam *b = &n->table[k];
-        b->rate = a->rate;
-        sp_carry(&a->mat, &b->mat, m->w + a->at, n->w + b->at, LINE * sizeof(float));
-        if (!moments) continue;
-        sp_carry(&a->mat, &b->mat, m->m + a->at, n->m + b->at, LINE * sizeof(float));
-        sp_carry(&a->mat, &b->mat, m->v + a->at, n->v + b->at, LINE * sizeof(float));
-        if (!gpt_maskable(b)) continue;
-        uint32_t *old = a->born ? a->born : mem_new(a->mat.lines, sizeof *old);
-        b->born = mem_new(b->mat.lines, sizeof *b->born);
-        for (size_t l = 0; l < b->mat.lines; l++) b->born[l] = step;
-        sp_carry(&a->mat, &b->mat, old, b->born, sizeof *old);
-        if (old != a->born) free(old);
-    }
-    return n;
-}
 
 /* ---- a run: the activations of B sequences of T tokens ------------------------------------------------ *
  * An edge is what flows from one stage to another: rows, one line per group of 16 tokens each. All edges have
@@ -1629,6 +1605,18 @@ static inline void gpt_train(GptRun *r, const int32_t *inputs, const int32_t *ta
     gpt_loss_add(r, sum);
 }
 
+/* Forward and backward over a batch (B,T) in groups of at most r->B sequences: the mean loss. */
+static inline double train_groups(GptRun *r, size_t B, const int32_t *inputs, const int32_t *targets) {
+    const size_t T = r->T, group = r->B;
+    double sum = 0;
+    for (size_t b = 0; b < B; b += group) {
+        r->B = B - b < group ? B - b : group;
+        gpt_train(r, inputs + b * T, targets + b * T, B * T, &sum);
+    }
+    r->B = group;
+    return sum / (double)(B * T);
+}
+
 /* ---- AdamW -------------------------------------------------------------------------------------------- */
 
 enum { PIECE = 1 << 15 };                                   /* floats a task */
@@ -1746,36 +1734,6 @@ static inline const float *gpt_next(GptRun *r, const int32_t *tokens, size_t n, 
     gpt_forward(r);
     r->from = r->groups - 1;
     return gpt_head(r, 0, false, false) + (n - 1) % LINE;
-}
-
-typedef struct { double temperature, top_p; size_t top_k; } GptChoice;
-typedef struct { double logit; uint32_t id; } GptCandidate;
-
-static inline int gpt_by_logit(const void *a, const void *b) { /* largest first, ties to the smaller id */
-    const GptCandidate *x = a, *y = b;
-    return x->logit != y->logit ? (x->logit < y->logit ? 1 : -1) : x->id < y->id ? -1 : x->id > y->id;
-}
-/* Draws an id from V logits 16 floats apart, with u uniform in [0, 1): the softmax of logits / temperature,
- * of the top_k largest (0: all), cut to the smallest set of them that holds a share top_p. Temperature 0: the
- * largest. */
-static inline uint32_t gpt_choose(const float *logits, size_t V, const GptChoice *how, double u) {
-    GptCandidate *c = mem_new(V, sizeof *c);
-    size_t n = V, kept = 0;
-    double sum = 0, share = 0;
-    for (size_t v = 0; v < V; v++) c[v] = (GptCandidate){(double)logits[v * LINE], (uint32_t)v};
-    qsort(c, V, sizeof *c, gpt_by_logit);
-    if (how->temperature <= 0) n = 1;
-    else if (how->top_k && how->top_k < n) n = how->top_k;
-    const double top = c[0].logit;
-    for (size_t k = 0; k < n; k++)
-        sum += c[k].logit = n == 1 ? 1 : exp((c[k].logit - top) / how->temperature);
-    while (kept < n && (kept == 0 || share < how->top_p * sum)) share += c[kept++].logit;
-    double at = u * share;
-    size_t k = 0;
-    while (k + 1 < kept && at >= c[k].logit) at -= c[k++].logit;
-    const uint32_t id = c[k].id;
-    free(c);
-    return id;
 }
 
 /* ---- what went wrong first ---------------------------------------------------------------------------- */

@@ -58,7 +58,7 @@
  * guesses where the next one is: that took 3072 -> 768 at 1/8 from 65 to 83 % of peak (Zen 3). */
 #ifndef SPARSE_H
 #define SPARSE_H
-#include "data/base.h"
+#include "data/base/base.h"
 
 /* ---- the vector shim ---------------------------------------------------------------------------------- */
 

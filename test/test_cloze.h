@@ -4,7 +4,7 @@
 #define TEST_CLOZE_H
 #include "check.h"
 #include "test_gpt.h"
-#include "../data/cloze.h"
+#include "../data/judge/cloze.h"
 #include <ctype.h>
 
 /* A text of n documents in which each word has two that may follow, one of them rarely; its vocabulary. */

@@ -3,7 +3,7 @@
 #ifndef TEST_CORPUS_H
 #define TEST_CORPUS_H
 #include "check.h"
-#include "../data/corpus.h"
+#include "../data/text/corpus.h"
 
 /* What the deciders below see; a Tale has no room for it. */
 static struct {

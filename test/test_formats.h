@@ -88,6 +88,34 @@ static void test_single_faults(DfPool *pool) {
     }
 }
 
+/* ---- what a file says that is not known ---------------------------------------------------------------- */
+
+/* A dump with one name in its header turned into another of the same length. */
+static Dump dump_renamed(const char *golden, const char *from, const char *to) {
+    Bytes b = golden_copy(golden);
+    uint8_t *at = memmem(b.p, b.n, from, strlen(from));
+    if (!at || strlen(from) != strlen(to)) abort();
+    memcpy(at, to, strlen(to));
+    return dump_parse(b, NULL);
+}
+static bool dump_renamed_dies(const char *golden, const char *from, const char *to) {
+    return DIES(dump_renamed(golden, from, to));
+}
+static void test_dump_names(DfPool *pool) {
+    Dump d = dump_renamed("odd", "grad.wpe.weight", "grad.wpe.wieght");
+    NOTED("");
+    const int keep = out_to_null();
+    CHECK(verify_print(&d, pool, 0) && NOTED("'grad.wpe.wieght'"), "a result that is not known is named");
+    out_restore(keep), dump_close(&d);
+    d = dump_renamed("odd", "\"source\"", "\"sauces\"");
+    CHECK(NOTED("'sauces'"), "metadata that are not known are named");
+    dump_close(&d);
+    CHECK(dump_renamed_dies("mask_1x1", "mask.h.0.attn.c_attn", "mask.h.9.attn.c_attn") &&
+          strstr(check_line, "mask.h.9"), "%s", check_line);
+    CHECK(dump_renamed_dies("mask_1x1", "mask.h.0.mlp.c_fc.weight", "mask.h.0.mlp.c_fc.biases") &&
+          strstr(check_line, "biases"), "%s", check_line);
+}
+
 /* ---- unknown corruptions ------------------------------------------------------------------------------ */
 
 /* The first element from `from` on, counted round, that is no smaller than the tensor's root mean square and,
@@ -253,6 +281,29 @@ static void hf_put(const char *path, StType type, bool prefix, bool masked, int 
 #define HF_CONFIG(more) "{" HF_SIZES("1", "2", "5") ", " more "\"model_type\": \"gpt2\", \"n_positions\": 3}"
 #define HF_SIZED(L, NH, V) "{" HF_SIZES(L, NH, V) ", \"n_positions\": 3}"
 
+static bool hf_dies(const char *json) {
+    return DIES(hf_config((const uint8_t *)json, strlen(json), "json"));
+}
+/* Every field of a config.json that must be neutral is refused by name if it is not; one that changes nothing
+ * is passed over in silence, one that is not known with a note. */
+static void test_hf_fields(const char *good) {
+    for (size_t k = 0; k < sizeof hf_config_fields / sizeof *hf_config_fields; k++) {
+        const JsonField *f = &hf_config_fields[k];
+        char member[96], *more, *twice;
+        snprintf(member, sizeof member, "\"%s\": \"another\"", f->key);
+        const bool there = json_at(json_open((const uint8_t *)good, strlen(good), ""), f->key).p;
+        if (f->use == JSON_READ) continue;
+        more = there ? check_json(good, f->key, "\"another\"", NULL) : check_json(good, "", NULL, member);
+        twice = check_json(more, "", NULL, member);
+        NOTED("");
+        const bool died = hf_dies(more);
+        CHECK(died == (f->use == JSON_NEUTRAL), "%s: %s", f->key, died ? check_line : "taken");
+        CHECK(died ? strstr(check_line, f->key) != NULL : NOTED("\"x\" first"), "%s: %s", f->key, check_line);
+        CHECK(hf_dies(twice) && strstr(check_line, f->key), "%s twice: %s", f->key, check_line);
+        free(more), free(twice);
+    }
+}
+
 static void test_hf(void) {
     char path[128];
     outside("mkdir -p %s/model", folder);
@@ -299,6 +350,7 @@ static void test_hf(void) {
         file_put(config, bad[k].json, strlen(bad[k].json));
         check_refused(bad[k].expected, "eval %s", path);
     }
+    test_hf_fields(HF_CONFIG("\"x\": 1, "));
     unlink(config), check_refused("config.json", "eval %s", path);
     unlink(path);
     check_refused("model.safetensors", "eval %s/model", folder);
@@ -429,7 +481,8 @@ static void test_formats(void) {
     if (!mkdtemp(folder)) abort();
     DfPool *pool = df_begin(1);         /* a second worker would spin while the specification runs */
     const int keep = out_to_null();
-    test_dumps(pool), test_single_faults(pool), test_corruptions(pool), test_dump_command();
+    test_dumps(pool), test_single_faults(pool), test_dump_names(pool), test_corruptions(pool);
+    test_dump_command();
     test_round_trips(), test_hf(), test_llmc(pool), test_bad_dumps();
     out_restore(keep), df_end(pool);
     outside("rm -r %s", folder);

@@ -3,7 +3,7 @@
 #ifndef TEST_GPT_H
 #define TEST_GPT_H
 #include "check.h"
-#include "../data/checkpoint.h"
+#include "../data/model/checkpoint.h"
 
 /* ||a - b|| / max(||b||, floor) over n elements */
 static double gpt_distance(const double *a, const double *b, size_t n, double floor) {

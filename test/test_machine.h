@@ -4,6 +4,7 @@
 #ifndef TEST_MACHINE_H
 #define TEST_MACHINE_H
 #include "test_gpt.h"
+#include "../data/run/chip.h"
 
 typedef struct { GptConfig c; int mask; size_t B, T, P, group, workers; } MachineCase;
 

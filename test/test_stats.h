@@ -3,7 +3,7 @@
 #ifndef TEST_STATS_H
 #define TEST_STATS_H
 #include "check.h"
-#include "../data/stats.h"
+#include "../data/base/stats.h"
 
 static bool stats_near(double x, double expected) { return fabs(x - expected) <= 1e-9 * fabs(expected); }
 

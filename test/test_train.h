@@ -209,9 +209,35 @@ static void test_masks(void) {
     w = (StWriter){0};
     st_declare(&w, qkv, ST_U8, 2, (size_t[]){32, 96}), st_begin(&w, file_in("twos"));
     st_write(&w, bytes, 32 * 96), st_commit(&w);
+    static const char *const stray[3] = {"mask.wte.weight", "mask.h.2.attn.c_attn.weight",
+                                         "msak.h.0.attn.c_attn.weight"};
+    bytes[0] = 0;
+    for (int k = -1; k < 3; k++) {                          /* only zeros; a mask more that is of nothing */
+        w = (StWriter){0};
+        st_declare(&w, qkv, ST_U8, 2, (size_t[]){32, 96});
+        if (k >= 0) st_declare(&w, stray[k], ST_U8, 2, (size_t[]){32, 96});
+        st_begin(&w, file_in(k < 0 ? "zeros" : stray[k])), st_write(&w, bytes, 32 * 96);
+        if (k >= 0) st_write(&w, bytes, 32 * 96);
+        st_commit(&w);
+    }
+    static const char *const four[4] = {"attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"};
+    static const size_t shape[4][2] = {{32, 96}, {32, 32}, {32, 128}, {128, 32}};
+    w = (StWriter){0};
+    for (int pass = 0; pass < 2; pass++)
+        for (int k = 0; k < 8; k++) {
+            char name[64];
+            snprintf(name, sizeof name, "mask.h.%d.%s.weight", k / 4, four[k % 4]);
+            if (!pass) st_declare(&w, name, ST_U8, 2, shape[k % 4]);
+            if (!pass && k == 7) st_begin(&w, file_in("nothing"));
+            for (size_t i = 0; i < shape[k % 4][0] * shape[k % 4][1] && pass; i++)
+                st_write(&w, &(uint8_t){0}, 1);
+        }
+    st_commit(&w);
     static const char *const file[][2] = {
-        {"wrong", "32,96"}, {"twos", "expected 0 or 1"}, {"text", "safetensors"}};
-    for (size_t k = 0; k < 3; k++) {
+        {"wrong", "32,96"}, {"twos", "expected 0 or 1"}, {"text", "safetensors"}, {"nothing", "only zeros"},
+        {"mask.wte.weight", "'mask.wte.weight'"}, {"mask.h.2.attn.c_attn.weight", "'mask.h.2."},
+        {"msak.h.0.attn.c_attn.weight", "'msak.h.0."}};
+    for (size_t k = 0; k < sizeof file / sizeof *file; k++) {
         check_refused(file[k][1],
                       "run --text %s --mask %s --vocab 260 --layers 2 --width 32 --context 24 --batch 3 "
                       "--out %s", text, file_in(file[k][0]), file_in("none"));

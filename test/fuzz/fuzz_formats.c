@@ -8,7 +8,7 @@
 static int fuzz_munmap(void *p, size_t n) { return (void)p, (void)n, 0; }   /* inputs are on the list */
 
 #define munmap fuzz_munmap
-#include "../../data/verify.h"
+#include "../../data/verify/verify.h"
 
 /* n bytes that end where their block does, so that a read past them is seen. */
 static Bytes fuzz_bytes(const uint8_t *p, size_t n) {

@@ -3,7 +3,7 @@
  * Of an input that is accepted every byte of every tensor is read, every name and key found, every float
  * converted. die() is a longjmp here, so all memory is kept on a list and freed after each run. */
 #include "held.h"
-#include "../../data/safetensors.h"
+#include "../../data/model/safetensors.h"
 
 static void fuzz_touch(const Safetensors *s) {
     for (const StTensor *t = s->tensors; t < s->tensors + s->n; t++) {

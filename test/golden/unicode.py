@@ -1,4 +1,4 @@
-"""Writes data/unicode.h:  python3 unicode.py > ../../data/unicode.h
+"""Writes data/text/unicode.h:  python3 unicode.py > ../../data/text/unicode.h
 
 Needs nothing but Python's own unicodedata (Python 3.14 has Unicode 16.0); the package unicodedata2 is taken
 instead where it is installed. The version of the table is printed into the header."""

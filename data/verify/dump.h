@@ -1,83 +1,16 @@
-/* dump.h: the reference dump, a model with a batch and what some implementation made of them, as a list of
- * tensors to check.
+/* dump.h: the reference dump, a model with a batch and what some implementation made of them, read and
+ * written: `train dump`.
  *
  * It refuses to judge: verify.h does. It reads two kinds, told from their content, without trust: our own
  * (safetensors; every name in README.md beside this file) and llm.c's debug state, whose weights are those of
- * a model named beside it. Either becomes
- *
- *     weights w[k], masks, batch, AdamW's settings        what to compute with
- *     check[0 .. n-1]                                     what came out, in the order of computing it:
- *         activations of every layer, logits, loss,       forward
- *         gradients, last parameter first,                backward
- *         losses and norms of the steps, new weights      optimizer
- *
- * where a result that the file does not hold has no entry. So the first check that fails is where an
- * implementation first went wrong. For example a file with `logits` and `grad.wte.weight` has two checks. */
+ * a model named beside it. Either becomes a list of checks (checks.h), where a result that the file does not
+ * hold has no entry. For example a file with `logits` and `grad.wte.weight` has two checks. */
 #ifndef DUMP_H
 #define DUMP_H
-#include "formats.h"
-#include <stddef.h>
+#include "truth.h"
+#include "../run/state.h"
 
-enum { DUMP_STEPS = 10000 };        /* the most */
-
-/* ---- the tensors of a dump, in the order in which they are computed ----------------------------------- */
-
-typedef enum { ACT, LOGITS, LOSS, GRAD, STEP_LOSS, STEP_NORM, AFTER } CheckKind;
-typedef enum { FORWARD, BACKWARD, OPTIMIZER } Phase;
-
-static inline Phase phase_of(CheckKind k) { return k < GRAD ? FORWARD : k == GRAD ? BACKWARD : OPTIMIZER; }
-
-typedef struct { double error, elem, got, want; size_t worst; } Distance;
-
-typedef struct {
-    CheckKind kind;
-    char name[64];
-    size_t k, l;                /* the parameter; of an activation its stage and layer */
-    StTensor t;
-    Distance dump, own;         /* from the truth */
-    bool pass, same;            /* right; as the fault being tried would have it */
-} Check;
-
-typedef struct {
-    GptConfig c;
-    GptParam *table;
-    size_t count, B, T, steps;
-    GptAdam adam;
-    int32_t *inputs, *targets;  /* (B,T) */
-    float **w, **slack;         /* initial parameters; what rounding may do to each by way of AdamW */
-    const uint8_t **mask;       /* of each parameter; NULL: all kept */
-    Check *check;               /* n, in order */
-    size_t n, cap, strange;     /* strange: tensors that are not known */
-    bool out_in;                /* linear weights among the results lie (out, in) */
-    double tolerance, norm, *step_loss, *step_norm;         /* norm: of the gradient */
-    int fault;                  /* that explains what is wrong, by its place in a table; -1: none */
-    Safetensors st;
-    LlmcDebug debug;
-} Dump;
-
-/* The stages of a layer, by name: the array of struct SpecLayer that holds them, width in C. */
-enum { STAGE_OUT = 7, STAGE_EMBED, STAGE_LNF, STAGES };
-static const struct { const char *name; size_t at, width; } act_stage[STAGES] = {
-#define AT(field) offsetof(struct SpecLayer, field)
-    {"ln_1", AT(ln1), 1}, {"attn.c_attn", AT(qkv), 3}, {"attention", AT(att), 1}, {"mid", AT(mid), 1},
-    {"ln_2", AT(ln2), 1}, {"mlp.c_fc", AT(fc), 4}, {"mlp.gelu", AT(gelu), 4}, {"out", AT(x), 1},
-    {"embed", AT(x), 1}, {"ln_f", 0, 1}};
-#undef AT
-
-/* What s holds now of the tensor of a check. */
-static inline const double *check_truth(const Dump *d, const Spec *s, const Check *c) {
-    switch (c->kind) {
-    case ACT:
-        if (c->k == STAGE_LNF) return s->lnf;
-        return *(double *const *)((const char *)&s->layer[c->l + (c->k == STAGE_OUT)] + act_stage[c->k].at);
-    case LOGITS: return s->logits;
-    case LOSS: return &s->loss;
-    case GRAD: return s->dw[c->k];
-    case STEP_LOSS: return d->step_loss;
-    case STEP_NORM: return d->step_norm;
-    default: return s->w[c->k];
-    }
-}
+/* ---- the list of its tensors --------------------------------------------------------------------------- */
 
 /* Adds a check if st has a tensor of that name (of the right shape, or it dies), or if st is NULL. */
 static inline void dump_expect(Dump *d, const Safetensors *st, Check c, int rank, const size_t *shape) {
@@ -145,6 +78,34 @@ static inline void dump_tables(Dump *d, const char *file) {
     for (size_t k = 0; k < d->count; k++) d->slack[k] = mem_new(gpt_elements(&d->table[k]), sizeof(float));
 }
 
+/* Counts the tensors that are not known; dies if one would be of the model, whose results then are others. */
+static inline void dump_strangers(Dump *d, const char *path) {
+    for (size_t i = 0; i < d->st.n; i++) {
+        const char *found = d->st.tensors[i].name;
+        const bool mask = !strncmp(found, "mask.", 5), param = !strncmp(found, "param.", 6);
+        bool known = !strcmp(found, "inputs") || !strcmp(found, "targets");
+        for (size_t k = 0; k < d->count && param; k++) known |= !strcmp(found + 6, d->table[k].name);
+        for (size_t k = 0; k < d->count && mask; k++)
+            known |= d->table[k].in_out && !strcmp(found + 5, d->table[k].name);
+        for (size_t k = 0; k < d->n; k++) known |= !strcmp(found, d->check[k].name);
+        if (known) continue;
+        if (mask || param) die("%s: '%.200s': expected a tensor of this model, found none such", path, found);
+        if (!d->strange++) d->stranger = found;
+    }
+}
+/* Says which metadata are not known. */
+static inline void dump_metadata(const Safetensors *st, const char *path) {
+    static const char *const known[] = {
+        "format", "version", "n_layer", "n_head", "n_embd", "n_ctx", "vocab_size", "steps", "learning_rate",
+        "weight_decay", "beta1", "beta2", "eps", "grad_clip", "weight_decay_on", "sparsity", "block", "source"};
+    for (size_t i = 0; i < st->n_meta; i++) {
+        size_t k = 0;
+        while (k < sizeof known / sizeof *known && strcmp(known[k], st->meta[i].key)) k++;
+        if (k == sizeof known / sizeof *known)
+            note("%s: metadata '%.200s' is not known and passed over", path, st->meta[i].key);
+    }
+}
+
 static inline void dump_read(Dump *d, const char *path) {
     const Safetensors *st = &d->st;
     meta_want(st, path, "format", "gpt-reference-dump"), meta_want(st, path, "version", "1");
@@ -174,18 +135,17 @@ static inline void dump_read(Dump *d, const char *path) {
     dump_tables(d, path);
     d->inputs = dump_ids(d, st_need(st, "inputs", ST_I32, 2, in->shape)->data, "inputs", path);
     d->targets = dump_ids(d, st_need(st, "targets", ST_I32, 2, in->shape)->data, "targets", path);
-    size_t known = 2 + d->count;
     ModelFile f = {.path = (char *)(uintptr_t)path, .table = d->table, .mask = d->mask,
                    .at = mem_new(d->count, sizeof *f.at)};
     for (size_t k = 0; k < d->count; k++) {
         f.at[k] = *st_find(st, checkpoint_name(name, "param.", &d->table[k]));
         d->mask[k] = d->table[k].in_out ? mask_find(st, &d->table[k]) : NULL;
-        d->w[k] = mem_new(f.at[k].count, sizeof(float)), known += d->mask[k] != NULL;
+        d->w[k] = mem_new(f.at[k].count, sizeof(float));
         model_values(&f, k, d->w[k]);
     }
     free(f.at);
     dump_list(d, st, true);
-    d->strange = st->n - known - d->n;
+    dump_strangers(d, path), dump_metadata(st, path);
     if (!d->n || phase_of(d->check[d->n - 1].kind) != OPTIMIZER) d->steps = 0;  /* nothing to check after */
 }
 
@@ -275,5 +235,79 @@ static inline void dump_batch(Dump *d, uint64_t seed) {
         d->inputs[i] = (int32_t)(rng_u64(key, i) % d->c.V);
         d->targets[i] = (int32_t)(rng_u64(key, i + 1) % d->c.V);
     }
+}
+
+/* ---- writing it --------------------------------------------------------------------------------------- */
+
+static inline void visit_write(Dump *d, Check *c, const double *truth, void *arg) {
+    float *values = mem_new(c->t.count, sizeof *values);
+    for (size_t i = 0; i < c->t.count; i++) values[i] = (float)truth[i];
+    st_write(arg, values, c->t.bytes);
+    free(values);
+    (void)d;
+}
+
+/* Computes every result of d (configuration, weights, masks, batch and settings are set) in double precision
+ * and writes the dump; with acts the activations too. Dies if it cannot be written. */
+static inline void dump_write(Dump *d, const char *path, bool acts, double sparsity, const char *block) {
+    StWriter w = {0};
+    char name[64], text[40];
+    const size_t BT[2] = {d->B, d->T};
+    const struct { const char *key; double x; } number[] = {
+        {"n_layer", (double)d->c.L}, {"n_head", (double)d->c.NH}, {"n_embd", (double)d->c.C},
+        {"n_ctx", (double)d->c.ctx}, {"vocab_size", (double)d->c.V}, {"steps", (double)d->steps},
+        {"learning_rate", d->adam.lr}, {"weight_decay", d->adam.decay}, {"beta1", d->adam.beta1},
+        {"beta2", d->adam.beta2}, {"eps", d->adam.eps}, {"grad_clip", d->adam.clip}, {"sparsity", sparsity}};
+    st_meta_put(&w, "format", "gpt-reference-dump"), st_meta_put(&w, "version", "1");
+    for (size_t k = 0; k < sizeof number / sizeof *number; k++)
+        snprintf(text, sizeof text, "%.17g", number[k].x), st_meta_put(&w, number[k].key, text);
+    st_meta_put(&w, "weight_decay_on", "matrices"), st_meta_put(&w, "block", block);
+    st_meta_put(&w, "source", "sparseflow float64");
+    dump_list(d, NULL, acts);
+    for (size_t k = 0; k < d->count; k++)
+        st_declare(&w, checkpoint_name(name, "param.", &d->table[k]), ST_F32, d->table[k].rank,
+                   (size_t[]){d->table[k].rows, d->table[k].cols});
+    for (size_t i = 0; i < d->n; i++)
+        st_declare(&w, d->check[i].name, ST_F32, d->check[i].t.rank, d->check[i].t.shape);
+    st_declare(&w, "inputs", ST_I32, 2, BT), st_declare(&w, "targets", ST_I32, 2, BT);
+    for (size_t k = 0; k < d->count; k++)
+        if (d->mask[k])
+            st_declare(&w, checkpoint_name(name, "mask.", &d->table[k]), ST_U8, 2,
+                       (size_t[]){d->table[k].rows, d->table[k].cols});
+    st_begin(&w, path);
+    for (size_t k = 0; k < d->count; k++) st_write(&w, d->w[k], gpt_elements(&d->table[k]) * sizeof(float));
+    dump_compute(d, &no_fault, NULL, visit_write, &w);
+    st_write(&w, d->inputs, d->B * d->T * 4), st_write(&w, d->targets, d->B * d->T * 4);
+    for (size_t k = 0; k < d->count; k++)
+        if (d->mask[k]) st_write(&w, d->mask[k], gpt_elements(&d->table[k]));
+    write_checked(st_commit(&w), path);
+}
+
+static inline int cmd_dump(int argc, char **argv) {
+    Options *o = options_read(argc, argv, DUMP, "a file to write");
+    output_check(o->file, o, NULL);
+    if (isnan(o->lr)) o->lr = 0.002;
+    unsigned rows = 0, cols = 0;
+    char x[2], end;
+    if (sscanf(o->dump.block, "%4u%1[x]%4u%c", &rows, x, &cols, &end) != 3 || !rows || !cols ||
+        strpbrk(o->dump.block, "+- "))
+        usage("--block: expected OUTPUTSxINPUTS, found '%s'", o->dump.block);
+    GptConfig c = {o->dump.layers, o->dump.heads, o->dump.width, o->dump.vocab, o->dump.context};
+    model_check(&c, "dump");
+    for (int k = 0; k < 4 && o->init; k++) {
+        static const char *const fixed[4] = {"layers", "heads", "width", "vocab"};
+        if (o->given[option_find(fixed[k], DUMP)]) usage("--init and --%s contradict each other", fixed[k]);
+    }
+    Gpt *m = o->init ? checkpoint_read(o->init, o, false).m : NULL;
+    Dump d = {.c = m ? m->c : c, .B = o->dump.batch, .T = c.ctx, .steps = o->dump.steps,
+              .adam = {o->lr, o->beta1, o->beta2, o->eps, o->decay, o->clip}};
+    if (d.T > d.c.ctx) d.T = d.c.ctx;
+    dump_tables(&d, o->file);
+    if (!m) m = gpt_new(c, false), gpt_init(m, o->seed, true);
+    dump_weights(&d, m), dump_batch(&d, o->seed);
+    if (o->dump.sparsity > 0) dump_sparsify(&d, o->dump.sparsity, rows, cols, o->seed);
+    dump_write(&d, o->file, o->acts, o->dump.sparsity, o->dump.block);
+    dump_close(&d), gpt_free(m), free(o);
+    return 0;
 }
 #endif

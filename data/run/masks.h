@@ -87,6 +87,29 @@ static inline SpMat mask_by_rule(const Options *o, const GptParam *p, double den
     return mat;
 }
 
+/* Checks the names in a file of masks for the model of that table: every mask.NAME is of a matrix that can be
+ * sparse, and no other tensor is there, unless the file holds a model too. Says which matrices have none. */
+static inline void masks_names(const Safetensors *file, const char *path, const GptParam *table, size_t count) {
+    const bool model = st_find(file, "wte.weight") || st_find(file, "transformer.wte.weight") ||
+                       st_find(file, "param.wte.weight");
+    const char *bare = NULL;
+    size_t without = 0;
+    char name[64];
+    for (size_t i = 0; i < file->n; i++) {
+        const char *found = file->tensors[i].name;
+        const bool mask = !strncmp(found, "mask.", 5);
+        size_t k = 0;
+        while (k < count && !(gpt_maskable(&table[k]) && !strcmp(found + 5 * mask, table[k].name))) k++;
+        if (mask ? k == count : !model)
+            die("%s: expected mask.NAME of a layer's four matrices, found '%.200s'", path, found);
+    }
+    for (size_t k = 0; k < count; k++) {
+        if (!gpt_maskable(&table[k]) || st_find(file, checkpoint_name(name, "mask.", &table[k]))) continue;
+        if (!without++) bare = table[k].name;
+    }
+    if (without) note("%s: no mask for %zu matrices, %s first: they stay dense", path, without, bare);
+}
+
 /* Patterns for gpt_make as the options say; m has the weights that magnitude needs. */
 static inline SpMat *masks_new(const Options *o, const GptConfig *c, const Gpt *m) {
     SpMat *mats = mem_new(gpt_count(c), sizeof *mats);
@@ -94,8 +117,9 @@ static inline SpMat *masks_new(const Options *o, const GptConfig *c, const Gpt *
     const bool rule = mask_rule(o) >= 0;
     Safetensors file = rule ? (Safetensors){0} : st_read(o->mask);
     double density[4];
-    bool found = rule;
+    bool found = rule, kept = rule;
     mask_densities(o, c->C, density);
+    if (!rule) masks_names(&file, o->mask, table, gpt_count(c));
     for (size_t k = 0; k < gpt_count(c); k++) {
         const GptParam *p = &table[k];
         if (!gpt_maskable(p)) continue;
@@ -104,11 +128,13 @@ static inline SpMat *masks_new(const Options *o, const GptConfig *c, const Gpt *
                   o->block);
         if (rule) mats[k] = mask_by_rule(o, p, density[mask_kind(k)], m, k);
         else found |= checkpoint_element_mask(&file, p, parse_block(o), &mats[k]);
+        kept |= mats[k].lines || !mats[k].first;
         if (mats[k].keep && parse_update(o) != STATIC)
             die("%s: mask.%s: expected whole blocks of %s for --update %s", o->mask, p->name, o->block,
                 o->update);
     }
     if (!found) die("%s: expected tensors mask.NAME of this model, found none", o->mask);
+    if (!kept) die("%s: expected masks that keep something, found only zeros", o->mask);
     if (!rule) st_free(&file);
     free(table);
     return mats;
@@ -187,6 +213,28 @@ static inline void masks_ready(const Options *o, Gpt *m) {
 
 /* ---- change ------------------------------------------------------------------------------------------- */
 
+/* The same model with other patterns (as for gpt_make), ready to train. The weights, and with moments also
+ * Adam's moments, of lines that stay are carried over; a new line is zero, born at step `step`. */
+static inline Gpt *gpt_remask(const Gpt *m, const SpMat *mats, uint32_t step, bool moments) {
+    Gpt *n = gpt_make(m->c, mats, true, moments);
+    for (size_t k = 0; k < m->count; k++) {
+        const GptParam *a = &m->table[k];
+        GptParam *b = &n->table[k];
+        b->rate = a->rate;
+        sp_carry(&a->mat, &b->mat, m->w + a->at, n->w + b->at, LINE * sizeof(float));
+        if (!moments) continue;
+        sp_carry(&a->mat, &b->mat, m->m + a->at, n->m + b->at, LINE * sizeof(float));
+        sp_carry(&a->mat, &b->mat, m->v + a->at, n->v + b->at, LINE * sizeof(float));
+        if (!gpt_maskable(b)) continue;
+        uint32_t *old = a->born ? a->born : mem_new(a->mat.lines, sizeof *old);
+        b->born = mem_new(b->mat.lines, sizeof *b->born);
+        for (size_t l = 0; l < b->mat.lines; l++) b->born[l] = step;
+        sp_carry(&a->mat, &b->mat, old, b->born, sizeof *old);
+        if (old != a->born) free(old);
+    }
+    return n;
+}
+
 /* One update of the masks after that step by --update, in a new model; grow[k]: RigL's scores. Says how many
  * blocks moved. */
 static inline Gpt *masks_evolve(const Options *o, const Gpt *m, size_t step, float *const *grow, bool quiet) {
@@ -236,18 +284,6 @@ static inline void masks_step(const Options *o, GptRun *r, size_t step, float *c
     r->m = next;
     gpt_machine_stale(r);
     masks_ready(o, r->m);
-}
-
-/* Forward and backward over a batch (B,T) in groups of at most r->B sequences: the mean loss. */
-static inline double train_groups(GptRun *r, size_t B, const int32_t *inputs, const int32_t *targets) {
-    const size_t T = r->T, group = r->B;
-    double sum = 0;
-    for (size_t b = 0; b < B; b += group) {
-        r->B = B - b < group ? B - b : group;
-        gpt_train(r, inputs + b * T, targets + b * T, B * T, &sum);
-    }
-    r->B = group;
-    return sum / (double)(B * T);
 }
 
 /* The gradient of a step in which every weight is there, as RigL needs it: trains a dense copy of the model,

@@ -13,8 +13,7 @@
  * command works it out. An option that `decides` the result is stored in a checkpoint, as text. */
 #ifndef OPTIONS_H
 #define OPTIONS_H
-#include "checkpoint.h"
-#include "dump.h"
+#include "../model/checkpoint.h"
 #include <stddef.h>
 
 /* ---- the table ---------------------------------------------------------------------------------------- */
@@ -32,7 +31,8 @@ enum {
     COMPARE = 512,
     TRAIN = RUN | COMPARE,
     ANY = 1023,
-    FILES_MAX = 256
+    FILES_MAX = 256,
+    DUMP_STEPS = 10000              /* the most */
 };
 #define AUTO SIZE_MAX               /* a whole number that is to be worked out; of real numbers, NAN */
 
@@ -44,7 +44,7 @@ typedef struct {
     const char *format;
     double tolerance;
     bool acts;
-    const char *val, *vocab, *model, *out, *resume, *init, *log, *json, *prompt, *save, *shard;
+    const char *val, *vocab, *pattern, *model, *out, *resume, *init, *log, *json, *prompt, *save, *shard;
     const char *block, *mask, *spread, *update, *scale, *schedule, *chip;
     size_t layers, heads, width, context, batch, steps, warmup, corpus, seed, every, stop, panel, group,
         threads;
@@ -87,6 +87,8 @@ static const Option options[] = {
     {"corpus", 'u', 1, TRAIN | EVAL, AT(corpus), 1e5, 1e10, "8000000", "bytes of built-in stories"},
     {"vocab", 's', 0, TRAIN | TOKENIZE, AT(vocab), 0, 0, "2048",
      "N to train so many tokens, or a vocabulary FILE"},
+    {"pattern", 's', 0, TRAIN | TOKENIZE, AT(pattern), 0, 0, "",
+     "gpt2: the vocabulary was made for GPT-2's pattern, which its file does not say"},
     {"model", 's', 0, TRAIN | SIMULATE, AT(model), 0, 0, "d4", "dN (N layers of width 64N), gpt2, gpt-13b"},
     {"layers", 'u', 1, TRAIN | SIMULATE, AT(layers), 1, 1000, "auto", "layers, in place of the model's"},
     {"heads", 'u', 1, TRAIN | SIMULATE, AT(heads), 1, 10000, "auto", "heads; must divide the width"},
@@ -219,6 +221,9 @@ enum { IF_IT_FITS, SERIAL, KERNEL, DATAFLOW };
 static inline int parse_schedule(const Options *o) {
     static const char *const words[] = {"fit", "serial", "kernel", "dataflow"};
     return parse_word("schedule", o->schedule, words, 4);
+}
+static inline bool parse_pattern(const Options *o) {        /* whether it was given */
+    return o->pattern && !parse_word("pattern", o->pattern, (const char *const[]){"gpt2"}, 1);
 }
 static inline size_t parse_block(const Options *o) {        /* W of 16xW */
     const char *w = !strncmp(o->block, "16x", 3) ? o->block + 3 : "";
@@ -391,35 +396,6 @@ static inline void model_shape(Options *o) {
     if (o->width == AUTO) o->width = 64 * n;
     if (o->width % o->heads)
         usage("--heads: expected a divisor of the width %zu, found %zu", o->width, o->heads);
-}
-
-/* ---- how to run --------------------------------------------------------------------------------------- */
-
-static inline DfChip parse_chip(const Options *o) {
-    DfChip c = df_chip(o->chip);
-    if (o->tiles != AUTO) c.tiles = o->tiles;
-    if (o->sram != AUTO) c.sram = o->sram;
-    return df_chip_check(c, o->chip);
-}
-/* Bytes of the chip's memory that a run will take. */
-static inline size_t schedule_bytes(const Options *o) {
-    const DfChip c = parse_chip(o);
-    const int s = parse_schedule(o);
-    return s == DATAFLOW || s == IF_IT_FITS ? c.tiles * (c.sram + DF_GAP * 64) : 0;
-}
-/* Gives a run that trains its chip, if the schedule wants one. */
-static inline void schedule_set(GptRun *r, const Options *o) {
-    const DfChip chip = parse_chip(o);
-    const int s = parse_schedule(o);
-    if (s == DATAFLOW || (s == IF_IT_FITS && gpt_machine_fits(r, chip, o->depth)))
-        gpt_machine_plan(r, chip, o->depth);
-}
-/* Sequences in memory at once: all of the batch, or equal parts of at most 512 MiB of activations. */
-static inline size_t group_size(const Options *o, const GptConfig *c, size_t B, bool train) {
-    if (o->group != AUTO) return o->group < B ? o->group : B;
-    const size_t one = gpt_edges(c, gpt_groups(c->ctx), 4, train, NULL), most = (512u << 20) / one;
-    const size_t parts = most ? (B + most - 1) / most : B;
-    return (B + parts - 1) / parts;
 }
 
 #endif

@@ -35,7 +35,7 @@
  * stories is the loader's business. */
 #ifndef CORPUS_H
 #define CORPUS_H
-#include "base.h"
+#include "../base/base.h"
 
 enum { CORPUS_MAX = 4096, CORPUS_WORD = 32 };           /* no story, no answer has more bytes */
 enum { CORPUS_HOLDS, CORPUS_WHERE, CORPUS_MANY, CORPUS_WHOSE, CORPUS_KINDS };

@@ -15,9 +15,9 @@
  * Example: 32 inputs, 16 outputs, blocks of 16x4, one of eight kept: blocks.NAME is (1, 8), NAME (4, 16). */
 #ifndef CHECKPOINT_H
 #define CHECKPOINT_H
-#include "../gpt.h"
+#include "../../gpt.h"
 #include "safetensors.h"
-#include "tokenizer.h"
+#include "../text/tokenizer.h"
 
 enum { CHECKPOINT_KINDS = 3 };
 static const char *const checkpoint_kind[CHECKPOINT_KINDS] = {"", "adam_m.", "adam_v."};
@@ -243,7 +243,7 @@ static inline Tokenizer *checkpoint_vocabulary(const Safetensors *st, const char
     if (!vocab) return NULL;
     if (vocab->type != ST_U8) die("%s: vocabulary: expected type U8", path);
     Tokenizer *tok = tok_parse(vocab->data, vocab->count, path);
-    if (tok->n + 1 != V) die("%s: vocabulary: expected %zu tokens, found %zu", path, V - 1, tok->n);
+    if (tok->V != V) die("%s: vocabulary: expected %zu ids, found %zu", path, V, tok->V);
     return tok;
 }
 #endif

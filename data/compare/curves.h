@@ -1,4 +1,4 @@
-/* compare.h: runs laid side by side: their loss curves on axes that make them comparable, and the verdicts.
+/* curves.h: runs laid side by side: their loss curves on axes that make them comparable, and the verdicts.
  *
  * A comparison is arms (what differs) times seeds (what is repeated). Of every run there is a curve: a point
  * at each validation, with what it had cost until then in tokens, FLOPs and seconds. The loss is in bits per
@@ -12,10 +12,10 @@
  * Example: dense ends at 4.0 bits after 100 s; sparse had 5.0 after 20 s, 3.5 after 35 s and ends there. At
  * equal time, 35 s, dense may have had 5.2: the difference is -1.7. Sparse came by 4.0 after 20 + 15 x 2/3 =
  * 30 s: its time to dense is 0.3. */
-#ifndef COMPARE_H
-#define COMPARE_H
-#include "measure.h"
-#include "options.h"
+#ifndef CURVES_H
+#define CURVES_H
+#include "../judge/measure.h"
+#include "../run/options.h"
 
 /* ---- curves ------------------------------------------------------------------------------------------- */
 

@@ -13,16 +13,8 @@
 #ifndef MEASURE_H
 #define MEASURE_H
 #include "cloze.h"
-#include "stats.h"
-
-static const double NATS_PER_BIT = 0.69314718055994531;
-
-typedef struct {
-    Tokens train, val;
-    double floor;                   /* bits per byte that no model can beat on val; 0: not known */
-    uint32_t *bytes;                /* of each id, <|endoftext|> none; NULL without a vocabulary */
-    int32_t eot;                    /* the id of <|endoftext|> */
-} Data;
+#include "../base/stats.h"
+#include "../run/state.h"
 
 /* ---- scores ------------------------------------------------------------------------------------------- */
 
@@ -88,6 +80,22 @@ static inline StatsInterval parts_interval(const Parts *a, const Parts *b, bool 
     return s;
 }
 
+/* The loss over windows of d->val that hold the first `most` tokens (0: all); of its parts too, unless they
+ * are NULL. */
+static inline Score evaluate(GptRun *r, const Data *d, size_t most, Parts *parts) {
+    Score s = {0};
+    const size_t B = r->B, T = r->T, end = most ? (most + T - 1) / T : SIZE_MAX;
+    int32_t *inputs = mem_new(B * T, 4), *targets = mem_new(B * T, 4);
+    for (size_t first = 0; first < end && first * T + 1 < d->val.n && !interrupted; first += B) {
+        s.tokens += batch_val(&d->val, first, end, B, T, inputs, targets);
+        gpt_eval(r, inputs, targets, &s.nats);
+        if (parts) parts_add(parts, r, d, targets, first);
+        for (size_t i = 0; d->bytes && i < B * T; i++) if (targets[i] >= 0) s.bytes += d->bytes[targets[i]];
+    }
+    free(inputs), free(targets);
+    return s;
+}
+
 /* ---- everything that is measured ---------------------------------------------------------------------- */
 
 typedef struct {
@@ -102,6 +110,31 @@ typedef struct {
 static inline void measures_free(Measures *x) {
     parts_free(&x->parts);
     for (int k = 0; k < 3; k++) cloze_free(&x->cloze[k]);
+}
+
+/* Everything that is measured of a model on d, on d->train too if it is there; windows of items of at most T.
+ */
+static inline Measures measure(const State *s, const char *name, DfPool *pool, const Data *d, size_t T) {
+    const Options *o = s->o;
+    const bool stories = !o->text.n && !o->tokens.n;
+    Measures x = {.name = name, .parts = parts_new(d), .floor = d->floor, .wanted = s->tok ? o->items : 0};
+    GptRun *r = gpt_run_new(s->m, pool, group_size(o, &s->m->c, 16, false), s->m->c.ctx, o->panel, false);
+    x.val = evaluate(r, d, 0, &x.parts);
+    if (d->train.n > 1) {
+        Data train = *d;
+        train.val = d->train;
+        x.train = evaluate(r, &train, d->val.n, NULL);
+    }
+    gpt_run_free(r);
+    if (!x.wanted) return x;
+    if (stories) x.cloze[0] = cloze_stories(s->tok, rng_key(o->seed, "stories held out"), x.wanted, T);
+    x.cloze[1] = cloze_words(s->tok, &d->val, o->seed, x.wanted, T);
+    x.cloze[2] = cloze_continuations(s->tok, &d->val, x.parts.of, o->seed, x.wanted, T);
+    for (int k = 0; k < 3; k++) {
+        const size_t B = group_size(o, &s->m->c, k < 2 ? 16 : 64, false);
+        cloze_score(&x.cloze[k], s->m, s->tok, pool, B, o->panel);
+    }
+    return x;
 }
 
 static inline void score_print(const char *what, const Score *s, double floor) {

@@ -1,4 +1,4 @@
-/* report.h: what the clock says, for people: the graph, the sections, four ways to train compared, and a
+/* simulate.h: what the clock says, for people: the graph, the sections, four ways to train compared, and a
  * trace.
  *
  * It refuses to mix clocks: every number here is simulated, of a chip that is described, and says so.
@@ -10,9 +10,11 @@
  * Example of a line of the section table, which is also a line of the CSV file:
  *
  *     0  embed .. ln_f   stages 16 (+0 loads)  tiles 64  SRAM 90 %  ... */
-#ifndef REPORT_H
-#define REPORT_H
-#include "masks.h"
+#ifndef SIMULATE_H
+#define SIMULATE_H
+#include "../model/formats.h"
+#include "../run/chip.h"
+#include "../run/masks.h"
 
 /* Stages, streams, weights and FLOPs of a group of 16 tokens in the middle of a sequence. */
 static inline void report_graph(const DfGraph *g, size_t NG) {

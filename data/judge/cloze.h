@@ -22,9 +22,9 @@
  * be above 310 and 355, and after that 20 above 88; chance 1/3 x 1/2. */
 #ifndef CLOZE_H
 #define CLOZE_H
-#include "../gpt.h"
-#include "corpus.h"
-#include "loader.h"
+#include "../../gpt.h"
+#include "../text/corpus.h"
+#include "../text/loader.h"
 
 enum { CLOZE_WORD = CORPUS_KINDS, CLOZE_CONTINUATION, CLOZE_KINDS };
 static const char *const cloze_kinds[CLOZE_KINDS] = {"who_holds", "where",     "how_many",

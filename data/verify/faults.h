@@ -17,7 +17,7 @@
  * computation can show. */
 #ifndef FAULTS_H
 #define FAULTS_H
-#include "dump.h"
+#include "checks.h"
 
 enum { NO_BIAS = 1, NO_NORM = 2, NO_WPE = 4, NO_HEAD = 8, NO_LOOKUP = 16 };     /* missing gradients */
 enum { DECAY_MATRICES, DECAY_ALL, DECAY_LINEAR, DECAY_NONE };

@@ -3,16 +3,15 @@
  *
  * The text of a sample must be UTF-8, which a model's need not be: a byte that begins nothing valid, or is a
  * control character, becomes U+FFFD. A mask is a picture of at most 64 x 64 cells, one digit each, from 0 for
- * a cell of which nothing is kept to 9 for all of it. The pipeline is simulated (see report.h), with the chip
- * and the panels of the options; a model that does not fit on the chip with these is given smaller panels,
- * and one that fits with none has no pipeline. It refuses to run anything.
+ * a cell of which nothing is kept to 9 for all of it. The pipeline is simulated (see simulate.h), with the
+ * chip and the panels of the options; a model that does not fit on the chip with these is given smaller
+ * panels, and one that fits with none has no pipeline. It refuses to run anything.
  *
  * Example: at width 256 and blocks of 16x4, c_attn has 48 x 64 blocks, so a cell is a block; mlp.c_proj has
  * 16 x 256, so a cell is 4 of them side by side, and 5 if 2 of these are kept: 2/4 of 9, rounded up. */
 #ifndef EXHIBIT_H
 #define EXHIBIT_H
-#include "options.h"
-#include "report.h"
+#include "../commands/simulate.h"
 
 /* ---- text --------------------------------------------------------------------------------------------- */
 

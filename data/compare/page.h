@@ -1,4 +1,4 @@
-/* html.h: the results of `compare` as one page, with no script and no file beside it: for a wide screen, a
+/* page.h: the results of `compare` as one page, with no script and no file beside it: for a wide screen, a
  * phone or paper, light or dark.
  *
  * The page is made from the JSON object that --json writes and from nothing else. Every figure on it is an
@@ -14,9 +14,9 @@
  * Example: html_put(h, "<td>{b arms/%zu/bits}", 1) writes a cell with the first of the elements above.
  *
  * Colours are those of Okabe and Ito (2008), darker on white and lighter on black; the first arm is grey. */
-#ifndef HTML_H
-#define HTML_H
-#include "base.h"
+#ifndef PAGE_H
+#define PAGE_H
+#include "../base/base.h"
 
 typedef struct {
     FILE *f;

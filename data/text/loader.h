@@ -18,7 +18,7 @@
  * version 1 or 7, number of tokens; then the tokens, little-endian. They are read where they are mapped. */
 #ifndef LOADER_H
 #define LOADER_H
-#include "base.h"
+#include "../base/base.h"
 #include "corpus.h"
 #include "tokenizer.h"
 
@@ -82,11 +82,22 @@ static inline void tokens_read_shard(Tokens *t, const char *path, size_t V) {
     if (b.n != 1024 + (size_t)n * (size_t)width)
         die("%s: byte 8: %u tokens need a file of %zu bytes, found %zu", path, n,
             1024 + (size_t)n * (size_t)width, b.n);
+    header_rest(b.p, 3, path);
     for (size_t i = 0; i < n && V; i++) {
         const uint32_t id = width == 2 ? get_u16(b.p + 1024 + 2 * i) : get_u32(b.p + 1024 + 4 * i);
         if (id >= V) die("%s: token %zu: expected an id below %zu, found %u", path, i, V, id);
     }
     tokens_add(t, b.p + 1024, n, width, b);
+}
+static inline void write_shard(const char *path, const uint32_t *ids, size_t n, size_t V) {
+    const int width = V <= 65536 ? 2 : 4;
+    if (n > INT32_MAX) die("%s: a shard holds at most 2^31 - 1 tokens, found %zu", path, n);
+    uint8_t header[1024] = {0}, id[4];
+    Out out = out_open(path);
+    put_u32(header, width == 2 ? 20240520 : 20240801), put_u32(header + 4, width == 2 ? 1 : 7);
+    put_u32(header + 8, (uint32_t)n), out_bytes(&out, header, sizeof header);
+    for (size_t i = 0; i < n; i++) put_u32(id, ids[i]), out_bytes(&out, id, (size_t)width);
+    out_done(&out);
 }
 
 /* ---- texts into documents ----------------------------------------------------------------------------- */
@@ -116,20 +127,23 @@ static inline void documents_free(Documents *d) {
     *d = (Documents){0};
 }
 
-/* Adds the documents of a text file. The line break after a mark is no part of a document, nor is one all
- * blank. */
-static inline void documents_read(Documents *d, const char *path, bool held_out) {
-    const Bytes b = *documents_keep(d, file_read(path));
-    const size_t mark = strlen(TOK_EOT), before = d->n;
-    for (const uint8_t *p = b.p, *end = b.p + b.n; p && p < end;) {
+/* Adds the documents of a text. The line break after a mark is no part of a document, nor is one all blank. */
+static inline void documents_split(Documents *d, const uint8_t *text, size_t n, bool held_out) {
+    const size_t mark = strlen(TOK_EOT);
+    for (const uint8_t *p = text, *end = text + n; p && p < end;) {
         const uint8_t *next = memmem(p, (size_t)(end - p), TOK_EOT, mark), *stop = next ? next : end;
-        if (p > b.p && p < stop && p[0] == '\r') p++;
-        if (p > b.p && p < stop && p[0] == '\n') p++;
+        if (p > text && p < stop && p[0] == '\r') p++;
+        if (p > text && p < stop && p[0] == '\n') p++;
         const uint8_t *seen = p;                            /* the first byte that is not blank */
         while (seen < stop && *seen <= ' ') seen++;
         if (seen < stop) documents_add(d, p, (size_t)(stop - p), held_out);
         p = next ? next + mark : NULL;
     }
+}
+static inline void documents_read(Documents *d, const char *path, bool held_out) {
+    const Bytes b = *documents_keep(d, file_read(path));
+    const size_t before = d->n;
+    documents_split(d, b.p, b.n, held_out);
     if (d->n == before) die("%s: expected text, found none", path);
 }
 
@@ -215,4 +229,15 @@ static inline size_t batch_val(const Tokens *t, size_t first, size_t end, size_t
     }
     return count;
 }
+
+/* ---- what a run reads --------------------------------------------------------------------------------- */
+
+static const double NATS_PER_BIT = 0.69314718055994531;
+
+typedef struct {
+    Tokens train, val;
+    double floor;                   /* bits per byte that no model can beat on val; 0: not known */
+    uint32_t *bytes;                /* of each id, <|endoftext|> none; NULL without a vocabulary */
+    int32_t eot;                    /* the id of <|endoftext|> */
+} Data;
 #endif

@@ -1,0 +1,29 @@
+/* convert.h: between checkpoints, Hugging Face's and llm.c's models: `train convert`. It refuses to drop
+ * anything without a word. */
+#ifndef CONVERT_H
+#define CONVERT_H
+#include "../run/state.h"
+
+static inline int cmd_convert(int argc, char **argv) {
+    Options *o = options_read(argc, argv, CONVERT, "a model and where to write it");
+    const ModelKind to = model_kind_for(o->to, o->format);
+    output_check(o->to, o, NULL);
+    ModelFile f = model_open(o->file);
+    const ModelKind from = f.kind;
+    bool masks = false;
+    for (size_t k = 0; f.mask && k < gpt_count(&f.c); k++) masks |= f.mask[k] != NULL;
+    model_close(&f);
+    State s = checkpoint_read(o->file, o, to == MODEL_NATIVE);
+    for (size_t k = 0; k < s.m->count; k++) masks |= gpt_masked(&s.m->table[k]);
+    if (to == MODEL_HF) hf_write(o->to, s.m, s.tok);
+    else if (to == MODEL_LLMC) llmc_write(o->to, s.m);
+    else write_checked(checkpoint_write(&s, o->to), o->to);
+    const bool run = from == MODEL_NATIVE && to != from, vocab = s.tok_lost || (s.tok && to == MODEL_LLMC);
+    printf("%s (%s) -> %s (%s); dropped:%s%s%s%s\n", o->file, model_kinds[from], o->to, model_kinds[to],
+           run ? " [settings of the run, AdamW's moments]" : "", vocab ? " [vocabulary]" : "",
+           masks && to == MODEL_LLMC ? " [masks, whose zeros stay]" : "",
+           run || vocab || (masks && to == MODEL_LLMC) ? "" : " nothing");
+    gpt_free(s.m), tok_free(s.tok), free(s.o), free(o);
+    return 0;
+}
+#endif

@@ -1,0 +1,89 @@
+/* data.h: the tokens of a run: what the options name, read, encoded and divided.
+ *
+ * It refuses options that contradict each other, and a text too short to train or validate on. */
+#ifndef DATA_H
+#define DATA_H
+#include "options.h"
+#include "../text/loader.h"
+
+enum { GPT2_VOCAB = 50257 };        /* of token shards that come without a vocabulary */
+
+/* A whole number of tokens to train, or 0 if the argument is a file. */
+static inline size_t vocab_number(const char *vocab) {
+    if (vocab[strspn(vocab, "0123456789")]) return 0;
+    const unsigned long long n = strtoull(vocab, NULL, 10);
+    if (n < 256 || n > 1000000) usage("--vocab: expected 256 .. 1000000 tokens or a file, found '%s'", vocab);
+    return (size_t)n;
+}
+
+/* Reads what the options name. V is the model's vocabulary, or 0 if it follows from the data: then *tok is
+ * loaded or trained as the options say. */
+static inline Data data_read(const Options *o, Tokenizer **tok, size_t V, bool train) {
+    Data d = {0};
+    Documents docs = {0};
+    const bool file = !vocab_number(o->vocab), named = option_given(o, "vocab");
+    if (o->text.n && o->tokens.n) usage("--text and --tokens contradict each other");
+    if (o->val && !o->text.n && !o->tokens.n) usage("--val needs --text or --tokens");
+    if (option_given(o, "corpus") && (o->text.n || o->tokens.n))
+        usage("--corpus contradicts --text and --tokens");
+    if (option_given(o, "val-share") && (o->val || !o->text.n))
+        usage("--val-share needs --text and no --val");
+    if (!o->text.n && !o->tokens.n) mem_check(3.0 * (double)o->corpus, "--corpus");
+    if (o->tokens.n && named && !file) usage("--tokens needs a vocabulary file, not a number to train");
+    if (V && !*tok && !o->tokens.n)
+        die("the model has no vocabulary of its own: it needs --tokens, not text");
+    if (!V && !*tok && named && file) *tok = tok_load(o->vocab, parse_pattern(o));
+    if (o->tokens.n) {
+        if (!V) V = *tok ? (*tok)->V : GPT2_VOCAB;
+        for (size_t k = 0; k < o->tokens.n; k++)
+            tokens_read_shard(train ? &d.train : &d.val, o->tokens.item[k], V);
+        if (train && !o->val) usage("--tokens needs --val");
+        if (o->val) tokens_read_shard(&d.val, o->val, V);
+    } else {
+        for (size_t k = 0; k < o->text.n; k++) documents_read(&docs, o->text.item[k], !train);
+        if (!o->text.n) documents_stories(&docs, o->corpus, o->seed);
+        else if (o->val) documents_read(&docs, o->val, true);
+        else if (train) documents_hold_out(&docs, o->val_share, o->seed);
+        if (!*tok) {
+            TokTrainer trainer = tok_trainer();
+            for (size_t k = 0; k < docs.n; k++)
+                if (!docs.doc[k].held_out) tok_trainer_add(&trainer, docs.doc[k].p, docs.doc[k].n);
+            *tok = tok_trainer_finish(&trainer, vocab_number(o->vocab));
+        }
+        if (train) d.train = documents_tokens(&docs, *tok, false);
+        d.val = documents_tokens(&docs, *tok, true);
+        if (docs.bytes > 0) d.floor = docs.nats / NATS_PER_BIT / docs.bytes;
+        documents_free(&docs);
+    }
+    d.eot = *tok ? (int32_t)(*tok)->eot : (int32_t)V - 1;
+    if (*tok) {
+        d.bytes = mem_new((*tok)->V, sizeof *d.bytes);
+        for (uint32_t id = 0; id < (*tok)->V; id++) {
+            size_t n;
+            tok_bytes(*tok, id, &n);
+            d.bytes[id] = tok_is_text(*tok, id) ? (uint32_t)n : 0;
+        }
+    }
+    return d;
+}
+
+static inline uint64_t data_hash(const Data *d) {
+    return rng_mix(tokens_hash(&d->train) + rng_mix(tokens_hash(&d->val)));
+}
+
+/* Dies unless there are tokens to train and validate on. */
+static inline void data_check(const Options *o, const Data *d) {
+    const char *name = o->text.n ? o->text.item[0] : o->tokens.n ? o->tokens.item[0] : "the built-in corpus";
+    const size_t need = o->batch * o->context + 1;
+    if (d->train.n < need)
+        die("%s: the training text has %zu tokens; a batch of %zu x %zu needs %zu", name, d->train.n,
+            o->batch, o->context, need);
+    if (d->val.n < 2)
+        die("%s: the validation text has %zu tokens; at least 2 are needed", o->val ? o->val : name,
+            d->val.n);
+}
+static inline void data_free(Data *d) { tokens_free(&d->train), tokens_free(&d->val), free(d->bytes); }
+static inline double data_bytes(const Data *d) {            /* of tokens in memory; shards are mapped */
+    return (double)(tokens_bytes(&d->train) + tokens_bytes(&d->val));
+}
+#endif

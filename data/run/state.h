@@ -1,0 +1,249 @@
+/* state.h: the state of a run: its options, model, vocabulary and place in the schedule; how one begins, goes
+ * to a checkpoint and comes back, and what it takes to be under way.
+ *
+ * A state is new (random weights), begun from a model (--init), or a checkpoint's (--resume). It refuses to
+ * go on with another text, or with options that decide the result. */
+#ifndef STATE_H
+#define STATE_H
+#include "chip.h"
+#include "data.h"
+#include "masks.h"
+#include "../model/formats.h"
+#include <signal.h>
+
+typedef struct {
+    Options *o;
+    Gpt *m;
+    Tokenizer *tok;
+    bool tok_lost;                  /* there is a vocabulary, and it cannot be used */
+    size_t step;                    /* optimizer steps done */
+    uint64_t data_hash;
+    double best;                    /* lowest validation loss so far; infinite before the first */
+} State;
+
+/* ---- checkpoints: a model; as metadata every deciding option, the step, a hash of the tokens ----------- */
+
+/* False, with errno set and any older file untouched, if the disk did not take it. */
+static inline bool checkpoint_write(const State *s, const char *path) {
+    StWriter w = {0};
+    char text[64];
+    st_meta_put(&w, "format", "sparseflow-checkpoint"), st_meta_put(&w, "version", "1");
+    options_to_meta(&w, s->o);
+    snprintf(text, sizeof text, "%zu", s->m->c.V), st_meta_put(&w, "vocab_size", text);
+    snprintf(text, sizeof text, "%zu", s->step), st_meta_put(&w, "step", text);
+    snprintf(text, sizeof text, "%016llx", (unsigned long long)s->data_hash),
+        st_meta_put(&w, "data_hash", text);
+    snprintf(text, sizeof text, "%.17g", s->best);
+    if (isfinite(s->best)) st_meta_put(&w, "best_val_loss", text);
+    return checkpoint_save(&w, path, s->m, s->tok);
+}
+
+/* The state that a model of others stands for: its weights, the vocabulary beside it, no step done. Options
+ * that it does not bring are as in o or, if they would follow from a run, at their least. Takes over f. */
+static inline State foreign_read(ModelFile *f, const Options *o, bool train) {
+    State s = {.o = mem_new(1, sizeof *s.o), .best = INFINITY};
+    SpMat *mats = mem_new(gpt_count(&f->c), sizeof *mats);
+    GptParam *table = gpt_table(&f->c);
+    for (size_t k = 0; k < gpt_count(&f->c) && f->kind == MODEL_HF; k++)
+        for (size_t w = LINE; gpt_maskable(&table[k]) && w && !mats[k].first; w /= 2) {
+            const bool fits = table[k].rows % w == 0 &&     /* masks come in the widest blocks that fit */
+                              checkpoint_element_mask(&f->st, &table[k], w, &mats[k]);
+            if (fits && mats[k].keep && w > 1) sp_free(&mats[k]);
+        }
+    s.m = gpt_make(f->c, mats, train, train);
+    free(mats), free(table);
+    *s.o = *o;
+    for (int k = 0; k < OPTIONS; k++) {
+        void *field = (char *)s.o + options[k].at;
+        if (!options[k].decides || strcmp(options[k].preset, "auto")) continue;
+        if (options[k].kind == 'u') *(size_t *)field = (size_t)options[k].min;
+        else *(double *)field = options[k].min;
+    }
+    s.o->layers = f->c.L, s.o->heads = f->c.NH, s.o->width = f->c.C, s.o->context = f->c.ctx;
+    for (size_t k = 0; k < s.m->count; k++) {
+        float *values = mem_new(gpt_elements(&s.m->table[k]), sizeof *values);
+        model_values(f, k, values), gpt_set(&s.m->table[k], s.m->w, values);
+        free(values);
+    }
+    s.tok = model_vocabulary(f, &s.tok_lost);
+    model_close(f);
+    return s;
+}
+
+/* Reads a checkpoint into a state with its own options (a copy of o, deciding options replaced by the
+ * file's). */
+static inline State checkpoint_read(const char *path, const Options *o, bool train) {
+    ModelFile model = model_open(path);
+    if (model.kind != MODEL_NATIVE) return foreign_read(&model, o, train);
+    Safetensors st = model.st;
+    State s = {.o = mem_new(1, sizeof *s.o), .best = INFINITY};
+    meta_want(&st, path, "format", "sparseflow-checkpoint");
+    meta_size(&st, path, "version", 1, 1);
+    *s.o = *o;
+    options_from_meta(&st, path, s.o);
+    s.step = meta_size(&st, path, "step", 0, s.o->steps);
+    s.data_hash = strtoull(meta_need(&st, path, "data_hash"), NULL, 16);
+    if (st_meta(&st, "best_val_loss")) s.best = meta_positive(&st, path, "best_val_loss");
+    const GptConfig c = {s.o->layers, s.o->heads, s.o->width, meta_size(&st, path, "vocab_size", 2, 1u << 26),
+                         s.o->context};
+    model_check(&c, path);
+    s.m = checkpoint_load(&st, path, c, s.step, train);
+    s.tok = checkpoint_vocabulary(&st, path, c.V);
+    if (train) masks_ready(s.o, s.m);
+    model_close(&model);
+    return s;
+}
+
+/* ---- how a run begins --------------------------------------------------------------------------------- */
+
+/* Bytes of a model's numbers while it trains: weights, gradient, moments; the four matrices of each layer at
+ * that density. */
+static inline double model_bytes(const GptConfig *c, double density) {
+    const double linear = 12 * (double)c->L * (double)c->C * (double)c->C * density;
+    return 16 * (linear + (double)(c->V + c->ctx) * (double)c->C) + 4 * (double)c->V * (double)c->C;
+}
+
+/* What follows from model, masks and data; ends the making of any new state. */
+static inline State state_ready(State s, const Data *d) {
+    Options *o = s.o;
+    masks_ready(o, s.m);
+    const double density = masks_density(o, s.m, !masks_wanted(o) || masks_at_start(o));
+    if (isnan(o->lr)) o->lr = 0.002 * 256 / (double)s.m->c.C / (sqrt(density) * sqrt(sqrt(density)));
+    if (o->warmup == AUTO) o->warmup = o->steps * 3 / 100;
+    if (isnan(o->min_lr)) o->min_lr = o->lr / 10;
+    if (o->warmup > o->steps)
+        usage("--warmup: expected at most the %zu steps, found %zu", o->steps, o->warmup);
+    if (o->min_lr > o->lr) usage("--min-lr: expected at most --lr %g, found %g", o->lr, o->min_lr);
+    s.data_hash = data_hash(d);
+    return s;
+}
+
+/* A random model for data and a vocabulary (or NULL) that have been read. */
+static inline State state_fresh(Options *o, const Data *d, Tokenizer *tok) {
+    State s = {.o = o, .tok = tok, .best = INFINITY};
+    model_shape(o), masks_check(o);
+    const GptConfig c = {o->layers, o->heads, o->width, tok ? tok->V : GPT2_VOCAB, o->context};
+    data_check(o, d), model_check(&c, "the model");
+    mem_check(model_bytes(&c, masks_at_start(o) ? 1 - o->sparsity : 1), "the model");
+    SpMat *mats = masks_at_start(o) ? masks_new(o, &c, NULL) : NULL;
+    s.m = gpt_make(c, mats, true, true);
+    free(mats);
+    gpt_init(s.m, o->seed, strcmp(o->scale, "none"));
+    return state_ready(s, d);
+}
+
+/* The model of --init with a fresh optimizer, and the data for it. */
+static inline State state_init(Options *o, Data *d) {
+    State s = {.o = mem_new(1, sizeof *o), .best = INFINITY};
+    for (size_t k = 0; k < 4; k++) {
+        static const char *const fixed[4] = {"model", "layers", "heads", "width"};
+        if (option_given(o, fixed[k])) usage("--init and --%s contradict each other", fixed[k]);
+    }
+    if (option_given(o, "vocab") || option_given(o, "context"))
+        usage("--init brings its own --vocab and --context");
+    State from = checkpoint_read(o->init, o, true);
+    s.m = from.m, s.tok = from.tok;
+    *s.o = *o;
+    s.o->layers = s.m->c.L, s.o->heads = s.m->c.NH, s.o->width = s.m->c.C, s.o->context = s.m->c.ctx;
+    free(from.o);
+    *d = data_read(s.o, &s.tok, s.m->c.V, true);
+    data_check(s.o, d);
+    if (masks_wanted(s.o)) {                                /* or all of it, if the run starts dense */
+        SpMat *mats = masks_at_start(s.o) ? masks_new(s.o, &s.m->c, s.m) : NULL;
+        Gpt *masked = gpt_remask(s.m, mats, 0, true);
+        free(mats), gpt_free(s.m);
+        s.m = masked;
+    }
+    memset(s.m->m, 0, s.m->floats * sizeof(float)), memset(s.m->v, 0, s.m->floats * sizeof(float));
+    for (size_t k = 0; k < s.m->count; k++) free(s.m->table[k].born), s.m->table[k].born = NULL;
+    return state_ready(s, d);
+}
+
+static inline State state_new(Options *o, Data *d) {
+    Tokenizer *tok = NULL;
+    masks_check(o);
+    if (o->init) return state_init(o, d);
+    model_shape(o);
+    *d = data_read(o, &tok, 0, true);
+    return state_fresh(o, d, tok);
+}
+
+static inline State state_resume(const Options *o, Data *d) {
+    for (int k = 0; k < OPTIONS; k++)
+        if (o->given[k] && options[k].decides)
+            usage("--resume keeps what decides the result: --%s cannot change", options[k].name);
+    if (o->init || option_given(o, "vocab") || option_given(o, "model"))
+        usage("--resume contradicts --init, --vocab and --model");
+    ModelFile model = model_open(o->resume);
+    if (model.kind != MODEL_NATIVE)
+        die("%s: --resume needs a checkpoint of this program; --init starts from others", o->resume);
+    model_close(&model);
+    State s = checkpoint_read(o->resume, o, true);
+    *d = data_read(s.o, &s.tok, s.m->c.V, true);
+    data_check(s.o, d);
+    if (data_hash(d) != s.data_hash)
+        die("%s: expected the text it was trained on (give the same --text or --tokens and --val), found "
+            "another",
+            o->resume);
+    return s;
+}
+
+/* ---- a run under way ---------------------------------------------------------------------------------- */
+
+/* The first signal asks for a clean end, the second ends at once. */
+static volatile sig_atomic_t interrupted;
+
+static inline void on_signal(int number) { interrupted = number, signal(number, SIG_DFL); }
+
+typedef struct {                    /* a run under way */
+    State s;
+    const Data *d;
+    GptRun *r;
+    const char *out, *saved;        /* the checkpoint's path; that again once it has been written */
+    char best[PATH_MAX];
+    FILE *log;
+    bool terminal;                  /* progress on one line */
+    double start, peak;             /* seconds at its start; FLOP/s at most */
+    double lr, loss, norm, bytes, flops;        /* of the last step; norm: of the gradient before clipping */
+    double scoring, *took;          /* seconds: of RigL's steps together; of each step */
+    size_t first, n, cap;           /* the step it began at; entries of took */
+} Run;
+
+/* The training step, as the comparison, which lives below train.c, is given it. */
+typedef bool RunStep(Run *run);
+static inline size_t parameters(const Gpt *m, bool active) {
+    size_t n = 0;
+    for (size_t k = 0; k < m->count; k++)
+        n += active ? sp_elements(&m->table[k].mat) : gpt_elements(&m->table[k]);
+    return n;
+}
+static inline double tokens_per_step(const Options *o) { return (double)(o->batch * o->context); }
+
+static inline void run_save(Run *run, const char *path) {
+    const int width = run->saved ? (int)strlen(run->saved) : 0;
+    if (!checkpoint_write(&run->s, path))
+        die("%s: cannot write: %s%s%.*s", path, strerror(errno), width ? "; whole is still " : "", width,
+            run->saved);
+    if (path == run->out) run->saved = path;
+}
+
+/* Bytes that a run takes while it trains, the model at that density; its data come on top. */
+static inline double run_bytes(const Options *o, const GptConfig *c, double density) {
+    return model_bytes(c, density) + (double)schedule_bytes(o) +
+           (double)gpt_run_bytes(c, group_size(o, c, o->batch, true), o->context, o->panel / LINE, o->threads,
+                                 true);
+}
+
+/* Gives a state its activations, and its chip if the schedule wants one. */
+static inline void run_open(Run *run, DfPool *pool) {
+    const Options *o = run->s.o;
+    run->r = gpt_run_new(run->s.m, pool, group_size(o, &run->s.m->c, o->batch, true), o->context, o->panel,
+                         true);
+    schedule_set(run->r, o);
+}
+
+static inline void run_close(Run *run) {
+    free(run->took), run->took = NULL, run->n = run->cap = 0;
+    gpt_run_free(run->r), gpt_free(run->s.m);
+}
+#endif
