@@ -133,8 +133,26 @@ INLINE void vf_stream(float *p, vf v) { vf_store(p, v); }
 INLINE void vf_streamed(void) {}
 #endif
 
+/* Doubles, as many as fill a register, of so many floats. */
+enum { VD_LANES = LANES / 2 };
+typedef double vd __attribute__((vector_size(4 * LANES)));
+INLINE vd vd_of(const float *p) {
+    typedef float half __attribute__((vector_size(2 * LANES)));
+    half h;
+    memcpy(&h, p, sizeof h);
+    return __builtin_convertvector(h, vd);
+}
+
 /* The larger; b if either is a NaN, so that a NaN in a is lost: who must notice looks at the inputs. */
 INLINE vf vf_max(vf a, vf b) { return (vf)(((vi)a & (a > b)) | ((vi)b & ~(a > b))); }
+
+/* v, but `other` in the lanes below n; n may be below 0 or above LANES. */
+INLINE vf vf_below(int n, vf other, vf v) {
+    vi lane;
+    UNROLL for (int i = 0; i < LANES; i++) lane[i] = i;
+    const vi below = lane < n;
+    return (vf)(((vi)other & below) | ((vi)v & ~below));
+}
 
 /* e^x for every lane, within 1 ulp (tests measure 0.99) for |x| <= 87; below -87 it is e^-87 and above 88 it
  * is e^88, both finite. x = n ln2 + r with |r| <= ln2 / 2, ln2 in two parts (Cody and Waite 1980); e^r by its
