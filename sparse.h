@@ -47,7 +47,7 @@
  *     width                       registers    wide tiles    narrow tiles
  *     AVX-512   16 floats             32       6 x 4         16 x 1 forward, 12 x 1 backward
  *     AVX2       8 floats             16       -             6 x 1 (a line is 2 registers)
- *     NEON       4 floats             32       -             6 x 1 (a line is 4 registers)
+ *     NEON       4 floats             32       -             4 x 1 (a line is 4 registers)
  *
  * A multiply-add takes 4 turns of the clock and two can begin in each, so 8 sums must be under way; on
  * AVX-512 one line of 6 rows has too few of them, and a scalar that serves 4 lines is loaded a quarter as
@@ -76,7 +76,7 @@
 #endif
 enum { LINE = 16, VECS = LINE / LANES };            /* floats a line, registers a line */
 enum { WIDE = LANES == 16 ? 4 : 1 };                /* lines of a wide tile */
-enum { ROWS = LANES == 16 ? 12 : 6 };               /* rows of a narrow tile */
+enum { ROWS = LANES == 16 ? 12 : LANES == 8 ? 6 : 4 };      /* of a narrow tile; a wide one has 6 */
 enum { AHEAD = 8 };                                 /* lines of x fetched ahead of use */
 
 typedef float vf __attribute__((vector_size(4 * LANES)));
@@ -99,6 +99,7 @@ INLINE void vf_store(float *p, vf v) { memcpy(p, &v, sizeof v); }
  *     vf_all      s in every lane
  *     vf_fma      a b + c, rounded once
  *     vf_sqrt     the root, rounded correctly
+ *     vf_max      the larger; b if either is a NaN, so that one in a is lost: who must notice looks at inputs
  *     vf_stream   a store past the caches, for what is not read again soon: it neither fetches the line nor
  *                 drives another out. p is aligned to the vector. Others see it after vf_streamed().
  * In plain C a lane may be a call of libm: right, and slow. */
@@ -106,12 +107,14 @@ INLINE void vf_store(float *p, vf v) { memcpy(p, &v, sizeof v); }
 INLINE vf vf_all(float s) { return (vf)_mm512_set1_ps(s); }
 INLINE vf vf_fma(vf a, vf b, vf c) { return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
 INLINE vf vf_sqrt(vf a) { return (vf)_mm512_sqrt_ps((__m512)a); }
+INLINE vf vf_max(vf a, vf b) { return (vf)_mm512_max_ps((__m512)a, (__m512)b); }
 INLINE void vf_stream(float *p, vf v) { _mm512_stream_ps(p, (__m512)v); }
 INLINE void vf_streamed(void) { _mm_sfence(); }
 #elif LANES == 8
 INLINE vf vf_all(float s) { return (vf)_mm256_set1_ps(s); }
 INLINE vf vf_fma(vf a, vf b, vf c) { return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
 INLINE vf vf_sqrt(vf a) { return (vf)_mm256_sqrt_ps((__m256)a); }
+INLINE vf vf_max(vf a, vf b) { return (vf)_mm256_max_ps((__m256)a, (__m256)b); }
 INLINE void vf_stream(float *p, vf v) { _mm256_stream_ps(p, (__m256)v); }
 INLINE void vf_streamed(void) { _mm_sfence(); }
 #else
@@ -129,6 +132,7 @@ INLINE vf vf_sqrt(vf a) {
     return a;
 }
 #endif
+INLINE vf vf_max(vf a, vf b) { return (vf)(((vi)a & (a > b)) | ((vi)b & ~(a > b))); }
 INLINE void vf_stream(float *p, vf v) { vf_store(p, v); }
 INLINE void vf_streamed(void) {}
 #endif
@@ -143,8 +147,6 @@ INLINE vd vd_of(const float *p) {
     return __builtin_convertvector(h, vd);
 }
 
-/* The larger; b if either is a NaN, so that a NaN in a is lost: who must notice looks at the inputs. */
-INLINE vf vf_max(vf a, vf b) { return (vf)(((vi)a & (a > b)) | ((vi)b & ~(a > b))); }
 
 /* v, but `other` in the lanes below n; n may be below 0 or above LANES. */
 INLINE vf vf_below(int n, vf other, vf v) {
@@ -525,10 +527,14 @@ INLINE void sp_tile_weight(const int R, const int G, float *restrict dw, size_t 
 SP_APART void sp_forward_narrow(const float *restrict w, const uint32_t *restrict col, size_t n,
                              const float *restrict x, float *restrict y) {
     if (LANES == 16) sp_tile_forward(16, 1, w, col, n, x, 0, y, 0, true);
-    else {
+    else if (LANES == 8) {
         sp_tile_forward(6, 1, w, col, n, x, 0, y, 0, true);
         sp_tile_forward(5, 1, w + 6, col, n, x, 0, y + 6 * LINE, 0, false);
         sp_tile_forward(5, 1, w + 11, col, n, x, 0, y + 11 * LINE, 0, false);
+    } else {
+        sp_tile_forward(4, 1, w, col, n, x, 0, y, 0, true);
+        for (int o = 4; o < LINE; o += 4)
+            sp_tile_forward(4, 1, w + o, col, n, x, 0, y + o * LINE, 0, false);
     }
 }
 SP_APART void sp_forward_wide(const float *restrict w, const uint32_t *restrict col, size_t n,
@@ -546,45 +552,45 @@ INLINE size_t sp_tall(size_t most, size_t lines) {
 /* backward-data of `lines` lines of one row block, or of nr that keep the same */
 SP_APART void sp_data_narrow(const float *restrict w, size_t wstride, const uint32_t *restrict col, size_t lines,
                           size_t nr, const float *restrict dy, float *restrict dx) {
-    for (size_t l = 0, n; l < lines; l += n, w += n * LINE, col += n)
-        switch (n = sp_tall(ROWS, lines - l)) {
-        case ROWS: sp_tile_data(ROWS, 1, w, wstride, col, nr, dy, 0, dx, 0); break;
-        case 4: sp_tile_data(4, 1, w, wstride, col, nr, dy, 0, dx, 0); break;
-        case 2: sp_tile_data(2, 1, w, wstride, col, nr, dy, 0, dx, 0); break;
-        default: sp_tile_data(1, 1, w, wstride, col, nr, dy, 0, dx, 0);
-        }
+    for (size_t l = 0, n; l < lines; l += n, w += n * LINE, col += n) {
+        n = sp_tall(ROWS, lines - l);
+        if (n == ROWS) sp_tile_data(ROWS, 1, w, wstride, col, nr, dy, 0, dx, 0);
+        else if (n == 4) sp_tile_data(4, 1, w, wstride, col, nr, dy, 0, dx, 0);
+        else if (n == 2) sp_tile_data(2, 1, w, wstride, col, nr, dy, 0, dx, 0);
+        else sp_tile_data(1, 1, w, wstride, col, nr, dy, 0, dx, 0);
+    }
 }
 SP_APART void sp_data_wide(const float *restrict w, size_t wstride, const uint32_t *restrict col, size_t lines,
                         size_t nr, const float *restrict dy, size_t ys, float *restrict dx, size_t xs) {
-    for (size_t l = 0, n; l < lines; l += n, w += n * LINE, col += n)
-        switch (n = sp_tall(6, lines - l)) {
-        case 6: sp_tile_data(6, WIDE, w, wstride, col, nr, dy, ys, dx, xs); break;
-        case 4: sp_tile_data(4, WIDE, w, wstride, col, nr, dy, ys, dx, xs); break;
-        case 2: sp_tile_data(2, WIDE, w, wstride, col, nr, dy, ys, dx, xs); break;
-        default: sp_tile_data(1, WIDE, w, wstride, col, nr, dy, ys, dx, xs);
-        }
+    for (size_t l = 0, n; l < lines; l += n, w += n * LINE, col += n) {
+        n = sp_tall(6, lines - l);
+        if (n == 6) sp_tile_data(6, WIDE, w, wstride, col, nr, dy, ys, dx, xs);
+        else if (n == 4) sp_tile_data(4, WIDE, w, wstride, col, nr, dy, ys, dx, xs);
+        else if (n == 2) sp_tile_data(2, WIDE, w, wstride, col, nr, dy, ys, dx, xs);
+        else sp_tile_data(1, WIDE, w, wstride, col, nr, dy, ys, dx, xs);
+    }
 }
 /* backward-weight of the lines of one row block, or of WIDE that keep the same */
 SP_APART void sp_weight_narrow(float *restrict dw, const uint32_t *restrict col, size_t lines,
                             const float *restrict dyt, const float *restrict x, size_t xs, size_t ng) {
-    for (size_t l = 0, n; l < lines; l += n, dw += n * LINE, col += n)
-        switch (n = sp_tall(ROWS, lines - l)) {
-        case ROWS: sp_tile_weight(ROWS, 1, dw, 0, col, dyt, 0, x, xs, ng); break;
-        case 4: sp_tile_weight(4, 1, dw, 0, col, dyt, 0, x, xs, ng); break;
-        case 2: sp_tile_weight(2, 1, dw, 0, col, dyt, 0, x, xs, ng); break;
-        default: sp_tile_weight(1, 1, dw, 0, col, dyt, 0, x, xs, ng);
-        }
+    for (size_t l = 0, n; l < lines; l += n, dw += n * LINE, col += n) {
+        n = sp_tall(ROWS, lines - l);
+        if (n == ROWS) sp_tile_weight(ROWS, 1, dw, 0, col, dyt, 0, x, xs, ng);
+        else if (n == 4) sp_tile_weight(4, 1, dw, 0, col, dyt, 0, x, xs, ng);
+        else if (n == 2) sp_tile_weight(2, 1, dw, 0, col, dyt, 0, x, xs, ng);
+        else sp_tile_weight(1, 1, dw, 0, col, dyt, 0, x, xs, ng);
+    }
 }
 SP_APART void sp_weight_wide(float *restrict dw, size_t ds, const uint32_t *restrict col, size_t lines,
                           const float *restrict dyt, size_t ts, const float *restrict x, size_t xs,
                           size_t ng) {
-    for (size_t l = 0, n; l < lines; l += n, dw += n * LINE, col += n)
-        switch (n = sp_tall(6, lines - l)) {
-        case 6: sp_tile_weight(6, WIDE, dw, ds, col, dyt, ts, x, xs, ng); break;
-        case 4: sp_tile_weight(4, WIDE, dw, ds, col, dyt, ts, x, xs, ng); break;
-        case 2: sp_tile_weight(2, WIDE, dw, ds, col, dyt, ts, x, xs, ng); break;
-        default: sp_tile_weight(1, WIDE, dw, ds, col, dyt, ts, x, xs, ng);
-        }
+    for (size_t l = 0, n; l < lines; l += n, dw += n * LINE, col += n) {
+        n = sp_tall(6, lines - l);
+        if (n == 6) sp_tile_weight(6, WIDE, dw, ds, col, dyt, ts, x, xs, ng);
+        else if (n == 4) sp_tile_weight(4, WIDE, dw, ds, col, dyt, ts, x, xs, ng);
+        else if (n == 2) sp_tile_weight(2, WIDE, dw, ds, col, dyt, ts, x, xs, ng);
+        else sp_tile_weight(1, WIDE, dw, ds, col, dyt, ts, x, xs, ng);
+    }
 }
 
 /* out (16,16) = the transpose of in (16,16), by 4 x 4 pieces. Zipping rows 0 and 2, 1 and 3, and then the
