@@ -13,6 +13,7 @@
  * An option either decides the result (model, data, optimizer, seed) and is stored in the checkpoint, or says
  * how to run (threads, files) and is not; --resume takes only the second kind. */
 #include "gpt.h"
+#include "data/base/cpu.h"
 #include "data/commands/bench.h"
 #include "data/commands/convert.h"
 #include "data/commands/eval.h"
@@ -269,7 +270,9 @@ static int cmd_run(int argc, char **argv) {
     const double need = run_bytes(o, &run.s.m->c, masks_density(o, run.s.m, true)) + data_bytes(&d);
     mem_check(need, "the run (try --group 1, a smaller --panel or model)");
     DfPool *pool = df_begin(o->threads);
-    run.peak = o->quiet && !o->json ? 0 : peak_flops(pool), run.terminal = !o->quiet && isatty(1);
+    run.peak = o->quiet && !o->json ? 0 : peak_flops(pool);
+    peak_note();
+    run.terminal = !o->quiet && isatty(1);
     run.log = log_open(o->log, run.s.step);
     run_open(&run, pool);
     if (!o->quiet) run_describe(&run, need);
@@ -334,7 +337,10 @@ static int cmd_help(int argc, char **argv) {
     return 0;
 }
 
-int main(int argc, char **argv) {
+/* What data/base/start.c asks before it goes on to program. */
+const char *const *const program_built_for = cpu_built_for;
+
+int program(int argc, char **argv) {
     const char *last = argc == 2 || argc == 3 ? argv[argc - 1] : "";        /* --help, or COMMAND --help */
     int status;
     machine_ready();

@@ -17,7 +17,7 @@
 #include "test_measure.h"
 #include "test_report.h"
 
-int main(int argc, char **argv) {
+int program(int argc, char **argv) {
     static const struct { const char *name; void (*run)(void); } tests[] = {
         {"tokenizer", test_tokenizer},
         {"corpus", test_corpus},

@@ -1,13 +1,13 @@
-/* test_train.h: the commands, from the inside (train.c with its main renamed) and, where a process must be
+/* test_train.h: the commands, from the inside (train.c with its main part renamed) and, where a process must be
  * killed, from the outside: resume bit for bit, checkpoints that survive anything, one clear line for every
  * bad input. */
 #ifndef TEST_TRAIN_H
 #define TEST_TRAIN_H
 #include "check.h"
 #include "test_gpt.h"
-#define main train_main
+#define program train_program
 #include "../train.c"
-#undef main
+#undef program
 #include <sys/wait.h>
 
 static char folder[64];                                     /* of this test's files, removed at the end */
@@ -50,7 +50,7 @@ static int command(const char *fmt, ...) {
     word[n++] = (char[]){"train"};
     for (char *p = strtok(line, " "); p && n < 63; p = strtok(NULL, " ")) word[n++] = p;
     interrupted = 0;
-    const int keep = out_to_null(), status = DIES(n = train_main(n, word)) ? 2 : n;
+    const int keep = out_to_null(), status = DIES(n = train_program(n, word)) ? 2 : n;
     out_restore(keep);
     return status;
 }
