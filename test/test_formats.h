@@ -153,9 +153,9 @@ static void test_planted(DfPool *pool) {
     static const double scale[] = {1, 1e4, 1e10, 1e18, 1e-10};
     for (int k = 0; k < 5; k++) {
         const char *path = file_in("scaled");
-        size_t found = 0, blind = 0;
+        size_t found = 0, blind = 0, planted = 0;
         scaled_put(path, scale[k]);
-        for (int n = -1; n < PLANTED; n++) {
+        for (int n = -1; n < PLANTED; n += QUICK ? 3 : 1) {
             Dump d = dump_parse(file_copy(path), NULL);
             double moved = 0;
             const char *name = n < 0 ? "nothing" : plant(&d, n, &moved);
@@ -171,11 +171,11 @@ static void test_planted(DfPool *pool) {
                     CHECK(moved <= VERIFY_MULTIPLE * 1.01 * fmax(d.check[i].own.error, VERIFY_FLOOR),
                           "times %g: %s moved by %g passes", scale[k], name, moved);
             CHECK(n < 0 || n / 8 != 2 || wrong || k > 1, "times %g: a NaN in %s passes", scale[k], name);
-            found += n >= 0 && wrong, blind += n >= 0 && !wrong && !right;
+            found += n >= 0 && wrong, blind += n >= 0 && !wrong && !right, planted += n >= 0;
             dump_close(&d);
         }
-        CHECK(k || found == PLANTED, "%zu of %d faults found in weights times 1", found, PLANTED);
-        CHECK(found + blind == PLANTED || k, "times %g: %zu found, %zu not judged", scale[k], found, blind);
+        CHECK(k || found == planted, "%zu of %zu faults found in weights times 1", found, planted);
+        CHECK(found + blind == planted, "times %g: %zu found, %zu not judged", scale[k], found, blind);
     }
     unlink(file_in("scaled"));
 }
