@@ -10,6 +10,7 @@
 #include "test_gpt.h"
 #include "test_cloze.h"
 #include "test_machine.h"
+#include "test_files.h"
 #include "test_train.h"
 #include "test_formats.h"
 #include "test_compare.h"
@@ -27,6 +28,7 @@ int program(int argc, char **argv) {
         {"cloze", test_cloze},
         {"machine", test_machine},
         {"train", test_train},
+        {"files", test_files},
         {"formats", test_formats},
         {"compare", test_compare},
         {"measure", test_measure},

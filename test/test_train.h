@@ -137,19 +137,38 @@ static void test_resume(void) {
     check_refused("a link to none", "dump %s", file_in("link"));
 }
 
-/* The trace of a run and its simulated tiles is JSON, with as many firings on the host as on the chip. */
-static void test_trace(void) {
-    CHECK(command("run --text %s --out %s --stop 1 --schedule dataflow --trace %s " SMALL, file_in("text"),
-                  file_in("traced"), file_in("trace")) == 0, "%s", check_line);
+/* The trace of a run's first step, its options on top of SMALL: JSON, with as many firings on the host as on the
+ * chip. Returns a hash of the simulated ones, which are a function of the model that trained. */
+static uint64_t trace_bits(const char *more) {
+    CHECK(command("run --text %s --out %s --stop 1 --schedule dataflow --trace %s " SMALL " %s", file_in("text"),
+                  file_in("traced"), file_in("trace"), more) == 0, "%s: %s", more, check_line);
     const Bytes b = file_read(file_in("trace"));
-    Json j = {b.p, b.p + b.n, b.p, b.name};
-    size_t count[3] = {0};
+    Json j = json_open(b.p, b.n, "trace");
+    size_t events[3] = {0};
+    uint64_t h = HASH_START;
     json_skip(&j, 0);
     CHECK(json_peek(&j) == 0 && j.p == j.end, "the trace does not end where its JSON does");
-    for (size_t i = 0; i + 8 < b.n; i++)
-        if (!memcmp(b.p + i, "\"pid\": ", 7)) count[(b.p[i + 7] - '0') % 3]++;
-    CHECK(count[1] == count[2] && count[1] > 100, "%zu simulated, %zu on the host", count[1], count[2]);
+    for (const uint8_t *p = b.p, *end; (end = memchr(p, '\n', (size_t)(b.p + b.n - p))); p = end + 1) {
+        const char *pid = memmem(p, (size_t)(end - p), "\"pid\": ", 7);
+        if (!pid || !memmem(p, (size_t)(end - p), "\"ph\": \"X\"", 9)) continue;
+        events[pid[7] - '0']++;
+        if (pid[7] == '1') h = hash_bytes(h, p, (size_t)(end - p));
+    }
+    CHECK(events[1] > 100 && events[1] == events[2], "%s: %zu firings on the chip, %zu on the host", more, events[1],
+          events[2]);
+    unlink(file_in("traced")), unlink(file_in("traced.best")), unlink(file_in("trace"));
     file_free((Bytes *)(uintptr_t)&b);
+    return h;
+}
+/* Masks that change after the first step: the trace is that of the model that took it. */
+static void test_trace(void) {
+    const uint64_t dense = trace_bits(""), sparse = trace_bits("--sparsity 0.5");
+    CHECK(dense != sparse, "a sparse model's trace is a dense one's");
+    CHECK(trace_bits("--sparsity 0.5 --update set --mask-every 1") == sparse, "set");
+    CHECK(trace_bits("--sparsity 0.5 --update rigl --mask-every 1") == dense, "rigl trains a dense copy");
+    CHECK(trace_bits("--sparsity 0.5 --update gmp --mask-every 1") == dense, "gmp");
+    CHECK(trace_bits("--sparsity 0.5 --dense-first 0.084") == dense, "dense at first");
+    CHECK(trace_bits("--sparsity 0.5 --densify 0.916") == sparse, "dense at the end");
 }
 
 /* Masks that change under way: a run in parts gives the bits of one without a break, and what is saved is

@@ -16,6 +16,7 @@
 #define _GNU_SOURCE
 #endif
 #include <errno.h>
+#include <fenv.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <math.h>
@@ -26,6 +27,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -125,6 +127,57 @@ __attribute__((format(printf, 1, 2))) static inline void note(const char *fmt, .
     line_of(line, fmt, ap);
     va_end(ap);
     NOTE_HOOK(line);
+}
+
+/* n bytes that came from a file, for people: a terminal gets them without its control characters. */
+static inline void show(FILE *f, const void *p, size_t n) {
+    if (!isatty(fileno(f))) {
+        fwrite(p, 1, n, f);
+        return;
+    }
+    char *text = malloc(4 * n + 8);
+    if (!text) die("out of memory: %zu bytes were asked for", 4 * n);
+    fwrite(text, 1, text_show(text, 4 * n + 8, p, n, "\n\t"), f);
+    free(text);
+}
+/* The same of text that comes in parts: a character that is not whole yet waits for the next one. */
+typedef struct { uint8_t byte[4]; size_t n; } Unfinished;
+static inline void show_next(FILE *f, Unfinished *u, const uint8_t *p, size_t n) {
+    const size_t all = u->n + n;
+    size_t keep = 0;
+    uint8_t *text = malloc(all + 1);
+    if (!text) die("out of memory: %zu bytes were asked for", all);
+    memcpy(text, u->byte, u->n), memcpy(text + u->n, p, n);
+    for (size_t k = 1; k < 4 && k <= all && text[all - k] >= 0x80; k++) {
+        const uint8_t lead = text[all - k];
+        if (lead < 0xc0) continue;
+        if (k < (lead < 0xe0 ? 2u : lead < 0xf0 ? 3u : 4u)) keep = k;
+        break;
+    }
+    show(f, text, all - keep);
+    memcpy(u->byte, text + all - keep, keep), u->n = keep;
+    free(text);
+}
+/* A line of progress on a terminal, over the one before, cut to the terminal's width as it is now. */
+__attribute__((format(printf, 1, 2))) static inline void progress(const char *fmt, ...) {
+    char line[LINE_BYTES];
+    struct winsize window;
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(line, sizeof line, fmt, ap);
+    va_end(ap);
+    const int width = !ioctl(1, TIOCGWINSZ, &window) && window.ws_col > 1 ? window.ws_col - 1 : LINE_BYTES;
+    printf("\r\033[K%.*s", width, line);
+    fflush(stdout);
+}
+
+/* The machine's floating point as the language has it: rounds to nearest and keeps subnormal numbers, whatever
+ * a library that was loaded first has set. Every thread that computes calls it when it starts. */
+static inline void machine_ready(void) {
+    fesetenv(FE_DFL_ENV);
+#ifdef __SSE__
+    __builtin_ia32_ldmxcsr(0x1f80);                         /* its state after a reset: the two flags are off */
+#endif
 }
 
 static inline double seconds(void) {                        /* of a clock that never goes back */
@@ -290,6 +343,14 @@ static inline Bytes file_slurp(FILE *f, const char *name) {             /* a pip
     return (Bytes){p, n, name, false};
 }
 
+/* Dies unless a path that a file gave, not the user, leads to a regular file: a device has no end, and a FIFO
+ * would be waited for. */
+static inline void file_regular(const char *path) {
+    struct stat st;
+    if (stat(path, &st)) die("%s: cannot open: %s", path, strerror(errno));
+    if (!S_ISREG(st.st_mode)) die("%s: expected a regular file, found another kind", path);
+}
+
 /* A whole file, memory-mapped if that is possible. Dies on what cannot be read; an empty file has n = 0. */
 static inline Bytes file_read(const char *path) {
     struct stat st;
@@ -324,6 +385,21 @@ static inline char *path_beside(const char *path, const char *name) {
     return out;
 }
 
+/* Whether two paths are of one file, or would be: links, "..", and a folder by another name are looked
+ * through. */
+static inline bool file_same(const char *a, const char *b) {
+    const char *slash_a = strrchr(a, '/'), *slash_b = strrchr(b, '/');
+    struct stat x, y;
+    const bool there = !stat(a, &x), here = !stat(b, &y);
+    if (!there && !here && !strcmp(slash_a ? slash_a + 1 : a, slash_b ? slash_b + 1 : b)) {
+        char *in_a = path_beside(a, "."), *in_b = path_beside(b, ".");
+        const bool folders = !stat(in_a, &x) && !stat(in_b, &y);
+        free(in_a), free(in_b);
+        if (!folders) return !strcmp(a, b);
+    } else if (!there || !here) return false;
+    return x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
 /* A file being written. Nothing is at path until out_commit, unless path is a device or a pipe. */
 typedef struct {
     FILE *f;
@@ -335,14 +411,21 @@ static inline Out out_open(const char *path) {
     Out o = {0};
     struct stat st;
     const bool there = !stat(path, &st);
+    int file;
     if (there && S_ISDIR(st.st_mode)) die("%s: expected a file to write, found a directory", path);
     if (!there && !lstat(path, &st)) die("%s: expected a file to write, found a link to none", path);
     if (strlen(path) >= PATH_MAX - 32) die("%.60s...: expected a shorter path", path);
     if (!there || !realpath(path, o.path)) strcpy(o.path, path);            /* through a link to its file */
-    if (!there || S_ISREG(st.st_mode))
-        snprintf(o.temp, sizeof o.temp, "%.*s.%ld", PATH_MAX - 32, o.path, (long)getpid());
-    if (!*path || !(o.f = fopen(*o.temp ? o.temp : o.path, "wb")))
-        die("%s: cannot write: %s", path, strerror(errno));
+    if (!there || S_ISREG(st.st_mode)) {                    /* a new file, or none: another may wait there */
+        int turn = 0;
+        do {
+            const int bytes = snprintf(o.temp, sizeof o.temp, "%.*s.%ld", PATH_MAX - 32, o.path, (long)getpid());
+            snprintf(o.temp + bytes, sizeof o.temp - (size_t)bytes, turn ? ".%d.tmp" : ".tmp", turn);
+            file = open(o.temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+        } while (file < 0 && errno == EEXIST && ++turn < 100);
+    } else file = open(o.path, O_WRONLY | O_CLOEXEC);
+    if (!*path || file < 0 || !(o.f = fdopen(file, "wb")))
+        die("%s: cannot write: %s%s%s", path, *o.temp ? o.temp : "", *o.temp ? ": " : "", strerror(errno));
     return o;
 }
 static inline void out_bytes(Out *o, const void *p, size_t n) { if (n) fwrite(p, 1, n, o->f); }

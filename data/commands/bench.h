@@ -157,7 +157,7 @@ static inline void bench_steps(const Options *o, double p1, double pn, Out *json
 static inline int cmd_bench(int argc, char **argv) {
     const Options *o = options_read(argc, argv, BENCH, NULL);
     Out json = {0};
-    outputs_check(o, NULL, NULL);
+    outputs_check(o, NULL, 0);
     if (o->json) {
         json = out_open(o->json);
         json_begin(&json, NULL, '{');

@@ -5,6 +5,7 @@
 
 /* ids of a line of decimal numbers, as text */
 static inline void decode(const Tokenizer *t, Bytes in) {
+    Unfinished rest = {0};
     for (size_t i = 0; i < in.n;) {
         if (in.p[i] <= ' ') { i++; continue; }
         uint64_t id = 0;
@@ -16,13 +17,14 @@ static inline void decode(const Tokenizer *t, Bytes in) {
                 (int)(in.n - from < 12 ? in.n - from : 12), in.p + from);
         size_t len;
         const uint8_t *p = tok_bytes(t, (uint32_t)id, &len);
-        fwrite(p, 1, len, stdout);
+        show_next(stdout, &rest, p, len);
     }
+    show(stdout, rest.byte, rest.n);
 }
 
 static inline int cmd_tokenize(int argc, char **argv) {
     Options *o = options_read(argc, argv, TOKENIZE, NULL);
-    outputs_check(o, NULL, NULL);
+    outputs_check(o, NULL, 0);
     const size_t size = vocab_number(o->vocab);
     if (!size && o->text.n) usage("tokenize: --text is for training a vocabulary, --vocab names a file");
     if (o->decode && (size || o->shard)) usage("tokenize: --decode needs --vocab FILE and no --shard");

@@ -1,14 +1,17 @@
 /* compare.h: dense against sparse arms, over seeds: quality, time, and how sure that is: `train compare`. */
 #ifndef COMPARE_H
 #define COMPARE_H
+#include "../run/lock.h"
 #include "page.h"
 #include "turns.h"
+
+enum { APART = 1000 };              /* the sweep's seed from the first: more than --seeds can be */
 
 /* The learning rate of each arm at which it does best under a seed that no comparison uses: half, once or
  * twice the one it has. Every arm gets the same number of runs. */
 static inline void sweep(const Options *common, const char name[][ARM_NAME], size_t n, RunStep *step,
                          DfPool *pool, double *best) {
-    enum { RATES = 3, APART = 1000 };                       /* more than --seeds can be */
+    enum { RATES = 3 };
     Options data = *common;
     Tokenizer *tok = NULL;
     double rate = 0;
@@ -96,8 +99,17 @@ static inline bool compare(const Options *o, RunStep *step, Cmp *c) {
         if (end && (!strcmp(end, ".ckpt") || !strcmp(end, ".csv") || !strcmp(end, ".scores")))
             usage("%s: expected a name that is none of a run's files", path);
     }
-    outputs_check(o, NULL, NULL);
-    signal(SIGINT, on_signal), signal(SIGTERM, on_signal);
+    const double last = (double)(o->sweep ? APART : o->seeds - 1);
+    const double most = options[option_find("seed", COMPARE)].max;
+    if ((double)o->seed + last > most || (double)o->mask_seed + last > most)
+        usage("--seeds: expected --seed and --mask-seed of the last of them at most %.0f, found %.0f", most,
+              fmax((double)o->seed, (double)o->mask_seed) + last);
+    char folder[PATH_MAX];
+    if (snprintf(folder, sizeof folder, "%s/compare", o->dir) >= PATH_MAX - 32)
+        die("%.60s...: expected a shorter path", o->dir);
+    lock_take(folder);
+    outputs_check(o, (const char *const[]){lock_held.path}, 1);
+    signals_catch();
     ArmRun *all = mem_new(n * o->seeds, sizeof *all);
     DfPool *pool = df_begin(o->threads);
     for (size_t k = 0; k < n; k++) lr[k] = NAN;

@@ -129,9 +129,8 @@ static inline void arms_train(ArmRun *a, size_t n, const Data *d, Tokenizer *tok
         if (isnan(from)) from = least;
         if (!next->quiet && isatty(1) && least > from) {
             const double left = (seconds() - start) * (1 - least) / (least - from);
-            printf("\r\033[Kseed %zu: %.0f %%, %.0f:%02.0f left", next->o.seed, 100 * least, floor(left / 60),
-                   floor(fmod(left, 60)));
-            fflush(stdout);
+            progress("seed %zu: %.0f %%, %.0f:%02.0f left", next->o.seed, 100 * least, floor(left / 60),
+                     floor(fmod(left, 60)));
         }
         arm_turn(next);
     }

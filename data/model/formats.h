@@ -432,16 +432,22 @@ static inline void hf_write_config(const char *path, const GptConfig *c, size_t 
     out_done(&out);
 }
 
+/* Where the weights of a model go, on the heap: path is a directory, or a .safetensors file. */
+static inline char *hf_weights(const char *path) {
+    const size_t n = strlen(path);
+    const bool file = n > 12 && !strcmp(path + n - 12, ".safetensors");
+    char *weights = mem_new(n + 32, 1);
+    snprintf(weights, n + 32, file ? "%s" : "%s/model.safetensors", path);
+    return weights;
+}
 /* A model as transformers loads it: path is a directory, made if absent, or a .safetensors file; config.json
  * and, with a vocabulary, tokenizer.json go beside it. A sparse model is written dense, its zeros exact, and
  * its masks as U8 mask.NAME. Dies if it cannot be written. */
 static inline void hf_write(const char *path, const Gpt *m, const Tokenizer *tok) {
-    const size_t n = strlen(path);
-    const bool file = n > 12 && !strcmp(path + n - 12, ".safetensors");
-    char *weights = mem_new(n + 32, 1), name[64];
+    char *weights = hf_weights(path), name[64];
     StWriter w = {0};
-    if (!file && mkdir(path, 0777) && errno != EEXIST) die("%s: cannot make: %s", path, strerror(errno));
-    snprintf(weights, n + 32, file ? "%s" : "%s/model.safetensors", path);
+    if (strcmp(weights, path) && mkdir(path, 0777) && errno != EEXIST)
+        die("%s: cannot make: %s", path, strerror(errno));
     st_meta_put(&w, "format", "pt");                        /* transformers asks for this */
     for (int masks = 0; masks < 2; masks++)
         for (size_t k = 0; k < m->count; k++) {

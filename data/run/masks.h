@@ -115,6 +115,7 @@ static inline SpMat *masks_new(const Options *o, const GptConfig *c, const Gpt *
     SpMat *mats = mem_new(gpt_count(c), sizeof *mats);
     GptParam *table = gpt_table(c);
     const bool rule = mask_rule(o) >= 0;
+    if (!rule) file_regular(o->mask);                       /* a checkpoint may have named it */
     Safetensors file = rule ? (Safetensors){0} : st_read(o->mask);
     double density[4];
     bool found = rule, kept = rule;
@@ -163,30 +164,34 @@ static inline bool masks_at_start(const Options *o) {       /* or does the run s
     return masks_wanted(o) && !masks_from(o) && masks_to(o) && parse_update(o) != GMP;
 }
 
-/* Refuses options that contradict each other or would do nothing. */
-static inline void masks_check(const Options *o) {
-    static const char *const need[] = {"block", "mask", "spread", "mask-seed", "update", "densify",
-                                         "dense-first"},
-                      *const evolve[] = {"drop", "mask-every", "mask-stop"};
+/* Refuses options, of a command line or a checkpoint, that contradict each other or would do nothing. */
+static inline void masks_agree(const Options *o) {
     const int update = parse_update(o);
+    const bool more = o->sparsity > 0 || o->dense_first > 0 || update == GMP || strcmp(o->spread, "uniform");
     double density[4];
     parse_block(o), parse_word("scale", o->scale, (const char *const[]){"none", "init", "supar"}, 3);
     mask_densities(o, 64, density);                         /* whether --spread can be read, at any width */
-    for (size_t k = 0; k < sizeof need / sizeof *need; k++)
-        if (option_given(o, need[k]) && !masks_wanted(o)) usage("--%s needs --sparsity", need[k]);
-    for (size_t k = 0; k < sizeof evolve / sizeof *evolve; k++)
-        if (option_given(o, evolve[k]) && update == STATIC)
-            usage("--%s needs --update set, rigl or gmp", evolve[k]);
-    const bool more = o->sparsity > 0 || o->dense_first > 0 || update == GMP || strcmp(o->spread, "uniform");
     if (mask_rule(o) < 0 && more)
         usage("--mask FILE says all: no --sparsity, --spread, --dense-first or --update gmp");
-    if (mask_rule(o) == 3 && !o->init && !(o->dense_first > 0))
-        usage("--mask magnitude needs trained weights: --init CKPT or --dense-first");
     if (o->dense_first + o->densify > 1)
         usage("--dense-first and --densify are more than all steps together");
     if (update != STATIC && masks_last(o) <= masks_from(o))
         usage("--update %s: expected an update within %g of %zu steps, found --mask-every %zu", o->update,
               o->mask_stop, o->steps, o->mask_every);
+}
+/* The same, of what was given for a new run. */
+static inline void masks_check(const Options *o) {
+    static const char *const need[] = {"block", "mask", "spread", "mask-seed", "update", "densify",
+                                       "dense-first"},
+                      *const evolve[] = {"drop", "mask-every", "mask-stop"};
+    for (size_t k = 0; k < sizeof need / sizeof *need; k++)
+        if (option_given(o, need[k]) && !masks_wanted(o)) usage("--%s needs --sparsity", need[k]);
+    for (size_t k = 0; k < sizeof evolve / sizeof *evolve; k++)
+        if (option_given(o, evolve[k]) && parse_update(o) == STATIC)
+            usage("--%s needs --update set, rigl or gmp", evolve[k]);
+    masks_agree(o);
+    if (mask_rule(o) == 3 && !o->init && !(o->dense_first > 0))
+        usage("--mask magnitude needs trained weights: --init CKPT or --dense-first");
 }
 
 /* Density of the four matrices of all layers together: as they are, or as the options will make them. */
@@ -286,15 +291,17 @@ static inline void masks_step(const Options *o, GptRun *r, size_t step, float *c
     masks_ready(o, r->m);
 }
 
-/* The gradient of a step in which every weight is there, as RigL needs it: trains a dense copy of the model,
- * then keeps the active lines' gradient. grow[k] gets the sums of |gradient| of each block of the maskable
- * tensors. */
-static inline double masks_dense_step(GptRun *r, size_t B, const int32_t *inputs, const int32_t *targets,
-                                      float **grow) {
-    Gpt *m = r->m, *all = gpt_remask(m, NULL, 0, false);
-    double sum;
-    r->m = all;
-    sum = train_groups(r, B, inputs, targets);
+/* A step in which every weight has a gradient, as RigL needs it, begins: r->m is a dense copy of the model
+ * until it ends. Returns the model. */
+static inline Gpt *masks_dense_begin(GptRun *r) {
+    Gpt *m = r->m;
+    r->m = gpt_remask(m, NULL, 0, false);
+    return m;
+}
+/* It ends: m keeps the active lines' gradient, and grow[k] gets the sums of |gradient| of each block of the
+ * maskable tensors. */
+static inline void masks_dense_end(GptRun *r, Gpt *m, float **grow) {
+    Gpt *all = r->m;
     r->m = m;
     for (size_t k = 0; k < m->count; k++) {
         const GptParam *p = &m->table[k];
@@ -308,7 +315,6 @@ static inline double masks_dense_step(GptRun *r, size_t B, const int32_t *inputs
     memcpy(m->lane_g, all->lane_g, m->lanes * LINE * sizeof(float));
     memcpy(m->lookup_g, all->lookup_g, m->table[WTE].size * sizeof(float));
     gpt_free(all);
-    return sum;
 }
 
 /* Pictures of all masks. */

@@ -320,27 +320,31 @@ static inline Options *options_read(int argc, char **argv, int command, const ch
 static inline void output_check(const char *path, const Options *o, const char *more) {
     const char *other[] = {o->val, o->vocab, o->init, o->file, o->to, o->mask, o->chip, more};
     const size_t n = sizeof other / sizeof *other, lists = o->text.n + o->tokens.n;
-    struct stat st, in;
+    struct stat st;
     const bool there = !stat(path, &st) && !S_ISCHR(st.st_mode);
     for (size_t i = 0; there && i < lists + n; i++) {
         const char *input = i < o->text.n ? o->text.item[i] : i < lists ? o->tokens.item[i - o->text.n]
                                                                         : other[i - lists];
-        if (input && input != path && !stat(input, &in) && in.st_dev == st.st_dev && in.st_ino == st.st_ino)
+        if (input && input != path && file_same(input, path))
             die("%s: would be written over while it is read", path);
     }
-    if (!there || !S_ISDIR(st.st_mode)) out_probe(path);
+    out_probe(path);
 }
-/* The same for every file that the options name to be written; dies too if two of them, or of two more that
- * may be NULL, are one. */
-static inline void outputs_check(const Options *o, const char *first, const char *second) {
-    const char *output[] = {o->log, o->json, o->report, o->trace, o->csv, o->save, o->shard, first, second};
-    const size_t n = sizeof output / sizeof *output;
-    for (size_t k = 0; k < n; k++) {
-        if (!output[k]) continue;
-        if (k < n - 2) output_check(output[k], o, o->resume);
-        for (size_t i = 0; i < k; i++)
-            if (output[i] && !strcmp(output[i], output[k]) && strncmp(output[k], "/dev/", 5))
-                usage("%s: expected as many files as outputs, found it twice", output[k]);
+/* The same for every file that the options name to be written; dies too if two of them, or of n more of a
+ * run's own, are one file. */
+static inline void outputs_check(const Options *o, const char *const *own, size_t n) {
+    const char *const named[] = {o->log, o->json, o->report, o->trace, o->csv, o->save, o->shard};
+    const size_t names = sizeof named / sizeof *named;
+    for (size_t k = 0; k < names; k++) {
+        struct stat st;
+        if (!named[k]) continue;
+        output_check(named[k], o, o->resume);
+        if (!stat(named[k], &st) && !S_ISREG(st.st_mode)) continue;        /* a device takes any number */
+        for (size_t i = 0; i < k + n; i++) {
+            const char *other = i < k ? named[i] : own[i - k];
+            if (other && file_same(other, named[k]))
+                usage("%s: expected as many files as outputs, found it twice", named[k]);
+        }
     }
 }
 

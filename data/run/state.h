@@ -179,6 +179,7 @@ static inline State state_resume(const Options *o, Data *d) {
         die("%s: --resume needs a checkpoint of this program; --init starts from others", o->resume);
     model_close(&model);
     State s = checkpoint_read(o->resume, o, true);
+    masks_agree(s.o);
     *d = data_read(s.o, &s.tok, s.m->c.V, true);
     data_check(s.o, d);
     if (data_hash(d) != s.data_hash)
@@ -194,6 +195,12 @@ static inline State state_resume(const Options *o, Data *d) {
 static volatile sig_atomic_t interrupted;
 
 static inline void on_signal(int number) { interrupted = number, signal(number, SIG_DFL); }
+/* A signal that was ignored at the start (nohup) stays so. */
+static inline void signals_catch(void) {
+    static const int number[3] = {SIGINT, SIGTERM, SIGHUP};
+    for (int k = 0; k < 3; k++)
+        if (signal(number[k], on_signal) == SIG_IGN) signal(number[k], SIG_IGN);
+}
 
 typedef struct {                    /* a run under way */
     State s;
