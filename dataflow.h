@@ -26,6 +26,7 @@
  * What all of it stands on is df_run(pool, fn, arg, n) of pool.h: tasks 0 .. n-1, on any worker. */
 #ifndef DATAFLOW_H
 #define DATAFLOW_H
+#include "sparse.h"
 #include "data/base/pool.h"
 
 /* ---- the chip ------------------------------------------------------------------------------------------ */
@@ -520,6 +521,47 @@ static inline void df_plan_free(DfPlan *plan, const DfGraph *g) {
     for (size_t k = 0; k < plan->sections; k++) df_section_free(&plan->section[k], g);
     if (plan->memory) df_guard(plan, NULL);
     free(plan->section), free(plan->memory), free(plan);
+}
+
+/* ---- slices: what a tile holds of a matrix that is cut by its columns --------------------------------- */
+
+/* What a tile of backward-data holds: some columns of a matrix, and of each row block the line of the whole
+ * matrix at which they begin. */
+typedef struct { SpMat mat; const uint32_t *from; } DfSlice;
+
+/* Cuts a matrix by the columns of each actor: lines first[r] .. end[r] of what the tile holds, or, if weights
+ * stay off chip, of the whole. col: of every line the column as a row of dx; row: of every column. */
+static inline DfSlice *df_slices(const SpMat *m, const DfSection *x, const DfPart *p, const uint32_t *row,
+                                 uint32_t *col) {
+    DfSlice *slice = mem_new(p->actors * (sizeof *slice + 3 * m->nb * sizeof(uint32_t)), 1);
+    uint32_t *at = (uint32_t *)(slice + p->actors);
+    for (size_t k = 0; k < p->actors; k++) {
+        const DfActor *a = &x->actor[p->actor + k];
+        const size_t i0 = a->u0 * LINE, i1 = size_min(a->u1 * LINE, m->IC);
+        uint32_t *from = at, *first = at + m->nb, *end = at + 2 * m->nb, n = 0;
+        slice[k].mat = *m, slice[k].from = from, at = end + m->nb;
+        slice[k].mat.first = first, slice[k].mat.end = end, slice[k].mat.IC = i1 - i0;
+        slice[k].mat.col = m->dense ? (uint32_t *)(uintptr_t)(row + i0)
+                                    : col + (x->streamed ? 0 : p->s.lines[a->u0]);
+        for (size_t r = 0; r < m->nb; r++) {
+            const uint32_t *c = sp_cols(m, r);
+            size_t l = m->first[r];
+            while (l < m->first[r + 1] && c[l - m->first[r]] < i0) l++;
+            from[r] = (uint32_t)l, first[r] = x->streamed ? (uint32_t)l : n;
+            for (; l < m->first[r + 1] && c[l - m->first[r]] < i1; l++, n++)
+                if (!m->dense) slice[k].mat.col[x->streamed ? l : n] = row[c[l - m->first[r]]];
+            end[r] = first[r] + (uint32_t)l - from[r];
+        }
+    }
+    return slice;
+}
+static inline void df_carry(float *chip, float *flat, size_t lines, bool back) {
+    memcpy(back ? flat : chip, back ? chip : flat, lines * LINE * sizeof(float));
+}
+static inline void df_carry_slice(const DfSlice *s, float *chip, const float *flat) {
+    for (size_t r = 0; r < s->mat.nb; r++)
+        memcpy(chip + (size_t)s->mat.first[r] * LINE, flat + (size_t)s->from[r] * LINE,
+               (size_t)(s->mat.end[r] - s->mat.first[r]) * LINE * sizeof(float));
 }
 
 /* ---- running a section ---------------------------------------------------------------------------------- *
