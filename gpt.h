@@ -1411,10 +1411,7 @@ static inline void gpt_machine_columns(const GptMachine *a) {
             DfPart *p = &x->part[s];
             if (p->s.kind == DF_LOAD || !(p->s.gather || p->s.scatter)) continue;
             const SpMat *m = &a->m->table[gpt_owned((GptStage)p->s.kind, p->s.layer)].mat;
-            const uint32_t *row = x->slot[p->s.scatter ? p->s.out[0] : p->s.in[0]].row;
-            if (!m->dense) p->col = mem_new(m->lines + AHEAD, sizeof *p->col);
-            if (gpt_stage[p->s.kind].cut == BY_COLUMNS) p->cut = df_slices(m, x, p, row, p->col);
-            else for (size_t l = 0; !m->dense && l < m->lines; l++) p->col[l] = row[m->col[l]];
+            df_columns(x, p, m, gpt_stage[p->s.kind].cut == BY_COLUMNS);
         }
 }
 static inline void gpt_machine_free(GptRun *r) {
@@ -1457,7 +1454,7 @@ static inline GptFire gpt_machine_fire(const GptRun *r, const DfSection *x, cons
     float *tile = plan->memory + a->tile * plan->stride * LINE;
     if (p->s.kind == DF_LOAD) return f;
     gpt_point(&f);
-    if (p->cut) f.slice = &((const DfSlice *)p->cut)[a->k].mat, f.w += (size_t)f.slice->first[0] * LINE;
+    if (p->cut) f.slice = &p->cut[a->k].mat, f.w += (size_t)f.slice->first[0] * LINE;
     if (!x->streamed && p->s.lines) f.w = tile + p->w / 4, f.dw = tile + p->dw / 4;
     if (p->s.lines && p->s.sums) f.db = tile + p->sums / 4;
     if (!p->s.lines && p->s.sums) f.dw = tile + p->sums / 4, f.db = f.dw + p->per * LINE;
@@ -1519,7 +1516,7 @@ static inline void gpt_machine_carry(void *arg, size_t task, size_t worker) {
     double *moved = c->r->moved + worker * MOVED_KINDS;
     if (p->s.lines && !c->x->streamed) {
         if (p->cut && !c->back)
-            df_carry_slice(&((const DfSlice *)p->cut)[a->k], (float *)(uintptr_t)chip.w, flat.w);
+            df_carry_slice(&p->cut[a->k], (float *)(uintptr_t)chip.w, flat.w);
         else if (p->s.weights && !c->back)
             df_carry((float *)(uintptr_t)chip.w, (float *)(uintptr_t)flat.w, lines, false);
         if (p->s.weights && !c->back) moved[MOVED_WEIGHTS] += (double)lines;
