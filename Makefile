@@ -1,4 +1,4 @@
-# make              ./train, from one translation unit: train.c and the headers
+# make              ./train: train.c and the headers, one translation unit, and the few lines it starts with
 # make test         every test; QUICK=1 for smaller sweeps of the same tests
 # make asan tsan    the tests and ./train under the address + undefined behaviour and the thread sanitizers
 # make fuzz         every fuzzer for SECONDS=180 each, with clang
@@ -29,13 +29,18 @@ TESTS = $(wildcard test/*.h)
 FUZZERS = $(patsubst test/fuzz/%.c,test/fuzz/bin/%,$(wildcard test/fuzz/fuzz_*.c))
 SANITIZE = $(MAKE) test O=.build/$@/ CFLAGS='-O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all
 
-$(O)train: train.c $(HEADERS)
+# Where the program begins, for the plainest processor of the family: it refuses what this one cannot run.
+$(O)start.o: data/base/start.c
 	@mkdir -p $(@D)
-	$(CC) $(ARCH) $(CFLAGS) -o $@ $< $(LDFLAGS) -lm
+	$(CC) $(ARCH) $(CFLAGS) $(call works,-march=x86-64) -c -o $@ $<
 
-$(O)test/test: test/test.c train.c $(HEADERS) $(TESTS)
+$(O)train: train.c $(HEADERS) $(O)start.o
 	@mkdir -p $(@D)
-	$(CC) $(ARCH) $(CFLAGS) -o $@ $< $(LDFLAGS) -lm
+	$(CC) $(ARCH) $(CFLAGS) -o $@ $< $(O)start.o $(LDFLAGS) -lm
+
+$(O)test/test: test/test.c train.c $(HEADERS) $(TESTS) $(O)start.o
+	@mkdir -p $(@D)
+	$(CC) $(ARCH) $(CFLAGS) -o $@ $< $(O)start.o $(LDFLAGS) -lm
 
 # RUN is a prefix such as an emulator. The tests run the program as TRAIN says.
 test: $(O)train $(O)test/test
@@ -65,6 +70,6 @@ fuzz: $(FUZZERS)
 	        $$f.found $$(ls -d test/fuzz/corpus/$$name 2>/dev/null) || exit 1; done
 
 clean:
-	rm -rf $(O)train $(O)test/test test/fuzz/bin .build
+	rm -rf $(O)train $(O)start.o $(O)test/test test/fuzz/bin .build
 
 .PHONY: test bench asan tsan headers fuzz clean

@@ -688,7 +688,7 @@ static inline void gpt_norm(const GptFire *f, int ex, int eout, bool again) {
                 const vf d = vf_load(x + vx.row[c] * LINE + v) - mean;
                 var = vf_fma(d, d, var);
             }
-            for (int i = 0; i < LANES; i++) rstd[i] = 1 / sqrtf(var[i] / (float)C + 1e-5f);
+            rstd = vf_all(1) / vf_sqrt(var / vf_all((float)C) + vf_all(1e-5f));
             if (again) mean = vf_load(stats + v), rstd = vf_load(stats + LINE + v);
             else vf_store(stats + v, mean), vf_store(stats + LINE + v, rstd);
             for (size_t c = 0; c < C; c++)
@@ -895,10 +895,7 @@ static inline void gpt_scores(size_t hs, const uint32_t *col, const float *x, co
                               size_t n, float *s) {
     memset(s, 0, n * LINE * LINE * sizeof(float));
     for (size_t k = 0; k < n; k++, s += LINE * LINE) {
-        const float *w = gpt_group(m, keys, k);
-        sp_tile_forward(6, w, col, hs, x, s);
-        sp_tile_forward(5, w + 6, col, hs, x, s + 6 * LINE);
-        sp_tile_forward(5, w + 11, col, hs, x, s + 11 * LINE);
+        sp_forward_narrow(gpt_group(m, keys, k), col, hs, x, s);
     }
 }
 /* lines col of out (hs) += values times p (16n,16), values: m->k or m->v */
@@ -906,26 +903,26 @@ static inline void gpt_mix(size_t hs, const uint32_t *col, const float *p, const
                            size_t n, float *out) {
     for (size_t at = 0, run; at < n; at += run, p += run * LINE * LINE) {       /* groups on one tile */
         run = size_min(m->grains, n - at);
-        sp_lines_data(gpt_group(m, values, at), m->stride, col, hs, run, p, out);
+        sp_data_narrow(gpt_group(m, values, at), m->stride, col, hs, run, p, out);
     }
 }
 /* dk (hs,16) += lines col of x times ds (16 keys, 16 queries) */
 static inline void gpt_spread(size_t hs, const uint32_t *col, const float *ds, const float *x, float *dk) {
     float dst[LINE * LINE] __attribute__((aligned(64)));
     sp_transpose(dst, ds);
-    sp_lines_weight(dk, col, hs, dst, x, 0, 1);
+    sp_weight_narrow(dk, col, hs, dst, x, 0, 1);
 }
 /* s (16n,16) becomes exp(s scale - max) mul, and 0 where a key of the last group lies after its query. max,
  * mul (may be NULL) and the sums over keys, sum (may be NULL), are one line each. */
 static inline void gpt_softmax_exp(float *s, size_t n, float scale, const float *max, const float *mul,
                                    float *sum) {
+    const size_t last = (n - 1) * LINE;             /* the first key of the queries' own group */
     for (size_t v = 0; v < LINE; v += LANES) {
+        const vf top = vf_load(max + v), by = mul ? vf_load(mul + v) : vf_all(1);
         vf total = vf_all(0);
         for (size_t k = 0; k < n * LINE; k++) {
-            vf e = vf_exp(vf_fma(vf_load(s + k * LINE + v), vf_all(scale), -vf_load(max + v)));
-            if (mul) e *= vf_load(mul + v);
-            if (k / LINE == n - 1)
-                for (size_t i = 0; i < LANES; i++) if (k % LINE > v + i) e[i] = 0;
+            vf e = vf_exp(vf_fma(vf_load(s + k * LINE + v), vf_all(scale), -top)) * by;
+            if (k >= last) e = vf_below((int)(k - last) - (int)v, vf_all(0), e);
             vf_store(s + k * LINE + v, e);
             total += e;
         }
@@ -933,15 +930,16 @@ static inline void gpt_softmax_exp(float *s, size_t n, float scale, const float 
     }
 }
 
-/* max[.] of the scores s (16n,16) that each of the 16 queries of group n - 1 may see */
+/* max[.] of the scores s (16n,16) that each of the 16 queries of group n - 1 may see, for the queries of one
+ * vector from v on */
 static inline vf gpt_score_max(const float *s, size_t n, size_t v) {
-    vf max = vf_all(0);
-    for (size_t i = 0; i < LANES; i++) {
-        max[i] = s[(n - 1) * LINE * LINE + v + i];
-        for (size_t k = (n - 1) * LINE; k <= (n - 1) * LINE + v + i; k++)
-            if (s[k * LINE + v + i] > max[i]) max[i] = s[k * LINE + v + i];
+    const size_t last = (n - 1) * LINE;
+    vf max = vf_load(s + last * LINE + v);
+    for (size_t k = 1; k < LINE; k++) {
+        const vf seen = vf_load(s + (last + k) * LINE + v);
+        max = vf_max(vf_below((int)k - (int)v, max, seen), max);
     }
-    for (size_t k = 0; k < (n - 1) * LINE; k++) max = vf_max(max, vf_load(s + k * LINE + v));
+    for (size_t k = 0; k < last; k++) max = vf_max(max, vf_load(s + k * LINE + v));
     return max;
 }
 /* Copies lines row of group g of a view to or from hs lines of a tile's state. */
@@ -1620,14 +1618,24 @@ static inline void gpt_norm_piece(void *arg, size_t piece, size_t worker) {
     const GptUpdate *u = arg;
     const size_t from = piece * PIECE, to = size_min(from + PIECE, u->m->floats);
     const size_t lookup = u->m->table[WTE].at + u->m->table[WTE].size;
-    double sum[8] = {0};
-    float *g = u->m->g;
+    float *restrict g = u->m->g;
+    float *restrict from_lookup = u->m->lookup_g;
+    vd sum[8 / VD_LANES] = {{0}};                   /* eight chains: number i is in chain i % 8 */
+    double chain[8];
     (void)worker;
     gpt_mask_gradient(u->m, from, to);
-    for (size_t i = from; i < to && i < lookup; i++) g[i] += u->m->lookup_g[i], u->m->lookup_g[i] = 0;
+    for (size_t i = from; i < size_min(to, lookup); i += LANES) {
+        vf_store(g + i, vf_load(g + i) + vf_load(from_lookup + i));
+        vf_store(from_lookup + i, vf_all(0));
+    }
     for (size_t i = from; i < to; i += 8)
-        for (size_t j = 0; j < 8; j++) sum[j] += (double)g[i + j] * (double)g[i + j];
-    u->sums[piece] = ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
+        UNROLL for (size_t j = 0; j < 8 / VD_LANES; j++) {
+            const vd wide = vd_of(g + i + j * VD_LANES);
+            sum[j] += wide * wide;
+        }
+    memcpy(chain, sum, sizeof chain);
+    u->sums[piece] = ((chain[0] + chain[1]) + (chain[2] + chain[3])) +
+                     ((chain[4] + chain[5]) + (chain[6] + chain[7]));
 }
 
 /* lr / (1 - beta1^t) and 1 / sqrt(1 - beta2^t) after t steps */
@@ -1643,12 +1651,15 @@ static inline void gpt_adamw_range(const GptUpdate *u, const GptParam *p, size_t
     float *restrict w = u->m->w, *restrict g = u->m->g, *restrict m = u->m->m, *restrict v = u->m->v;
     float scale1, root2;
     gpt_correction(u, t, p->rate, &scale1, &root2);
-    for (size_t i = a; i < b; i++) {
-        const float d = g[i] * clip;
-        m[i] = beta1 * m[i] + (1 - beta1) * d;
-        v[i] = beta2 * v[i] + (1 - beta2) * (d * d);
-        w[i] = w[i] * keep - scale1 * m[i] / (sqrtf(v[i]) * root2 + eps);
-        g[i] = 0;
+    for (size_t i = a; i < b; i += LANES) {
+        const vf d = vf_load(g + i) * vf_all(clip);
+        const vf moment1 = vf_all(beta1) * vf_load(m + i) + vf_all(1 - beta1) * d;
+        const vf moment2 = vf_all(beta2) * vf_load(v + i) + vf_all(1 - beta2) * (d * d);
+        const vf step = vf_all(scale1) * moment1 / (vf_sqrt(moment2) * vf_all(root2) + vf_all(eps));
+        vf_store(w + i, vf_load(w + i) * vf_all(keep) - step);
+        vf_store(m + i, moment1);
+        vf_store(v + i, moment2);
+        vf_store(g + i, vf_all(0));
     }
 }
 static inline void gpt_adamw_piece(void *arg, size_t piece, size_t worker) {

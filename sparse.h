@@ -1,8 +1,9 @@
 /* sparse.h: matrices of row blocks, and the three products that are nearly all the arithmetic of a GPT.
  *
- * It knows nothing of GPT. It refuses intrinsics in its arithmetic (some stores pass the caches by them),
- * fast-math and any order of summation that depends on threads, panel size or machine: every output is one
- * chain of fused multiply-adds in an order stated below, so the bits are the same everywhere.
+ * It knows nothing of GPT. It refuses fast-math, and any order of summation that depends on threads, panel
+ * size or machine: every output is one chain of fused multiply-adds in an order stated below, so the bits are
+ * the same everywhere. Intrinsics stand in the vector shim alone, for the few operations that compilers spoil
+ * when they are left to find them; everything else is plain C over one vector type of the machine's width.
  *
  * Letters     OC, IC      outputs and inputs of a matrix
  *             row block   16 outputs
@@ -32,19 +33,29 @@
  * move together and no sum ever crosses a lane, so nothing has to be shuffled and every compiler can
  * vectorise it.
  *
- * The innermost loop of all three is the same: 6 rows x 16 lanes of accumulators in registers, and at each
- * step one vector line times 6 scalars:
+ * The innermost loop of all three is the same, a tile: R rows of G lines are summed in registers, and a step
+ * loads G lines and multiplies each by R scalars.
  *
- *     product            the line                              the 6 scalars
- *     forward            x[col l], 16 tokens                   w[l][o], 6 outputs
- *     backward-data      dy[o], 16 tokens                      w[l][o], 6 lines
- *     backward-weight    dy of a token, 16 outputs             x[col l] of that token, 6 lines
+ *     product            a step of                 its G lines                       its R scalars
+ *     forward            one line of w             x[col l] of G groups              w[l][o], R outputs
+ *     backward-data      one output                dy[o] of G groups                 w[l][o], R lines
+ *     backward-weight    one token                 dy of the token, G row blocks     x[col l] of it, R lines
  *
- * Only the last one sums over tokens: it first turns 16 x 16 pieces of dy, so that outputs are the lanes.
- * With 8 lanes a register that is 12 accumulators, 2 loads and 6 broadcasts for 12 multiply-adds, which keeps
- * both multiply-add units of an x86 core busy; 16 rows are tiles of 6, 5 and 5. A gathered line that lies in
- * the second-level cache is asked for some lines before its turn, for no machine guesses where the next one
- * is: that took 3072 -> 768 at 1/8 from 65 to 83 % of peak. */
+ * Only the last sums over tokens: it first turns 16 x 16 pieces of dy, so that outputs are the lanes. R and G
+ * are what the registers hold, and no choice of them changes a bit:
+ *
+ *     width                       registers    wide tiles    narrow tiles
+ *     AVX-512   16 floats             32       6 x 4         16 x 1 forward, 12 x 1 backward
+ *     AVX2       8 floats             16       -             6 x 1 (a line is 2 registers)
+ *     NEON       4 floats             32       -             4 x 1 (a line is 4 registers)
+ *
+ * A multiply-add takes 4 turns of the clock and two can begin in each, so 8 sums must be under way; on
+ * AVX-512 one line of 6 rows has too few of them, and a scalar that serves 4 lines is loaded a quarter as
+ * often. Wide tiles need G groups of tokens or, backward-weight, G row blocks that keep the same inputs: those
+ * of a dense matrix. What is left over takes narrow ones.
+ *
+ * A gathered line that lies in the second-level cache is asked for some lines before its turn, for no machine
+ * guesses where the next one is: that took 3072 -> 768 at 1/8 from 65 to 83 % of peak (Zen 3). */
 #ifndef SPARSE_H
 #define SPARSE_H
 #include "data/base/base.h"
@@ -52,59 +63,98 @@
 /* ---- the vector shim ---------------------------------------------------------------------------------- */
 
 #if defined __AVX512F__
+#include <immintrin.h>
 #define LANES 16
-#elif defined __AVX__
+#elif defined __AVX2__ && defined __FMA__
+#include <immintrin.h>
 #define LANES 8
 #else
-#define LANES 4                                     /* NEON, SSE, or whatever 16 bytes become */
+#define LANES 4                                     /* NEON, or plain C: whatever 16 bytes become */
+#if defined __aarch64__
+#include <arm_neon.h>
+#endif
 #endif
 enum { LINE = 16, VECS = LINE / LANES };            /* floats a line, registers a line */
-enum { ROWS = 6, AHEAD = 8 };                       /* rows of a tile; lines of x fetched ahead of use */
+enum { WIDE = LANES == 16 ? 4 : 1 };                /* lines of a wide tile */
+enum { ROWS = LANES == 16 ? 12 : LANES == 8 ? 6 : 4 };      /* of a narrow tile; a wide one has 6 */
+enum { AHEAD = 8 };                                 /* lines of x fetched ahead of use */
 
 typedef float vf __attribute__((vector_size(4 * LANES)));
 typedef int32_t vi __attribute__((vector_size(4 * LANES)));
 
-#ifdef __clang__ /* unrolled whole, or the accumulators leave their registers */
+#ifdef __clang__ /* unrolled whole, or the sums leave their registers */
 #define UNROLL _Pragma("clang loop unroll(full)")
+#define UNROLL_TWICE _Pragma("clang loop unroll_count(2)")
 #else
 #define UNROLL _Pragma("GCC unroll 16")
+#define UNROLL_TWICE _Pragma("GCC unroll 2")
 #endif
 #define INLINE static inline __attribute__((always_inline))
+#define SP_APART __attribute__((noinline, unused)) static  /* its loops get all registers */
 
 INLINE vf vf_load(const float *p) { vf v; memcpy(&v, p, sizeof v); return v; }
 INLINE void vf_store(float *p, vf v) { memcpy(p, &v, sizeof v); }
-INLINE vf vf_all(float s) {
-    vf v = {0};
-    UNROLL for (int i = 0; i < LANES; i++) v[i] = s;
-    return v;
-}
-INLINE vf vf_fma(vf a, vf b, vf c) {                /* a b + c, rounded once: one instruction, no libm call */
-    vf r = c;
-    UNROLL for (int i = 0; i < LANES; i++) r[i] = __builtin_fmaf(a[i], b[i], c[i]);
-    return r;
-}
-/* Stores past the caches, for what is not read again soon: neither fetches the line nor drives another out.
- * p is aligned to the vector. Other threads see it after vf_streamed(). */
-INLINE void vf_stream(float *p, vf v) {
-#if defined __clang__
-    __builtin_nontemporal_store(v, (vf *)(void *)p);
-#elif defined __AVX512F__
-    __builtin_ia32_movntps512(p, v);
-#elif defined __AVX__
-    __builtin_ia32_movntps256(p, v);
-#elif defined __SSE__
-    __builtin_ia32_movntps(p, v);
+
+/* What compilers make scalar code of, or not always one instruction, if it is written as a loop over lanes:
+ *     vf_all      s in every lane
+ *     vf_fma      a b + c, rounded once
+ *     vf_sqrt     the root, rounded correctly
+ *     vf_max      the larger; b if either is a NaN, so that one in a is lost: who must notice looks at inputs
+ *     vf_stream   a store past the caches, for what is not read again soon: it neither fetches the line nor
+ *                 drives another out. p is aligned to the vector. Others see it after vf_streamed().
+ * In plain C a lane may be a call of libm: right, and slow. */
+#if LANES == 16
+INLINE vf vf_all(float s) { return (vf)_mm512_set1_ps(s); }
+INLINE vf vf_fma(vf a, vf b, vf c) { return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
+INLINE vf vf_sqrt(vf a) { return (vf)_mm512_sqrt_ps((__m512)a); }
+INLINE vf vf_max(vf a, vf b) { return (vf)_mm512_max_ps((__m512)a, (__m512)b); }
+INLINE void vf_stream(float *p, vf v) { _mm512_stream_ps(p, (__m512)v); }
+INLINE void vf_streamed(void) { _mm_sfence(); }
+#elif LANES == 8
+INLINE vf vf_all(float s) { return (vf)_mm256_set1_ps(s); }
+INLINE vf vf_fma(vf a, vf b, vf c) { return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
+INLINE vf vf_sqrt(vf a) { return (vf)_mm256_sqrt_ps((__m256)a); }
+INLINE vf vf_max(vf a, vf b) { return (vf)_mm256_max_ps((__m256)a, (__m256)b); }
+INLINE void vf_stream(float *p, vf v) { _mm256_stream_ps(p, (__m256)v); }
+INLINE void vf_streamed(void) { _mm_sfence(); }
 #else
-    vf_store(p, v);
-#endif
+INLINE vf vf_all(float s) { return (vf){s, s, s, s}; }
+#if defined __aarch64__
+INLINE vf vf_fma(vf a, vf b, vf c) { return (vf)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b); }
+INLINE vf vf_sqrt(vf a) { return (vf)vsqrtq_f32((float32x4_t)a); }
+#else
+INLINE vf vf_fma(vf a, vf b, vf c) {
+    for (int i = 0; i < LANES; i++) c[i] = __builtin_fmaf(a[i], b[i], c[i]);
+    return c;
 }
-INLINE void vf_streamed(void) {
-#if defined __SSE__
-    __builtin_ia32_sfence();
-#endif
+INLINE vf vf_sqrt(vf a) {
+    for (int i = 0; i < LANES; i++) a[i] = sqrtf(a[i]);
+    return a;
 }
-/* The larger; b if either is a NaN, so that a NaN in a is lost: who must notice looks at the inputs. */
+#endif
 INLINE vf vf_max(vf a, vf b) { return (vf)(((vi)a & (a > b)) | ((vi)b & ~(a > b))); }
+INLINE void vf_stream(float *p, vf v) { vf_store(p, v); }
+INLINE void vf_streamed(void) {}
+#endif
+
+/* Doubles, as many as fill a register, of so many floats. */
+enum { VD_LANES = LANES / 2 };
+typedef double vd __attribute__((vector_size(4 * LANES)));
+INLINE vd vd_of(const float *p) {
+    typedef float half __attribute__((vector_size(2 * LANES)));
+    half h;
+    memcpy(&h, p, sizeof h);
+    return __builtin_convertvector(h, vd);
+}
+
+
+/* v, but `other` in the lanes below n; n may be below 0 or above LANES. */
+INLINE vf vf_below(int n, vf other, vf v) {
+    vi lane;
+    UNROLL for (int i = 0; i < LANES; i++) lane[i] = i;
+    const vi below = lane < n;
+    return (vf)(((vi)other & below) | ((vi)v & ~below));
+}
 
 /* e^x for every lane, within 1 ulp (tests measure 0.99) for |x| <= 87; below -87 it is e^-87 and above 88 it
  * is e^88, both finite. x = n ln2 + r with |r| <= ln2 / 2, ln2 in two parts (Cody and Waite 1980); e^r by its
@@ -370,135 +420,218 @@ static inline void sp_show(FILE *f, const uint8_t *on, size_t nb, size_t J) {
     }
 }
 
-/* ---- the micro-kernels: R rows x 16 lanes of accumulators --------------------------------------------- */
+/* ---- tiles: R rows of G lines, summed in registers ---------------------------------------------------- *
+ * R and G are constants wherever these are inlined. Lines that stand side by side are a stride apart. */
 
-/* y (R,16) += sum over n lines of w[l][0..R-1] x[col l]. w: lines of 16. */
-INLINE void sp_tile_forward(const int R, const float *restrict w, const uint32_t *restrict col, size_t n,
-                            const float *restrict x, float *restrict y) {
-    vf acc[ROWS][VECS], xl[VECS];
-    UNROLL for (int j = 0; j < R; j++)
-        UNROLL for (int v = 0; v < VECS; v++) acc[j][v] = vf_load(y + j * LINE + v * LANES);
-    for (size_t l = 0; l < n; l++) {
-        const float *line = x + (size_t)col[l] * LINE;
-        if (R == ROWS)                              /* the first of three passes fetches for all */
-            __builtin_prefetch(x + (size_t)col[l + AHEAD] * LINE);
-        UNROLL for (int v = 0; v < VECS; v++) xl[v] = vf_load(line + v * LANES);
-        UNROLL for (int j = 0; j < R; j++) {
-            const vf s = vf_all(w[l * LINE + (size_t)j]);
-            UNROLL for (int v = 0; v < VECS; v++) acc[j][v] = vf_fma(s, xl[v], acc[j][v]);
-        }
-    }
-    UNROLL for (int j = 0; j < R; j++)
-        UNROLL for (int v = 0; v < VECS; v++) vf_store(y + j * LINE + v * LANES, acc[j][v]);
+enum { MOST = 16 };                                 /* rows of the tallest tile */
+typedef vf SpSums[MOST][WIDE * VECS];               /* row j's G lines, a register each LANES floats */
+
+/* Rows 0 .. R-1 of a tile are lines row[0] .. row[R-1] of where its sums are kept. */
+static const uint32_t sp_in_order[MOST] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+INLINE void sp_lines(const int G, vf *line, const float *from, size_t stride) {
+    UNROLL for (int v = 0; v < G * VECS; v++)
+        line[v] = vf_load(from + (size_t)(v / VECS) * stride + v % VECS * LANES);
 }
-
-/* acc[j] += sum over k < 16 of row[j][k] times line k of lines (16,16). */
-INLINE void sp_madd(const int R, vf (*acc)[VECS], const float *const *row, const float *restrict lines) {
-#ifdef __clang__
-#pragma clang loop unroll_count(2)
-#else
-#pragma GCC unroll 2
-#endif
-    for (int k = 0; k < LINE; k++) {
-        vf line[VECS];
-        UNROLL for (int v = 0; v < VECS; v++) line[v] = vf_load(lines + k * LINE + v * LANES);
-        UNROLL for (int j = 0; j < R; j++) {
-            const vf s = vf_all(row[j][k]);
-            UNROLL for (int v = 0; v < VECS; v++) acc[j][v] = vf_fma(s, line[v], acc[j][v]);
-        }
-    }
+INLINE void sp_take(const int R, const int G, SpSums sum, const float *from, size_t stride,
+                    const uint32_t *row) {
+    UNROLL for (int j = 0; j < R; j++) sp_lines(G, sum[j], from + (size_t)row[j] * LINE, stride);
 }
+INLINE void sp_give(const int R, const int G, SpSums sum, float *to, size_t stride, const uint32_t *row) {
+    UNROLL for (int j = 0; j < R; j++)
+        UNROLL for (int v = 0; v < G * VECS; v++)
+            vf_store(to + (size_t)(v / VECS) * stride + row[j] * LINE + v % VECS * LANES, sum[j][v]);
+}
+/* Asks for line `at` of each of G, to be read (to_write = 0) or written. */
+#define SP_FETCH(G, from, stride, at, to_write) \
+    UNROLL for (int g = 0; g < (G); g++) \
+        __builtin_prefetch((from) + (size_t)g * (stride) + (size_t)(at) * LINE, to_write)
 
-/* dx[col j] += sum over nr row blocks of w[j][o] dy[o], for R lines j. The next row block's lines of w are
- * wstride floats on, its 16 outputs the next 256 floats of dy. */
-INLINE void sp_tile_data(const int R, const float *restrict w, size_t wstride, const uint32_t *restrict col,
-                         size_t nr, const float *restrict dy, float *restrict dx) {
-    vf acc[ROWS][VECS];
-    const float *row[ROWS];
+/* A step: row j gains the G lines times scalar[j apart]. */
+INLINE void sp_step(const int R, const int G, SpSums sum, const vf *line, const float *scalar, int apart) {
+    __asm__("" : "+r"(scalar));     /* or gcc makes one vector of neighbouring scalars, and takes it apart */
     UNROLL for (int j = 0; j < R; j++) {
-        row[j] = w + j * LINE;
-        __asm__("" : "+r"(row[j])); /* hides that rows are evenly spaced: gcc 12 else loads across lines */
-        UNROLL for (int v = 0; v < VECS; v++) acc[j][v] = vf_load(dx + (size_t)col[j] * LINE + v * LANES);
+        const vf s = vf_all(scalar[j * apart]);
+        UNROLL for (int v = 0; v < G * VECS; v++) sum[j][v] = vf_fma(s, line[v], sum[j][v]);
     }
-    UNROLL for (int j = 0; j < R; j++) __builtin_prefetch(dx + (size_t)col[R + j] * LINE, 1);
-    for (size_t r = 0; r < nr; r++) {
-        sp_madd(R, acc, row, dy + r * LINE * LINE);
-        UNROLL for (int j = 0; j < R; j++) row[j] += wstride;
-    }
-    UNROLL for (int j = 0; j < R; j++)
-        UNROLL for (int v = 0; v < VECS; v++) vf_store(dx + (size_t)col[j] * LINE + v * LANES, acc[j][v]);
 }
 
-/* dw[j] += sum over groups, last first, of x[col j][t] times line t of dyt[g] (16 tokens, 16 outputs), R
- * lines j. */
-INLINE void sp_tile_weight(const int R, float *restrict dw, const uint32_t *restrict col,
-                           const float *restrict dyt, const float *restrict x, size_t xs, size_t ng) {
-    vf acc[ROWS][VECS];
-    const float *row[ROWS];
-    UNROLL for (int j = 0; j < R; j++)
-        UNROLL for (int v = 0; v < VECS; v++) acc[j][v] = vf_load(dw + j * LINE + v * LANES);
+/* y (R,16) of G groups += sum over n lines of w[l][0..R-1] x[col l]. w: lines of 16. Of the tiles that take
+ * the same lines, the first asks for those to come, and for the n lines of w after these. */
+INLINE void sp_tile_forward(const int R, const int G, const float *restrict w, const uint32_t *restrict col,
+                            size_t n, const float *restrict x, size_t xs, float *restrict y, size_t ys,
+                            const bool first) {
+    SpSums sum;
+    vf line[WIDE * VECS];
+    sp_take(R, G, sum, y, ys, sp_in_order);
+    for (size_t l = 0; l < n; l++) {
+        if (first) {
+            __builtin_prefetch(w + (l + n) * LINE);
+            SP_FETCH(G, x, xs, col[l + AHEAD], 0);
+        }
+        sp_lines(G, line, x + (size_t)col[l] * LINE, xs);
+        sp_step(R, G, sum, line, w + l * LINE, 1);
+    }
+    sp_give(R, G, sum, y, ys, sp_in_order);
+}
+
+/* dx[col j] of G groups += sum over nr row blocks of w[j][o] dy[o], for R lines j. The next row block's lines
+ * of w are wstride floats on, its 16 outputs the next 256 floats of dy. */
+INLINE void sp_tile_data(const int R, const int G, const float *restrict w, size_t wstride,
+                         const uint32_t *restrict col, size_t nr, const float *restrict dy, size_t ys,
+                         float *restrict dx, size_t xs) {
+    SpSums sum;
+    vf line[WIDE * VECS];
+    sp_take(R, G, sum, dx, xs, col);
+    UNROLL for (int j = 0; j < R; j++) SP_FETCH(G, dx, xs, col[R + j], 1);
+    for (size_t r = 0; r < nr; r++, w += wstride, dy += LINE * LINE)
+        UNROLL_TWICE for (int o = 0; o < LINE; o++) {
+            sp_lines(G, line, dy + o * LINE, ys);
+            sp_step(R, G, sum, line, w + o, LINE);
+        }
+    sp_give(R, G, sum, dx, xs, col);
+}
+
+/* dw[j] of G row blocks += sum over groups, last first, of x[col j][t] times line t of dyt[g] (16 tokens, 16
+ * outputs), for R lines j. A row block's dw is ds floats, its dyt ts floats after the one before. */
+INLINE void sp_tile_weight(const int R, const int G, float *restrict dw, size_t ds,
+                           const uint32_t *restrict col, const float *restrict dyt, size_t ts,
+                           const float *restrict x, size_t xs, size_t ng) {
+    SpSums sum;
+    vf line[WIDE * VECS];
+    const float *row[MOST];
+    sp_take(R, G, sum, dw, ds, sp_in_order);
+    if (G > 1)
+        UNROLL for (int j = 0; j < R; j++) SP_FETCH(G, dw, ds, R + j, 1);
     for (size_t g = ng; g-- > 0;) {
-        UNROLL for (int j = 0; j < R; j++) row[j] = x + g * xs + (size_t)col[j] * LINE;
+        UNROLL for (int j = 0; j < R; j++) {
+            row[j] = x + g * xs + (size_t)col[j] * LINE;
+            __asm__("" : "+r"(row[j]));
+        }
         UNROLL for (int j = 0; j < R; j++) __builtin_prefetch(x + g * xs + (size_t)col[R + j] * LINE);
-        sp_madd(R, acc, row, dyt + g * LINE * LINE);
+        UNROLL_TWICE for (int t = 0; t < LINE; t++) {
+            sp_lines(G, line, dyt + g * LINE * LINE + t * LINE, ts);
+            UNROLL for (int j = 0; j < R; j++) {
+                const vf s = vf_all(row[j][t]);
+                UNROLL for (int v = 0; v < G * VECS; v++) sum[j][v] = vf_fma(s, line[v], sum[j][v]);
+            }
+        }
     }
-    UNROLL for (int j = 0; j < R; j++)
-        UNROLL for (int v = 0; v < VECS; v++) vf_store(dw + j * LINE + v * LANES, acc[j][v]);
+    sp_give(R, G, sum, dw, ds, sp_in_order);
 }
 
-/* sp_tile_data and sp_tile_weight for any number of lines, by tiles of 6, 4, 2 and 1. Four rows keep both
- * multiply-add units busy as well, so what is left of a whole number of sixes becomes fours. */
-INLINE void sp_lines_data(const float *restrict w, size_t wstride, const uint32_t *restrict col,
-                                 size_t lines, size_t nr, const float *restrict dy, float *restrict dx) {
-    size_t l = 0;
-    for (; lines - l >= 6 && lines - l != 8; l += 6)
-        sp_tile_data(6, w + l * LINE, wstride, col + l, nr, dy, dx);
-    for (; lines - l >= 4; l += 4) sp_tile_data(4, w + l * LINE, wstride, col + l, nr, dy, dx);
-    for (; lines - l >= 2; l += 2) sp_tile_data(2, w + l * LINE, wstride, col + l, nr, dy, dx);
-    for (; l < lines; l++) sp_tile_data(1, w + l * LINE, wstride, col + l, nr, dy, dx);
+/* ---- a row block by tiles ------------------------------------------------------------------------------ *
+ * Each of these loops stands in a function of its own: two in one share the registers, and spill. */
+
+/* forward of the 16 outputs of a row block, for one group, or for WIDE of them */
+SP_APART void sp_forward_narrow(const float *restrict w, const uint32_t *restrict col, size_t n,
+                             const float *restrict x, float *restrict y) {
+    if (LANES == 16) sp_tile_forward(16, 1, w, col, n, x, 0, y, 0, true);
+    else if (LANES == 8) {
+        sp_tile_forward(6, 1, w, col, n, x, 0, y, 0, true);
+        sp_tile_forward(5, 1, w + 6, col, n, x, 0, y + 6 * LINE, 0, false);
+        sp_tile_forward(5, 1, w + 11, col, n, x, 0, y + 11 * LINE, 0, false);
+    } else {
+        sp_tile_forward(4, 1, w, col, n, x, 0, y, 0, true);
+        for (int o = 4; o < LINE; o += 4)
+            sp_tile_forward(4, 1, w + o, col, n, x, 0, y + o * LINE, 0, false);
+    }
 }
-INLINE void sp_lines_weight(float *restrict dw, const uint32_t *restrict col, size_t lines,
-                                   const float *restrict dyt, const float *restrict x, size_t xs, size_t ng) {
-    size_t l = 0;
-    for (; lines - l >= 6 && lines - l != 8; l += 6)
-        sp_tile_weight(6, dw + l * LINE, col + l, dyt, x, xs, ng);
-    for (; lines - l >= 4; l += 4) sp_tile_weight(4, dw + l * LINE, col + l, dyt, x, xs, ng);
-    for (; lines - l >= 2; l += 2) sp_tile_weight(2, dw + l * LINE, col + l, dyt, x, xs, ng);
-    for (; l < lines; l++) sp_tile_weight(1, dw + l * LINE, col + l, dyt, x, xs, ng);
+SP_APART void sp_forward_wide(const float *restrict w, const uint32_t *restrict col, size_t n,
+                           const float *restrict x, size_t xs, float *restrict y, size_t ys) {
+    sp_tile_forward(6, WIDE, w, col, n, x, xs, y, ys, true);
+    sp_tile_forward(5, WIDE, w + 6, col, n, x, xs, y + 6 * LINE, ys, false);
+    sp_tile_forward(5, WIDE, w + 11, col, n, x, xs, y + 11 * LINE, ys, false);
 }
 
-/* out (16,16) = the transpose of in (16,16), by 4 x 4 pieces that compilers turn into register shuffles. */
+/* The largest tile for what is left of some lines: whole tiles, then 4, 2 and 1; eight are two fours, for two
+ * rows alone leave the multiply-add units idle. */
+INLINE size_t sp_tall(size_t most, size_t lines) {
+    return lines >= most && (most != 6 || lines != 8) ? most : lines >= 4 ? 4 : lines >= 2 ? 2 : 1;
+}
+/* backward-data of `lines` lines of one row block, or of nr that keep the same */
+SP_APART void sp_data_narrow(const float *restrict w, size_t wstride, const uint32_t *restrict col, size_t lines,
+                          size_t nr, const float *restrict dy, float *restrict dx) {
+    for (size_t l = 0, n; l < lines; l += n, w += n * LINE, col += n) {
+        n = sp_tall(ROWS, lines - l);
+        if (n == ROWS) sp_tile_data(ROWS, 1, w, wstride, col, nr, dy, 0, dx, 0);
+        else if (n == 4) sp_tile_data(4, 1, w, wstride, col, nr, dy, 0, dx, 0);
+        else if (n == 2) sp_tile_data(2, 1, w, wstride, col, nr, dy, 0, dx, 0);
+        else sp_tile_data(1, 1, w, wstride, col, nr, dy, 0, dx, 0);
+    }
+}
+SP_APART void sp_data_wide(const float *restrict w, size_t wstride, const uint32_t *restrict col, size_t lines,
+                        size_t nr, const float *restrict dy, size_t ys, float *restrict dx, size_t xs) {
+    for (size_t l = 0, n; l < lines; l += n, w += n * LINE, col += n) {
+        n = sp_tall(6, lines - l);
+        if (n == 6) sp_tile_data(6, WIDE, w, wstride, col, nr, dy, ys, dx, xs);
+        else if (n == 4) sp_tile_data(4, WIDE, w, wstride, col, nr, dy, ys, dx, xs);
+        else if (n == 2) sp_tile_data(2, WIDE, w, wstride, col, nr, dy, ys, dx, xs);
+        else sp_tile_data(1, WIDE, w, wstride, col, nr, dy, ys, dx, xs);
+    }
+}
+/* backward-weight of the lines of one row block, or of WIDE that keep the same */
+SP_APART void sp_weight_narrow(float *restrict dw, const uint32_t *restrict col, size_t lines,
+                            const float *restrict dyt, const float *restrict x, size_t xs, size_t ng) {
+    for (size_t l = 0, n; l < lines; l += n, dw += n * LINE, col += n) {
+        n = sp_tall(ROWS, lines - l);
+        if (n == ROWS) sp_tile_weight(ROWS, 1, dw, 0, col, dyt, 0, x, xs, ng);
+        else if (n == 4) sp_tile_weight(4, 1, dw, 0, col, dyt, 0, x, xs, ng);
+        else if (n == 2) sp_tile_weight(2, 1, dw, 0, col, dyt, 0, x, xs, ng);
+        else sp_tile_weight(1, 1, dw, 0, col, dyt, 0, x, xs, ng);
+    }
+}
+SP_APART void sp_weight_wide(float *restrict dw, size_t ds, const uint32_t *restrict col, size_t lines,
+                          const float *restrict dyt, size_t ts, const float *restrict x, size_t xs,
+                          size_t ng) {
+    for (size_t l = 0, n; l < lines; l += n, dw += n * LINE, col += n) {
+        n = sp_tall(6, lines - l);
+        if (n == 6) sp_tile_weight(6, WIDE, dw, ds, col, dyt, ts, x, xs, ng);
+        else if (n == 4) sp_tile_weight(4, WIDE, dw, ds, col, dyt, ts, x, xs, ng);
+        else if (n == 2) sp_tile_weight(2, WIDE, dw, ds, col, dyt, ts, x, xs, ng);
+        else sp_tile_weight(1, WIDE, dw, ds, col, dyt, ts, x, xs, ng);
+    }
+}
+
+/* out (16,16) = the transpose of in (16,16), by 4 x 4 pieces. Zipping rows 0 and 2, 1 and 3, and then the
+ * results, puts column c of a piece into line c. */
+typedef float Four __attribute__((vector_size(16)));
+#define SP_ZIP_LOW(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)
+#define SP_ZIP_HIGH(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
+
 INLINE void sp_transpose(float *restrict out, const float *restrict in) {
-    for (int a = 0; a < LINE; a += 4)
-        for (int b = 0; b < LINE; b += 4)
-            for (int i = 0; i < 4; i++)
-                for (int j = 0; j < 4; j++) out[(b + j) * LINE + a + i] = in[(a + i) * LINE + b + j];
+    UNROLL for (int i = 0; i < LINE; i += 4)
+        UNROLL for (int o = 0; o < LINE; o += 4) {
+            Four row[4], line[4];
+            UNROLL for (int k = 0; k < 4; k++) memcpy(&row[k], in + (i + k) * LINE + o, sizeof row[k]);
+            const Four even = SP_ZIP_LOW(row[0], row[2]), even2 = SP_ZIP_HIGH(row[0], row[2]);
+            const Four odd = SP_ZIP_LOW(row[1], row[3]), odd2 = SP_ZIP_HIGH(row[1], row[3]);
+            line[0] = SP_ZIP_LOW(even, odd);
+            line[1] = SP_ZIP_HIGH(even, odd);
+            line[2] = SP_ZIP_LOW(even2, odd2);
+            line[3] = SP_ZIP_HIGH(even2, odd2);
+            UNROLL for (int k = 0; k < 4; k++) memcpy(out + (o + k) * LINE + i, &line[k], sizeof line[k]);
+        }
 }
 
 /* ---- the three products ------------------------------------------------------------------------------- */
 
-enum { CHUNK = 128, BUNDLE = 4, GROUPS_MAX = 8 };   /* lines of w kept in L1; row blocks; groups of a panel */
+enum { CHUNK = WIDE > 1 ? 64 : 128 };               /* lines of w, and of x in WIDE groups, that L1 holds */
+enum { BUNDLE = 4, GROUPS_MAX = 8 };                /* row blocks taken together; groups of a panel */
 
 /* Row blocks r0 .. r1 of y += W x. w: the lines of row block r0 on; x: [ng] groups xs floats apart, IC lines
  * each; y: [ng] groups ys apart, its first line is output 16 r0. */
-__attribute__((noinline, unused)) static void sp_forward(const SpMat *m, size_t r0, size_t r1,
-                                                        const float *restrict w, const float *restrict x,
-                                                        size_t xs, float *restrict y, size_t ys, size_t ng) {
-    for (size_t r = r0; r < r1; r++) {
+SP_APART void sp_forward(const SpMat *m, size_t r0, size_t r1, const float *restrict w, const float *restrict x,
+                      size_t xs, float *restrict y, size_t ys, size_t ng) {
+    for (size_t r = r0; r < r1; r++, y += LINE * LINE) {
         const uint32_t *col = sp_cols(m, r);
         const size_t lines = m->first[r + 1] - m->first[r];
-        const float *wr = w + (size_t)(m->first[r] - m->first[r0]) * LINE;
-        for (size_t l = 0, n; l < lines; l += n) {
-            n = lines - l < CHUNK ? lines - l : CHUNK;
-            for (size_t g = 0; g < ng; g++) {
-                const float *wl = wr + l * LINE, *xg = x + g * xs;
-                float *yg = y + g * ys + (r - r0) * LINE * LINE;
-                for (size_t k = g * n / ng; k < (g + 1) * n / ng; k++)      /* the chunk after this one */
-                    __builtin_prefetch(wl + (n + k) * LINE);
-                sp_tile_forward(6, wl, col + l, n, xg, yg);
-                sp_tile_forward(5, wl + 6, col + l, n, xg, yg + 6 * LINE);
-                sp_tile_forward(5, wl + 11, col + l, n, xg, yg + 11 * LINE);
-            }
+        for (size_t l = 0, n; l < lines; l += n, w += n * LINE) {
+            n = size_min(lines - l, CHUNK);
+            size_t g = 0;
+            for (; WIDE > 1 && g + WIDE <= ng; g += WIDE)
+                sp_forward_wide(w, col + l, n, x + g * xs, xs, y + g * ys, ys);
+            for (; g < ng; g++) sp_forward_narrow(w, col + l, n, x + g * xs, y + g * ys);
         }
     }
 }
@@ -510,39 +643,45 @@ INLINE size_t sp_row(const uint32_t *yrow, size_t r) { return yrow ? yrow[r * LI
  * taken in order give the bits of the whole. dy begins at output 0, wherever yrow says its rows are. A dense
  * matrix takes four row blocks and 96 inputs at a time. m may be a slice of columns: row block r has lines
  * first[r] .. end[r] of w and of col. */
-__attribute__((noinline, unused)) static void sp_backward_data(const SpMat *m, size_t r0, size_t r1,
-                                                              const float *restrict w,
-                                                              const float *restrict dy, const uint32_t *yrow,
-                                                              size_t ys, float *restrict dx, size_t xs,
-                                                              size_t ng) {
+SP_APART void sp_backward_data(const SpMat *m, size_t r0, size_t r1, const float *restrict w,
+                            const float *restrict dy, const uint32_t *yrow, size_t ys, float *restrict dx,
+                            size_t xs, size_t ng) {
     const size_t chunk = m->dense ? 96 : SIZE_MAX / 2, bundle = m->dense ? BUNDLE : 1;
     for (size_t l0 = 0; l0 < (m->dense ? m->IC : 1); l0 += chunk)
         for (size_t r = r0, nr; r < r1; r += nr) {
-            const uint32_t *col = sp_cols(m, r);
-            const size_t lines = m->end[r] - m->first[r], end = l0 + chunk < lines ? l0 + chunk : lines;
-            const float *wr = w + (size_t)(m->first[r] - m->first[r0]) * LINE;
+            const uint32_t *col = sp_cols(m, r) + l0;
+            const size_t lines = m->end[r] - m->first[r], end = size_min(l0 + chunk, lines);
+            const float *wr = w + ((size_t)(m->first[r] - m->first[r0]) + l0) * LINE;
             const size_t row = sp_row(yrow, r);     /* blocks whose outputs follow one another go together */
             for (nr = 1; nr < bundle && r + nr < r1 && sp_row(yrow, r + nr) == row + nr * LINE;) nr++;
             const size_t stride = nr > 1 ? (size_t)(m->first[r + 1] - m->first[r]) * LINE : 0;
-            for (size_t g = 0; g < ng && l0 < end; g++)
-                sp_lines_data(wr + l0 * LINE, stride, col + l0, end - l0, nr, dy + g * ys + row * LINE,
-                              dx + g * xs);
+            const float *dyr = dy + row * LINE;
+            if (l0 >= end) continue;
+            size_t g = 0;
+            for (; WIDE > 1 && g + WIDE <= ng; g += WIDE)
+                sp_data_wide(wr, stride, col, end - l0, nr, dyr + g * ys, ys, dx + g * xs, xs);
+            for (; g < ng; g++)
+                sp_data_narrow(wr, stride, col, end - l0, nr, dyr + g * ys, dx + g * xs);
         }
 }
 
 /* dw += dy x' over the lanes of ng <= GROUPS_MAX groups, row blocks r0 .. r1. Layouts as in
  * sp_backward_data. */
-__attribute__((noinline, unused)) static void sp_backward_weight(const SpMat *m, size_t r0, size_t r1,
-                                                                float *restrict dw, const float *restrict dy,
-                                                                const uint32_t *yrow, size_t ys,
-                                                                const float *restrict x, size_t xs,
-                                                                size_t ng) {
-    float dyt[GROUPS_MAX * LINE * LINE] __attribute__((aligned(64)));
-    for (size_t r = r0; r < r1; r++) {
-        for (size_t g = 0; g < ng; g++)
-            sp_transpose(dyt + g * LINE * LINE, dy + g * ys + sp_row(yrow, r) * LINE);
-        sp_lines_weight(dw + (size_t)(m->first[r] - m->first[r0]) * LINE, sp_cols(m, r),
-                        m->first[r + 1] - m->first[r], dyt, x, xs, ng);
+SP_APART void sp_backward_weight(const SpMat *m, size_t r0, size_t r1, float *restrict dw,
+                              const float *restrict dy, const uint32_t *yrow, size_t ys,
+                              const float *restrict x, size_t xs, size_t ng) {
+    float dyt[WIDE * GROUPS_MAX * LINE * LINE] __attribute__((aligned(64)));
+    const size_t ts = ng * LINE * LINE;
+    for (size_t r = r0, nr; r < r1; r += nr) {
+        const uint32_t *col = sp_cols(m, r);
+        const size_t lines = m->first[r + 1] - m->first[r];
+        float *dwr = dw + (size_t)(m->first[r] - m->first[r0]) * LINE;
+        nr = WIDE > 1 && m->dense && r + WIDE <= r1 ? WIDE : 1;
+        for (size_t b = 0; b < nr; b++)
+            for (size_t g = 0; g < ng; g++)
+                sp_transpose(dyt + b * ts + g * LINE * LINE, dy + g * ys + sp_row(yrow, r + b) * LINE);
+        if (nr > 1) sp_weight_wide(dwr, lines * LINE, col, lines, dyt, ts, x, xs, ng);
+        else sp_weight_narrow(dwr, col, lines, dyt, x, xs, ng);
     }
 }
 #endif

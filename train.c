@@ -13,6 +13,7 @@
  * An option either decides the result (model, data, optimizer, seed) and is stored in the checkpoint, or says
  * how to run (threads, files) and is not; --resume takes only the second kind. */
 #include "gpt.h"
+#include "data/base/cpu.h"
 #include "data/commands/bench.h"
 #include "data/commands/convert.h"
 #include "data/commands/eval.h"
@@ -21,9 +22,11 @@
 #include "data/commands/tokenize.h"
 #include "data/compare/demo.h"
 #include "data/judge/measure.h"
+#include "data/run/lock.h"
 #include "data/run/peak.h"
 #include "data/run/state.h"
 #include "data/verify/verify.h"
+#include <float.h>
 #include <sys/resource.h>
 
 /* ---- run: training ------------------------------------------------------------------------------------ */
@@ -68,12 +71,13 @@ static void run_progress(const Run *run, double bits) {
     const Options *o = run->s.o;
     const double step = run->took[run->n - 1];
     const double left = (double)(o->steps - run->s.step) * (seconds() - run->start) / (double)run->n;
-    printf("%sstep %zu/%zu  loss %.4f", run->terminal ? "\r\033[K" : "", run->s.step, o->steps, run->loss);
-    if (bits > 0) printf("  %.3f bits/byte", bits);
-    printf("  %.0f tokens/s  %.0f %% of peak  %.0f:%02.0f left%s", tokens_per_step(o) / step,
-           100 * share_of_peak(run, step), floor(left / 60), floor(fmod(left, 60)),
-           run->terminal ? "" : "\n");
-    fflush(stdout);
+    char line[200], known[32] = "";
+    if (bits > 0) snprintf(known, sizeof known, "  %.3f bits/byte", bits);
+    snprintf(line, sizeof line, "step %zu/%zu  loss %.4f%s  %.0f tokens/s  %.0f %% of peak  %.0f:%02.0f left",
+             run->s.step, o->steps, run->loss, known, tokens_per_step(o) / step,
+             100 * share_of_peak(run, step), floor(left / 60), floor(fmod(left, 60)));
+    if (run->terminal) progress("%s", line);
+    else puts(line), fflush(stdout);
 }
 
 /* Validates on the first val_tokens, keeps the best, saves the last. Nothing is validated once interrupted.
@@ -101,7 +105,15 @@ __attribute__((noreturn)) static void run_not_finite(const Run *run) {
     exit(3);
 }
 
-/* The first step's firings, of its first group of sequences, beside what the clock says of them. */
+/* Has the chip planned for the model that is about to train, and its firings kept. */
+static void run_trace_begin(Run *run) {
+    GptRun *r = run->r;
+    const DfPlan *plan = r->machine->plan;
+    if (r->machine->m != r->m) gpt_machine_plan(r, plan->chip, plan->depth);
+    r->machine->event = mem_new(r->machine->plan->sections, sizeof(DfEvent *));
+}
+/* The first step's firings, of its first group of sequences, beside what the clock says of them. To be called
+ * before the masks change: the graph is that of the model that has trained. */
 static void run_trace(const Run *run) {
     const GptRun *r = run->r;
     const GptMachine *a = r->machine;
@@ -119,8 +131,12 @@ static bool run_step(Run *run) {
     float **grow = score ? mem_new(s->m->count, sizeof *grow) : NULL;
     batch_train(&run->d->train, o->seed, s->step * B, B, T, inputs, targets);
     run->lr = learning_rate(o, s->step), run->flops = flops_per_token(s->m, T, score) * tokens_per_step(o);
-    run->loss = grow ? masks_dense_step(run->r, B, inputs, targets, grow)
-                     : train_groups(run->r, B, inputs, targets);
+    const bool trace = o->trace && s->step == run->first;
+    Gpt *sparse = grow ? masks_dense_begin(run->r) : NULL;
+    if (trace) run_trace_begin(run);
+    run->loss = train_groups(run->r, B, inputs, targets);
+    if (trace) run_trace(run);
+    if (grow) masks_dense_end(run->r, sparse, grow);
     run->norm = gpt_gradient_norm(s->m, run->r->pool);
     const bool finite = isfinite(run->loss) && isfinite(run->norm);
     if (finite) {
@@ -147,15 +163,15 @@ static void run_loop(Run *run) {
     if (s->step && s->step % o->every == 0 && s->step < end) run_milestone(run);    /* or stopped in it */
     while (s->step < end && !interrupted) {
         if (!run_step(run)) run_not_finite(run);
-        if (o->trace && s->step == run->first + 1) run_trace(run);
         const double bits =
             run->bytes > 0 ? run->loss * tokens_per_step(o) / run->bytes / NATS_PER_BIT : 0;
         if (run->log)
             fprintf(run->log, "%zu,%.9g,%.6g,%.6g,%.6g,%.4f\n", s->step, run->loss, bits, run->lr, run->norm,
                     run->took[run->n - 1]);
-        if (run->log && fflush(run->log)) {
+        if (run->log && (fflush(run->log) || ferror(run->log))) {
+            const int error = errno;
             run_save(run, run->out);
-            die("%s: cannot write: %s; the checkpoint is written", o->log, strerror(errno));
+            die("%s: cannot write: %s; the checkpoint is written", o->log, strerror(error));
         }
         if (!o->quiet && (run->terminal ? seconds() - shown > 0.2 : s->step % 10 == 0 || s->step == end))
             run_progress(run, bits), shown = seconds();
@@ -186,26 +202,28 @@ static FILE *log_open(const char *path, size_t step) {
 
 /* Dies if a run would begin over another's files. */
 static void run_check(const Run *run, const Options *o) {
-    const char *output[3] = {run->out, run->best, o->log};
+    const char *const output[3] = {run->out, run->best, o->log};
     struct stat st;
     for (int k = 0; k < 3; k++) {
-        const bool own = o->resume && (k == 2 || !strcmp(run->out, o->resume));
+        const bool own = o->resume && (k == 2 || file_same(run->out, o->resume));
         if (output[k] && !own && !stat(output[k], &st) && S_ISREG(st.st_mode))
             die("%s: exists already: --resume it, or name another file", output[k]);
     }
     output_check(run->out, o, NULL), output_check(run->best, o, o->resume);
-    outputs_check(o, run->out, run->best);
+    outputs_check(o, (const char *const[]){run->out, run->best, lock_held.path}, 3);
 }
 
 static void run_describe(const Run *run, double need) {
     const GptConfig *c = &run->s.m->c;
     printf("%zu layers x %zu, %zu heads, vocabulary %zu, context %zu: %.2f M parameters\n", c->L, c->C, c->NH,
            c->V, c->ctx, (double)parameters(run->s.m, false) / 1e6);
+    char mask[LINE_BYTES];                                  /* a checkpoint may have named it */
+    text_show(mask, sizeof mask, run->s.o->mask, strlen(run->s.o->mask), "");
     if (masks_wanted(run->s.o) || parameters(run->s.m, true) < parameters(run->s.m, false))
         printf("the four matrices of each layer %.4g %% dense now, in blocks of %s: %.2f M parameters "
                "active; masks %s, %s; learning rate %.4g\n",
                100 * masks_density(run->s.o, run->s.m, true), run->s.o->block,
-               (double)parameters(run->s.m, true) / 1e6, run->s.o->mask, run->s.o->update, run->s.o->lr);
+               (double)parameters(run->s.m, true) / 1e6, mask, run->s.o->update, run->s.o->lr);
     printf("%zu training and %zu validation tokens; batch %zu x %zu, %zu sequences at a time; %.2f GiB of "
            "memory\n",
            run->d->train.n, run->d->val.n, run->s.o->batch, run->s.o->context, run->r->B, need / 0x1p30);
@@ -243,22 +261,24 @@ static int cmd_run(int argc, char **argv) {
     if (snprintf(run.best, sizeof run.best, "%s.best", run.out) >= PATH_MAX - 32)
         die("%.60s...: expected a shorter path", run.out);
     if (o->trace && parse_schedule(o) != DATAFLOW) usage("--trace needs --schedule dataflow");
-    run_check(&run, o);
-    signal(SIGINT, on_signal), signal(SIGTERM, on_signal);
+    lock_take(run.out), run_check(&run, o);
     run.s = o->resume ? state_resume(o, &d) : state_new(o, &d);
-    if (o->resume && !strcmp(run.out, o->resume)) run.saved = run.out;
+    if (o->resume && file_same(run.out, o->resume)) run.saved = run.out;
     else run.s.best = INFINITY;
     o = run.s.o;
+    if (o->resume) run_check(&run, o);                      /* with what the checkpoint names, too */
     const double need = run_bytes(o, &run.s.m->c, masks_density(o, run.s.m, true)) + data_bytes(&d);
     mem_check(need, "the run (try --group 1, a smaller --panel or model)");
     DfPool *pool = df_begin(o->threads);
-    run.peak = o->quiet && !o->json ? 0 : peak_flops(pool), run.terminal = !o->quiet && isatty(1);
+    run.peak = o->quiet && !o->json ? 0 : peak_flops(pool);
+    peak_note();
+    run.terminal = !o->quiet && isatty(1);
     run.log = log_open(o->log, run.s.step);
     run_open(&run, pool);
-    if (o->trace) run.r->machine->event = mem_new(run.r->machine->plan->sections, sizeof(DfEvent *));
     if (!o->quiet) run_describe(&run, need);
     if (o->show_mask) masks_show(run.s.m);
     if (!run.saved) run_save(&run, run.out);                /* now, if it cannot be done */
+    signals_catch();                                        /* before, there is nothing to save */
     run_loop(&run);
     if (interrupted) run_save(&run, run.out);
     else run_finish(&run);
@@ -267,7 +287,7 @@ static int cmd_run(int argc, char **argv) {
         printf("%sinterrupted at step %zu; go on with: ./train run --resume %s%s\n", run.terminal ? "\n" : "",
                run.s.step, run.out, o->text.n || o->tokens.n ? " and the same text" : "");
     if (run.log && fclose(run.log)) die("%s: cannot write: %s", o->log, strerror(errno));
-    run_close(&run), tok_free(run.s.tok), data_free(&d), df_end(pool);
+    run_close(&run), tok_free(run.s.tok), data_free(&d), df_end(pool), lock_leave();
     return early ? 3 : 0;
 }
 
@@ -317,9 +337,14 @@ static int cmd_help(int argc, char **argv) {
     return 0;
 }
 
-int main(int argc, char **argv) {
+/* What data/base/start.c asks before it goes on to program. */
+const char *const *const program_built_for = cpu_built_for;
+
+int program(int argc, char **argv) {
     const char *last = argc == 2 || argc == 3 ? argv[argc - 1] : "";        /* --help, or COMMAND --help */
     int status;
+    machine_ready();
+    if (FLT_EVAL_METHOD) note("this build computes in wider registers (x87): its bits are its own");
     signal(SIGXFSZ, SIG_IGN), signal(SIGPIPE, SIG_IGN);     /* errors of fwrite, not ends of the program */
     if (!strcmp(last, "--help") || !strcmp(last, "-h")) status = cmd_help(argc - 1, argv);
     else if (argc > 1) status = commands[command_find(argv[1])].run(argc - 1, argv + 1);

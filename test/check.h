@@ -2,6 +2,7 @@
  *
  *     CHECK(cond, "format", ...)     counts; on failure prints the place, the condition and the note
  *     DIES(statement)                true if the statement ends in die(); its line is then in check_line
+ *     NOTED(text)                    true if a note says that since the last question; forgets all of them
  *     QUICK                          true under QUICK=1: smaller sweeps of the same tests */
 #ifndef CHECK_H
 #define CHECK_H
@@ -13,14 +14,19 @@
 static long check_passed, check_failed;
 static jmp_buf check_jump;
 static int check_armed;                                     /* inside DIES */
-static char check_line[1024];
+static char check_line[4096];
 
 __attribute__((noreturn)) static inline void check_died(const char *line) {
     snprintf(check_line, sizeof check_line, "%s", line);
     if (!check_armed) fprintf(stderr, "died outside of a test for it: %s\n", line), exit(1);
     longjmp(check_jump, 1);
 }
+static char check_notes[4096];                              /* the notes since a test emptied it */
+static inline void check_noted(const char *line) {
+    strncat(check_notes, line, sizeof check_notes - strlen(check_notes) - 1);
+}
 #define DIE_HOOK(line) check_died(line)
+#define NOTE_HOOK(line) check_noted(line)
 #include "../data/base/base.h"
 
 __attribute__((format(printf, 5, 6)))
@@ -38,6 +44,27 @@ static inline void check(int good, const char *file, int line, const char *what,
 #define DIES(statement)                                                                                      \
     (check_line[0] = 0, check_armed = 1,                                                                     \
      setjmp(check_jump) ? (check_armed = 0, 1) : ((statement), check_armed = 0))
+
+static inline int check_asked(const char *text) {
+    const int there = strstr(check_notes, text) != NULL;
+    check_notes[0] = 0;
+    return there;
+}
+#define NOTED(text) check_asked(text)
+
+/* The JSON text with another value at the path, or with a member more in the object there, on the heap. */
+static inline char *check_json(const char *text, const char *path, const char *value, const char *member) {
+    const Json file = json_open((const uint8_t *)text, strlen(text), "json"), at = json_at(file, path);
+    Json end = at;
+    if (!at.p) check(0, __FILE__, __LINE__, path, "not in the file");
+    if (value) json_skip(&end, 0);
+    else end.p++;
+    char *out = mem_new(strlen(text) + 200, 1);
+    const int before = (int)(at.p - file.p);
+    if (value) sprintf(out, "%.*s%s%s", before, text, value, (const char *)end.p);
+    else sprintf(out, "%.*s{%s, %s", before, text, member, (const char *)end.p);
+    return out;
+}
 
 static inline int check_quick(void) { const char *q = getenv("QUICK"); return q && *q && *q != '0'; }
 #define QUICK check_quick()

@@ -10,13 +10,14 @@
 #include "test_gpt.h"
 #include "test_cloze.h"
 #include "test_machine.h"
+#include "test_files.h"
 #include "test_train.h"
 #include "test_formats.h"
 #include "test_compare.h"
 #include "test_measure.h"
 #include "test_report.h"
 
-int main(int argc, char **argv) {
+int program(int argc, char **argv) {
     static const struct { const char *name; void (*run)(void); } tests[] = {
         {"tokenizer", test_tokenizer},
         {"corpus", test_corpus},
@@ -27,6 +28,7 @@ int main(int argc, char **argv) {
         {"cloze", test_cloze},
         {"machine", test_machine},
         {"train", test_train},
+        {"files", test_files},
         {"formats", test_formats},
         {"compare", test_compare},
         {"measure", test_measure},

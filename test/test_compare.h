@@ -283,7 +283,7 @@ static void test_compare_bad_input(const char *text) {
     for (size_t k = 0; k < sizeof bad / sizeof *bad; k++)
         check_refused(bad[k].expected, "compare " SHAPED "--text %s --out %s %s", text, file_in("once"),
                       bad[k].more);
-    check_refused("written over", "compare " SHAPED "--text %s --items 20 --arms dense --out %s --json %s "
+    check_refused("found it twice", "compare " SHAPED "--text %s --items 20 --arms dense --out %s --json %s "
                   "--report %s/./same", text, file_in("once"), file_in("same"), folder);
     check_refused("found a file", "compare --text %s --steps 1 --arms dense --out %s", text, text);
     make_text(file_in("tiny"), 300);

@@ -88,6 +88,135 @@ static void test_single_faults(DfPool *pool) {
     }
 }
 
+/* ---- what a file says that is not known ---------------------------------------------------------------- */
+
+/* A dump with one name in its header turned into another of the same length. */
+static Dump dump_renamed(const char *golden, const char *from, const char *to) {
+    Bytes b = golden_copy(golden);
+    uint8_t *at = memmem(b.p, b.n, from, strlen(from));
+    if (!at || strlen(from) != strlen(to)) abort();
+    memcpy(at, to, strlen(to));
+    return dump_parse(b, NULL);
+}
+static bool dump_renamed_dies(const char *golden, const char *from, const char *to) {
+    return DIES(dump_renamed(golden, from, to));
+}
+static void test_dump_names(DfPool *pool) {
+    Dump d = dump_renamed("odd", "grad.wpe.weight", "grad.wpe.wieght");
+    NOTED("");
+    const int keep = out_to_null();
+    CHECK(verify_print(&d, pool, 0) && NOTED("'grad.wpe.wieght'"), "a result that is not known is named");
+    out_restore(keep), dump_close(&d);
+    d = dump_renamed("odd", "\"source\"", "\"sauces\"");
+    CHECK(NOTED("'sauces'"), "metadata that are not known are named");
+    dump_close(&d);
+    CHECK(dump_renamed_dies("mask_1x1", "mask.h.0.attn.c_attn", "mask.h.9.attn.c_attn") &&
+          strstr(check_line, "mask.h.9"), "%s", check_line);
+    CHECK(dump_renamed_dies("mask_1x1", "mask.h.0.mlp.c_fc.weight", "mask.h.0.mlp.c_fc.biases") &&
+          strstr(check_line, "biases"), "%s", check_line);
+}
+
+/* ---- where float32 reaches nothing --------------------------------------------------------------------- */
+
+/* A dump of a fresh model whose weights are all times `scale`, and what comes of it in double precision. */
+static void scaled_put(const char *path, double scale) {
+    Dump d = {.c = {2, 2, 32, 60, 12}, .B = 2, .T = 12, .steps = 1, .adam = {0.002, 0.9, 0.95, 1e-8, 0.1, 1}};
+    dump_tables(&d, path);
+    Gpt *m = gpt_new(d.c, false);
+    gpt_init(m, 1, true), dump_weights(&d, m), dump_batch(&d, 1);
+    for (size_t k = 0; k < d.count; k++)
+        for (size_t i = 0; i < gpt_elements(&d.table[k]); i++) d.w[k][i] = (float)(d.w[k][i] * scale);
+    dump_write(&d, path, false, 0, "1x1");
+    dump_close(&d), gpt_free(m);
+}
+/* Plants fault n of the 40 in a dump; returns how far that moves the tensor, as a share of its norm. */
+enum { PLANTED = 40 };
+static const char *plant(Dump *d, int n, double *moved) {
+    static const char *const tensor[8] = {
+        "logits", "loss", "grad.wte.weight", "grad.h.0.attn.c_attn.weight", "grad.h.1.mlp.c_proj.bias",
+        "grad.ln_f.weight", "after.wte.weight", "after.h.0.mlp.c_fc.weight"};
+    const StTensor *t = st_find(&d->st, tensor[n % 8]);
+    double sum = 0, off = 0;
+    size_t largest = 0;
+    for (size_t i = 0; i < t->count; i++)
+        if (fabs((double)tensor_get(t, i)) > fabs((double)tensor_get(t, largest))) largest = i;
+    for (size_t i = 0; i < t->count; i++) {
+        const double x = (double)tensor_get(t, i);
+        const double y[5] = {0, 3 * x, i == largest ? NAN : x, -x, i == largest ? 1.05 * x : x};
+        tensor_put(t, i, y[n / 8]);
+        sum += x * x, off += pow((double)tensor_get(t, i) - x, 2);
+    }
+    *moved = sqrt(off / fmax(sum, 1e-300));
+    return tensor[n % 8];
+}
+static void test_planted(DfPool *pool) {
+    static const double scale[] = {1, 1e4, 1e10, 1e18, 1e-10};
+    for (int k = 0; k < 5; k++) {
+        const char *path = file_in("scaled");
+        size_t found = 0, blind = 0;
+        scaled_put(path, scale[k]);
+        for (int n = -1; n < PLANTED; n++) {
+            Dump d = dump_parse(file_copy(path), NULL);
+            double moved = 0;
+            const char *name = n < 0 ? "nothing" : plant(&d, n, &moved);
+            const bool right = verify(&d, pool, 0);
+            const Check *wrong = first_wrong(&d);
+            CHECK(n >= 0 || !wrong, "times %g: %s is right", scale[k], wrong ? wrong->name : "");
+            CHECK(n >= 0 || k || right, "a model of the usual size can be judged: %s",
+                  first_blind(&d) ? first_blind(&d)->name : "");
+            CHECK(!wrong || n < 0 || !strcmp(wrong->name, name), "times %g: %s was changed, %s found", scale[k],
+                  name, wrong->name);
+            for (size_t i = 0; i < d.n && right && n >= 0; i++)     /* then it is no fault that can be seen */
+                if (!strcmp(d.check[i].name, name))
+                    CHECK(moved <= VERIFY_MULTIPLE * 1.01 * fmax(d.check[i].own.error, VERIFY_FLOOR),
+                          "times %g: %s moved by %g passes", scale[k], name, moved);
+            CHECK(n < 0 || n / 8 != 2 || wrong || k > 1, "times %g: a NaN in %s passes", scale[k], name);
+            found += n >= 0 && wrong, blind += n >= 0 && !wrong && !right;
+            dump_close(&d);
+        }
+        CHECK(k || found == PLANTED, "%zu of %d faults found in weights times 1", found, PLANTED);
+        CHECK(found + blind == PLANTED || k, "times %g: %zu found, %zu not judged", scale[k], found, blind);
+    }
+    unlink(file_in("scaled"));
+}
+/* Small random models: all of their dumps are right, and none cannot be judged. */
+static void test_random_dumps(DfPool *pool) {
+    const char *path = file_in("random");
+    for (size_t n = 0; n < (QUICK ? 25 : 500); n++) {
+        const uint64_t key = rng_key(n, "dump");
+        const size_t heads = 1 + rng_u64(key, 0) % 4, width = heads * (4 + 4 * (rng_u64(key, 1) % 4));
+        CHECK(command("dump %s --seed %zu --layers %zu --heads %zu --width %zu --vocab %zu --context %zu "
+                      "--batch %zu --steps %zu --sparsity %s", path, n, 1 + (size_t)(rng_u64(key, 2) % 3), heads,
+                      width, 7 + (size_t)(rng_u64(key, 3) % 250), 1 + (size_t)(rng_u64(key, 4) % 33),
+                      1 + (size_t)(rng_u64(key, 5) % 4), (size_t)(rng_u64(key, 6) % 6),
+                      rng_u64(key, 7) % 2 ? "0" : "0.75") == 0, "%s", check_line);
+        Dump d = dump_open(path, NULL);
+        CHECK(verify(&d, pool, 0), "random dump %zu: %s", n,
+              first_wrong(&d) ? first_wrong(&d)->name : first_blind(&d) ? first_blind(&d)->name : "");
+        dump_close(&d);
+    }
+    unlink(path);
+}
+/* In a row of small numbers an error hides below what the worst row of the tensor allows. */
+static void test_rows(DfPool *pool) {
+    const char *path = file_in("rows");
+    CHECK(command("dump %s --layers 1 --width 32 --vocab 20000 --context 6 --batch 1 --steps 0", path) == 0, "%s",
+          check_line);
+    Dump d = dump_parse(file_copy(path), NULL);
+    CHECK(verify(&d, pool, 0), "right before");
+    const StTensor *t = st_find(&d.st, "grad.wte.weight");
+    const size_t row = 1234;
+    size_t i = row * 32;
+    for (size_t k = row * 32; k < row * 32 + 32; k++)
+        if (fabsf(tensor_get(t, k)) > fabsf(tensor_get(t, i))) i = k;
+    tensor_put(t, i, 1.0005 * (double)tensor_get(t, i));
+    const bool right = verify(&d, pool, 0);
+    const Check *wrong = first_wrong(&d);
+    CHECK(!right && wrong && wrong->row == row && wrong->dump.worst == i, "an error of 5e-4 in row %zu: %s, %zu",
+          row, wrong ? wrong->name : "not found", wrong ? wrong->row : 0);
+    dump_close(&d), unlink(path);
+}
+
 /* ---- unknown corruptions ------------------------------------------------------------------------------ */
 
 /* The first element from `from` on, counted round, that is no smaller than the tensor's root mean square and,
@@ -154,8 +283,10 @@ static void test_dump_command(void) {
           (size_t)st.st_size);
     CHECK(command("verify %s --json %s", path, json) == 0, "%s", check_line);
     CHECK(file_has(json, "{\"pass\": true, \"first_wrong\": null, \"fault\": null"), "%s", json);
-    CHECK(command("dump %s --beta2 0", file_in("none")) == 0 && command("verify %s", file_in("none")) == 0,
-          "no second moment: %s", check_line);
+    CHECK(command("dump %s --beta2 0", file_in("none")) == 0, "%s", check_line);     /* chaos: g / |g| */
+    CHECK(command("verify %s --json %s", file_in("none"), json) == 1 &&
+          file_has(json, "{\"pass\": null, \"first_wrong\": null, \"fault\": null, \"cannot_judge\": "
+                         "\"step_grad_norm\""), "no second moment: %s", check_line);
     CHECK(command("dump %s --acts --sparsity 0.875 --block 16x4 --heads 4 --steps 2 --batch 3", path) == 0,
           "%s", check_line);
     CHECK(command("verify %s", path) == 0, "%s", check_line);
@@ -253,6 +384,29 @@ static void hf_put(const char *path, StType type, bool prefix, bool masked, int 
 #define HF_CONFIG(more) "{" HF_SIZES("1", "2", "5") ", " more "\"model_type\": \"gpt2\", \"n_positions\": 3}"
 #define HF_SIZED(L, NH, V) "{" HF_SIZES(L, NH, V) ", \"n_positions\": 3}"
 
+static bool hf_dies(const char *json) {
+    return DIES(hf_config((const uint8_t *)json, strlen(json), "json"));
+}
+/* Every field of a config.json that must be neutral is refused by name if it is not; one that changes nothing
+ * is passed over in silence, one that is not known with a note. */
+static void test_hf_fields(const char *good) {
+    for (size_t k = 0; k < sizeof hf_config_fields / sizeof *hf_config_fields; k++) {
+        const JsonField *f = &hf_config_fields[k];
+        char member[96], *more, *twice;
+        snprintf(member, sizeof member, "\"%s\": \"another\"", f->key);
+        const bool there = json_at(json_open((const uint8_t *)good, strlen(good), ""), f->key).p;
+        if (f->use == JSON_READ) continue;
+        more = there ? check_json(good, f->key, "\"another\"", NULL) : check_json(good, "", NULL, member);
+        twice = check_json(more, "", NULL, member);
+        NOTED("");
+        const bool died = hf_dies(more);
+        CHECK(died == (f->use == JSON_NEUTRAL), "%s: %s", f->key, died ? check_line : "taken");
+        CHECK(died ? strstr(check_line, f->key) != NULL : NOTED("\"x\" first"), "%s: %s", f->key, check_line);
+        CHECK(hf_dies(twice) && strstr(check_line, f->key), "%s twice: %s", f->key, check_line);
+        free(more), free(twice);
+    }
+}
+
 static void test_hf(void) {
     char path[128];
     outside("mkdir -p %s/model", folder);
@@ -299,6 +453,7 @@ static void test_hf(void) {
         file_put(config, bad[k].json, strlen(bad[k].json));
         check_refused(bad[k].expected, "eval %s", path);
     }
+    test_hf_fields(HF_CONFIG("\"x\": 1, "));
     unlink(config), check_refused("config.json", "eval %s", path);
     unlink(path);
     check_refused("model.safetensors", "eval %s/model", folder);
@@ -429,7 +584,9 @@ static void test_formats(void) {
     if (!mkdtemp(folder)) abort();
     DfPool *pool = df_begin(1);         /* a second worker would spin while the specification runs */
     const int keep = out_to_null();
-    test_dumps(pool), test_single_faults(pool), test_corruptions(pool), test_dump_command();
+    test_dumps(pool), test_single_faults(pool), test_dump_names(pool), test_planted(pool);
+    test_random_dumps(pool), test_rows(pool), test_corruptions(pool);
+    test_dump_command();
     test_round_trips(), test_hf(), test_llmc(pool), test_bad_dumps();
     out_restore(keep), df_end(pool);
     outside("rm -r %s", folder);

@@ -67,7 +67,7 @@ static void test_st_faults(void) {
     test_st_fault(XY("[0,4]", "[0,4]"), 4, "expected it at offset 4, found 0");
     test_st_fault(XY("[0,4]", "[8,12]"), 12, "tensor 'y': expected it at offset 4, found 8");
     test_st_fault(D("F33", "[1]", "[0,4]"), 4, "a type such as F32 before, found 'F33'");
-    test_st_fault(D("f\\n", "[1]", "[0,4]"), 4, "found 'f?'");
+    test_st_fault(D("f\\n", "[1]", "[0,4]"), 4, "found 'f\\x0a'");
     test_st_fault(D("F32", "[4294967296,4294967296]", "[0,4]"), 4, "elements");
     test_st_fault(D("F32", "[4611686018427387904,0]", "[0,0]"), 0, "elements");
     test_st_fault(D("F32", "[1,1,1,1,1,1,1,1,1]", "[0,4]"), 4, "fewer numbers");

@@ -344,10 +344,10 @@ static Bytes tokt_write(const Tokenizer *t, TokFile kind) {
 }
 
 static bool tokt_same(const Tokenizer *a, const Tokenizer *b) {
-    if (a->n != b->n || a->eot != b->eot || a->merges.n != b->merges.n) return false;
+    if (a->n != b->n || a->eot != b->eot || a->merges.n != b->merges.n || a->V != b->V) return false;
     for (size_t k = 0; k < a->merges.n; k++)
         if (tok_pair_at(&a->merges, k) != tok_pair_at(&b->merges, k)) return false;
-    return !memcmp(a->id_of, b->id_of, (a->n + 1) * 4) && !memcmp(a->token_of, b->token_of, (a->n + 1) * 4);
+    return !memcmp(a->id_of, b->id_of, tok_count(a) * 4) && !memcmp(a->token_of, b->token_of, a->V * 4);
 }
 static bool tokt_parse_dies(Tokenizer **t, const uint8_t *p, size_t n) {
     return DIES(*t = tok_parse(p, n, "x"));
@@ -385,7 +385,7 @@ static void tokt_put_file(const char *folder, const char *name, Bytes file) {
     CHECK(out_commit(&out), "%s: %s", path, strerror(errno));
     free((void *)(uintptr_t)file.p);
 }
-static bool tokt_load_dies(Tokenizer **t, const char *path) { return DIES(*t = tok_load(path)); }
+static bool tokt_load_dies(Tokenizer **t, const char *path) { return DIES(*t = tok_load(path, false)); }
 /* Ids from a file beside the merges. */
 static void tokt_folder(const Tokenizer *t, const Tokenizer *moved) {
     char folder[] = "/tmp/test_tokenizer.XXXXXX", vocab[64], json[64];
@@ -393,13 +393,14 @@ static void tokt_folder(const Tokenizer *t, const Tokenizer *moved) {
     snprintf(vocab, sizeof vocab, "%s/anything", folder);
     snprintf(json, sizeof json, "%s/vocab.json", folder);
     tokt_put_file(folder, "anything", tokt_write(t, AS_MERGES));
-    Tokenizer *plain = tok_load(vocab), *given = NULL;
+    Tokenizer *plain = tok_load(vocab, false), *given = NULL;
     CHECK(tokt_same(plain, t), "without a vocab.json");
     tokt_put_file(folder, "vocab.json", tokt_write(moved, AS_ENCODER));
     CHECK(!tokt_load_dies(&given, vocab) && tokt_same(given, moved), "with a vocab.json: %s", check_line);
     tok_free(given);
     tokt_put_file(folder, "vocab.json", (Bytes){(uint8_t *)strdup("{\"a\": 1, \"qzq\": 2}"), 18, "", false});
-    CHECK(tokt_load_dies(&given, vocab) && strstr(check_line, "vocab.json: token of id 2"), "%s", check_line);
+    CHECK(tokt_load_dies(&given, vocab) && strstr(check_line, "vocab.json: token 0: expected an id"), "%s",
+          check_line);
     tokt_put_file(folder, "vocab.json", (Bytes){(uint8_t *)strdup(""), 0, "", false});
     CHECK(tokt_load_dies(&given, vocab) && strstr(check_line, "vocab.json"), "%s", check_line);
     tokt_put_file(folder, "anything", tokt_write(t, AS_OWN));
@@ -464,7 +465,7 @@ static void tokt_bad(void) {
         {TOK_MAGIC "1 99999999999\n", "a number"},
         {TOK_MAGIC "1 4294967294\na b\n", "merges, found the end"}, {TOK_MAGIC "1 x\n", "a number"},
         {TOK_MAGIC "1 1\na b\nb c\n", "line 3: expected a number"}, {TOK_MAGIC "1 1\na b\n5\n", "258 ids"},
-        {"IQ== 0\nIg== 2\n", "line 2: expected rank 1, found 2"}, {"IQ== 0\nIQ== 1\n", "once"},
+        {"IQ== 7\nIg== 7\n", "line 2: expected each rank once, found 7"}, {"IQ== 0\nIQ== 1\n", "once"},
         {"IQ== x\n", "a number"}, {"IQ== 0\nIQ=\n", "two fields"}, {"IQ== 0\nI!== 1\n", "base64"},
         {"IQ== 0\n 1\n", "one of 0"}, {"IQ== 0\n", "an id"}, {"IQ== 0\n==== 1\n", "base64"},
         {"IQ== 0\nISEhIQ== 1\n", "earlier ones, found one of 4"}, {"{", "JSON"}, {"{}", "expected \"model\""},
@@ -498,6 +499,143 @@ static void tokt_bad(void) {
     CHECK(DIES(tok_train(NULL, 0, 255)) && strstr(check_line, "255"), "%s", check_line);
     CHECK(!tokt_bytes_dies(bytes, 256), "%s", check_line);
     tok_free(bytes);
+}
+
+/* ---- what a file asks for: honoured, refused or noted --------------------------------------------------- */
+
+static char *tokt_case(const char *name) {                  /* a file of test/cases, as a C string */
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "test/cases/%s", name);
+    Bytes b = file_read(path);
+    char *text = mem_new(b.n + 1, 1);
+    memcpy(text, b.p, b.n), file_free(&b);
+    return text;
+}
+static void tokt_check_text(const char *file, const char *expected) {
+    Tokenizer *t = NULL;
+    const bool died = tokt_parse_dies(&t, (const uint8_t *)file, strlen(file));
+    CHECK(died && strstr(check_line, expected), "wanted '%s', found '%s'", expected, died ? check_line : "none");
+    if (!died) tok_free(t);
+}
+
+/* Ids as Hugging Face tokenizers 0.23 gives them. */
+static void tokt_special(void) {
+    NOTED("");                                              /* of the tests before */
+    char *pad = tokt_case("pad_eot.json"), *word = tokt_case("word.json");
+    uint32_t ids[16];
+    size_t len;
+    uint8_t *own;
+    Tokenizer *t = tok_parse((uint8_t *)pad, strlen(pad), "x"), *again;
+    CHECK(t->V == 259 && t->eot == 258 && !NOTED("x"), "V %zu, <|endoftext|> %u", t->V, t->eot);
+    CHECK(tok_bytes(t, 257, &len) && len == 7 && !tok_is_text(t, 257), "%zu bytes", len);
+    CHECK(tok_encode(t, (const uint8_t *)"<|pad|>", 7, ids) > 1, "no text makes a special token");
+    tok_widen(t, 262);
+    const size_t n = tok_save(t, &own);
+    again = tok_parse(own, n, "x");
+    CHECK(tokt_same(t, again) && again->V == 262, "it comes back: %.*s", (int)n, own);
+    CHECK(tok_bytes(again, 257, &len) && len == 7, "<|pad|> has %zu bytes", len);
+    CHECK(tok_bytes(again, 260, &len) && len == 0 && tokt_bytes_dies(again, 262), "ids that no token has");
+    tok_free(again), free(own), tok_free(t);
+
+    tokt_check_text(word, "added token 1: expected a special one, found 'ROMEO'");
+    static const struct { const char *path, *value, *expected; } added[] = {
+        {"added_tokens/1/id", "300", "expected id 258 for '<|endoftext|>', found 300"},
+        {"added_tokens/0/content", "\"a\"", "expected one that no text makes, found 'a'"},
+        {"added_tokens/0/content", "\"ab\"", "expected one that no text makes, found 'ab'"},
+        {"added_tokens/0/special", "false", "expected a special one, found '<|pad|>'"},
+        {"post_processor", "{\"type\": \"RobertaProcessing\"}", NULL},
+        {"decoder", "{\"type\": \"BPEDecoder\"}", "\"decoder\": expected \"ByteLevel\""},
+        {"added_tokens", "[]", NULL}};
+    for (size_t k = 0; k < sizeof added / sizeof *added; k++) {
+        char *changed = check_json(pad, added[k].path, added[k].value, NULL);
+        if (added[k].expected) tokt_check_text(changed, added[k].expected);
+        else {
+            t = tok_parse((uint8_t *)changed, strlen(changed), "x");
+            CHECK(NOTED(k == 4 ? "post_processor" : "taken for it is id 257"), "case %zu", k);
+            tok_free(t);
+        }
+        free(changed);
+    }
+    free(pad), free(word);
+}
+
+/* Every field of a tokenizer.json: one that must be neutral and is not is refused by its name, one that is
+ * passed over changes nothing, one that is not known is refused. */
+static void tokt_fields(void) {
+    static const struct { const char *object; const JsonField *fields; size_t n; } part[] = {
+#define PART(object, fields) {object, fields, sizeof(fields) / sizeof *(fields)}
+        PART("", tok_json_file), PART("pre_tokenizer", tok_json_cut), PART("model", tok_json_model),
+        PART("added_tokens/0", tok_json_added)};
+#undef PART
+    char *good = tokt_case("pad_eot.json"), path[64];
+    Tokenizer *want = tok_parse((uint8_t *)good, strlen(good), "x"), *t = NULL;
+    for (size_t i = 0; i < sizeof part / sizeof *part; i++) {
+        for (size_t k = 0; k < part[i].n; k++) {
+            const JsonField *f = &part[i].fields[k];
+            snprintf(path, sizeof path, "%s%s%s", part[i].object, *part[i].object ? "/" : "", f->key);
+            if (f->use == JSON_READ) continue;
+            char *changed = check_json(good, path, "\"another\"", NULL);
+            const bool died = tokt_parse_dies(&t, (uint8_t *)changed, strlen(changed));
+            CHECK(died == (f->use == JSON_NEUTRAL), "%s: %s", path, died ? check_line : "taken");
+            CHECK(died ? strstr(check_line, f->key) != NULL : tokt_same(t, want), "%s: %s", path, check_line);
+            if (!died) tok_free(t);
+            free(changed);
+        }
+        char *more = check_json(good, part[i].object, NULL, "\"unheard\": null");
+        tokt_check_text(more, "unheard"), free(more);
+    }
+    char *twice = check_json(good, "model", NULL, "\"dropout\": null");
+    tokt_check_text(twice, "\"dropout\" once"), free(twice);
+    tok_free(want), free(good);
+}
+
+/* A vocabulary of n ranks without those of special tokens, whose token 256 is two spaces: all pairs of bytes,
+ * then triples. */
+static char *tokt_ranks(size_t n) {
+    char *text = NULL;
+    size_t bytes, made = 0;
+    FILE *f = open_memstream(&text, &bytes);
+    for (uint32_t k = 0; k < 256; k++) tokt_base64(f, &(uint8_t){(uint8_t)k}, 1), fprintf(f, " %zu\n", made++);
+    for (uint32_t k = 0; k < 1 << 24 && made < n; k++) {
+        const uint8_t p[3] = {(uint8_t)(k >> 16) ^ ' ', (uint8_t)(k >> 8) ^ ' ', (uint8_t)k ^ ' '};
+        const size_t skip = k < 65536 ? 1 : 0;              /* k < 65536: pairs */
+        tokt_base64(f, p + skip, 3 - skip), fprintf(f, " %zu\n", made++);
+    }
+    fclose(f);
+    return text;
+}
+static void tokt_patterns(void) {
+    static const struct { size_t n; const char *name; } known[] = {{100256, "cl100k_base"}, {199998, "o200k_base"}};
+    for (size_t k = 0; k < (QUICK ? 1 : 2); k++) {
+        char *ranks = tokt_ranks(known[k].n);
+        tokt_check_text(ranks, known[k].name), free(ranks);
+    }
+    char *ranks = tokt_ranks(300);
+    Bytes b = {(uint8_t *)ranks, strlen(ranks), "x", false};
+    Tokenizer *t = tok_read(b, (Bytes){0}, false);
+    CHECK(t->eot == 300 && NOTED("--pattern gpt2"), "an unknown one is noted");
+    tok_free(t), t = tok_read(b, (Bytes){0}, true);
+    CHECK(!NOTED("x"), "what was said is no assumption");
+    tok_free(t);
+    char *gap = strstr(ranks, " 299\n");                    /* the last rank is 301 now, before the others */
+    memcpy(gap, " 301\n", 5);
+    char *turned = mem_new(strlen(ranks) + 40, 1), *last = gap;
+    while (last > ranks && last[-1] != '\n') last--;
+    sprintf(turned, "\xef\xbb\xbf%s\r\n%.*s\n", last, (int)(last - ranks), ranks);
+    t = tok_read((Bytes){(uint8_t *)turned, strlen(turned), "x", false}, (Bytes){0}, true);
+    CHECK(t->eot == 299 && t->V == 302 && t->n == 300, "<|endoftext|> %u, V %zu", t->eot, t->V);
+    tok_free(t), free(turned), free(ranks);
+}
+static void tokt_named(void) {
+    uint32_t ids[2] = {0};
+    Tokenizer *t = tok_load("test/cases/my-merges.txt", true);
+    CHECK(tok_encode(t, (const uint8_t *)"ab", 2, ids) == 1 && ids[0] == 257 && t->eot == 0, "id %u", ids[0]);
+    CHECK(!NOTED("my"), "nothing was assumed");
+    tok_free(t), t = tok_parse((const uint8_t *)"\xef\xbb\xbf#version: 0.2\na b\n", 21, "x");
+    CHECK(t->n == 257 && NOTED("no ids beside it"), "%zu tokens", t->n);
+    tok_free(t);
+    CHECK(!tok_try("test/cases/none") && NOTED("not used"), "a file that can be done without");
+    CHECK(DIES(die("x")), "an attempt is over when it is");
 }
 
 /* Every prefix of good files, and every byte of them changed: an error, or a vocabulary that works. */
@@ -539,7 +677,7 @@ static void tokt_gpt2(void) {
     char path[PATH_MAX];
     snprintf(path, sizeof path, "%s/vocab.bpe", folder);
     if (access(path, R_OK)) return;
-    Tokenizer *t = tok_load(path);
+    Tokenizer *t = tok_load(path, false);
     CHECK(t->n == 50256 && t->eot == 50256, "%zu tokens", t->n);
     for (size_t k = 0; k < sizeof golden / sizeof *golden; k++) {
         uint32_t ids[64];
@@ -560,6 +698,7 @@ static void tokt_gpt2(void) {
 
 static void test_tokenizer(void) {
     tokt_golden(), tokt_scanner(), tokt_training(), tokt_encoding();
-    tokt_formats(), tokt_bad(), tokt_damage(), tokt_gpt2();
+    tokt_formats(), tokt_bad(), tokt_special(), tokt_fields(), tokt_patterns(), tokt_named(), tokt_damage();
+    tokt_gpt2();
 }
 #endif

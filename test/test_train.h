@@ -1,13 +1,13 @@
-/* test_train.h: the commands, from the inside (train.c with its main renamed) and, where a process must be
+/* test_train.h: the commands, from the inside (train.c with its main part renamed) and, where a process must be
  * killed, from the outside: resume bit for bit, checkpoints that survive anything, one clear line for every
  * bad input. */
 #ifndef TEST_TRAIN_H
 #define TEST_TRAIN_H
 #include "check.h"
 #include "test_gpt.h"
-#define main train_main
+#define program train_program
 #include "../train.c"
-#undef main
+#undef program
 #include <sys/wait.h>
 
 static char folder[64];                                     /* of this test's files, removed at the end */
@@ -50,7 +50,7 @@ static int command(const char *fmt, ...) {
     word[n++] = (char[]){"train"};
     for (char *p = strtok(line, " "); p && n < 63; p = strtok(NULL, " ")) word[n++] = p;
     interrupted = 0;
-    const int keep = out_to_null(), status = DIES(n = train_main(n, word)) ? 2 : n;
+    const int keep = out_to_null(), status = DIES(n = train_program(n, word)) ? 2 : n;
     out_restore(keep);
     return status;
 }
@@ -137,19 +137,38 @@ static void test_resume(void) {
     check_refused("a link to none", "dump %s", file_in("link"));
 }
 
-/* The trace of a run and its simulated tiles is JSON, with as many firings on the host as on the chip. */
-static void test_trace(void) {
-    CHECK(command("run --text %s --out %s --stop 1 --schedule dataflow --trace %s " SMALL, file_in("text"),
-                  file_in("traced"), file_in("trace")) == 0, "%s", check_line);
+/* The trace of a run's first step, its options on top of SMALL: JSON, with as many firings on the host as on the
+ * chip. Returns a hash of the simulated ones, which are a function of the model that trained. */
+static uint64_t trace_bits(const char *more) {
+    CHECK(command("run --text %s --out %s --stop 1 --schedule dataflow --trace %s " SMALL " %s", file_in("text"),
+                  file_in("traced"), file_in("trace"), more) == 0, "%s: %s", more, check_line);
     const Bytes b = file_read(file_in("trace"));
-    Json j = {b.p, b.p + b.n, b.p, b.name};
-    size_t count[3] = {0};
+    Json j = json_open(b.p, b.n, "trace");
+    size_t events[3] = {0};
+    uint64_t h = HASH_START;
     json_skip(&j, 0);
     CHECK(json_peek(&j) == 0 && j.p == j.end, "the trace does not end where its JSON does");
-    for (size_t i = 0; i + 8 < b.n; i++)
-        if (!memcmp(b.p + i, "\"pid\": ", 7)) count[(b.p[i + 7] - '0') % 3]++;
-    CHECK(count[1] == count[2] && count[1] > 100, "%zu simulated, %zu on the host", count[1], count[2]);
+    for (const uint8_t *p = b.p, *end; (end = memchr(p, '\n', (size_t)(b.p + b.n - p))); p = end + 1) {
+        const char *pid = memmem(p, (size_t)(end - p), "\"pid\": ", 7);
+        if (!pid || !memmem(p, (size_t)(end - p), "\"ph\": \"X\"", 9)) continue;
+        events[pid[7] - '0']++;
+        if (pid[7] == '1') h = hash_bytes(h, p, (size_t)(end - p));
+    }
+    CHECK(events[1] > 100 && events[1] == events[2], "%s: %zu firings on the chip, %zu on the host", more, events[1],
+          events[2]);
+    unlink(file_in("traced")), unlink(file_in("traced.best")), unlink(file_in("trace"));
     file_free((Bytes *)(uintptr_t)&b);
+    return h;
+}
+/* Masks that change after the first step: the trace is that of the model that took it. */
+static void test_trace(void) {
+    const uint64_t dense = trace_bits(""), sparse = trace_bits("--sparsity 0.5");
+    CHECK(dense != sparse, "a sparse model's trace is a dense one's");
+    CHECK(trace_bits("--sparsity 0.5 --update set --mask-every 1") == sparse, "set");
+    CHECK(trace_bits("--sparsity 0.5 --update rigl --mask-every 1") == dense, "rigl trains a dense copy");
+    CHECK(trace_bits("--sparsity 0.5 --update gmp --mask-every 1") == dense, "gmp");
+    CHECK(trace_bits("--sparsity 0.5 --dense-first 0.084") == dense, "dense at first");
+    CHECK(trace_bits("--sparsity 0.5 --densify 0.916") == sparse, "dense at the end");
 }
 
 /* Masks that change under way: a run in parts gives the bits of one without a break, and what is saved is
@@ -209,9 +228,35 @@ static void test_masks(void) {
     w = (StWriter){0};
     st_declare(&w, qkv, ST_U8, 2, (size_t[]){32, 96}), st_begin(&w, file_in("twos"));
     st_write(&w, bytes, 32 * 96), st_commit(&w);
+    static const char *const stray[3] = {"mask.wte.weight", "mask.h.2.attn.c_attn.weight",
+                                         "msak.h.0.attn.c_attn.weight"};
+    bytes[0] = 0;
+    for (int k = -1; k < 3; k++) {                          /* only zeros; a mask more that is of nothing */
+        w = (StWriter){0};
+        st_declare(&w, qkv, ST_U8, 2, (size_t[]){32, 96});
+        if (k >= 0) st_declare(&w, stray[k], ST_U8, 2, (size_t[]){32, 96});
+        st_begin(&w, file_in(k < 0 ? "zeros" : stray[k])), st_write(&w, bytes, 32 * 96);
+        if (k >= 0) st_write(&w, bytes, 32 * 96);
+        st_commit(&w);
+    }
+    static const char *const four[4] = {"attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"};
+    static const size_t shape[4][2] = {{32, 96}, {32, 32}, {32, 128}, {128, 32}};
+    w = (StWriter){0};
+    for (int pass = 0; pass < 2; pass++)
+        for (int k = 0; k < 8; k++) {
+            char name[64];
+            snprintf(name, sizeof name, "mask.h.%d.%s.weight", k / 4, four[k % 4]);
+            if (!pass) st_declare(&w, name, ST_U8, 2, shape[k % 4]);
+            if (!pass && k == 7) st_begin(&w, file_in("nothing"));
+            for (size_t i = 0; i < shape[k % 4][0] * shape[k % 4][1] && pass; i++)
+                st_write(&w, &(uint8_t){0}, 1);
+        }
+    st_commit(&w);
     static const char *const file[][2] = {
-        {"wrong", "32,96"}, {"twos", "expected 0 or 1"}, {"text", "safetensors"}};
-    for (size_t k = 0; k < 3; k++) {
+        {"wrong", "32,96"}, {"twos", "expected 0 or 1"}, {"text", "safetensors"}, {"nothing", "only zeros"},
+        {"mask.wte.weight", "'mask.wte.weight'"}, {"mask.h.2.attn.c_attn.weight", "'mask.h.2."},
+        {"msak.h.0.attn.c_attn.weight", "'msak.h.0."}};
+    for (size_t k = 0; k < sizeof file / sizeof *file; k++) {
         check_refused(file[k][1],
                       "run --text %s --mask %s --vocab 260 --layers 2 --width 32 --context 24 --batch 3 "
                       "--out %s", text, file_in(file[k][0]), file_in("none"));

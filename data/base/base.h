@@ -16,35 +16,168 @@
 #define _GNU_SOURCE
 #endif
 #include <errno.h>
+#include <fenv.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <math.h>
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
+/* ---- text --------------------------------------------------------------------------------------------- */
+
+static inline size_t utf8_put(uint8_t out[4], uint32_t c) { /* bytes of code point c; returns how many */
+    static const uint8_t lead[5] = {0, 0, 0xc0, 0xe0, 0xf0};
+    size_t n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+    for (size_t k = n; --k; c >>= 6) out[k] = (uint8_t)(0x80 | (c & 63));
+    out[0] = (uint8_t)(lead[n] | c);
+    return n;
+}
+
+/* Decodes the code point at p (n >= 1 bytes are there) and returns its length. A byte that begins no valid
+ * sequence (overlong forms, surrogates and what is above U+10FFFF are none) has length 1 and code UINT32_MAX,
+ * so that any bytes at all can be read. */
+static inline size_t utf8_get(const uint8_t *p, size_t n, uint32_t *code) {
+    static const uint32_t least[5] = {0, 0, 0x80, 0x800, 0x10000};
+    size_t len = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 5 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 5;
+    uint32_t c = len == 1 ? p[0] : p[0] & (0x7fu >> len);
+    *code = UINT32_MAX;
+    if (len > 4 || len > n) return 1;
+    for (size_t k = 1; k < len; k++) {
+        if ((p[k] & 0xc0) != 0x80) return 1;
+        c = c << 6 | (p[k] & 0x3f);
+    }
+    if (c < least[len] || (c >= 0xd800 && c < 0xe000) || c > 0x10ffff) return 1;
+    return *code = c, len;
+}
+
+/* Writes n bytes of text to out so that no terminal takes them for orders: a control character (C1 are U+0080
+ * .. U+009F) and a byte that is no UTF-8 become \x1b and the like, save those in `kept`. Whole characters, at
+ * most cap - 1 bytes, then a NUL; returns how many bytes that is. */
+static inline size_t text_show(char *out, size_t cap, const void *text, size_t n, const char *kept) {
+    const uint8_t *p = text;
+    size_t used = 0;
+    for (size_t at = 0, len; at < n; at += len) {
+        char hex[8];
+        uint32_t c;
+        len = utf8_get(p + at, n - at, &c);
+        const bool plain = c == UINT32_MAX ? false : c >= 0xa0 || (c >= 0x20 && c < 0x7f);
+        const bool whole = plain || (c && c < 0x20 && strchr(kept, (int)c));
+        const size_t need = whole ? len : 4 * len;
+        if (used + need >= cap) break;
+        for (size_t k = 0; k < len; k++) {
+            snprintf(hex, sizeof hex, "\\x%02x", p[at + k]);
+            memcpy(out + used, whole ? (const char *)p + at + k : hex, whole ? 1 : 4);
+            used += whole ? 1 : 4;
+        }
+    }
+    out[used] = 0;
+    return used;
+}
+
 /* ---- errors ------------------------------------------------------------------------------------------- */
+
+enum { LINE_BYTES = 1024 };         /* of a message, before control characters are spelled out */
 
 #ifndef DIE_HOOK            /* the tests put a longjmp here; it must not return */
 #define DIE_HOOK(line) (fflush(stdout), fprintf(stderr, "train: %s\n", line), exit(2))
 #endif
+#ifndef NOTE_HOOK
+#define NOTE_HOOK(line) (fflush(stdout), fprintf(stderr, "train: note: %s\n", line))
+#endif
 
+/* Who can do without what he asks for (a file beside another) points die_attempt at one of these, and setjmp
+ * says whether die was called instead of it. Nothing that was taken is given back: for small files only. */
+typedef struct { jmp_buf back; char line[4 * LINE_BYTES]; } Attempt;
+static _Thread_local Attempt *die_attempt;
+
+/* The message as one line that can be shown. */
+static inline void line_of(char out[4 * LINE_BYTES], const char *fmt, va_list ap) {
+    char line[LINE_BYTES];
+    vsnprintf(line, sizeof line, fmt, ap);
+    text_show(out, 4 * LINE_BYTES, line, strlen(line), "");
+}
 __attribute__((format(printf, 1, 2), noreturn)) static inline void die(const char *fmt, ...) {
-    char line[1024];
+    char line[4 * LINE_BYTES];
+    Attempt *attempt = die_attempt;
+    va_list ap;
+    va_start(ap, fmt);
+    line_of(line, fmt, ap);
+    va_end(ap);
+    if (attempt) {
+        die_attempt = NULL, memcpy(attempt->line, line, sizeof line);
+        longjmp(attempt->back, 1);
+    }
+    DIE_HOOK(line);
+}
+/* What was assumed, or passed over, and the result may be another than was meant. */
+__attribute__((format(printf, 1, 2))) static inline void note(const char *fmt, ...) {
+    char line[4 * LINE_BYTES];
+    va_list ap;
+    va_start(ap, fmt);
+    line_of(line, fmt, ap);
+    va_end(ap);
+    NOTE_HOOK(line);
+}
+
+/* n bytes that came from a file, for people: a terminal gets them without its control characters. */
+static inline void show(FILE *f, const void *p, size_t n) {
+    if (!isatty(fileno(f))) {
+        fwrite(p, 1, n, f);
+        return;
+    }
+    char *text = malloc(4 * n + 8);
+    if (!text) die("out of memory: %zu bytes were asked for", 4 * n);
+    fwrite(text, 1, text_show(text, 4 * n + 8, p, n, "\n\t"), f);
+    free(text);
+}
+/* The same of text that comes in parts: a character that is not whole yet waits for the next one. */
+typedef struct { uint8_t byte[4]; size_t n; } Unfinished;
+static inline void show_next(FILE *f, Unfinished *u, const uint8_t *p, size_t n) {
+    const size_t all = u->n + n;
+    size_t keep = 0;
+    uint8_t *text = malloc(all + 1);
+    if (!text) die("out of memory: %zu bytes were asked for", all);
+    memcpy(text, u->byte, u->n), memcpy(text + u->n, p, n);
+    for (size_t k = 1; k < 4 && k <= all && text[all - k] >= 0x80; k++) {
+        const uint8_t lead = text[all - k];
+        if (lead < 0xc0) continue;
+        if (k < (lead < 0xe0 ? 2u : lead < 0xf0 ? 3u : 4u)) keep = k;
+        break;
+    }
+    show(f, text, all - keep);
+    memcpy(u->byte, text + all - keep, keep), u->n = keep;
+    free(text);
+}
+/* A line of progress on a terminal, over the one before, cut to the terminal's width as it is now. */
+__attribute__((format(printf, 1, 2))) static inline void progress(const char *fmt, ...) {
+    char line[LINE_BYTES];
+    struct winsize window;
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(line, sizeof line, fmt, ap);
     va_end(ap);
-    for (char *c = line; *c; c++)
-        if ((unsigned char)*c < 32 || *c == 127) *c = '?'; /* one line, always */
-    DIE_HOOK(line);
+    const int width = !ioctl(1, TIOCGWINSZ, &window) && window.ws_col > 1 ? window.ws_col - 1 : LINE_BYTES;
+    printf("\r\033[K%.*s", width, line);
+    fflush(stdout);
+}
+
+/* The machine's floating point as the language has it: rounds to nearest and keeps subnormal numbers, whatever
+ * a library that was loaded first has set. Every thread that computes calls it when it starts. */
+static inline void machine_ready(void) {
+    fesetenv(FE_DFL_ENV);
+#ifdef __SSE__
+    __builtin_ia32_ldmxcsr(0x1f80);                         /* its state after a reset: the two flags are off */
+#endif
 }
 
 static inline double seconds(void) {                        /* of a clock that never goes back */
@@ -210,6 +343,14 @@ static inline Bytes file_slurp(FILE *f, const char *name) {             /* a pip
     return (Bytes){p, n, name, false};
 }
 
+/* Dies unless a path that a file gave, not the user, leads to a regular file: a device has no end, and a FIFO
+ * would be waited for. */
+static inline void file_regular(const char *path) {
+    struct stat st;
+    if (stat(path, &st)) die("%s: cannot open: %s", path, strerror(errno));
+    if (!S_ISREG(st.st_mode)) die("%s: expected a regular file, found another kind", path);
+}
+
 /* A whole file, memory-mapped if that is possible. Dies on what cannot be read; an empty file has n = 0. */
 static inline Bytes file_read(const char *path) {
     struct stat st;
@@ -244,6 +385,21 @@ static inline char *path_beside(const char *path, const char *name) {
     return out;
 }
 
+/* Whether two paths are of one file, or would be: links, "..", and a folder by another name are looked
+ * through. */
+static inline bool file_same(const char *a, const char *b) {
+    const char *slash_a = strrchr(a, '/'), *slash_b = strrchr(b, '/');
+    struct stat x, y;
+    const bool there = !stat(a, &x), here = !stat(b, &y);
+    if (!there && !here && !strcmp(slash_a ? slash_a + 1 : a, slash_b ? slash_b + 1 : b)) {
+        char *in_a = path_beside(a, "."), *in_b = path_beside(b, ".");
+        const bool folders = !stat(in_a, &x) && !stat(in_b, &y);
+        free(in_a), free(in_b);
+        if (!folders) return !strcmp(a, b);
+    } else if (!there || !here) return false;
+    return x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
 /* A file being written. Nothing is at path until out_commit, unless path is a device or a pipe. */
 typedef struct {
     FILE *f;
@@ -255,14 +411,21 @@ static inline Out out_open(const char *path) {
     Out o = {0};
     struct stat st;
     const bool there = !stat(path, &st);
+    int file;
     if (there && S_ISDIR(st.st_mode)) die("%s: expected a file to write, found a directory", path);
     if (!there && !lstat(path, &st)) die("%s: expected a file to write, found a link to none", path);
     if (strlen(path) >= PATH_MAX - 32) die("%.60s...: expected a shorter path", path);
     if (!there || !realpath(path, o.path)) strcpy(o.path, path);            /* through a link to its file */
-    if (!there || S_ISREG(st.st_mode))
-        snprintf(o.temp, sizeof o.temp, "%.*s.%ld", PATH_MAX - 32, o.path, (long)getpid());
-    if (!*path || !(o.f = fopen(*o.temp ? o.temp : o.path, "wb")))
-        die("%s: cannot write: %s", path, strerror(errno));
+    if (!there || S_ISREG(st.st_mode)) {                    /* a new file, or none: another may wait there */
+        int turn = 0;
+        do {
+            const int bytes = snprintf(o.temp, sizeof o.temp, "%.*s.%ld", PATH_MAX - 32, o.path, (long)getpid());
+            snprintf(o.temp + bytes, sizeof o.temp - (size_t)bytes, turn ? ".%d.tmp" : ".tmp", turn);
+            file = open(o.temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+        } while (file < 0 && errno == EEXIST && ++turn < 100);
+    } else file = open(o.path, O_WRONLY | O_CLOEXEC);
+    if (!*path || file < 0 || !(o.f = fdopen(file, "wb")))
+        die("%s: cannot write: %s%s%s", path, *o.temp ? o.temp : "", *o.temp ? ": " : "", strerror(errno));
     return o;
 }
 static inline void out_bytes(Out *o, const void *p, size_t n) { if (n) fwrite(p, 1, n, o->f); }
@@ -296,6 +459,16 @@ static inline float f32_of(uint32_t bits) {
     return memcpy(&f, &bits, 4), f;
 }
 static inline float get_f32(const uint8_t *p) { return f32_of(get_u32(p)); }
+
+/* Says if a header of llm.c's, 256 numbers at p, has one from the given on that is not 0: it means something
+ * that is not known. */
+static inline void header_rest(const uint8_t *p, size_t from, const char *name) {
+    size_t k = from;
+    while (k < 256 && !get_u32(p + 4 * k)) k++;
+    if (k < 256)
+        note("%s: byte %zu: passed over: %u in the header, where 0 is expected", name, 4 * k,
+             get_u32(p + 4 * k));
+}
 
 /* ---- JSON: a reader that walks the text once and keeps nothing; a writer of members ------------------- */
 
@@ -333,31 +506,6 @@ static inline uint32_t json_hex4(Json *j) {
     }
     return v;
 }
-static inline size_t utf8_put(uint8_t out[4], uint32_t c) { /* bytes of code point c; returns how many */
-    static const uint8_t lead[5] = {0, 0, 0xc0, 0xe0, 0xf0};
-    size_t n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
-    for (size_t k = n; --k; c >>= 6) out[k] = (uint8_t)(0x80 | (c & 63));
-    out[0] = (uint8_t)(lead[n] | c);
-    return n;
-}
-
-/* Decodes the code point at p (n >= 1 bytes are there) and returns its length. A byte that begins no valid
- * sequence (overlong forms, surrogates and what is above U+10FFFF are none) has length 1 and code UINT32_MAX,
- * so that any bytes at all can be read. */
-static inline size_t utf8_get(const uint8_t *p, size_t n, uint32_t *code) {
-    static const uint32_t least[5] = {0, 0, 0x80, 0x800, 0x10000};
-    size_t len = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 5 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 5;
-    uint32_t c = len == 1 ? p[0] : p[0] & (0x7fu >> len);
-    *code = UINT32_MAX;
-    if (len > 4 || len > n) return 1;
-    for (size_t k = 1; k < len; k++) {
-        if ((p[k] & 0xc0) != 0x80) return 1;
-        c = c << 6 | (p[k] & 0x3f);
-    }
-    if (c < least[len] || (c >= 0xd800 && c < 0xe000) || c > 0x10ffff) return 1;
-    return *code = c, len;
-}
-
 /* Reads a string into out (cap bytes, a NUL added); returns its length. Dies if it is longer. A NULL out
  * skips. */
 static inline size_t json_string(Json *j, char *out, size_t cap) {
@@ -435,6 +583,8 @@ static inline void json_skip(Json *j, int depth) {
     }
 }
 
+enum { JSON_KEY = 256 };            /* bytes of a member's name, of those that are looked at */
+
 /* The value that a path such as "arms/1/bits" leads to from the value j stands before: members by name,
  * elements by number. Its p is NULL if there is none. */
 static inline Json json_at(Json j, const char *path) {
@@ -445,7 +595,7 @@ static inline Json json_at(Json j, const char *path) {
         if (open != '{' && open != '[') return (Json){0};
         j.p++;
         for (size_t k = 0; !found && json_more(&j, (char)(open + 2), &first); k++) {    /* ] is [ + 2 */
-            char name[64];
+            char name[JSON_KEY];
             if (open == '{') json_string(&j, name, sizeof name), json_expect(&j, ':');
             else snprintf(name, sizeof name, "%zu", k);
             found = strlen(name) == n && !strncmp(name, path, n);
@@ -464,17 +614,49 @@ static inline Json json_need(Json object, const char *key) {
     json_expect(&object, '{');
     die("%s: JSON at byte %zu: expected \"%s\" in the object, found none", object.name, at, key);
 }
-/* Dies if there is a value of that key and it is none of the words, which stand between bars. */
-static inline void json_want(Json object, const char *key, const char *words) {
-    const Json value = json_at(object, key);
+/* Dies if the value is none of the words, which stand between bars. */
+static inline void json_want(Json value, const char *key, const char *words) {
     Json end = value;
-    if (!value.p) return;
-    json_skip(&end, 0);
+    json_peek(&value), json_skip(&end, 0);
     const size_t n = (size_t)(end.p - value.p);
     for (const char *w = words; *w; w += strcspn(w, "|"), w += *w == '|')
         if (n == strcspn(w, "|") && !memcmp(value.p, w, n)) return;
-    die("%s: \"%s\": expected %s, found %.*s", object.name, key, words, n < 40 ? (int)n : 40,
+    die("%s: \"%s\": expected %s, found %.*s", value.name, key, words, n < 40 ? (int)n : 40,
         (const char *)value.p);
+}
+
+/* What a reader makes of a member of an object: it reads it; it can do without, if the value is one of these
+ * words; or the value changes nothing of what is read. */
+typedef struct {
+    const char *key;
+    enum { JSON_READ, JSON_NEUTRAL, JSON_IGNORED } use;
+    const char *words;
+} JsonField;
+
+/* Goes through all members of an object. Dies if one is given twice, or is neutral and has another value. Of
+ * members that are not in the list it returns the number, and puts the first one's name in `unknown`. */
+static inline size_t json_fields(Json object, const JsonField *f, size_t n, char unknown[JSON_KEY]) {
+    size_t strange = 0;
+    char key[JSON_KEY];
+    uint64_t seen = 0;
+    json_expect(&object, '{');
+    for (bool first = true; json_more(&object, '}', &first); json_skip(&object, 0)) {
+        size_t k = 0;
+        json_string(&object, key, sizeof key), json_expect(&object, ':');
+        while (k < n && strcmp(key, f[k].key)) k++;
+        if (k == n && !strange++) strcpy(unknown, key);
+        if (k == n) continue;
+        if (seen >> k & 1) die("%s: expected \"%s\" once in the object, found it twice", object.name, key);
+        seen |= UINT64_C(1) << k;
+        if (f[k].use == JSON_NEUTRAL) json_want(object, key, f[k].words);
+    }
+    return strange;
+}
+/* The same, where what is not known may change the meaning of all else. */
+static inline void json_fields_only(Json object, const JsonField *f, size_t n) {
+    char unknown[JSON_KEY];
+    if (json_fields(object, f, n, unknown))
+        die("%s: \"%s\": expected a member that is known, found this one", object.name, unknown);
 }
 static inline double json_real(Json j) {                    /* NAN for what is no number */
     char text[32] = "";
@@ -483,12 +665,19 @@ static inline double json_real(Json j) {                    /* NAN for what is n
     return *text ? strtod(text, NULL) : NAN;
 }
 
-static inline void json_put(FILE *f, const char *s) { /* s as a JSON string, quotes included */
+/* s as a JSON string, quotes included; U+FFFD for a byte that is no UTF-8. */
+static inline void json_put(FILE *f, const char *s) {
+    const char *end = s + strlen(s);
     fputc('"', f);
-    for (; *s; s++) {
-        if (*s == '"' || *s == '\\') fputc('\\', f);
-        if ((unsigned char)*s < 0x20) fprintf(f, "\\u%04x", (unsigned)*s);
-        else fputc(*s, f);
+    for (size_t len; s < end; s += len) {
+        uint32_t c;
+        len = utf8_get((const uint8_t *)s, (size_t)(end - s), &c);
+        if (c == UINT32_MAX) fputs("\xef\xbf\xbd", f);
+        else if (c < 0x20) fprintf(f, "\\u%04x", c);
+        else {
+            if (c == '"' || c == '\\') fputc('\\', f);
+            fwrite(s, 1, len, f);
+        }
     }
     fputc('"', f);
 }

@@ -51,6 +51,7 @@ static inline void *df_worker(void *arg) {
     DfWorker w = *(DfWorker *)arg;
     DfPool *p = w.pool;
     free(arg);
+    machine_ready();
     for (size_t seen = 0;;) {
         for (int spin = 0; spin < DF_SPINS && atomic_load(&p->run) == seen; spin++) df_relax();
         if (atomic_load(&p->run) == seen) {

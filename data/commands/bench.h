@@ -1,14 +1,15 @@
 /* bench.h: how fast: the machine's own peak, and kernels and whole steps measured beside it.
  *
  * Shared machines vary by a third within minutes. So no figure stands alone: right before each one the rate
- * of multiply-adds is measured, twelve independent chains of them in every worker, and the share of that peak
- * is what is compared. A product reports its best of several runs, a whole step its median.
+ * of the processor's widest multiply-add is measured in every worker (cpu.h), and the share of that peak is
+ * what is compared. A product reports its best of several runs, a whole step its median.
  *
  *     768 -> 3072, 256 tokens, dense, forward             82.4 GFLOP/s   84 % of peak
  *
  * FLOPs are those of the kept weights: a matrix that keeps an eighth counts an eighth. */
 #ifndef BENCH_H
 #define BENCH_H
+#include "../base/cpu.h"
 #include "../base/stats.h"
 #include "../run/chip.h"
 #include "../run/masks.h"
@@ -102,39 +103,83 @@ static inline double bench_step(GptConfig c, size_t B, size_t T, double sparsity
     return step;
 }
 
-static inline int cmd_bench(int argc, char **argv) {
-    const Options *o = options_read(argc, argv, BENCH, NULL);
-    const GptConfig small = {6, 6, 384, 1024, 256}, middle = {12, 12, 768, 4096, 256},
-                    gpt2 = {12, 12, 768, 50257, 1024};
-    outputs_check(o, NULL, NULL);
+/* What is measured, and what was built: a few lines, and two members of *json. */
+static inline void bench_machine(Out *json) {
+    char name[128], caches[128], build[256];
+    const char *compiler = "clang";
+#ifndef __clang__
+    compiler = "gcc";
+#endif
+    cpu_name(name);
+    cpu_caches(caches);
+    snprintf(build, sizeof build, "%s %.60s, %s", compiler, __VERSION__, cpu_width_name(LANES));
+    printf("processor  %s: %s%s%s\n", name, cpu_width_name(cpu_lanes()), *caches ? "; " : "", caches);
+    printf("build      %s\n", build);
+    peak_note();
+    if (!json->f) return;
+    json_member_text(json, "processor", name);
+    json_member_text(json, "processor_width", cpu_width_name(cpu_lanes()));
+    json_member_text(json, "caches", caches);
+    json_member_text(json, "build", build);
+}
+
+/* The products alone: dense, then an eighth in blocks of 16x16 .. 16x1, or with `few` of 16x4. */
+static inline void bench_all_products(size_t panel, bool few, DfPool *one, Out *json) {
+    for (size_t w = 0; w <= 16; w = few ? w + 4 : w ? w * 2 : 1) {
+        bench_products(768, 3072, w, panel, one, json);
+        bench_products(3072, 768, w, panel, one, json);
+        if (few && w == 4) break;
+    }
+}
+
+/* Whole steps of several models, dense and sparse, with one thread and with all. p1, pn: FLOP/s of the peak
+ * with one thread and with all. */
+static inline void bench_steps(const Options *o, double p1, double pn, Out *json) {
+    const GptConfig small = {6, 6, 384, 1024, 256};
+    const GptConfig middle = {12, 12, 768, 4096, 256};
+    const GptConfig gpt2 = {12, 12, 768, 50257, 1024};
     static const double sparsity[] = {0.5, 0.75, 0.875, 0.9, 0.95};
-    DfPool *one = df_begin(1), *all = df_begin(o->threads);
-    const double p1 = peak_flops(one), pn = peak_flops(all);
-    Out json = {0};
-    if (o->json) json = out_open(o->json), fputc('{', json.f), json_begin(&json, "results", '[');
-    bench_line(&json, "multiply-adds, 1 thread", p1, 1, 0);
-    char what[64];
-    snprintf(what, sizeof what, "multiply-adds, %zu threads", o->threads);
-    bench_line(&json, what, pn, 1, 0);
-    df_end(all);
-    for (size_t k = 0, w = 0; k < 6; k++, w = 32u >> k)     /* dense, then blocks of 16x16 .. 16x1 */
-        bench_products(768, 3072, w, o->panel, one, &json),
-            bench_products(3072, 768, w, o->panel, one, &json);
-    df_end(one);
-    bench_step(small, 8, 256, 0, o, o->threads, 5, &json);
-    const double alone = bench_step(middle, 8, 256, 0, o, 1, 3, &json),
-                 dense = bench_step(middle, 8, 256, 0, o, o->threads, 3, &json);
+    bench_step(small, 8, 256, 0, o, o->threads, 5, json);
+    const double alone = bench_step(middle, 8, 256, 0, o, 1, 3, json);
+    const double dense = bench_step(middle, 8, 256, 0, o, o->threads, 3, json);
     printf("%zu threads are %.2fx one thread; the peak's own scaling is %.2fx\n", o->threads, alone / dense,
            pn / p1);
     for (size_t k = 0; k < sizeof sparsity / sizeof *sparsity; k++) {
         const double linear = 12.0 * (double)(middle.L * middle.C * middle.C), keep = 1 - sparsity[k],
                      rest = (double)(middle.V * middle.C) + 256.0 * (double)(middle.C * middle.L);
-        const double ratio = dense / bench_step(middle, 8, 256, sparsity[k], o, o->threads, 5, &json);
+        const double ratio = dense / bench_step(middle, 8, 256, sparsity[k], o, o->threads, 5, json);
         printf("    %.2fx the dense step; its FLOPs would allow %.2fx\n", ratio,
                (linear + rest) / (linear * keep + rest));
     }
-    bench_step(gpt2, 4, 64, 0, o, o->threads, 5, &json);
-    if (o->json) json_close(&json, ']'), json_end(&json);
+    bench_step(gpt2, 4, 64, 0, o, o->threads, 5, json);
+}
+
+static inline int cmd_bench(int argc, char **argv) {
+    const Options *o = options_read(argc, argv, BENCH, NULL);
+    Out json = {0};
+    outputs_check(o, NULL, 0);
+    if (o->json) {
+        json = out_open(o->json);
+        json_begin(&json, NULL, '{');
+    }
+    bench_machine(&json);
+    DfPool *one = df_begin(1);
+    DfPool *all = df_begin(o->threads);
+    const double p1 = peak_flops(one);
+    const double pn = peak_flops(all);
+    df_end(all);
+    if (json.f) json_begin(&json, "results", '[');
+    bench_line(&json, "multiply-adds, 1 thread", p1, 1, 0);
+    char what[64];
+    snprintf(what, sizeof what, "multiply-adds, %zu threads", o->threads);
+    bench_line(&json, what, pn, 1, 0);
+    bench_all_products(o->panel, o->products, one, &json);
+    df_end(one);
+    if (!o->products) bench_steps(o, p1, pn, &json);
+    if (json.f) {
+        json_close(&json, ']');
+        json_end(&json);
+    }
     return 0;
 }
 #endif

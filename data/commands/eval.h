@@ -11,7 +11,7 @@ static inline int cmd_eval(int argc, char **argv) {
     Data d[2];
     Measures x[2];
     bool finite = true;
-    outputs_check(o, NULL, NULL);
+    outputs_check(o, NULL, 0);
     for (int k = 0; k < models; k++) {
         s[k] = checkpoint_read(name[k], o, false);
         s[k].o->seed = option_given(o, "seed") ? o->seed : s[0].o->seed;

@@ -45,6 +45,7 @@ static inline void sample(FILE *f, const State *s, DfPool *pool, const char *pro
     GptRun *r = gpt_run_new(s->m, pool, 1, ctx, 64, false);
     int32_t *window = mem_new(ctx + bytes + 2, sizeof *window);
     size_t have = 0, done = 0;
+    Unfinished rest = {0};
     window[have++] = (int32_t)s->tok->eot;
     have += tok_encode(s->tok, (const uint8_t *)prompt, bytes, (uint32_t *)window + have);
     for (size_t k = 0; k < n; k++) {
@@ -59,10 +60,11 @@ static inline void sample(FILE *f, const State *s, DfPool *pool, const char *pro
         if (id == s->tok->eot) break;
         size_t len;
         const uint8_t *text = tok_bytes(s->tok, id, &len);
-        fwrite(text, 1, len, f);
+        show_next(f, &rest, text, len);
         fflush(f);
         window[have++] = (int32_t)id;
     }
+    show(f, rest.byte, rest.n);
     gpt_run_free(r), free(window);
 }
 

@@ -175,7 +175,7 @@ static inline DfGraph simulate_graph(const Options *o, const GptConfig *c, doubl
 /* Dense and sparse, stage by stage and in sections: traffic, cycles and time of a step on a chip. */
 static inline int cmd_simulate(int argc, char **argv) {
     Options *o = options_read(argc, argv, SIMULATE, NULL);
-    outputs_check(o, NULL, NULL);
+    outputs_check(o, NULL, 0);
     model_shape(o);
     const GptConfig c = {o->layers, o->heads, o->width, o->sim_vocab, o->context};
     model_check(&c, "the model");

@@ -5,24 +5,26 @@
 
 /* ids of a line of decimal numbers, as text */
 static inline void decode(const Tokenizer *t, Bytes in) {
+    Unfinished rest = {0};
     for (size_t i = 0; i < in.n;) {
         if (in.p[i] <= ' ') { i++; continue; }
         uint64_t id = 0;
         const size_t from = i;
         for (; i < in.n && in.p[i] >= '0' && in.p[i] <= '9' && id <= UINT32_MAX; i++)
             id = id * 10 + (uint64_t)(in.p[i] - '0');
-        if (i == from || (i < in.n && in.p[i] > ' ') || id > t->n)
-            die("%s: byte %zu: expected an id 0 .. %zu, found '%.*s'", in.name, from, t->n,
+        if (i == from || (i < in.n && in.p[i] > ' ') || id >= t->V)
+            die("%s: byte %zu: expected an id 0 .. %zu, found '%.*s'", in.name, from, t->V - 1,
                 (int)(in.n - from < 12 ? in.n - from : 12), in.p + from);
         size_t len;
         const uint8_t *p = tok_bytes(t, (uint32_t)id, &len);
-        fwrite(p, 1, len, stdout);
+        show_next(stdout, &rest, p, len);
     }
+    show(stdout, rest.byte, rest.n);
 }
 
 static inline int cmd_tokenize(int argc, char **argv) {
     Options *o = options_read(argc, argv, TOKENIZE, NULL);
-    outputs_check(o, NULL, NULL);
+    outputs_check(o, NULL, 0);
     const size_t size = vocab_number(o->vocab);
     if (!size && o->text.n) usage("tokenize: --text is for training a vocabulary, --vocab names a file");
     if (o->decode && (size || o->shard)) usage("tokenize: --decode needs --vocab FILE and no --shard");
@@ -32,11 +34,11 @@ static inline int cmd_tokenize(int argc, char **argv) {
         Documents docs = {0};
         TokTrainer trainer = tok_trainer();
         for (size_t k = 0; k < o->text.n; k++) documents_read(&docs, o->text.item[k], false);
-        if (!o->text.n) documents_add(&docs, in.p, in.n, false);
+        if (!o->text.n) documents_split(&docs, in.p, in.n, false);
         for (size_t k = 0; k < docs.n; k++) tok_trainer_add(&trainer, docs.doc[k].p, docs.doc[k].n);
         t = tok_trainer_finish(&trainer, size);
         documents_free(&docs);
-    } else t = tok_load(o->vocab);
+    } else t = tok_load(o->vocab, parse_pattern(o));
     if (o->save) {
         uint8_t *bytes;
         const size_t n = tok_save(t, &bytes);
@@ -49,7 +51,7 @@ static inline int cmd_tokenize(int argc, char **argv) {
     else {
         uint32_t *ids = mem_new(in.n + 1, sizeof *ids);
         const size_t n = tok_encode(t, in.p, in.n, ids);
-        if (o->shard) write_shard(o->shard, ids, n, t->n + 1);
+        if (o->shard) write_shard(o->shard, ids, n, t->V);
         else {
             for (size_t i = 0; i < n; i++) printf(i ? " %u" : "%u", ids[i]);
             putchar('\n');

@@ -1,14 +1,17 @@
 /* compare.h: dense against sparse arms, over seeds: quality, time, and how sure that is: `train compare`. */
 #ifndef COMPARE_H
 #define COMPARE_H
+#include "../run/lock.h"
 #include "page.h"
 #include "turns.h"
+
+enum { APART = 1000 };              /* the sweep's seed from the first: more than --seeds can be */
 
 /* The learning rate of each arm at which it does best under a seed that no comparison uses: half, once or
  * twice the one it has. Every arm gets the same number of runs. */
 static inline void sweep(const Options *common, const char name[][ARM_NAME], size_t n, RunStep *step,
                          DfPool *pool, double *best) {
-    enum { RATES = 3, APART = 1000 };                       /* more than --seeds can be */
+    enum { RATES = 3 };
     Options data = *common;
     Tokenizer *tok = NULL;
     double rate = 0;
@@ -18,7 +21,7 @@ static inline void sweep(const Options *common, const char name[][ARM_NAME], siz
     for (size_t k = 0; k < n * RATES; k++) {
         ArmRun *a = &grid[k];
         const char *arm = name[k / RATES];
-        a->o = arm_options(common, arm, APART, tok ? tok->n + 1 : GPT2_VOCAB);
+        a->o = arm_options(common, arm, APART, tok ? tok->V : GPT2_VOCAB);
         if (k % RATES == 0) {                               /* the rate it has by itself */
             Options ready = a->o;
             gpt_free(state_fresh(&ready, &d, tok).m), rate = ready.lr;
@@ -54,7 +57,7 @@ static inline void seed_run(const Options *o, const char name[][ARM_NAME], const
     Data d = data_read(&data, &tok, 0, true);
     for (size_t k = 0; k < n; k++) {
         snprintf(a[k].name, sizeof a[k].name, "%.*s", ARM_NAME, name[k]);
-        a[k].o = arm_options(o, name[k], nth, tok ? tok->n + 1 : GPT2_VOCAB);
+        a[k].o = arm_options(o, name[k], nth, tok ? tok->V : GPT2_VOCAB);
         if (!isnan(lr[k])) a[k].o.lr = lr[k];
         gpt_free(state_fresh(&a[k].o, &d, tok).m);          /* works out the options that are automatic */
         a[k].quiet = o->quiet, a[k].o.quiet = true;
@@ -96,8 +99,17 @@ static inline bool compare(const Options *o, RunStep *step, Cmp *c) {
         if (end && (!strcmp(end, ".ckpt") || !strcmp(end, ".csv") || !strcmp(end, ".scores")))
             usage("%s: expected a name that is none of a run's files", path);
     }
-    outputs_check(o, NULL, NULL);
-    signal(SIGINT, on_signal), signal(SIGTERM, on_signal);
+    const double last = (double)(o->sweep ? APART : o->seeds - 1);
+    const double most = options[option_find("seed", COMPARE)].max;
+    if ((double)o->seed + last > most || (double)o->mask_seed + last > most)
+        usage("--seeds: expected --seed and --mask-seed of the last of them at most %.0f, found %.0f", most,
+              fmax((double)o->seed, (double)o->mask_seed) + last);
+    char folder[PATH_MAX];
+    if (snprintf(folder, sizeof folder, "%s/compare", o->dir) >= PATH_MAX - 32)
+        die("%.60s...: expected a shorter path", o->dir);
+    lock_take(folder);
+    outputs_check(o, (const char *const[]){lock_held.path}, 1);
+    signals_catch();
     ArmRun *all = mem_new(n * o->seeds, sizeof *all);
     DfPool *pool = df_begin(o->threads);
     for (size_t k = 0; k < n; k++) lr[k] = NAN;

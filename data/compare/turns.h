@@ -129,9 +129,8 @@ static inline void arms_train(ArmRun *a, size_t n, const Data *d, Tokenizer *tok
         if (isnan(from)) from = least;
         if (!next->quiet && isatty(1) && least > from) {
             const double left = (seconds() - start) * (1 - least) / (least - from);
-            printf("\r\033[Kseed %zu: %.0f %%, %.0f:%02.0f left", next->o.seed, 100 * least, floor(left / 60),
-                   floor(fmod(left, 60)));
-            fflush(stdout);
+            progress("seed %zu: %.0f %%, %.0f:%02.0f left", next->o.seed, 100 * least, floor(left / 60),
+                     floor(fmod(left, 60)));
         }
         arm_turn(next);
     }
@@ -190,7 +189,7 @@ static inline void seed_train(ArmRun *a, size_t n, const Data *d, Tokenizer *tok
     double need = data_bytes(d);
     for (size_t k = 0; k < n; k++) {
         const Options *o = &a[k].o;
-        const GptConfig c = {o->layers, o->heads, o->width, tok ? tok->n + 1 : GPT2_VOCAB, o->context};
+        const GptConfig c = {o->layers, o->heads, o->width, tok ? tok->V : GPT2_VOCAB, o->context};
         const bool sparse = masks_at_start(o) && masks_to(o) == o->steps;
         double density[4];
         mask_densities(o, o->width, density);

@@ -243,7 +243,7 @@ static inline Tokenizer *checkpoint_vocabulary(const Safetensors *st, const char
     if (!vocab) return NULL;
     if (vocab->type != ST_U8) die("%s: vocabulary: expected type U8", path);
     Tokenizer *tok = tok_parse(vocab->data, vocab->count, path);
-    if (tok->n + 1 != V) die("%s: vocabulary: expected %zu tokens, found %zu", path, V - 1, tok->n);
+    if (tok->V != V) die("%s: vocabulary: expected %zu ids, found %zu", path, V, tok->V);
     return tok;
 }
 #endif

@@ -121,6 +121,7 @@ static inline void llmc_read(ModelFile *f) {
     const StType type = version == 3 ? ST_F32 : ST_BF16;
     const size_t want = LLMC_HEADER + llmc_count(&f->c, Vp) * (st_bits(type) / 8);
     if (b.n != want) die("%s: expected a file of %zu bytes, found %zu", b.name, want, b.n);
+    header_rest(b.p, 8, b.name);
     f->table = gpt_table(&f->c), f->out_in = true;
     f->at = mem_new(gpt_count(&f->c), sizeof *f->at), f->mask = mem_new(gpt_count(&f->c), sizeof *f->mask);
     llmc_place(f->at, f->table, &f->c, Vp, b.p + LLMC_HEADER, type, b.name);
@@ -146,6 +147,7 @@ static inline LlmcDebug llmc_debug(Bytes b, const GptConfig *c, const GptParam *
     const size_t head = LLMC_HEADER + 8 * N + 4 * N * c->V + 4, least = head + 4 * llmc_count(c, c->V);
     if (b.n < least || (b.n - least) % row)                 /* what is left over is padding of wte */
         die("%s: expected %zu bytes and rows of padding of %zu, found %zu", b.name, least, row, b.n);
+    header_rest(b.p, 4, b.name);
     d.inputs = b.p + LLMC_HEADER, d.targets = d.inputs + 4 * N;
     d.logits = (StTensor){"logits", b.name, ST_F32, 3, {d.B, d.T, c->V}, N * c->V, 0, 4 * N * c->V,
                           d.targets + 4 * N};
@@ -165,6 +167,28 @@ static inline size_t hf_size(Json config, const char *key) {
         die("%s: \"%s\": expected a smaller number, found %llu", v.name, key, (unsigned long long)n);
     return (size_t)n;
 }
+/* The members of a config.json of GPT-2. */
+static const JsonField hf_config_fields[] = {
+    {"n_layer", JSON_READ, ""}, {"n_head", JSON_READ, ""}, {"n_embd", JSON_READ, ""},
+    {"vocab_size", JSON_READ, ""}, {"n_positions", JSON_READ, ""}, {"n_inner", JSON_READ, ""},
+    {"layer_norm_epsilon", JSON_READ, ""}, {"tie_word_embeddings", JSON_READ, ""},
+    {"model_type", JSON_NEUTRAL, "\"gpt2\"|null"},
+    {"activation_function", JSON_NEUTRAL, "\"gelu_new\"|\"gelu_pytorch_tanh\"|null"},
+    {"scale_attn_weights", JSON_NEUTRAL, "true|null"},
+    {"scale_attn_by_inverse_layer_idx", JSON_NEUTRAL, "false|null"},
+    {"add_cross_attention", JSON_NEUTRAL, "false|null"}, {"is_encoder_decoder", JSON_NEUTRAL, "false|null"},
+    {"pruned_heads", JSON_NEUTRAL, "{}|null"}, {"quantization_config", JSON_NEUTRAL, "null"},
+    {"architectures", JSON_IGNORED, ""}, {"_name_or_path", JSON_IGNORED, ""},
+    {"transformers_version", JSON_IGNORED, ""}, {"torch_dtype", JSON_IGNORED, ""}, {"dtype", JSON_IGNORED, ""},
+    {"n_ctx", JSON_IGNORED, ""}, {"is_decoder", JSON_IGNORED, ""}, {"use_cache", JSON_IGNORED, ""},
+    {"attn_pdrop", JSON_IGNORED, ""}, {"embd_pdrop", JSON_IGNORED, ""}, {"resid_pdrop", JSON_IGNORED, ""},
+    {"initializer_range", JSON_IGNORED, ""}, {"reorder_and_upcast_attn", JSON_IGNORED, ""},
+    {"gradient_checkpointing", JSON_IGNORED, ""}, {"bos_token_id", JSON_IGNORED, ""},
+    {"eos_token_id", JSON_IGNORED, ""}, {"pad_token_id", JSON_IGNORED, ""},
+    {"task_specific_params", JSON_IGNORED, ""}, {"summary_activation", JSON_IGNORED, ""},
+    {"summary_first_dropout", JSON_IGNORED, ""}, {"summary_proj_to_labels", JSON_IGNORED, ""},
+    {"summary_type", JSON_IGNORED, ""}, {"summary_use_proj", JSON_IGNORED, ""}};
+
 /* Dies if a key that may be absent or null is another number. */
 static inline void hf_want_number(Json config, const char *key, double want) {
     Json v = json_at(config, key);
@@ -172,16 +196,16 @@ static inline void hf_want_number(Json config, const char *key, double want) {
         die("%s: \"%s\": expected %g, found %g", v.name, key, want, json_real(v));
 }
 
-/* The configuration in a config.json of n bytes. Dies on whatever is not GPT-2. */
+/* The configuration in a config.json of n bytes. Dies on whatever is not GPT-2; says what it does not know. */
 static inline GptConfig hf_config(const uint8_t *p, size_t n, const char *name) {
     const Json j = json_open(p, n, name);
     const GptConfig c = {.L = hf_size(j, "n_layer"), .NH = hf_size(j, "n_head"), .C = hf_size(j, "n_embd"),
                          .V = hf_size(j, "vocab_size"), .ctx = hf_size(j, "n_positions")};
     model_check(&c, name);
-    json_want(j, "model_type", "\"gpt2\"|null");
-    json_want(j, "activation_function", "\"gelu_new\"|\"gelu_pytorch_tanh\"|null");
-    json_want(j, "scale_attn_weights", "true|null");
-    json_want(j, "scale_attn_by_inverse_layer_idx", "false|null");
+    char unknown[JSON_KEY];
+    const size_t strange = json_fields(j, hf_config_fields, sizeof hf_config_fields / sizeof *hf_config_fields,
+                                       unknown);
+    if (strange) note("%s: passed over: %zu members that are not known, \"%s\" first", name, strange, unknown);
     hf_want_number(j, "layer_norm_epsilon", 1e-5);
     hf_want_number(j, "n_inner", 4 * (double)c.C);
     return c;
@@ -212,7 +236,8 @@ static inline void hf_place(ModelFile *f) {
         f->mask[k] = p->in_out ? mask_find(&f->st, p) : NULL;
         known += f->mask[k] ? 2 : 1;
     }
-    for (size_t i = 0; i < f->st.n; i++) known += hf_buffer(f->st.tensors[i].name);
+    for (size_t i = 0; i < f->st.n; i++)
+        known += hf_buffer(f->st.tensors[i].name) || !f->st.tensors[i].count;
     if (known != f->st.n)
         die("%s: expected the %zu tensors of GPT-2, their masks and buffers, found %zu others", f->path,
             count, f->st.n - known);
@@ -228,8 +253,8 @@ static inline void hf_read(ModelFile *f) {
     if (access(path, R_OK)) die("%s: expected a config.json beside it, found none", f->path);
     Bytes b = file_read(path);
     f->kind = MODEL_HF, f->c = hf_config(b.p, b.n, path);
-    if (!st_find(&f->st, "lm_head.weight"))
-        json_want(json_open(b.p, b.n, path), "tie_word_embeddings", "true|null");
+    const Json tied = json_at(json_open(b.p, b.n, path), "tie_word_embeddings");
+    if (tied.p && !st_find(&f->st, "lm_head.weight")) json_want(tied, "tie_word_embeddings", "true|null");
     hf_place(f);
     file_free(&b), free(path);
 }
@@ -246,7 +271,8 @@ static inline ModelFile model_open(const char *path) {
     f.path = mem_new(n + 32, 1);
     snprintf(f.path, n + 32, folder ? "%s/model.safetensors" : "%s", path);
     if (folder && access(f.path, R_OK))
-        die("%s: expected a file, or a directory with model.safetensors; found a directory without", path);
+        die("%s: expected a file, or a directory with model.safetensors; found a directory without (a model in "
+            "several files is not read)", path);
     Bytes b = file_read(f.path);
     const uint32_t magic = b.n < 4 ? 0 : get_u32(b.p);
     if (magic == LLMC_DEBUG) die("%s: expected a model, found a debug state, which verify reads", path);
@@ -268,16 +294,24 @@ static inline void model_close(ModelFile *f) {
     *f = (ModelFile){0};
 }
 
-/* The vocabulary that lies beside a model of others, or NULL if there is none of its size. */
-static inline Tokenizer *model_vocabulary(const ModelFile *f) {
+/* The vocabulary that lies beside a model of others, or NULL if there is none that can be used; then *lost says
+ * whether there was one. Rows of the model that it has no token for are ids that text never makes. */
+static inline Tokenizer *model_vocabulary(const ModelFile *f, bool *lost) {
     static const char *const names[] = {"tokenizer.json", "merges.txt", "vocab.bpe", "gpt2_tokenizer.bin"};
     Tokenizer *t = NULL;
     for (size_t k = f->kind == MODEL_LLMC ? 3 : 0; k < 4 && !t; k++) {
         char *path = path_beside(f->path, names[k]);
-        if (!access(path, R_OK) && (t = tok_load(path))->n + 1 != f->c.V) {
-            fprintf(stderr, "%s: not used: %zu tokens, the model has %zu\n", path, t->n + 1, f->c.V);
+        const size_t V = f->c.V;
+        const bool there = !access(path, R_OK);
+        if (there && (t = tok_try(path)) && (t->V > V || V >= tok_count(t) + TOK_UNUSED)) {
+            note("%s: not used: %zu ids, the model has %zu", path, t->V, V);
             tok_free(t), t = NULL;
         }
+        if (t && t->V < V) {
+            note("%s: the model has %zu ids more, which no token has", path, V - t->V);
+            tok_widen(t, V);
+        }
+        *lost |= there && !t;
         free(path);
     }
     return t;
@@ -347,23 +381,36 @@ static inline void hf_letters(FILE *f, const Tokenizer *t, uint64_t token) {
         fputs((char *)letter, f);
     }
 }
+/* The special token of an id as a JSON string. */
+static inline void hf_special(FILE *f, const Tokenizer *t, uint32_t id) {
+    size_t n;
+    const uint8_t *p = tok_bytes(t, id, &n);
+    char *text = mem_new(n + 1, 1);
+    memcpy(text, p, n), json_put(f, text), free(text);
+}
 /* A tokenizer.json that cuts and merges as this program does. */
 static inline void hf_write_tokenizer(const char *path, const Tokenizer *t) {
     Out out = out_open(path);
-    const unsigned eot = (unsigned)t->eot;
-    fprintf(out.f,
-            "{\"version\": \"1.0\", \"truncation\": null, \"padding\": null,\n"
-            "\"added_tokens\": [{\"id\": %u, \"content\": \"" TOK_EOT "\", \"single_word\": false, "
-            "\"lstrip\": false, \"rstrip\": false, \"normalized\": false, \"special\": true}],\n"
-            "\"normalizer\": null,\n\"pre_tokenizer\": {\"type\": \"ByteLevel\", "
-            "\"add_prefix_space\": false, \"trim_offsets\": true, \"use_regex\": true},\n"
-            "\"post_processor\": null,\n\"decoder\": {\"type\": \"ByteLevel\", "
-            "\"add_prefix_space\": true, \"trim_offsets\": true, \"use_regex\": true},\n"
-            "\"model\": {\"type\": \"BPE\", \"dropout\": null, \"unk_token\": null, "
-            "\"continuing_subword_prefix\": \"\", \"end_of_word_suffix\": \"\", \"fuse_unk\": false, "
-            "\"byte_fallback\": false,\n\"vocab\": {\"" TOK_EOT "\": %u", eot, eot);
+    const char *between = "\n";
+    fputs("{\"version\": \"1.0\", \"truncation\": null, \"padding\": null,\n\"added_tokens\": [", out.f);
+    for (uint32_t id = 0; id < t->V; id++) {                /* in the order of ids */
+        if (t->token_of[id] == TOK_NONE || tok_is_text(t, id)) continue;
+        fprintf(out.f, "%s{\"id\": %u, \"content\": ", between, id), hf_special(out.f, t, id);
+        fputs(", \"single_word\": false, \"lstrip\": false, \"rstrip\": false, \"normalized\": false, "
+              "\"special\": true}", out.f);
+        between = ",\n";
+    }
+    fputs("],\n\"normalizer\": null,\n\"pre_tokenizer\": {\"type\": \"ByteLevel\", "
+          "\"add_prefix_space\": false, \"trim_offsets\": true, \"use_regex\": true},\n"
+          "\"post_processor\": null,\n\"decoder\": {\"type\": \"ByteLevel\", "
+          "\"add_prefix_space\": true, \"trim_offsets\": true, \"use_regex\": true},\n"
+          "\"model\": {\"type\": \"BPE\", \"dropout\": null, \"unk_token\": null, "
+          "\"continuing_subword_prefix\": \"\", \"end_of_word_suffix\": \"\", \"fuse_unk\": false, "
+          "\"byte_fallback\": false,\n\"vocab\": {", out.f);
     for (size_t k = 0; k < t->n; k++)
-        fputs(",\n\"", out.f), hf_letters(out.f, t, k), fprintf(out.f, "\": %u", t->id_of[k]);
+        fputs(k ? ",\n\"" : "\n\"", out.f), hf_letters(out.f, t, k), fprintf(out.f, "\": %u", t->id_of[k]);
+    for (size_t k = t->n; k < tok_count(t); k++)
+        fputs(",\n", out.f), hf_special(out.f, t, t->id_of[k]), fprintf(out.f, ": %u", t->id_of[k]);
     fputs("},\n\"merges\": [", out.f);
     for (size_t k = 0; k < t->n - 256; k++) {
         const uint64_t pair = tok_pair_at(&t->merges, k);
@@ -385,16 +432,22 @@ static inline void hf_write_config(const char *path, const GptConfig *c, size_t 
     out_done(&out);
 }
 
+/* Where the weights of a model go, on the heap: path is a directory, or a .safetensors file. */
+static inline char *hf_weights(const char *path) {
+    const size_t n = strlen(path);
+    const bool file = n > 12 && !strcmp(path + n - 12, ".safetensors");
+    char *weights = mem_new(n + 32, 1);
+    snprintf(weights, n + 32, file ? "%s" : "%s/model.safetensors", path);
+    return weights;
+}
 /* A model as transformers loads it: path is a directory, made if absent, or a .safetensors file; config.json
  * and, with a vocabulary, tokenizer.json go beside it. A sparse model is written dense, its zeros exact, and
  * its masks as U8 mask.NAME. Dies if it cannot be written. */
 static inline void hf_write(const char *path, const Gpt *m, const Tokenizer *tok) {
-    const size_t n = strlen(path);
-    const bool file = n > 12 && !strcmp(path + n - 12, ".safetensors");
-    char *weights = mem_new(n + 32, 1), name[64];
+    char *weights = hf_weights(path), name[64];
     StWriter w = {0};
-    if (!file && mkdir(path, 0777) && errno != EEXIST) die("%s: cannot make: %s", path, strerror(errno));
-    snprintf(weights, n + 32, file ? "%s" : "%s/model.safetensors", path);
+    if (strcmp(weights, path) && mkdir(path, 0777) && errno != EEXIST)
+        die("%s: cannot make: %s", path, strerror(errno));
     st_meta_put(&w, "format", "pt");                        /* transformers asks for this */
     for (int masks = 0; masks < 2; masks++)
         for (size_t k = 0; k < m->count; k++) {

@@ -100,10 +100,14 @@ static inline const char *st_string(Safetensors *s, Json *j, int least) {
     return at;
 }
 
-static inline void st_read_meta(Safetensors *s, Json *j) {
+static inline void st_read_meta(Safetensors *s, Json *j) {  /* null: there is none */
     if (s->meta) json_die(j, "__metadata__ only once");
-    json_expect(j, '{');
     s->meta = mem_grow(NULL, 0, &s->cap_meta, sizeof *s->meta);
+    if (json_peek(j) == 'n') {
+        json_want(*j, "__metadata__", "null"), json_skip(j, 0);
+        return;
+    }
+    json_expect(j, '{');
     for (bool first = true; json_more(j, '}', &first);) {
         const char *key = st_string(s, j, 32);
         json_expect(j, ':');
@@ -206,6 +210,7 @@ static inline Safetensors st_parse_header(Bytes b, size_t n, size_t total) {
         else st_read_tensor(&s, &j, name, total);
     }
     if (json_peek(&j), j.p < j.end) json_die(&j, "the end of the header");
+    st_sort(b.name, s.tensors, s.n, sizeof *s.tensors);     /* first of all, whether one is there twice */
     st_check_cover(&s, total);
     st_sort(b.name, s.tensors, s.n, sizeof *s.tensors);
     st_sort(b.name, s.meta, s.n_meta, sizeof *s.meta);
@@ -215,6 +220,9 @@ static inline Safetensors st_parse_header(Bytes b, size_t n, size_t total) {
 /* Takes over b: st_free frees it; b.name must outlive the result. Dies on any fault. */
 static inline Safetensors st_parse(Bytes b) {
     const uint64_t n = b.n < 8 ? 0 : get_u64(b.p);
+    if (n > ST_HEADER && *b.p == '{')
+        die("%s: expected safetensors, found a text in JSON; of a model in several files, with an index, none "
+            "is read", b.name);
     if (b.n < 8 || n > b.n - 8 || n > ST_HEADER)
         die("%s: expected safetensors, found a header of %llu bytes in a file of %zu", b.name,
             (unsigned long long)n, b.n);
@@ -294,6 +302,7 @@ static inline void st_floats(const StTensor *t, float *out) {
  * there, st_commit. A caller that strays from this, or from what it declared, dies and leaves no file. */
 typedef struct {
     FILE *text;                         /* the header while it grows in memory: N, then JSON */
+    bool odd;                           /* something in it is no UTF-8 */
     char *header;
     size_t header_bytes, n_meta, n, left;           /* left: bytes of data declared and not yet written */
     Out out;
@@ -307,10 +316,14 @@ static inline FILE *st_text(StWriter *w) {                  /* where the header 
     return w->text;
 }
 
+static inline void st_put(StWriter *w, const char *text) {
+    w->odd |= *st_utf8((const uint8_t *)text, (const uint8_t *)text + strlen(text));
+    json_put(st_text(w), text);
+}
 static inline void st_meta_put(StWriter *w, const char *key, const char *value) {
     if (w->n) die("safetensors: expected metadata before the tensors, found '%s' after", key);
     if (w->n_meta++) fputc(',', st_text(w));
-    json_put(st_text(w), key), fputc(':', st_text(w)), json_put(st_text(w), value);
+    st_put(w, key), fputc(':', w->text), st_put(w, value);
 }
 
 /* Some readers map the data, so a tensor must begin at a multiple of its element: wide types come first. */
@@ -321,7 +334,7 @@ static inline void st_declare(StWriter *w, const char *name, StType type, int ra
     st_measure(&t);
     if (w->left * 8 % st_bits(type)) die("safetensors: tensor '%s': expected wide types first", name);
     fputs(w->n++ ? "," : "},", st_text(w));
-    json_put(w->text, name);
+    st_put(w, name);
     fprintf(w->text, ":{\"dtype\":\"%s\",\"shape\":[", st_names[type]);
     for (int k = 0; k < rank; k++) fprintf(w->text, k ? ",%zu" : "%zu", shape[k]);
     fprintf(w->text, "],\"data_offsets\":[%zu,%zu]}", w->left, w->left + t.bytes);
@@ -333,6 +346,7 @@ static inline void st_begin(StWriter *w, const char *path) {
     fputs(w->n ? "}" : "}}", st_text(w));
     while (ftell(w->text) % 8) fputc(' ', w->text);
     if (fclose(w->text)) die("%s: out of memory for a header", path);
+    if (w->odd) die("%s: expected names and metadata in UTF-8, found other bytes", path);
     const size_t n = w->header_bytes - 8;
     for (int k = 0; k < 8; k++) w->header[k] = (char)((uint64_t)n >> 8 * k);
     Safetensors s = st_parse_header((Bytes){(uint8_t *)w->header, n + 8, path, false}, n, w->left);

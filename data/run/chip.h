@@ -51,10 +51,11 @@ static inline DfChip df_chip(const char *name) {
     double value[DF_KEYS];
     unsigned seen = 0;
     for (size_t at = 0, line = 1, n; at < b.n; at += n + 1, line++) {
-        char text[128], *end;
+        char text[128], *stop;
         for (n = 0; at + n < b.n && b.p[at + n] != '\n'; n++) {}
         if (n >= sizeof text) die("%s:%zu: expected a shorter line", name, line);
         memcpy(text, b.p + at, n), text[n] = 0, text[strcspn(text, "#\r")] = 0;
+        for (size_t end = strlen(text); end && strchr(" \t", text[end - 1]); end--) text[end - 1] = 0;
         if (!text[strspn(text, " \t")]) continue;
         char *const eq = strchr(text, '=');
         size_t k = 0;
@@ -64,8 +65,8 @@ static inline DfChip df_chip(const char *name) {
             die("%s:%zu: expected key=value with a key of tiles, sram, element, flops, clock, port, memory, "
                 "random, launch, found '%s'", name, line, text);
         if (seen >> k & 1) die("%s:%zu: expected %s once, found it again", name, line, df_keys[k]);
-        value[k] = strtod(eq + 1, &end);
-        if (end == eq + 1 || *end)
+        value[k] = strtod(eq + 1, &stop);
+        if (stop == eq + 1 || *stop)
             die("%s:%zu: %s: expected a number, found '%s'", name, line, df_keys[k], eq + 1);
         seen |= 1u << k;
     }

@@ -32,9 +32,9 @@ static inline Data data_read(const Options *o, Tokenizer **tok, size_t V, bool t
     if (o->tokens.n && named && !file) usage("--tokens needs a vocabulary file, not a number to train");
     if (V && !*tok && !o->tokens.n)
         die("the model has no vocabulary of its own: it needs --tokens, not text");
-    if (!V && !*tok && named && file) *tok = tok_load(o->vocab);
+    if (!V && !*tok && named && file) *tok = tok_load(o->vocab, parse_pattern(o));
     if (o->tokens.n) {
-        if (!V) V = *tok ? (*tok)->n + 1 : GPT2_VOCAB;
+        if (!V) V = *tok ? (*tok)->V : GPT2_VOCAB;
         for (size_t k = 0; k < o->tokens.n; k++)
             tokens_read_shard(train ? &d.train : &d.val, o->tokens.item[k], V);
         if (train && !o->val) usage("--tokens needs --val");
@@ -57,11 +57,11 @@ static inline Data data_read(const Options *o, Tokenizer **tok, size_t V, bool t
     }
     d.eot = *tok ? (int32_t)(*tok)->eot : (int32_t)V - 1;
     if (*tok) {
-        d.bytes = mem_new((*tok)->n + 1, sizeof *d.bytes);
-        for (uint32_t id = 0; id <= (*tok)->n; id++) {
+        d.bytes = mem_new((*tok)->V, sizeof *d.bytes);
+        for (uint32_t id = 0; id < (*tok)->V; id++) {
             size_t n;
             tok_bytes(*tok, id, &n);
-            d.bytes[id] = id == (*tok)->eot ? 0 : (uint32_t)n;
+            d.bytes[id] = tok_is_text(*tok, id) ? (uint32_t)n : 0;
         }
     }
     return d;

@@ -87,15 +87,40 @@ static inline SpMat mask_by_rule(const Options *o, const GptParam *p, double den
     return mat;
 }
 
+/* Checks the names in a file of masks for the model of that table: every mask.NAME is of a matrix that can be
+ * sparse, and no other tensor is there, unless the file holds a model too. Says which matrices have none. */
+static inline void masks_names(const Safetensors *file, const char *path, const GptParam *table, size_t count) {
+    const bool model = st_find(file, "wte.weight") || st_find(file, "transformer.wte.weight") ||
+                       st_find(file, "param.wte.weight");
+    const char *bare = NULL;
+    size_t without = 0;
+    char name[64];
+    for (size_t i = 0; i < file->n; i++) {
+        const char *found = file->tensors[i].name;
+        const bool mask = !strncmp(found, "mask.", 5);
+        size_t k = 0;
+        while (k < count && !(gpt_maskable(&table[k]) && !strcmp(found + 5 * mask, table[k].name))) k++;
+        if (mask ? k == count : !model)
+            die("%s: expected mask.NAME of a layer's four matrices, found '%.200s'", path, found);
+    }
+    for (size_t k = 0; k < count; k++) {
+        if (!gpt_maskable(&table[k]) || st_find(file, checkpoint_name(name, "mask.", &table[k]))) continue;
+        if (!without++) bare = table[k].name;
+    }
+    if (without) note("%s: no mask for %zu matrices, %s first: they stay dense", path, without, bare);
+}
+
 /* Patterns for gpt_make as the options say; m has the weights that magnitude needs. */
 static inline SpMat *masks_new(const Options *o, const GptConfig *c, const Gpt *m) {
     SpMat *mats = mem_new(gpt_count(c), sizeof *mats);
     GptParam *table = gpt_table(c);
     const bool rule = mask_rule(o) >= 0;
+    if (!rule) file_regular(o->mask);                       /* a checkpoint may have named it */
     Safetensors file = rule ? (Safetensors){0} : st_read(o->mask);
     double density[4];
-    bool found = rule;
+    bool found = rule, kept = rule;
     mask_densities(o, c->C, density);
+    if (!rule) masks_names(&file, o->mask, table, gpt_count(c));
     for (size_t k = 0; k < gpt_count(c); k++) {
         const GptParam *p = &table[k];
         if (!gpt_maskable(p)) continue;
@@ -104,11 +129,13 @@ static inline SpMat *masks_new(const Options *o, const GptConfig *c, const Gpt *
                   o->block);
         if (rule) mats[k] = mask_by_rule(o, p, density[mask_kind(k)], m, k);
         else found |= checkpoint_element_mask(&file, p, parse_block(o), &mats[k]);
+        kept |= mats[k].lines || !mats[k].first;
         if (mats[k].keep && parse_update(o) != STATIC)
             die("%s: mask.%s: expected whole blocks of %s for --update %s", o->mask, p->name, o->block,
                 o->update);
     }
     if (!found) die("%s: expected tensors mask.NAME of this model, found none", o->mask);
+    if (!kept) die("%s: expected masks that keep something, found only zeros", o->mask);
     if (!rule) st_free(&file);
     free(table);
     return mats;
@@ -137,30 +164,34 @@ static inline bool masks_at_start(const Options *o) {       /* or does the run s
     return masks_wanted(o) && !masks_from(o) && masks_to(o) && parse_update(o) != GMP;
 }
 
-/* Refuses options that contradict each other or would do nothing. */
-static inline void masks_check(const Options *o) {
-    static const char *const need[] = {"block", "mask", "spread", "mask-seed", "update", "densify",
-                                         "dense-first"},
-                      *const evolve[] = {"drop", "mask-every", "mask-stop"};
+/* Refuses options, of a command line or a checkpoint, that contradict each other or would do nothing. */
+static inline void masks_agree(const Options *o) {
     const int update = parse_update(o);
+    const bool more = o->sparsity > 0 || o->dense_first > 0 || update == GMP || strcmp(o->spread, "uniform");
     double density[4];
     parse_block(o), parse_word("scale", o->scale, (const char *const[]){"none", "init", "supar"}, 3);
     mask_densities(o, 64, density);                         /* whether --spread can be read, at any width */
-    for (size_t k = 0; k < sizeof need / sizeof *need; k++)
-        if (option_given(o, need[k]) && !masks_wanted(o)) usage("--%s needs --sparsity", need[k]);
-    for (size_t k = 0; k < sizeof evolve / sizeof *evolve; k++)
-        if (option_given(o, evolve[k]) && update == STATIC)
-            usage("--%s needs --update set, rigl or gmp", evolve[k]);
-    const bool more = o->sparsity > 0 || o->dense_first > 0 || update == GMP || strcmp(o->spread, "uniform");
     if (mask_rule(o) < 0 && more)
         usage("--mask FILE says all: no --sparsity, --spread, --dense-first or --update gmp");
-    if (mask_rule(o) == 3 && !o->init && !(o->dense_first > 0))
-        usage("--mask magnitude needs trained weights: --init CKPT or --dense-first");
     if (o->dense_first + o->densify > 1)
         usage("--dense-first and --densify are more than all steps together");
     if (update != STATIC && masks_last(o) <= masks_from(o))
         usage("--update %s: expected an update within %g of %zu steps, found --mask-every %zu", o->update,
               o->mask_stop, o->steps, o->mask_every);
+}
+/* The same, of what was given for a new run. */
+static inline void masks_check(const Options *o) {
+    static const char *const need[] = {"block", "mask", "spread", "mask-seed", "update", "densify",
+                                       "dense-first"},
+                      *const evolve[] = {"drop", "mask-every", "mask-stop"};
+    for (size_t k = 0; k < sizeof need / sizeof *need; k++)
+        if (option_given(o, need[k]) && !masks_wanted(o)) usage("--%s needs --sparsity", need[k]);
+    for (size_t k = 0; k < sizeof evolve / sizeof *evolve; k++)
+        if (option_given(o, evolve[k]) && parse_update(o) == STATIC)
+            usage("--%s needs --update set, rigl or gmp", evolve[k]);
+    masks_agree(o);
+    if (mask_rule(o) == 3 && !o->init && !(o->dense_first > 0))
+        usage("--mask magnitude needs trained weights: --init CKPT or --dense-first");
 }
 
 /* Density of the four matrices of all layers together: as they are, or as the options will make them. */
@@ -260,15 +291,17 @@ static inline void masks_step(const Options *o, GptRun *r, size_t step, float *c
     masks_ready(o, r->m);
 }
 
-/* The gradient of a step in which every weight is there, as RigL needs it: trains a dense copy of the model,
- * then keeps the active lines' gradient. grow[k] gets the sums of |gradient| of each block of the maskable
- * tensors. */
-static inline double masks_dense_step(GptRun *r, size_t B, const int32_t *inputs, const int32_t *targets,
-                                      float **grow) {
-    Gpt *m = r->m, *all = gpt_remask(m, NULL, 0, false);
-    double sum;
-    r->m = all;
-    sum = train_groups(r, B, inputs, targets);
+/* A step in which every weight has a gradient, as RigL needs it, begins: r->m is a dense copy of the model
+ * until it ends. Returns the model. */
+static inline Gpt *masks_dense_begin(GptRun *r) {
+    Gpt *m = r->m;
+    r->m = gpt_remask(m, NULL, 0, false);
+    return m;
+}
+/* It ends: m keeps the active lines' gradient, and grow[k] gets the sums of |gradient| of each block of the
+ * maskable tensors. */
+static inline void masks_dense_end(GptRun *r, Gpt *m, float **grow) {
+    Gpt *all = r->m;
     r->m = m;
     for (size_t k = 0; k < m->count; k++) {
         const GptParam *p = &m->table[k];
@@ -282,7 +315,6 @@ static inline double masks_dense_step(GptRun *r, size_t B, const int32_t *inputs
     memcpy(m->lane_g, all->lane_g, m->lanes * LINE * sizeof(float));
     memcpy(m->lookup_g, all->lookup_g, m->table[WTE].size * sizeof(float));
     gpt_free(all);
-    return sum;
 }
 
 /* Pictures of all masks. */

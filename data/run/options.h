@@ -44,7 +44,7 @@ typedef struct {
     const char *format;
     double tolerance;
     bool acts;
-    const char *val, *vocab, *model, *out, *resume, *init, *log, *json, *prompt, *save, *shard;
+    const char *val, *vocab, *pattern, *model, *out, *resume, *init, *log, *json, *prompt, *save, *shard;
     const char *block, *mask, *spread, *update, *scale, *schedule, *chip;
     size_t layers, heads, width, context, batch, steps, warmup, corpus, seed, every, stop, panel, group,
         threads;
@@ -53,7 +53,7 @@ typedef struct {
     const char *trace, *csv, *dir, *arms, *report;
     size_t seeds;
     double margin;
-    bool show_graph;
+    bool show_graph, products;
     double lr, min_lr, decay, beta1, beta2, eps, clip, val_share, temperature, top_p;
     double sparsity, drop, mask_stop, densify, dense_first;
     bool quiet, decode, show_mask, sweep;
@@ -87,6 +87,8 @@ static const Option options[] = {
     {"corpus", 'u', 1, TRAIN | EVAL, AT(corpus), 1e5, 1e10, "8000000", "bytes of built-in stories"},
     {"vocab", 's', 0, TRAIN | TOKENIZE, AT(vocab), 0, 0, "2048",
      "N to train so many tokens, or a vocabulary FILE"},
+    {"pattern", 's', 0, TRAIN | TOKENIZE, AT(pattern), 0, 0, "",
+     "gpt2: the vocabulary was made for GPT-2's pattern, which its file does not say"},
     {"model", 's', 0, TRAIN | SIMULATE, AT(model), 0, 0, "d4", "dN (N layers of width 64N), gpt2, gpt-13b"},
     {"layers", 'u', 1, TRAIN | SIMULATE, AT(layers), 1, 1000, "auto", "layers, in place of the model's"},
     {"heads", 'u', 1, TRAIN | SIMULATE, AT(heads), 1, 10000, "auto", "heads; must divide the width"},
@@ -160,6 +162,7 @@ static const Option options[] = {
     {"trace", 's', 0, RUN | SIMULATE, AT(trace), 0, 0, "",
      "FILE.json for Perfetto: the simulated tiles and, of a run's first step, the host's threads"},
     {"csv", 's', 0, SIMULATE, AT(csv), 0, 0, "", "FILE of the section table"},
+    {"products", 'b', 0, BENCH, AT(products), 0, 0, "", "the products alone, dense and an eighth in blocks of 16x4"},
     {"threads", 'u', 0, ANY, AT(threads), 1, DF_WORKERS, "auto", "default: physical cores"},
     {"arms", 's', 0, COMPARE, AT(arms), 0, 0, "dense,small,sparse,recipe,wide",
      "which, with commas; the first is compared with"},
@@ -219,6 +222,9 @@ enum { IF_IT_FITS, SERIAL, KERNEL, DATAFLOW };
 static inline int parse_schedule(const Options *o) {
     static const char *const words[] = {"fit", "serial", "kernel", "dataflow"};
     return parse_word("schedule", o->schedule, words, 4);
+}
+static inline bool parse_pattern(const Options *o) {        /* whether it was given */
+    return o->pattern && !parse_word("pattern", o->pattern, (const char *const[]){"gpt2"}, 1);
 }
 static inline size_t parse_block(const Options *o) {        /* W of 16xW */
     const char *w = !strncmp(o->block, "16x", 3) ? o->block + 3 : "";
@@ -314,27 +320,31 @@ static inline Options *options_read(int argc, char **argv, int command, const ch
 static inline void output_check(const char *path, const Options *o, const char *more) {
     const char *other[] = {o->val, o->vocab, o->init, o->file, o->to, o->mask, o->chip, more};
     const size_t n = sizeof other / sizeof *other, lists = o->text.n + o->tokens.n;
-    struct stat st, in;
+    struct stat st;
     const bool there = !stat(path, &st) && !S_ISCHR(st.st_mode);
     for (size_t i = 0; there && i < lists + n; i++) {
         const char *input = i < o->text.n ? o->text.item[i] : i < lists ? o->tokens.item[i - o->text.n]
                                                                         : other[i - lists];
-        if (input && input != path && !stat(input, &in) && in.st_dev == st.st_dev && in.st_ino == st.st_ino)
+        if (input && input != path && file_same(input, path))
             die("%s: would be written over while it is read", path);
     }
-    if (!there || !S_ISDIR(st.st_mode)) out_probe(path);
+    out_probe(path);
 }
-/* The same for every file that the options name to be written; dies too if two of them, or of two more that
- * may be NULL, are one. */
-static inline void outputs_check(const Options *o, const char *first, const char *second) {
-    const char *output[] = {o->log, o->json, o->report, o->trace, o->csv, o->save, o->shard, first, second};
-    const size_t n = sizeof output / sizeof *output;
-    for (size_t k = 0; k < n; k++) {
-        if (!output[k]) continue;
-        if (k < n - 2) output_check(output[k], o, o->resume);
-        for (size_t i = 0; i < k; i++)
-            if (output[i] && !strcmp(output[i], output[k]) && strncmp(output[k], "/dev/", 5))
-                usage("%s: expected as many files as outputs, found it twice", output[k]);
+/* The same for every file that the options name to be written; dies too if two of them, or of n more of a
+ * run's own, are one file. */
+static inline void outputs_check(const Options *o, const char *const *own, size_t n) {
+    const char *const named[] = {o->log, o->json, o->report, o->trace, o->csv, o->save, o->shard};
+    const size_t names = sizeof named / sizeof *named;
+    for (size_t k = 0; k < names; k++) {
+        struct stat st;
+        if (!named[k]) continue;
+        output_check(named[k], o, o->resume);
+        if (!stat(named[k], &st) && !S_ISREG(st.st_mode)) continue;        /* a device takes any number */
+        for (size_t i = 0; i < k + n; i++) {
+            const char *other = i < k ? named[i] : own[i - k];
+            if (other && file_same(other, named[k]))
+                usage("%s: expected as many files as outputs, found it twice", named[k]);
+        }
     }
 }
 

@@ -3,30 +3,33 @@
 #ifndef PEAK_H
 #define PEAK_H
 #include "../../gpt.h"
+#include "../base/cpu.h"
 
-/* Twelve independent chains of a million multiply-adds each. */
-static inline void peak_task(void *arg, size_t task, size_t worker) {
-    float *sink = arg;
-    vf a[12];
+static inline void peak_task(void *flops, size_t task, size_t worker) {
     (void)worker;
-    UNROLL for (int i = 0; i < 12; i++) a[i] = vf_all((float)i);
-    const vf m = vf_all(sink[0]), c = vf_all(sink[1]);
-    for (int n = 0; n < 1000000; n++) { UNROLL for (int i = 0; i < 12; i++) a[i] = vf_fma(a[i], m, c); }
-    UNROLL for (int i = 0; i < 12; i++) vf_store(sink + 16 + task * 256 + (size_t)i * LANES, a[i]);
+    ((double *)flops)[task] = cpu_multiply_add(1000000);
 }
 
-/* Multiply-add rate of all workers of a pool in FLOP/s, the best of a few short runs. */
+/* The processor's own multiply-add rate with all workers of a pool, in FLOP/s: the best of a few runs of some
+ * 3 ms. Not the compiler's: a build that is narrower than the processor has a smaller share of it. */
 static inline double peak_flops(DfPool *pool) {
-    float *sink = mem_new(16 + 256 * pool->workers, sizeof *sink);
+    double *flops = mem_new(pool->workers, sizeof *flops);
     double best = 0;
-    sink[0] = 0.9999f, sink[1] = 0.1f;
     for (int n = 0; n < 5; n++) {
-        const double t = seconds();
-        df_run(pool, peak_task, sink, pool->workers);
-        best = fmax(best, (double)pool->workers * 12e6 * LANES * 2 / (seconds() - t));
+        const double start = seconds();
+        df_run(pool, peak_task, flops, pool->workers);
+        best = fmax(best, (double)pool->workers * flops[0] / (seconds() - start));
     }
-    free(sink);
+    free(flops);
     return best;
+}
+
+/* Says so if the processor is wider than what this binary was compiled for, which then leaves half of it
+ * unused, or more. */
+static inline void peak_note(void) {
+    if (LANES < cpu_lanes())
+        note("built for %s, on a processor with %s: make clean, then make ARCH=-march=native would use it",
+             cpu_width_name(LANES), cpu_width_name(cpu_lanes()));
 }
 
 /* FLOPs of training on one token: 6 per kept weight (dense: per weight) of a linear layer or the head, and

@@ -15,6 +15,7 @@ typedef struct {
     Options *o;
     Gpt *m;
     Tokenizer *tok;
+    bool tok_lost;                  /* there is a vocabulary, and it cannot be used */
     size_t step;                    /* optimizer steps done */
     uint64_t data_hash;
     double best;                    /* lowest validation loss so far; infinite before the first */
@@ -64,7 +65,7 @@ static inline State foreign_read(ModelFile *f, const Options *o, bool train) {
         model_values(f, k, values), gpt_set(&s.m->table[k], s.m->w, values);
         free(values);
     }
-    s.tok = model_vocabulary(f);
+    s.tok = model_vocabulary(f, &s.tok_lost);
     model_close(f);
     return s;
 }
@@ -121,7 +122,7 @@ static inline State state_ready(State s, const Data *d) {
 static inline State state_fresh(Options *o, const Data *d, Tokenizer *tok) {
     State s = {.o = o, .tok = tok, .best = INFINITY};
     model_shape(o), masks_check(o);
-    const GptConfig c = {o->layers, o->heads, o->width, tok ? tok->n + 1 : GPT2_VOCAB, o->context};
+    const GptConfig c = {o->layers, o->heads, o->width, tok ? tok->V : GPT2_VOCAB, o->context};
     data_check(o, d), model_check(&c, "the model");
     mem_check(model_bytes(&c, masks_at_start(o) ? 1 - o->sparsity : 1), "the model");
     SpMat *mats = masks_at_start(o) ? masks_new(o, &c, NULL) : NULL;
@@ -178,6 +179,7 @@ static inline State state_resume(const Options *o, Data *d) {
         die("%s: --resume needs a checkpoint of this program; --init starts from others", o->resume);
     model_close(&model);
     State s = checkpoint_read(o->resume, o, true);
+    masks_agree(s.o);
     *d = data_read(s.o, &s.tok, s.m->c.V, true);
     data_check(s.o, d);
     if (data_hash(d) != s.data_hash)
@@ -193,6 +195,12 @@ static inline State state_resume(const Options *o, Data *d) {
 static volatile sig_atomic_t interrupted;
 
 static inline void on_signal(int number) { interrupted = number, signal(number, SIG_DFL); }
+/* A signal that was ignored at the start (nohup) stays so. */
+static inline void signals_catch(void) {
+    static const int number[3] = {SIGINT, SIGTERM, SIGHUP};
+    for (int k = 0; k < 3; k++)
+        if (signal(number[k], on_signal) == SIG_IGN) signal(number[k], SIG_IGN);
+}
 
 typedef struct {                    /* a run under way */
     State s;

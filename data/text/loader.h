@@ -82,6 +82,7 @@ static inline void tokens_read_shard(Tokens *t, const char *path, size_t V) {
     if (b.n != 1024 + (size_t)n * (size_t)width)
         die("%s: byte 8: %u tokens need a file of %zu bytes, found %zu", path, n,
             1024 + (size_t)n * (size_t)width, b.n);
+    header_rest(b.p, 3, path);
     for (size_t i = 0; i < n && V; i++) {
         const uint32_t id = width == 2 ? get_u16(b.p + 1024 + 2 * i) : get_u32(b.p + 1024 + 4 * i);
         if (id >= V) die("%s: token %zu: expected an id below %zu, found %u", path, i, V, id);
@@ -126,20 +127,23 @@ static inline void documents_free(Documents *d) {
     *d = (Documents){0};
 }
 
-/* Adds the documents of a text file. The line break after a mark is no part of a document, nor is one all
- * blank. */
-static inline void documents_read(Documents *d, const char *path, bool held_out) {
-    const Bytes b = *documents_keep(d, file_read(path));
-    const size_t mark = strlen(TOK_EOT), before = d->n;
-    for (const uint8_t *p = b.p, *end = b.p + b.n; p && p < end;) {
+/* Adds the documents of a text. The line break after a mark is no part of a document, nor is one all blank. */
+static inline void documents_split(Documents *d, const uint8_t *text, size_t n, bool held_out) {
+    const size_t mark = strlen(TOK_EOT);
+    for (const uint8_t *p = text, *end = text + n; p && p < end;) {
         const uint8_t *next = memmem(p, (size_t)(end - p), TOK_EOT, mark), *stop = next ? next : end;
-        if (p > b.p && p < stop && p[0] == '\r') p++;
-        if (p > b.p && p < stop && p[0] == '\n') p++;
+        if (p > text && p < stop && p[0] == '\r') p++;
+        if (p > text && p < stop && p[0] == '\n') p++;
         const uint8_t *seen = p;                            /* the first byte that is not blank */
         while (seen < stop && *seen <= ' ') seen++;
         if (seen < stop) documents_add(d, p, (size_t)(stop - p), held_out);
         p = next ? next + mark : NULL;
     }
+}
+static inline void documents_read(Documents *d, const char *path, bool held_out) {
+    const Bytes b = *documents_keep(d, file_read(path));
+    const size_t before = d->n;
+    documents_split(d, b.p, b.n, held_out);
     if (d->n == before) die("%s: expected text, found none", path);
 }
 

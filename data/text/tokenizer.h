@@ -1,8 +1,10 @@
 /* tokenizer.h: text to numbers and back, by byte-level byte pair encoding exactly as GPT-2 does it; trains
  * vocabularies and reads those of others.
  *
- * It refuses to be a framework: one pattern (GPT-2's), one algorithm, one special token, and encoding never
- * makes that one: "<|endoftext|>" in a text is ordinary text. Who joins documents puts its id between them.
+ * It refuses to be a framework: one pattern (GPT-2's), one algorithm, and encoding never makes a special
+ * token: "<|endoftext|>" in a text is ordinary text. Who joins documents puts its id between them. A file that
+ * asks for more (words of its own, a prefix, another pattern) is refused by the name of what it asks for; what
+ * a file does not say and is assumed, is said in a note.
  *
  * A text is cut into pieces (a word with the space before it, a number, signs, white space) by Unicode
  * classes. Each piece starts as bytes; then, again and again, the adjacent pair that stands earliest in the
@@ -10,8 +12,9 @@
  *     token 0 .. 255      the bytes, in GPT-2's order (see tok_letter)
  *     token 256 + k       the result of merge k; no two tokens have the same bytes
  *     token n             <|endoftext|>
- * These numbers are the ids, unless a file gives others (its special token first, say): then id_of and
- * token_of translate at the border, and everything inside works on token numbers.
+ *     token n + 1 + k     special token k of a file that has more of them ("<|pad|>"), which no text makes
+ * These numbers are the ids, unless a file gives others (its special tokens first, say, or ids that no token
+ * has): then id_of and token_of translate at the border, and everything inside works on token numbers.
  *
  * An example: trained on "low lower lowest slow", the most frequent pair is l o (4 times; o w too, but l has
  * the smaller number), then lo w:
@@ -29,6 +32,7 @@
 #define TOK_EOT "<|endoftext|>"
 #define TOK_MAGIC "#version: sparseflow-bpe "
 static const uint32_t TOK_NONE = UINT32_MAX;
+enum { TOK_UNUSED = 65536 };        /* the most ids of a file that no token has */
 
 /* ---- a table of distinct strings, numbered 0, 1, 2 ... ------------------------------------------------- */
 
@@ -125,12 +129,14 @@ static inline size_t tok_piece(const uint8_t *classes, const uint8_t *p, size_t 
 /* ---- the vocabulary ------------------------------------------------------------------------------------ */
 
 typedef struct Tokenizer {
-    size_t n;               /* tokens without <|endoftext|>; ids are 0 .. n, a model's V is n + 1 */
+    size_t n;               /* tokens that text is made of */
+    size_t V;               /* ids: 0 .. V - 1; n + 1 with no other special tokens and an id for every one */
     uint32_t eot;           /* the id of <|endoftext|>: n, unless the file said otherwise */
     Strings tokens;         /* n strings */
     Strings merges;         /* n - 256 strings of 8 bytes, see tok_pair */
-    uint32_t *id_of;        /* n + 1: token to id */
-    uint32_t *token_of;     /* n + 1: id to token */
+    Strings special;        /* the special tokens other than <|endoftext|> */
+    uint32_t *id_of;        /* n + 1 + special.n: token to id */
+    uint32_t *token_of;     /* V: id to token; TOK_NONE: no token has it */
     uint8_t *classes;       /* UNICODE_END: code point to class */
     uint8_t base[256];      /* byte to token */
 } Tokenizer;
@@ -163,7 +169,7 @@ static inline Tokenizer *tok_new(void) {                    /* the 256 bytes, no
 }
 static inline void tok_free(Tokenizer *t) {
     if (!t) return;
-    strings_free(&t->tokens), strings_free(&t->merges);
+    strings_free(&t->tokens), strings_free(&t->merges), strings_free(&t->special);
     free(t->id_of), free(t->token_of), free(t->classes), free(t);
 }
 
@@ -193,34 +199,54 @@ static inline bool tok_join(Tokenizer *t, uint32_t left, uint32_t right) {
     return fresh;
 }
 
-/* Completes the ids. A file that gives some has filled id_of (TOK_NONE: not given), and the one id that it
- * gives to no token is that of <|endoftext|>; without id_of, the ids are the token numbers. */
+static inline size_t tok_count(const Tokenizer *t) { return t->n + 1 + t->special.n; }
+
+/* Completes the ids. A file that gives some has filled id_of (TOK_NONE: not given); without id_of the ids are
+ * the token numbers. <|endoftext|>, if it was given none, takes the first that no token has. */
 static inline Tokenizer *tok_seal(Tokenizer *t, const char *name) {
-    const bool given = t->id_of;
-    size_t hole = 0;
-    t->token_of = mem_new(t->n + 1, sizeof *t->token_of);
-    memset(t->token_of, 0xff, (t->n + 1) * sizeof *t->token_of);
-    if (!given) t->id_of = mem_new(t->n + 1, sizeof *t->id_of);
-    for (uint32_t k = 0; k < t->n; k++) {
-        uint32_t id = given ? t->id_of[k] : k;
-        if (id == TOK_NONE) die("%s: token %u: expected an id, found none", name, k);
-        if (id > t->n || t->token_of[id] != TOK_NONE)
-            die("%s: token %u: expected an id of its own, at most %zu, found %u", name, k, t->n, id);
-        t->id_of[k] = id, t->token_of[id] = k;
+    const size_t count = tok_count(t), most = count + TOK_UNUSED;
+    if (!t->id_of) {
+        t->id_of = mem_new(count, sizeof *t->id_of);
+        for (uint32_t k = 0; k < count; k++) t->id_of[k] = k;
     }
-    while (t->token_of[hole] != TOK_NONE) hole++;
-    if (given && t->id_of[t->n] != TOK_NONE && t->id_of[t->n] != hole)
-        die("%s: " TOK_EOT ": expected id %zu, found %u", name, hole, t->id_of[t->n]);
-    t->token_of[hole] = (uint32_t)t->n, t->id_of[t->n] = t->eot = (uint32_t)hole;
+    t->token_of = mem_new(most, sizeof *t->token_of);
+    memset(t->token_of, 0xff, most * sizeof *t->token_of);
+    for (uint32_t k = 0; k < count; k++) {
+        const uint32_t id = t->id_of[k];
+        if (k == t->n && id == TOK_NONE) continue;
+        if (id == TOK_NONE) die("%s: token %u: expected an id, found none", name, k);
+        if (id >= most || t->token_of[id] != TOK_NONE)
+            die("%s: token %u: expected an id of its own, at most %zu, found %u", name, k, most - 1, id);
+        t->token_of[id] = k, t->V = size_max(t->V, id + 1);
+    }
+    if (t->id_of[t->n] == TOK_NONE) {
+        uint32_t hole = 0;
+        while (t->token_of[hole] != TOK_NONE) hole++;
+        t->token_of[hole] = (uint32_t)t->n, t->id_of[t->n] = hole, t->V = size_max(t->V, hole + 1);
+    }
+    t->eot = t->id_of[t->n];
     return t;
 }
+/* Gives t ids up to V - 1 that no token has. */
+static inline void tok_widen(Tokenizer *t, size_t V) {
+    uint32_t *token_of = mem_new(V, sizeof *token_of);
+    memset(token_of, 0xff, V * sizeof *token_of);
+    memcpy(token_of, t->token_of, t->V * sizeof *token_of);
+    free(t->token_of), t->token_of = token_of, t->V = V;
+}
 
-/* The bytes of an id; dies if there is no such id. They belong to t and are not a C string. */
+/* The bytes of an id, none if no token has it; dies beyond V. They belong to t and are not a C string. */
 static inline const uint8_t *tok_bytes(const Tokenizer *t, uint32_t id, size_t *len) {
-    if (id > t->n) die("token id %u: expected at most %zu", id, t->n);
+    if (id >= t->V) die("token id %u: expected at most %zu", id, t->V - 1);
+    const uint32_t token = t->token_of[id];
+    const Strings *s = token < t->n ? &t->tokens : &t->special;
+    if (token == TOK_NONE) return *len = 0, t->tokens.bytes;
     if (id == t->eot) return *len = strlen(TOK_EOT), (const uint8_t *)TOK_EOT;
-    const size_t *start = t->tokens.start + t->token_of[id];
-    return *len = start[1] - start[0], t->tokens.bytes + start[0];
+    const size_t *start = s->start + (token < t->n ? token : token - t->n - 1);
+    return *len = start[1] - start[0], s->bytes + start[0];
+}
+static inline bool tok_is_text(const Tokenizer *t, uint32_t id) {   /* and not a special token, or none */
+    return t->token_of[id] < t->n;
 }
 
 /* ---- encoding ------------------------------------------------------------------------------------------ */
@@ -427,6 +453,8 @@ typedef struct {
     const uint8_t *p, *end;         /* what is still to be read */
     const char *name, *unit;        /* for messages: the file, and what `at` counts */
     size_t at, ids;                 /* ids: how many were given in order */
+    size_t V;                       /* ids that an own file speaks of, 0 if of none */
+    bool assumed;                   /* the id of <|endoftext|> */
     uint8_t *token;                 /* a token just read; cap bytes */
     char *text;                     /* a JSON string just read; cap bytes */
     size_t cap;
@@ -463,15 +491,31 @@ static inline uint32_t src_number(const TokSource *s, const char *p, size_t len)
     return (uint32_t)v;
 }
 
-/* The token written in letters at p, TOK_NONE if there is none. */
-static inline uint32_t src_token(TokSource *s, const char *letters, size_t len) {
+/* Whether all letters stand for bytes; dies at one that does not, if it must. */
+static inline bool src_spelled(const TokSource *s, const char *letters, size_t len, bool must) {
+    const uint8_t *p = (const uint8_t *)letters, *end = p + len;
+    for (uint32_t c; p < end;) {
+        p += utf8_get(p, (size_t)(end - p), &c);
+        if (tok_unletter(c) >= 0) continue;
+        if (must) src_die(s, "a letter that stands for a byte, found U+%04X", c);
+        return false;
+    }
+    return true;
+}
+/* The bytes written in letters, into s->token; returns how many. */
+static inline size_t src_spell(TokSource *s, const char *letters, size_t len) {
     const uint8_t *p = (const uint8_t *)letters, *end = p + len;
     size_t n = 0;
+    src_spelled(s, letters, len, true);
     for (uint32_t c; p < end; n++) {
         p += utf8_get(p, (size_t)(end - p), &c);
-        if (tok_unletter(c) < 0) src_die(s, "a letter that stands for a byte, found U+%04X", c);
         s->token[n] = s->t->tokens.bytes[tok_unletter(c)];
     }
+    return n;
+}
+/* The token written in letters, TOK_NONE if there is none. */
+static inline uint32_t src_token(TokSource *s, const char *letters, size_t len) {
+    const size_t n = src_spell(s, letters, len);
     return strings_find(&s->t->tokens, s->token, n, strings_hash(s->token, n));
 }
 static inline void src_merge(TokSource *s, const char *text, size_t len) {             /* "left right" */
@@ -490,9 +534,27 @@ static inline void src_id(TokSource *s, size_t token, uint64_t id) {            
     s->t->id_of[token] = id < TOK_NONE ? (uint32_t)id : TOK_NONE - 1;
 }
 
+/* A special token other than <|endoftext|>: its number among the tokens. The last of text must be there. */
+static inline uint32_t src_special(TokSource *s, const void *p, size_t len) {
+    const uint64_t hash = strings_hash(p, len);
+    uint32_t k = strings_find(&s->t->special, p, len, hash);
+    if (k == TOK_NONE) k = strings_add(&s->t->special, p, len, hash);
+    return (uint32_t)s->t->n + 1 + k;
+}
+
+/* "id letters" of an own file */
+static inline void src_more(TokSource *s, const char *line, size_t len) {
+    const size_t first = src_split(s, line, len);
+    const uint32_t id = src_number(s, line, first);
+    if (id >= tok_count(s->t) + TOK_UNUSED) src_die(s, "an id in its range, found %u", id);
+    if (len == first + 1) s->V = size_max(s->V, id + 1);
+    else src_id(s, src_special(s, s->token, src_spell(s, line + first + 1, len - first - 1)), id);
+}
+
 /* vocab.bpe and merges.txt: "left right" per line and merge, the first line may be "#version...". Our own
  * files are the same with TOK_MAGIC, 1 and the number of merges in the first line; if the ids are not the
- * token numbers, they follow, one per line and token, <|endoftext|> last. Returns whether it was ours. */
+ * token numbers, they follow, one per line and token, <|endoftext|> last, then "id letters" of other special
+ * tokens; without letters, of an id that no token has. Returns whether it was ours. */
 static inline bool src_read_merges(TokSource *s) {
     const char *line;
     size_t len, first, merges = SIZE_MAX;
@@ -504,7 +566,7 @@ static inline bool src_read_merges(TokSource *s) {
             merges = src_number(s, line + first + 1, len - first - 1);
         } else if (s->at == 1 && len >= 8 && !memcmp(line, "#version", 8)) continue;
         else if (s->t->n - 256 != merges) src_merge(s, line, len);
-        else if (s->ids > s->t->n) src_die(s, "the end after %zu ids", s->ids);
+        else if (s->ids > s->t->n) src_more(s, line, len);
         else src_id(s, s->ids, src_number(s, line, len)), s->ids++;
     }
     if (merges != SIZE_MAX && s->t->n - 256 != merges) src_die(s, "%zu merges, found the end", merges);
@@ -514,12 +576,12 @@ static inline bool src_read_merges(TokSource *s) {
 
 /* The next token of a file in the order of ids, as bytes. Such a file has no merges, and yet determines them:
  * the earlier ones leave two parts of a token's bytes, and these are its merge. */
-static inline void src_rank(TokSource *s, const uint8_t *p, size_t len) {
+static inline void src_rank(TokSource *s, const uint8_t *p, size_t len, uint32_t id) {
     uint32_t *parts = mem_new(len, sizeof *parts);
     const size_t n = tok_merge(s->t, p, len, parts);
     if (len != 1 && (n != 2 || !tok_join(s->t, parts[0], parts[1])))
         src_die(s, "a byte or a token of two earlier ones, found one of %zu", n);
-    src_id(s, len == 1 ? parts[0] : s->t->n - 1, s->ids++);
+    src_id(s, len == 1 ? parts[0] : s->t->n - 1, id);
     free(parts);
 }
 
@@ -535,14 +597,31 @@ static inline size_t src_base64(TokSource *s, const char *p, size_t len) {      
     }
     return n;
 }
-static inline void src_read_tiktoken(TokSource *s) {           /* lines "base64 rank", ranks 0, 1, 2 ... */
+typedef struct { uint32_t rank; const char *line; size_t digits, at; } TokRank;
+
+static inline int tok_by_rank(const void *a, const void *b) {
+    const TokRank *x = a, *y = b;
+    return (x->rank > y->rank) - (x->rank < y->rank);
+}
+/* Lines "base64 rank" in any order; an empty one is passed over. No rank stands there twice; those that are
+ * left out are of special tokens, which the file does not name. */
+static inline void src_read_tiktoken(TokSource *s) {
     const char *line;
+    TokRank *rank = NULL;
+    size_t n = 0, cap = 0;
     for (size_t len; src_line(s, &line, &len);) {
-        const size_t first = src_split(s, line, len), bytes = src_base64(s, line, first);
-        const uint32_t rank = src_number(s, line + first + 1, len - first - 1);
-        if (rank != s->ids) src_die(s, "rank %zu, found %u", s->ids, rank);
-        src_rank(s, s->token, bytes);
+        if (!len) continue;
+        const size_t first = src_split(s, line, len);
+        rank = mem_grow(rank, n, &cap, sizeof *rank);
+        rank[n++] = (TokRank){src_number(s, line + first + 1, len - first - 1), line, first, s->at};
     }
+    qsort(rank, n, sizeof *rank, tok_by_rank);
+    for (size_t k = 0; k < n; k++) {
+        s->at = rank[k].at;
+        if (k && rank[k].rank == rank[k - 1].rank) src_die(s, "each rank once, found %u again", rank[k].rank);
+        src_rank(s, s->token, src_base64(s, rank[k].line, rank[k].digits), rank[k].rank);
+    }
+    free(rank);
 }
 
 /* llm.c's file: 256 words of header (magic, version, number of tokens, id of <|endoftext|> from version 2
@@ -555,17 +634,19 @@ static inline void src_read_llmc(TokSource *s) {
     const uint32_t eot = version > 1 ? get_u32(s->p + 12) : 50256;
     if (version != 1 && version != 2) src_die(s, "version 1 or 2, found %u", version);
     if (n < 257 || eot >= n) src_die(s, "257 tokens, and " TOK_EOT "'s id %u among them, found %u", eot, n);
+    header_rest(begin, version > 1 ? 4 : 3, s->name);
     for (s->p += 1024; s->ids < n; s->p += 1 + *s->p) {
         s->at = (size_t)(s->p - begin);
         const size_t left = (size_t)(s->end - s->p);
         if (!left || left <= *s->p) src_die(s, "token %zu of %u, found the end", s->ids, n);
-        if (s->ids == eot) s->ids++;
-        else src_rank(s, s->p + 1, *s->p);
+        if (s->ids != eot) src_rank(s, s->p + 1, *s->p, (uint32_t)s->ids);
+        s->ids++;
     }
     if (s->p != s->end) src_die(s, "%u tokens, found %td bytes more", n, s->end - s->p);
 }
 
-/* {"token": id, ...}: an encoder.json, or the vocab in a tokenizer.json; <|endoftext|> may be there too. */
+/* {"token": id, ...}: an encoder.json, or the vocab in a tokenizer.json. What is neither a byte, nor a merge's
+ * result, nor <|endoftext|> no text makes: a special token. */
 static inline void src_json_ids(TokSource *s, Json j) {
     s->unit = "token of id", s->name = j.name;
     json_expect(&j, '{');
@@ -573,24 +654,78 @@ static inline void src_json_ids(TokSource *s, Json j) {
         const size_t len = json_string(&j, s->text, s->cap);
         json_expect(&j, ':');
         s->at = json_uint(&j);
-        uint32_t token = src_token(s, s->text, len);
+        uint32_t token = src_spelled(s, s->text, len, false) ? src_token(s, s->text, len) : TOK_NONE;
         if (token == TOK_NONE && !strcmp(s->text, TOK_EOT)) token = (uint32_t)s->t->n;
-        if (token == TOK_NONE) src_die(s, "a byte, a merge's result or " TOK_EOT ", found '%.60s'", s->text);
+        if (token == TOK_NONE) token = src_special(s, s->text, len);
         src_id(s, token, s->at);
     }
 }
 
-/* Hugging Face's tokenizer.json. Merges are "left right" or ["left", "right"]. Another way of cutting the
- * text than GPT-2's would give wrong ids without a word, so it is refused. Added tokens are not read: they
- * are in the vocab, or above all its ids. */
+/* The members of a tokenizer.json. */
+static const JsonField tok_json_file[] = {
+    {"version", JSON_NEUTRAL, "\"1.0\"|null"}, {"truncation", JSON_NEUTRAL, "null"},
+    {"padding", JSON_NEUTRAL, "null"}, {"added_tokens", JSON_READ, ""}, {"normalizer", JSON_NEUTRAL, "null"},
+    {"pre_tokenizer", JSON_READ, ""}, {"post_processor", JSON_READ, ""}, {"decoder", JSON_READ, ""},
+    {"model", JSON_READ, ""}};
+static const JsonField tok_json_cut[] = {
+    {"type", JSON_READ, ""}, {"add_prefix_space", JSON_NEUTRAL, "false"},
+    {"trim_offsets", JSON_IGNORED, ""}, {"use_regex", JSON_NEUTRAL, "true"}};
+static const JsonField tok_json_model[] = {
+    {"type", JSON_NEUTRAL, "\"BPE\""}, {"dropout", JSON_NEUTRAL, "null|0.0|0"},
+    {"unk_token", JSON_IGNORED, ""}, {"continuing_subword_prefix", JSON_NEUTRAL, "null|\"\""},
+    {"end_of_word_suffix", JSON_NEUTRAL, "null|\"\""}, {"fuse_unk", JSON_IGNORED, ""},
+    {"byte_fallback", JSON_NEUTRAL, "false"}, {"ignore_merges", JSON_NEUTRAL, "false"},
+    {"vocab", JSON_READ, ""}, {"merges", JSON_READ, ""}};
+static const JsonField tok_json_added[] = {
+    {"id", JSON_READ, ""}, {"content", JSON_READ, ""}, {"special", JSON_READ, ""},
+    {"single_word", JSON_IGNORED, ""}, {"lstrip", JSON_IGNORED, ""}, {"rstrip", JSON_IGNORED, ""},
+    {"normalized", JSON_IGNORED, ""}};
+#define JSON_FIELDS_ONLY(object, fields) json_fields_only(object, fields, sizeof(fields) / sizeof *(fields))
+
+/* The added tokens, after the vocab. A special one may be there already, or gets its id here: the next after
+ * the vocab's, as its own program counts. One that is not special would be looked for in every text before
+ * all else, which is not done here. */
+static inline void src_json_added(TokSource *s, Json j) {
+    const size_t before = s->t->special.n;
+    size_t named = 0, next = 0;
+    for (size_t k = 0; k < tok_count(s->t); k++) next += s->t->id_of[k] != TOK_NONE;
+    s->unit = "added token", s->at = 0;
+    if (j.p) json_expect(&j, '[');
+    for (bool first = true; j.p && json_more(&j, ']', &first); s->at++) {
+        Json id = json_need(j, "id"), content = json_need(j, "content"), special = json_need(j, "special");
+        JSON_FIELDS_ONLY(j, tok_json_added);
+        const size_t len = json_string(&content, s->text, s->cap);
+        const bool eot = !strcmp(s->text, TOK_EOT);
+        const uint64_t number = json_uint(&id);
+        if (!eot && *special.p != 't')
+            src_die(s, "a special one, found '%.60s', to be looked for in every text", s->text);
+        if (src_spelled(s, s->text, len, false) && src_token(s, s->text, len) != TOK_NONE)
+            src_die(s, "one that no text makes, found '%.60s'", s->text);
+        const uint32_t token = eot ? (uint32_t)s->t->n : src_special(s, s->text, len);
+        const bool known = s->t->id_of[token] != TOK_NONE;
+        named += !eot && token - s->t->n - 1 < before;
+        if (number != (known ? s->t->id_of[token] : next))
+            src_die(s, "id %zu for '%.60s', found %llu", known ? s->t->id_of[token] : next, s->text,
+                    (unsigned long long)number);
+        if (!known) src_id(s, token, number), next++;
+        json_skip(&j, 0);
+    }
+    if (named < before) src_die(s, "every token of the vocab that is neither a byte nor a merge's result, "
+                                   "found %zu of %zu; the vocab's first is '%.*s'", named, before,
+                                src_shown(s->t->special.start[1]), s->t->special.bytes);
+}
+
+/* Hugging Face's tokenizer.json. Merges are "left right" or ["left", "right"]. Whatever would make other ids
+ * than GPT-2's way does is refused. */
 static inline void src_read_json(TokSource *s) {
     Json file = json_open(s->p, (size_t)(s->end - s->p), s->name);
     Json model = json_need(file, "model"), j = json_need(model, "merges");
-    Json cut = json_need(file, "pre_tokenizer");
-    json_want(file, "normalizer", "null"), json_want(model, "ignore_merges", "false");
-    json_need(cut, "type"), json_want(cut, "type", "\"ByteLevel\"");
-    json_need(cut, "add_prefix_space"), json_want(cut, "add_prefix_space", "false");
-    json_want(cut, "use_regex", "true");
+    const Json cut = json_need(file, "pre_tokenizer"), after = json_at(file, "post_processor/type");
+    const Json decoder = json_at(file, "decoder/type");
+    JSON_FIELDS_ONLY(file, tok_json_file), JSON_FIELDS_ONLY(model, tok_json_model);
+    json_want(json_need(cut, "type"), "pre_tokenizer", "\"ByteLevel\""), json_need(cut, "add_prefix_space");
+    JSON_FIELDS_ONLY(cut, tok_json_cut);
+    if (decoder.p) json_want(decoder, "decoder", "\"ByteLevel\"");
     s->unit = "merge";
     json_expect(&j, '[');
     for (bool first = true; json_more(&j, ']', &first);) {
@@ -605,53 +740,142 @@ static inline void src_read_json(TokSource *s) {
         src_merge(s, s->text, len);
     }
     src_json_ids(s, json_need(model, "vocab"));
+    src_json_added(s, json_at(file, "added_tokens"));
+    if (after.p && memcmp(after.p, "\"ByteLevel\"", 11))
+        note("%s: the tokens that its post_processor puts around a text are not put there", s->name);
 }
 
-/* A vocabulary of any kind, told from its content; `ids` is an encoder.json that belongs to it, or empty. The
- * first merge of a list is of two bytes, so that its first field is too short for base64. */
-static inline Tokenizer *tok_read(Bytes file, Bytes ids) {
+/* OpenAI's vocabularies as their program names them: how many tokens there are without special ones, and the
+ * first after the bytes. Two are for GPT-2's pattern. */
+static const struct { const char *name; size_t n; const char *first; bool gpt2; } tok_known[] = {
+    {"r50k_base", 50256, " t", true}, {"p50k_base", 50280, " t", true},
+    {"cl100k_base", 100256, "  ", false}, {"o200k_base", 199998, "  ", false}};
+
+/* Says what is assumed of a list of merges or ranks, which does not name its pattern, unless it is a known
+ * one or the user has said it. Dies if it is known to be for another. */
+static inline void src_pattern(const Tokenizer *t, const char *name, bool said) {
+    const size_t *start = t->tokens.start + 256;
+    for (size_t k = 0; k < sizeof tok_known / sizeof *tok_known && t->n > 256; k++) {
+        if (t->n != tok_known[k].n || start[1] - start[0] != strlen(tok_known[k].first) ||
+            memcmp(t->tokens.bytes + start[0], tok_known[k].first, start[1] - start[0])) continue;
+        if (tok_known[k].gpt2) return;
+        die("%s: expected a vocabulary for GPT-2's pattern, found %s, which is for another", name,
+            tok_known[k].name);
+    }
+    if (!said)
+        note("%s: it does not say for which pattern it was made; taken is GPT-2's (--pattern gpt2: it is)",
+             name);
+}
+
+typedef enum { TOK_FILE_LLMC, TOK_FILE_JSON, TOK_FILE_RANKS, TOK_FILE_MERGES, TOK_FILE_OWN } TokFileKind;
+
+/* What kind of vocabulary p is, at least a byte. The first merge of a list is of two bytes, so that its first
+ * field is too short for base64. */
+static inline TokFileKind tok_file_kind(const uint8_t *p, size_t n, const char *name) {
+    Json start = json_open(p, n, name);
+    const uint8_t *space = memchr(p, ' ', n);
+    if (n >= 4 && get_u32(p) == 20240328) return TOK_FILE_LLMC;
+    if (json_peek(&start) == '{') return TOK_FILE_JSON;
+    return *p != '#' && space && space - p >= 4 ? TOK_FILE_RANKS : TOK_FILE_MERGES;
+}
+
+/* Says what a file left open; ids: the file that its ids are from, or NULL. */
+static inline void src_notes(const TokSource *s, TokFileKind kind, const char *file, const char *ids,
+                             bool said) {
+    const Tokenizer *t = s->t;
+    const bool merges = kind == TOK_FILE_MERGES;
+    if (merges || kind == TOK_FILE_RANKS) src_pattern(t, file, said);
+    if (merges && !ids)
+        note("%s: no ids beside it (vocab.json, encoder.json); taken are bytes, merges, " TOK_EOT, file);
+    if (merges && t->special.n)
+        note("%s: %zu tokens that no text makes, '%.*s' first", ids, t->special.n,
+             src_shown(t->special.start[1]), t->special.bytes);
+    if (s->assumed) note("%s: no " TOK_EOT " in it; taken for it is id %u", s->name, t->eot);
+}
+
+/* A vocabulary of any kind, told from its content; `ids` is an encoder.json that belongs to it, or empty; said:
+ * it is for GPT-2's pattern. A byte order mark and, of JSON, white space may come first. */
+static inline Tokenizer *tok_read(Bytes file, Bytes ids, bool said) {
     if (!file.n) die("%s: expected a vocabulary, found an empty file", file.name);
-    const uint8_t *p = file.p, *space = memchr(p, ' ', file.n);
-    TokSource s = {.t = tok_new(), .p = p, .end = p + file.n, .name = file.name, .unit = "line"};
+    const size_t mark = file.n > 3 && !memcmp(file.p, "\xef\xbb\xbf", 3) ? 3 : 0;
+    TokSource s = {.t = tok_new(), .p = file.p + mark, .end = file.p + file.n, .name = file.name,
+                   .unit = "line"};
+    TokFileKind kind = tok_file_kind(s.p, file.n - mark, file.name);
     s.cap = size_max(file.n, ids.n) + 2;
     s.token = mem_new(s.cap, 1), s.text = mem_new(s.cap, 1);
-    if (file.n >= 4 && get_u32(p) == 20240328) src_read_llmc(&s);
-    else if (*p == '{') src_read_json(&s);
-    else if (*p != '#' && space && space - p >= 4) src_read_tiktoken(&s);
-    else if (!src_read_merges(&s) && ids.name) src_json_ids(&s, json_open(ids.p, ids.n, ids.name));
+    if (kind == TOK_FILE_LLMC) src_read_llmc(&s);
+    if (kind == TOK_FILE_JSON) src_read_json(&s);
+    if (kind == TOK_FILE_RANKS) src_read_tiktoken(&s);
+    if (kind == TOK_FILE_MERGES && src_read_merges(&s)) kind = TOK_FILE_OWN;
+    if (kind == TOK_FILE_MERGES && ids.name) src_json_ids(&s, json_open(ids.p, ids.n, ids.name));
     free(s.token), free(s.text);
-    return tok_seal(s.t, s.name);
+    s.assumed = (kind == TOK_FILE_JSON || ids.name) && s.t->id_of && s.t->id_of[s.t->n] == TOK_NONE;
+    tok_seal(s.t, s.name);
+    if (s.V > s.t->V) tok_widen(s.t, s.V);
+    src_notes(&s, kind, file.name, ids.name, said);
+    return s.t;
 }
 static inline Tokenizer *tok_parse(const uint8_t *p, size_t n, const char *name) {
-    return tok_read((Bytes){p, n, name, false}, (Bytes){0});
+    return tok_read((Bytes){p, n, name, false}, (Bytes){0}, false);
 }
 
-/* The same from a file. The ids of a vocab.bpe or merges.txt may lie beside it. */
-static inline Tokenizer *tok_load(const char *path) {
-    char *const beside[] = {path_beside(path, "encoder.json"), path_beside(path, "vocab.json")};
+/* The path with its end replaced, on the heap; NULL if it ends in another way. */
+static inline char *path_end(const char *path, const char *end, const char *other) {
+    const size_t n = strlen(path), m = strlen(end);
+    if (n < m || strcmp(path + n - m, end)) return NULL;
+    char *out = mem_new(n - m + strlen(other) + 1, 1);
+    memcpy(out, path, n - m), strcpy(out + n - m, other);
+    return out;
+}
+/* The same from a file. The ids of merges may lie beside them: NAME-vocab.json of NAME-merges.txt, say. */
+static inline Tokenizer *tok_load(const char *path, bool said) {
+    char *const beside[] = {path_end(path, "merges.txt", "vocab.json"),
+                            path_end(path, "vocab.bpe", "encoder.json"), path_beside(path, "encoder.json"),
+                            path_beside(path, "vocab.json")};
     Bytes file = file_read(path), ids = {0};
-    for (size_t k = 0; k < 2 && !ids.name; k++) if (!access(beside[k], R_OK)) ids = file_read(beside[k]);
-    Tokenizer *t = tok_read(file, ids);
-    file_free(&file), file_free(&ids), free(beside[0]), free(beside[1]);
+    for (size_t k = 0; k < 4 && !ids.name; k++)
+        if (beside[k] && !access(beside[k], R_OK)) ids = file_read(beside[k]);
+    Tokenizer *t = tok_read(file, ids, said);
+    file_free(&file), file_free(&ids);
+    for (size_t k = 0; k < 4; k++) free(beside[k]);
+    return t;
+}
+/* The same of a file that could be done without: NULL, and a note, if it cannot be read. */
+static inline Tokenizer *tok_try(const char *path) {
+    Attempt attempt;
+    die_attempt = &attempt;
+    if (setjmp(attempt.back)) {
+        note("%s: not used: %s", path, attempt.line);
+        return NULL;
+    }
+    Tokenizer *t = tok_load(path, false);
+    die_attempt = NULL;
     return t;
 }
 
 /* Our own file (see src_read_merges) in *out, to be freed; returns its size. To others it is a merges.txt. */
-static inline char *tok_put(char *to, const Tokenizer *t, uint64_t token, char end) {
-    for (size_t k = t->tokens.start[token]; k < t->tokens.start[token + 1]; k++)
-        to += utf8_put((uint8_t *)to, tok_letter(t->base[t->tokens.bytes[k]]));
+static inline char *tok_put(char *to, const Tokenizer *t, const Strings *s, uint64_t k, char end) {
+    for (size_t at = s->start[k]; at < s->start[k + 1]; at++)
+        to += utf8_put((uint8_t *)to, tok_letter(t->base[s->bytes[at]]));
     return *to = end, to + 1;
 }
 static inline size_t tok_save(const Tokenizer *t, uint8_t **out) {
-    const size_t letters = 2 * t->tokens.start[t->n], rest = 16 * (t->n + 4); /* of 2 bytes; spaces, ids */
+    const size_t special = t->special.n ? t->special.start[t->special.n] : 0, count = tok_count(t);
+    const size_t letters = 2 * (t->tokens.start[t->n] + special), rest = 16 * (count + 5); /* spaces, ids */
     char *text = mem_new(letters + rest, 1), *to = text + sprintf(text, TOK_MAGIC "1 %zu\n", t->n - 256);
-    bool moved = false;
+    bool moved = t->V != t->n + 1;
+    uint32_t last = 0;
     for (size_t k = 0; k < t->n - 256; k++) {
         const uint64_t pair = tok_pair_at(&t->merges, k);
-        to = tok_put(to, t, pair >> 32, ' '), to = tok_put(to, t, (uint32_t)pair, '\n');
+        to = tok_put(to, t, &t->tokens, pair >> 32, ' '), to = tok_put(to, t, &t->tokens, (uint32_t)pair, '\n');
     }
-    for (size_t k = 0; k <= t->n; k++) moved |= t->id_of[k] != k;
+    for (size_t k = 0; k < count; k++) moved |= t->id_of[k] != k, last = t->id_of[k] > last ? t->id_of[k] : last;
     for (size_t k = 0; k <= t->n && moved; k++) to += sprintf(to, "%u\n", t->id_of[k]);
+    for (size_t k = 0; k < t->special.n; k++) {
+        to += sprintf(to, "%u ", t->id_of[t->n + 1 + k]);
+        to = tok_put(to, t, &t->special, k, '\n');
+    }
+    if (last + 1 < t->V) to += sprintf(to, "%zu \n", t->V - 1);
     return *out = (uint8_t *)text, (size_t)(to - text);
 }
 #endif

@@ -18,7 +18,11 @@ typedef enum { FORWARD, BACKWARD, OPTIMIZER } Phase;
 
 static inline Phase phase_of(CheckKind k) { return k < GRAD ? FORWARD : k == GRAD ? BACKWARD : OPTIMIZER; }
 
-typedef struct { double error, elem, got, want; size_t worst; } Distance;
+typedef struct {
+    double error, elem, got, want;
+    size_t worst;
+    bool stray;                 /* a NaN or an infinity is there that the truth does not have */
+} Distance;
 
 typedef struct {
     CheckKind kind;
@@ -26,8 +30,11 @@ typedef struct {
     size_t k, l;                /* the parameter; of an activation its stage and layer */
     StTensor t;
     Distance dump, own;         /* from the truth */
-    bool pass, same;            /* right; as the fault being tried would have it */
+    bool pass, same;            /* not wrong; as the fault being tried would have it */
+    bool blind;                 /* nothing can be said: the yardstick is above its cap */
+    size_t row;                 /* if a row is wrong where the whole passes: which, and the distances are its */
 } Check;
+static const size_t ROW_NONE = SIZE_MAX;
 
 typedef struct {
     GptConfig c;
@@ -39,6 +46,7 @@ typedef struct {
     const uint8_t **mask;       /* of each parameter; NULL: all kept */
     Check *check;               /* n, in order */
     size_t n, cap, strange;     /* strange: tensors that are not known */
+    const char *stranger;       /* the first of them */
     bool out_in;                /* linear weights among the results lie (out, in) */
     double tolerance, norm, *step_loss, *step_norm;         /* norm: of the gradient */
     int fault;                  /* that explains what is wrong, by its place in a table; -1: none */

@@ -78,6 +78,34 @@ static inline void dump_tables(Dump *d, const char *file) {
     for (size_t k = 0; k < d->count; k++) d->slack[k] = mem_new(gpt_elements(&d->table[k]), sizeof(float));
 }
 
+/* Counts the tensors that are not known; dies if one would be of the model, whose results then are others. */
+static inline void dump_strangers(Dump *d, const char *path) {
+    for (size_t i = 0; i < d->st.n; i++) {
+        const char *found = d->st.tensors[i].name;
+        const bool mask = !strncmp(found, "mask.", 5), param = !strncmp(found, "param.", 6);
+        bool known = !strcmp(found, "inputs") || !strcmp(found, "targets");
+        for (size_t k = 0; k < d->count && param; k++) known |= !strcmp(found + 6, d->table[k].name);
+        for (size_t k = 0; k < d->count && mask; k++)
+            known |= d->table[k].in_out && !strcmp(found + 5, d->table[k].name);
+        for (size_t k = 0; k < d->n; k++) known |= !strcmp(found, d->check[k].name);
+        if (known) continue;
+        if (mask || param) die("%s: '%.200s': expected a tensor of this model, found none such", path, found);
+        if (!d->strange++) d->stranger = found;
+    }
+}
+/* Says which metadata are not known. */
+static inline void dump_metadata(const Safetensors *st, const char *path) {
+    static const char *const known[] = {
+        "format", "version", "n_layer", "n_head", "n_embd", "n_ctx", "vocab_size", "steps", "learning_rate",
+        "weight_decay", "beta1", "beta2", "eps", "grad_clip", "weight_decay_on", "sparsity", "block", "source"};
+    for (size_t i = 0; i < st->n_meta; i++) {
+        size_t k = 0;
+        while (k < sizeof known / sizeof *known && strcmp(known[k], st->meta[i].key)) k++;
+        if (k == sizeof known / sizeof *known)
+            note("%s: metadata '%.200s' is not known and passed over", path, st->meta[i].key);
+    }
+}
+
 static inline void dump_read(Dump *d, const char *path) {
     const Safetensors *st = &d->st;
     meta_want(st, path, "format", "gpt-reference-dump"), meta_want(st, path, "version", "1");
@@ -107,18 +135,17 @@ static inline void dump_read(Dump *d, const char *path) {
     dump_tables(d, path);
     d->inputs = dump_ids(d, st_need(st, "inputs", ST_I32, 2, in->shape)->data, "inputs", path);
     d->targets = dump_ids(d, st_need(st, "targets", ST_I32, 2, in->shape)->data, "targets", path);
-    size_t known = 2 + d->count;
     ModelFile f = {.path = (char *)(uintptr_t)path, .table = d->table, .mask = d->mask,
                    .at = mem_new(d->count, sizeof *f.at)};
     for (size_t k = 0; k < d->count; k++) {
         f.at[k] = *st_find(st, checkpoint_name(name, "param.", &d->table[k]));
         d->mask[k] = d->table[k].in_out ? mask_find(st, &d->table[k]) : NULL;
-        d->w[k] = mem_new(f.at[k].count, sizeof(float)), known += d->mask[k] != NULL;
+        d->w[k] = mem_new(f.at[k].count, sizeof(float));
         model_values(&f, k, d->w[k]);
     }
     free(f.at);
     dump_list(d, st, true);
-    d->strange = st->n - known - d->n;
+    dump_strangers(d, path), dump_metadata(st, path);
     if (!d->n || phase_of(d->check[d->n - 1].kind) != OPTIMIZER) d->steps = 0;  /* nothing to check after */
 }
 

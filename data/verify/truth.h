@@ -7,7 +7,8 @@
 
 /* ---- distances ---------------------------------------------------------------------------------------- */
 
-/* got against want, n numbers. A norm of want below floor counts as floor; slack (or NULL) is forgiven. */
+/* got against want, n numbers. A norm of want below floor counts as floor; slack (or NULL) is forgiven. Where
+ * float32 cannot hold the truth the distance is infinite, whatever is there. */
 static inline Distance distance(const float *got, const double *want, size_t n, double floor,
                                 const float *slack) {
     Distance x = {0};
@@ -17,7 +18,8 @@ static inline Distance distance(const float *got, const double *want, size_t n, 
     const double rms = norm / sqrt((double)n);
     for (size_t i = 0; i < n; i++) {
         double e = fabs((double)got[i] - want[i]) - (slack ? (double)slack[i] : 0);
-        e = e == e ? fmax(e, 0) : INFINITY;                 /* a NaN is as wrong as can be */
+        e = e == e && isfinite((float)want[i]) ? fmax(e, 0) : INFINITY;    /* a NaN is as wrong as can be */
+        x.stray |= !isfinite(got[i]) && isfinite((float)want[i]);
         diff += e * e, e = e < INFINITY ? e / (fabs(want[i]) + rms) : e;
         if (i == 0 || e > x.elem) x.elem = e, x.worst = i, x.got = (double)got[i], x.want = want[i];
     }

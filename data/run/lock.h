@@ -1,0 +1,63 @@
+/* lock.h: one process at a time writes a run's files.
+ *
+ * The lock is on a file of its own beside the output, PATH.lock, for the output itself is renamed over. It is
+ * the system's (fcntl), so that other processes see it, the system says which process has it, and its death
+ * frees it. The file holds the holder's number; a holder that was killed leaves it, and the next one takes it
+ * over and takes away the temporary files that the dead one left. A file system without locks gets a note.
+ *
+ *     lock_take("model.ckpt");            // or dies, naming the process that has it
+ *     lock_leave();                       // the end of the process does that too
+ *
+ * It refuses to wait. */
+#ifndef LOCK_H
+#define LOCK_H
+#include "../base/base.h"
+
+static struct { int file; char path[PATH_MAX + 8]; } lock_held = {.file = -1};  /* what exit has to undo */
+
+__attribute__((destructor)) static inline void lock_leave(void) {
+    if (lock_held.file < 0) return;
+    unlink(lock_held.path), close(lock_held.file);          /* in this order: see lock_open */
+    lock_held.file = -1;
+}
+
+/* Opens and locks lock_held.path; false if that has to be tried again, for the last holder has just left. */
+static inline bool lock_open(const char *path) {
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    struct stat mine, there;
+    const int file = open(lock_held.path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0666);
+    if (file < 0 || fstat(file, &mine)) die("%s: cannot write: %s", lock_held.path, strerror(errno));
+    if (!S_ISREG(mine.st_mode)) die("%s: expected a file that locks, found another kind", lock_held.path);
+    if (fcntl(file, F_SETLK, &lock)) {
+        const bool busy = errno == EACCES || errno == EAGAIN;
+        if (!busy) note("%s: no lock (%s): nothing else may write it", path, strerror(errno));
+        if (busy && (fcntl(file, F_GETLK, &lock) || lock.l_type == F_UNLCK)) return close(file), false;
+        if (busy) die("%s: process %ld writes it", path, (long)lock.l_pid);
+    }
+    const bool same = !stat(lock_held.path, &there) && there.st_dev == mine.st_dev && there.st_ino == mine.st_ino;
+    if (!same) return close(file), false;                   /* it was taken away while we waited for it */
+    lock_held.file = file;
+    return true;
+}
+
+/* Makes this process the only one that writes path and path.best, and leaves any other path. Of what is no
+ * regular file (a device) there is none. Dies if another process has it. */
+static inline void lock_take(const char *path) {
+    struct stat st;
+    char real[PATH_MAX], number[24] = "", temp[PATH_MAX + 32];
+    lock_leave();
+    if (!stat(path, &st) && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) return;
+    if (!realpath(path, real)) snprintf(real, sizeof real, "%s", path);
+    snprintf(lock_held.path, sizeof lock_held.path, "%s.lock", real);
+    while (!lock_open(path)) continue;
+    const ssize_t n = read(lock_held.file, number, sizeof number - 1);
+    const long dead = n > 0 ? strtol(number, NULL, 10) : 0;
+    for (int k = 0; k < 2 && dead > 0; k++) {
+        snprintf(temp, sizeof temp, "%s%s.%ld.tmp", real, k ? ".best" : "", dead);
+        unlink(temp);
+    }
+    const int bytes = snprintf(number, sizeof number, "%ld\n", (long)getpid());
+    if (ftruncate(lock_held.file, 0) || pwrite(lock_held.file, number, (size_t)bytes, 0) != bytes)
+        die("%s: cannot write: %s", lock_held.path, strerror(errno));
+}
+#endif
