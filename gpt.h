@@ -781,8 +781,8 @@ static inline void gpt_linear(const GptFire *f, size_t k, int ex, size_t ly, int
                     vf_store(out + g * gs + o * LINE + v, eadd < 0 ? s : s + vf_load(from + o * LINE + v));
                 }
         }
-        sp_forward(&mat, b, b + 1, f->w + (size_t)(mat.first[b] - mat.first[f->u0]) * LINE, x.p, x.gs, out,
-                   gs, f->p.ng);
+        sp_forward((SpBlocks){&mat, b, b + 1}, f->w + (size_t)(mat.first[b] - mat.first[f->u0]) * LINE,
+                   (SpPanel){x.p, x.gs, x.row}, (SpPanel){out, gs, y.row}, f->p.ng);
         if (eh < 0) { gpt_keep(f, ly, ey, b * LINE, (b + 1) * LINE); continue; }
         for (size_t g = 0; g < f->p.ng; g++) {
             gpt_gelu(block + g * gs, gpt_line(h, g, b * LINE), LINE);
@@ -800,7 +800,8 @@ static inline void gpt_linear_data(const GptFire *f, size_t k, size_t ly, int ed
     for (size_t g = 0; g < f->p.ng && f->b0 == 0; g++)
         for (size_t i = f->u0 * LINE; i < f->u1 * LINE; i++)
             memset(gpt_line(dx, g, i), 0, LINE * sizeof(float));
-    sp_backward_data(&mat, f->b0, f->b1, f->w, dy.p, dy.row, dy.gs, dx.p, dx.gs, f->p.ng);
+    sp_backward_data((SpBlocks){&mat, f->b0, f->b1}, f->w, (SpPanel){dy.p, dy.gs, dy.row},
+                     (SpPanel){dx.p, dx.gs, dx.row}, f->p.ng);
     if (f->b1 == mat.nb) gpt_keep(f, f->l, edx, f->u0 * LINE, f->u1 * LINE);
 }
 
@@ -808,7 +809,8 @@ static inline void gpt_linear_data(const GptFire *f, size_t k, size_t ly, int ed
 static inline void gpt_linear_weight(const GptFire *f, size_t k, size_t ly, int edy, int ex) {
     const GptView dy = gpt_view(f, ly, edy), x = gpt_view(f, f->l, ex);
     const SpMat mat = gpt_pattern(f, k, x);
-    sp_backward_weight(&mat, f->u0, f->u1, f->dw, dy.p, dy.row, dy.gs, x.p, x.gs, f->p.ng);
+    sp_backward_weight((SpBlocks){&mat, f->u0, f->u1}, f->dw, (SpPanel){dy.p, dy.gs, dy.row},
+                       (SpPanel){x.p, x.gs, x.row}, f->p.ng);
     for (size_t b = f->u0; b < f->u1 && f->db; b++)
         for (size_t g = f->p.ng; g-- > 0;) {
             const float *d = gpt_line(dy, g, b * LINE);
@@ -895,7 +897,8 @@ static inline void gpt_scores(size_t hs, const uint32_t *col, const float *x, co
                               size_t n, float *s) {
     memset(s, 0, n * LINE * LINE * sizeof(float));
     for (size_t k = 0; k < n; k++, s += LINE * LINE) {
-        sp_forward_narrow(gpt_group(m, keys, k), col, hs, x, s);
+        sp_forward_narrow(gpt_group(m, keys, k), (SpLines){.col = col, .n = hs, .blocks = 1},
+                          (SpPanel){.lines = (float *)(uintptr_t)x}, (SpPanel){.lines = s});
     }
 }
 /* lines col of out (hs) += values times p (16n,16), values: m->k or m->v */
@@ -903,14 +906,16 @@ static inline void gpt_mix(size_t hs, const uint32_t *col, const float *p, const
                            size_t n, float *out) {
     for (size_t at = 0, run; at < n; at += run, p += run * LINE * LINE) {       /* groups on one tile */
         run = size_min(m->grains, n - at);
-        sp_data_narrow(gpt_group(m, values, at), m->stride, col, hs, run, p, out);
+        sp_data_narrow(gpt_group(m, values, at), (SpLines){col, hs, m->stride, run},
+                       (SpPanel){.lines = (float *)(uintptr_t)p}, (SpPanel){.lines = out});
     }
 }
 /* dk (hs,16) += lines col of x times ds (16 keys, 16 queries) */
 static inline void gpt_spread(size_t hs, const uint32_t *col, const float *ds, const float *x, float *dk) {
     float dst[LINE * LINE] __attribute__((aligned(64)));
     sp_transpose(dst, ds);
-    sp_weight_narrow(dk, col, hs, dst, x, 0, 1);
+    sp_weight_narrow(dk, (SpLines){.col = col, .n = hs, .blocks = 1}, (SpPanel){.lines = dst},
+                     (SpPanel){.lines = (float *)(uintptr_t)x}, 1);
 }
 /* s (16n,16) becomes exp(s scale - max) mul, and 0 where a key of the last group lies after its query. max,
  * mul (may be NULL) and the sums over keys, sum (may be NULL), are one line each. */
