@@ -26,6 +26,7 @@
  * What all of it stands on is df_run(pool, fn, arg, n) of pool.h: tasks 0 .. n-1, on any worker. */
 #ifndef DATAFLOW_H
 #define DATAFLOW_H
+#include "sparse.h"
 #include "data/base/pool.h"
 
 /* ---- the chip ------------------------------------------------------------------------------------------ */
@@ -108,6 +109,10 @@ typedef struct {                    /* where an edge lies in a section */
     uint32_t *row;                  /* [rows] line offset of each row */
 } DfSlot;
 
+/* What a tile of backward-data holds: some columns of a matrix, and of each row block the line of the whole
+ * matrix at which they begin. */
+typedef struct { SpMat mat; const uint32_t *from; } DfSlice;
+
 typedef struct {                    /* a stage in a section */
     DfStage s;
     size_t home, tile, tiles;       /* the stage whose tiles it uses; the first of them; how many */
@@ -119,8 +124,8 @@ typedef struct {                    /* a stage in a section */
     size_t gives, give[DF_DEPS], slots[DF_DEPS]; /* stages that read what it makes; how far it may be ahead */
     size_t actor;                   /* the first; tiles of them, fewer if there are fewer units */
     size_t actors;
-    uint32_t *col;                  /* the owner's: its column list as rows of the edge it gathers from */
-    void *cut;                      /* the owner's: what its tiles hold; freed with the plan */
+    uint32_t *col;                  /* the matrix's column list as rows of the edge it gathers from */
+    DfSlice *cut;                   /* [actors] what its tiles hold, if its units are columns */
     _Alignas(64) atomic_size_t done;        /* panels that all its tiles have done */
 } DfPart;
 
@@ -520,6 +525,53 @@ static inline void df_plan_free(DfPlan *plan, const DfGraph *g) {
     for (size_t k = 0; k < plan->sections; k++) df_section_free(&plan->section[k], g);
     if (plan->memory) df_guard(plan, NULL);
     free(plan->section), free(plan->memory), free(plan);
+}
+
+/* ---- slices: what a tile holds of a matrix that is cut by its columns --------------------------------- */
+
+/* Cuts a matrix by the columns of each actor: lines first[r] .. end[r] of what the tile holds, or, if weights
+ * stay off chip, of the whole. col: of every line the column as a row of dx; row: of every column. */
+static inline DfSlice *df_slices(const SpMat *m, const DfSection *x, const DfPart *p, const uint32_t *row,
+                                 uint32_t *col) {
+    DfSlice *slice = mem_new(p->actors * (sizeof *slice + 3 * m->nb * sizeof(uint32_t)), 1);
+    uint32_t *at = (uint32_t *)(slice + p->actors);
+    for (size_t k = 0; k < p->actors; k++) {
+        const DfActor *a = &x->actor[p->actor + k];
+        const size_t i0 = a->u0 * LINE, i1 = size_min(a->u1 * LINE, m->IC);
+        uint32_t *from = at, *first = at + m->nb, *end = at + 2 * m->nb, n = 0;
+        slice[k].mat = *m, slice[k].from = from, at = end + m->nb;
+        slice[k].mat.first = first, slice[k].mat.end = end, slice[k].mat.IC = i1 - i0;
+        slice[k].mat.col = m->dense ? (uint32_t *)(uintptr_t)(row + i0)
+                                    : col + (x->streamed ? 0 : p->s.lines[a->u0]);
+        for (size_t r = 0; r < m->nb; r++) {
+            const uint32_t *c = sp_cols(m, r);
+            size_t l = m->first[r];
+            while (l < m->first[r + 1] && c[l - m->first[r]] < i0) l++;
+            from[r] = (uint32_t)l, first[r] = x->streamed ? (uint32_t)l : n;
+            for (; l < m->first[r + 1] && c[l - m->first[r]] < i1; l++, n++)
+                if (!m->dense) slice[k].mat.col[x->streamed ? l : n] = row[c[l - m->first[r]]];
+            end[r] = first[r] + (uint32_t)l - from[r];
+        }
+    }
+    return slice;
+}
+/* Gives a part of a section its matrix: the column list as rows of the edge that it gathers from or scatters
+ * to, and, if its units are columns, each tile's slice. Freed with the plan. */
+static inline void df_columns(const DfSection *x, DfPart *p, const SpMat *m, bool by_columns) {
+    const uint32_t *row = x->slot[p->s.scatter ? p->s.out[0] : p->s.in[0]].row;
+    if (!m->dense) p->col = mem_new(m->lines + AHEAD, sizeof *p->col);
+    if (by_columns) p->cut = df_slices(m, x, p, row, p->col);
+    else for (size_t l = 0; !m->dense && l < m->lines; l++) p->col[l] = row[m->col[l]];
+}
+/* `lines` lines on the chip, or back. */
+static inline void df_carry(float *chip, float *flat, size_t lines, bool back) {
+    memcpy(back ? flat : chip, back ? chip : flat, lines * LINE * sizeof(float));
+}
+/* The lines of a slice on the chip; flat: of the whole matrix. */
+static inline void df_carry_slice(const DfSlice *s, float *chip, const float *flat) {
+    for (size_t r = 0; r < s->mat.nb; r++)
+        memcpy(chip + (size_t)s->mat.first[r] * LINE, flat + (size_t)s->from[r] * LINE,
+               (size_t)(s->mat.end[r] - s->mat.first[r]) * LINE * sizeof(float));
 }
 
 /* ---- running a section ---------------------------------------------------------------------------------- *

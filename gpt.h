@@ -781,8 +781,8 @@ static inline void gpt_linear(const GptFire *f, size_t k, int ex, size_t ly, int
                     vf_store(out + g * gs + o * LINE + v, eadd < 0 ? s : s + vf_load(from + o * LINE + v));
                 }
         }
-        sp_forward(&mat, b, b + 1, f->w + (size_t)(mat.first[b] - mat.first[f->u0]) * LINE, x.p, x.gs, out,
-                   gs, f->p.ng);
+        sp_forward((SpBlocks){&mat, b, b + 1}, f->w + (size_t)(mat.first[b] - mat.first[f->u0]) * LINE,
+                   (SpPanel){x.p, x.gs, x.row}, (SpPanel){out, gs, y.row}, f->p.ng);
         if (eh < 0) { gpt_keep(f, ly, ey, b * LINE, (b + 1) * LINE); continue; }
         for (size_t g = 0; g < f->p.ng; g++) {
             gpt_gelu(block + g * gs, gpt_line(h, g, b * LINE), LINE);
@@ -800,7 +800,8 @@ static inline void gpt_linear_data(const GptFire *f, size_t k, size_t ly, int ed
     for (size_t g = 0; g < f->p.ng && f->b0 == 0; g++)
         for (size_t i = f->u0 * LINE; i < f->u1 * LINE; i++)
             memset(gpt_line(dx, g, i), 0, LINE * sizeof(float));
-    sp_backward_data(&mat, f->b0, f->b1, f->w, dy.p, dy.row, dy.gs, dx.p, dx.gs, f->p.ng);
+    sp_backward_data((SpBlocks){&mat, f->b0, f->b1}, f->w, (SpPanel){dy.p, dy.gs, dy.row},
+                     (SpPanel){dx.p, dx.gs, dx.row}, f->p.ng);
     if (f->b1 == mat.nb) gpt_keep(f, f->l, edx, f->u0 * LINE, f->u1 * LINE);
 }
 
@@ -808,7 +809,8 @@ static inline void gpt_linear_data(const GptFire *f, size_t k, size_t ly, int ed
 static inline void gpt_linear_weight(const GptFire *f, size_t k, size_t ly, int edy, int ex) {
     const GptView dy = gpt_view(f, ly, edy), x = gpt_view(f, f->l, ex);
     const SpMat mat = gpt_pattern(f, k, x);
-    sp_backward_weight(&mat, f->u0, f->u1, f->dw, dy.p, dy.row, dy.gs, x.p, x.gs, f->p.ng);
+    sp_backward_weight((SpBlocks){&mat, f->u0, f->u1}, f->dw, (SpPanel){dy.p, dy.gs, dy.row},
+                       (SpPanel){x.p, x.gs, x.row}, f->p.ng);
     for (size_t b = f->u0; b < f->u1 && f->db; b++)
         for (size_t g = f->p.ng; g-- > 0;) {
             const float *d = gpt_line(dy, g, b * LINE);
@@ -895,7 +897,8 @@ static inline void gpt_scores(size_t hs, const uint32_t *col, const float *x, co
                               size_t n, float *s) {
     memset(s, 0, n * LINE * LINE * sizeof(float));
     for (size_t k = 0; k < n; k++, s += LINE * LINE) {
-        sp_forward_narrow(gpt_group(m, keys, k), col, hs, x, s);
+        sp_forward_narrow(gpt_group(m, keys, k), (SpLines){.col = col, .n = hs, .blocks = 1},
+                          (SpPanel){.lines = (float *)(uintptr_t)x}, (SpPanel){.lines = s});
     }
 }
 /* lines col of out (hs) += values times p (16n,16), values: m->k or m->v */
@@ -903,14 +906,16 @@ static inline void gpt_mix(size_t hs, const uint32_t *col, const float *p, const
                            size_t n, float *out) {
     for (size_t at = 0, run; at < n; at += run, p += run * LINE * LINE) {       /* groups on one tile */
         run = size_min(m->grains, n - at);
-        sp_data_narrow(gpt_group(m, values, at), m->stride, col, hs, run, p, out);
+        sp_data_narrow(gpt_group(m, values, at), (SpLines){col, hs, m->stride, run},
+                       (SpPanel){.lines = (float *)(uintptr_t)p}, (SpPanel){.lines = out});
     }
 }
 /* dk (hs,16) += lines col of x times ds (16 keys, 16 queries) */
 static inline void gpt_spread(size_t hs, const uint32_t *col, const float *ds, const float *x, float *dk) {
     float dst[LINE * LINE] __attribute__((aligned(64)));
     sp_transpose(dst, ds);
-    sp_weight_narrow(dk, col, hs, dst, x, 0, 1);
+    sp_weight_narrow(dk, (SpLines){.col = col, .n = hs, .blocks = 1}, (SpPanel){.lines = dst},
+                     (SpPanel){.lines = (float *)(uintptr_t)x}, 1);
 }
 /* s (16n,16) becomes exp(s scale - max) mul, and 0 where a key of the last group lies after its query. max,
  * mul (may be NULL) and the sums over keys, sum (may be NULL), are one line each. */
@@ -1401,36 +1406,6 @@ static inline DfGraph gpt_graph(const GptConfig *c, const GptLines *lines, size_
 }
 static inline void gpt_graph_free(DfGraph *g) { free(g->stage), free(g->edge); }
 
-/* What a tile of backward-data holds: some columns of a matrix, and of each row block the line of the whole
- * matrix at which they begin. */
-typedef struct { SpMat mat; const uint32_t *from; } GptSlice;
-
-/* Cuts a matrix by the columns of each actor: lines first[r] .. end[r] of what the tile holds, or, if weights
- * stay off chip, of the whole. col: of every line the column as a row of dx; row: of every column. */
-static inline GptSlice *gpt_slices(const SpMat *m, const DfSection *x, const DfPart *p, const uint32_t *row,
-                                   uint32_t *col) {
-    GptSlice *slice = mem_new(p->actors * (sizeof *slice + 3 * m->nb * sizeof(uint32_t)), 1);
-    uint32_t *at = (uint32_t *)(slice + p->actors);
-    for (size_t k = 0; k < p->actors; k++) {
-        const DfActor *a = &x->actor[p->actor + k];
-        const size_t i0 = a->u0 * LINE, i1 = size_min(a->u1 * LINE, m->IC);
-        uint32_t *from = at, *first = at + m->nb, *end = at + 2 * m->nb, n = 0;
-        slice[k].mat = *m, slice[k].from = from, at = end + m->nb;
-        slice[k].mat.first = first, slice[k].mat.end = end, slice[k].mat.IC = i1 - i0;
-        slice[k].mat.col = m->dense ? (uint32_t *)(uintptr_t)(row + i0)
-                                    : col + (x->streamed ? 0 : p->s.lines[a->u0]);
-        for (size_t r = 0; r < m->nb; r++) {
-            const uint32_t *c = sp_cols(m, r);
-            size_t l = m->first[r];
-            while (l < m->first[r + 1] && c[l - m->first[r]] < i0) l++;
-            from[r] = (uint32_t)l, first[r] = x->streamed ? (uint32_t)l : n;
-            for (; l < m->first[r + 1] && c[l - m->first[r]] < i1; l++, n++)
-                if (!m->dense) slice[k].mat.col[x->streamed ? l : n] = row[c[l - m->first[r]]];
-            end[r] = first[r] + (uint32_t)l - from[r];
-        }
-    }
-    return slice;
-}
 /* Column lists of sparse matrices as rows of the edges that they gather from or scatter to. */
 static inline void gpt_machine_columns(const GptMachine *a) {
     for (size_t n = 0; n < a->plan->sections; n++)
@@ -1439,10 +1414,7 @@ static inline void gpt_machine_columns(const GptMachine *a) {
             DfPart *p = &x->part[s];
             if (p->s.kind == DF_LOAD || !(p->s.gather || p->s.scatter)) continue;
             const SpMat *m = &a->m->table[gpt_owned((GptStage)p->s.kind, p->s.layer)].mat;
-            const uint32_t *row = x->slot[p->s.scatter ? p->s.out[0] : p->s.in[0]].row;
-            if (!m->dense) p->col = mem_new(m->lines + AHEAD, sizeof *p->col);
-            if (gpt_stage[p->s.kind].cut == BY_COLUMNS) p->cut = gpt_slices(m, x, p, row, p->col);
-            else for (size_t l = 0; !m->dense && l < m->lines; l++) p->col[l] = row[m->col[l]];
+            df_columns(x, p, m, gpt_stage[p->s.kind].cut == BY_COLUMNS);
         }
 }
 static inline void gpt_machine_free(GptRun *r) {
@@ -1485,7 +1457,7 @@ static inline GptFire gpt_machine_fire(const GptRun *r, const DfSection *x, cons
     float *tile = plan->memory + a->tile * plan->stride * LINE;
     if (p->s.kind == DF_LOAD) return f;
     gpt_point(&f);
-    if (p->cut) f.slice = &((const GptSlice *)p->cut)[a->k].mat, f.w += (size_t)f.slice->first[0] * LINE;
+    if (p->cut) f.slice = &p->cut[a->k].mat, f.w += (size_t)f.slice->first[0] * LINE;
     if (!x->streamed && p->s.lines) f.w = tile + p->w / 4, f.dw = tile + p->dw / 4;
     if (p->s.lines && p->s.sums) f.db = tile + p->sums / 4;
     if (!p->s.lines && p->s.sums) f.dw = tile + p->sums / 4, f.db = f.dw + p->per * LINE;
@@ -1536,14 +1508,6 @@ static inline void gpt_machine_step(void *owner, const DfSection *x, const DfAct
 /* Brings an actor's weights and accumulators on the chip, or its accumulators back. */
 typedef struct { GptRun *r; const DfSection *x; bool back; } GptCarry;
 
-static inline void gpt_carry(float *chip, float *flat, size_t lines, bool back) {
-    memcpy(back ? flat : chip, back ? chip : flat, lines * LINE * sizeof(float));
-}
-static inline void gpt_carry_slice(const GptSlice *s, float *chip, const float *flat) {
-    for (size_t r = 0; r < s->mat.nb; r++)
-        memcpy(chip + (size_t)s->mat.first[r] * LINE, flat + (size_t)s->from[r] * LINE,
-               (size_t)(s->mat.end[r] - s->mat.first[r]) * LINE * sizeof(float));
-}
 static inline void gpt_machine_carry(void *arg, size_t task, size_t worker) {
     const GptCarry *c = arg;
     const DfActor *a = &c->x->actor[task];
@@ -1555,15 +1519,15 @@ static inline void gpt_machine_carry(void *arg, size_t task, size_t worker) {
     double *moved = c->r->moved + worker * MOVED_KINDS;
     if (p->s.lines && !c->x->streamed) {
         if (p->cut && !c->back)
-            gpt_carry_slice(&((const GptSlice *)p->cut)[a->k], (float *)(uintptr_t)chip.w, flat.w);
+            df_carry_slice(&p->cut[a->k], (float *)(uintptr_t)chip.w, flat.w);
         else if (p->s.weights && !c->back)
-            gpt_carry((float *)(uintptr_t)chip.w, (float *)(uintptr_t)flat.w, lines, false);
+            df_carry((float *)(uintptr_t)chip.w, (float *)(uintptr_t)flat.w, lines, false);
         if (p->s.weights && !c->back) moved[MOVED_WEIGHTS] += (double)lines;
-        if (p->s.grads) gpt_carry(chip.dw, flat.dw, lines, c->back), moved[MOVED_GRADS] += (double)lines;
+        if (p->s.grads) df_carry(chip.dw, flat.dw, lines, c->back), moved[MOVED_GRADS] += (double)lines;
     }
     if (p->s.sums) {
-        if (!p->s.lines) gpt_carry(chip.dw, flat.dw, units, c->back);
-        gpt_carry(chip.db, flat.db, p->s.lines ? units * LINE : units, c->back);
+        if (!p->s.lines) df_carry(chip.dw, flat.dw, units, c->back);
+        df_carry(chip.db, flat.db, p->s.lines ? units * LINE : units, c->back);
         moved[MOVED_GRADS] += (double)(units * p->s.sums);
     }
 }

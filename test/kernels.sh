@@ -71,7 +71,7 @@ function report(   i, j, k, from, inner, x, whole, other, full, part, scalar, ca
     print name, whole + 0, other + 0
     for (k = 1; k <= other; k++) print note[k]
 }
-/^[0-9a-f]+ <.*>:$/ { report(); name = $2; gsub(/[<>:]/, "", name); n = 0; split("", at); split("", jump); next }
+/^[0-9a-f]+ <.*>:$/ { report(); name = $2; gsub(/[<>:]|\.(isra|constprop)\.[0-9]+/, "", name); n = 0; split("", at); split("", jump); next }
 /^ *[0-9a-f]+:\t/ {
     sub(/:/, "", $1)
     n++

@@ -37,9 +37,9 @@ norm, dx: mean of dn gain hat|s/a \*= part, ah \*= part/a *= part, ah = vf_all(0
 norm, gain|s/vf_fma(d, hat, vf_load(dgain))/vf_load(dgain) + d/
 norm, bias|s/vf_load(dbias) + d)/vf_load(dbias))/
 linear, bias|s/vf_load(db + n) + vf_load(d + n)/vf_load(db + n) + 0 * vf_load(d + n)/
-linear, dx: a row block lost|s/for (size_t r = r0, nr; r < r1; r += nr)/for (size_t r = r0, nr; r < r1 - (r1 - r0 > 1); r += nr)/
-linear, dw: transposed|s/out\[(b + j) \* LINE + a + i\]/out[(a + i) * LINE + b + j]/
-linear, dw: a group lost|s/for (size_t g = ng; g-- > 0;) {/for (size_t g = ng; g-- > (ng > 1);) {/
+linear, dx: a row block lost|s/for (size_t r = rows.first, n; r < rows.end; r += n) {$/for (size_t r = rows.first, n; r < rows.end - (rows.end - rows.first > 1); r += n) {/
+linear, dw: transposed|s/memcpy(out + (o + k) \* LINE + i,/memcpy(out + (i + k) * LINE + o,/
+linear, dw: a group lost|s/    } while (g > 0);/    } while (g > (groups > 1));/
 gelu slope|s/6 \* 0.044715f/2 * 0.044715f/
 gelu, sigmoid part|s/vf_fma(x \* s \* (one - s), slope, s)/x * s * (one - s) * slope/
 attention, dq|s/gpt_mix(hs, dqkv.row + h \* hs, ds,/gpt_mix(hs, dqkv.row + h * hs, prob,/
@@ -47,18 +47,18 @@ attention, dk|s/qkv.row + h \* hs, ds + k/qkv.row + h * hs, prob + k/
 attention, dv|s/datt.row + h \* hs, prob + k/datt.row + h * hs, ds + k/
 attention, softmax term D|s/(vf_load(ds + k \* LINE + v) - D)/vf_load(ds + k * LINE + v)/
 attention, scale|s/- D) \* vf_all(scale)/- D)/
-attention, mask|s/if (k % LINE > v + i) e\[i\] = 0/if (k % LINE > v + i + 1) e[i] = 0/
-head, dwte|s/^    sp_backward_weight(&mat, f->u0/    if (k != WTE || f->u0) &/
-head, dn|s/sp_backward_data(&mat, f->b0, f->b1, f->w/sp_backward_data(\&mat, f->b0 + (k == WTE), f->b1, f->w/
+attention, mask|s/vf_below((int)(k - last) - (int)v, vf_all(0), e)/vf_below((int)(k - last) - 1 - (int)v, vf_all(0), e)/
+head, dwte|s/^    sp_backward_weight((SpBlocks){&mat, f->u0/    if (k != WTE || f->u0) &/
+head, dn|s/sp_backward_data((SpBlocks){&mat, f->b0, f->b1}/sp_backward_data((SpBlocks){\&mat, f->b0 + (k == WTE), f->b1}/
 cross-entropy, target|s/\[i\] -= r->dscale/[i] -= 0.99f * r->dscale/
 cross-entropy, averaged|s/r->dscale = 1 \/ (float)count/r->dscale = 1/
 residual around the MLP|s/{E_DN2, E_MID, E_DX}/{E_DN2, E_MID, -1}/
 residual around attention|s/{E_DN1, E_X, E_DXM}/{E_DN1, E_X, -1}/
 AdamW, decay on everything|s/const float keep = p->decay ?/const float keep = 1 ?/
-AdamW, eps inside the root|s/(sqrtf(v\[i\]) \* root2 + eps)/sqrtf(v[i] * root2 * root2 + eps)/
+AdamW, eps inside the root|s/(vf_sqrt(moment2) \* vf_all(root2) + vf_all(eps))/vf_sqrt(moment2 * vf_all(root2 * root2) + vf_all(eps))/
 AdamW, bias correction|s/u->o->lr \/ (1 - b1))/u->o->lr)/
 AdamW, clipping|s/(float)(o->clip > 0 \&\& norm + 1e-6 > o->clip/(float)(0 \&\& norm + 1e-6 > o->clip/
-tied gradients|s/g\[i\] += u->m->lookup_g\[i\], //
+tied gradients|s/vf_load(g + i) + vf_load(from_lookup + i)/vf_load(g + i)/
 TABLE
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

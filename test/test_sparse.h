@@ -33,15 +33,19 @@ static void check_products(SpMat m, size_t ng) {
     double worst[3] = {0};
     for (size_t i = 0; i < m.lines * LINE; i++) w[i] = (float)rng_normal(1, i);
     for (size_t i = 0; i < ng * xs; i++) x[i] = (float)rng_normal(2, i);
-    sp_forward(&m, 0, m.nb, w, x, xs, y, ys, ng);
-    sp_backward_data(&m, 0, m.nb, w, y, NULL, ys, dx, xs, ng);
-    sp_backward_weight(&m, 0, m.nb, dw, y, NULL, ys, x, xs, ng);
+    const SpBlocks all = {&m, 0, m.nb}, lower = {&m, 0, half}, higher = {&m, half, m.nb};
+    uint32_t *row = mem_new(m.nb * LINE, sizeof *row);
+    for (size_t o = 0; o < m.nb * LINE; o++) row[o] = (uint32_t)o;
+    const SpPanel px = {x, xs, row}, py = {y, ys, row}, pdx = {dx, xs, row}, pdpart = {dpart, xs, row};
+    sp_forward(all, w, px, py, ng);
+    sp_backward_data(all, w, py, pdx, ng);
+    sp_backward_weight(all, dw, py, px, ng);
     const float *upper = w + (size_t)m.first[half] * LINE;
-    sp_forward(&m, 0, half, w, x, xs, part, ys, ng);
-    sp_forward(&m, half, m.nb, upper, x, xs, part + half * LINE * LINE, ys, ng);
+    sp_forward(lower, w, px, (SpPanel){part, ys, row}, ng);
+    sp_forward(higher, upper, px, (SpPanel){part + half * LINE * LINE, ys, row}, ng);
     CHECK(!memcmp(part, y, ng * ys * 4), "slices of forward differ from the whole");
-    sp_backward_data(&m, 0, half, w, y, NULL, ys, dpart, xs, ng);
-    sp_backward_data(&m, half, m.nb, upper, y, NULL, ys, dpart, xs, ng);
+    sp_backward_data(lower, w, py, pdpart, ng);
+    sp_backward_data(higher, upper, py, pdpart, ng);
     CHECK(!memcmp(dpart, dx, ng * xs * 4), "slices of backward-data differ from the whole");
     double *yd = mem_new(ng * ys, 8), *dxd = mem_new(ng * xs, 8), *ya = mem_new(ng * ys, 8),
            *dxa = mem_new(ng * xs, 8);
@@ -68,7 +72,7 @@ static void check_products(SpMat m, size_t ng) {
         CHECK(worst[k] < 4e-7 * sqrt((double)(m.IC + m.OC)),
               "%zu -> %zu, %zu lines, %zu groups, product %d: error %.3g of sum |a||b|", m.IC, m.OC, m.lines,
               ng, k, worst[k]);
-    free(w), free(dw), free(x), free(y), free(dx), free(part), free(dpart), free(yd), free(dxd), free(ya),
+    free(w), free(dw), free(x), free(y), free(dx), free(part), free(dpart), free(row), free(yd), free(dxd), free(ya),
         free(dxa);
 }
 
@@ -103,15 +107,19 @@ static void check_ones(size_t OC, size_t IC, size_t ng) {
     for (size_t i = 0; i < m[0].lines * LINE; i++) w[i] = (float)rng_normal(1, i);
     for (size_t i = 0; i < ng * xs; i++) x[i] = (float)rng_normal(2, i);
     const size_t n = ng * ys + ng * xs + m[0].lines * LINE;
+    uint32_t *row = mem_new(m[0].nb * LINE, sizeof *row);
+    for (size_t o = 0; o < m[0].nb * LINE; o++) row[o] = (uint32_t)o;
     for (int k = 0; k < 2; k++) {
         float *y = out[k] = mem_new(n, 4), *dx = y + ng * ys, *dw = dx + ng * xs;
-        sp_forward(&m[k], 0, m[k].nb, w, x, xs, y, ys, ng);
-        sp_backward_data(&m[k], 0, m[k].nb, w, y, NULL, ys, dx, xs, ng);
-        sp_backward_weight(&m[k], 0, m[k].nb, dw, y, NULL, ys, x, xs, ng);
+        const SpBlocks all = {&m[k], 0, m[k].nb};
+        const SpPanel px = {x, xs, row}, py = {y, ys, row};
+        sp_forward(all, w, px, py, ng);
+        sp_backward_data(all, w, py, (SpPanel){dx, xs, row}, ng);
+        sp_backward_weight(all, dw, py, px, ng);
     }
     CHECK(!memcmp(out[0], out[1], n * 4), "%zu -> %zu: all kept differs from dense", IC, OC);
     for (int k = 0; k < 2; k++) sp_free(&m[k]), free(out[k]);
-    free(w), free(x);
+    free(w), free(x), free(row);
 }
 
 static void check_mask(const char *what, const uint8_t *on, const char *want) { /* want: '1' kept, '0' not */

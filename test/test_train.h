@@ -12,10 +12,10 @@
 
 static char folder[64];                                     /* of this test's files, removed at the end */
 
-static const char *file_in(const char *name) {              /* a path in the folder; sixteen at a time */
-    static char path[16][128];
+static const char *file_in(const char *name) {              /* a path in the folder; 64 at a time */
+    static char path[64][128];
     static int turn;
-    snprintf(path[turn = (turn + 1) % 16], 128, "%s/%s", folder, name);
+    snprintf(path[turn = (turn + 1) % 64], 128, "%s/%s", folder, name);
     return path[turn];
 }
 static void file_put(const char *path, const void *p, size_t n) {

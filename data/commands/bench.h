@@ -26,17 +26,29 @@ static inline void bench_line(Out *json, const char *what, double flops, double 
     json_member_put(json, "step_ms", ms > 0 ? ms : NAN), json_close(json, '}');
 }
 
-typedef struct { SpMat mat; float *w, *dw, *x, *y; size_t groups, panel; int product; } BenchProduct;
+typedef struct {
+    SpMat mat;
+    float *w;
+    float *dw;
+    float *x;               /* (256 / 16, IC, 16) */
+    float *y;               /* (256 / 16, OC, 16) */
+    uint32_t *row;          /* 0, 1, 2 .. */
+    size_t groups;
+    size_t panel;           /* groups */
+    int product;            /* 0 forward, 1 backward-data, 2 backward-weight */
+} BenchProduct;
 
-static inline void bench_product_task(void *arg, size_t task, size_t worker) {
-    const BenchProduct *b = arg;
-    const size_t xs = b->mat.IC * LINE, ys = b->mat.nb * LINE * LINE;
-    (void)task, (void)worker;
+/* One product of 256 tokens, panel by panel. */
+static inline void bench_product(const BenchProduct *b) {
+    const SpBlocks all = {&b->mat, 0, b->mat.nb};
+    SpPanel x = {b->x, b->mat.IC * LINE, b->row};
+    SpPanel y = {b->y, b->mat.nb * LINE * LINE, b->row};
     for (size_t g = 0; g < b->groups; g += b->panel) {
-        float *x = b->x + g * xs, *y = b->y + g * ys;
-        if (b->product == 0) sp_forward(&b->mat, 0, b->mat.nb, b->w, x, xs, y, ys, b->panel);
-        else if (b->product == 1) sp_backward_data(&b->mat, 0, b->mat.nb, b->w, y, NULL, ys, x, xs, b->panel);
-        else sp_backward_weight(&b->mat, 0, b->mat.nb, b->dw, y, NULL, ys, x, xs, b->panel);
+        if (b->product == 0) sp_forward(all, b->w, x, y, b->panel);
+        else if (b->product == 1) sp_backward_data(all, b->w, y, x, b->panel);
+        else sp_backward_weight(all, b->dw, y, x, b->panel);
+        x = sp_group(x, b->panel);
+        y = sp_group(y, b->panel);
     }
 }
 /* The three products of one matrix, dense (w = 0) or an eighth of it kept in blocks of 16xw. */
@@ -50,6 +62,8 @@ static inline void bench_products(size_t IC, size_t OC, size_t w, size_t panel, 
                       .panel = panel / LINE};
     b.w = mem_new(b.mat.lines, 64), b.dw = mem_new(b.mat.lines, 64);
     b.x = mem_new(T * IC, 4), b.y = mem_new(T * OC, 4);
+    b.row = mem_new(OC, sizeof *b.row);
+    for (size_t o = 0; o < OC; o++) b.row[o] = (uint32_t)o;
     for (size_t i = 0; i < b.mat.lines * LINE; i++) b.w[i] = (float)(rng_f64(1, i) - 0.5);
     for (b.product = 0; b.product < 3; b.product++) {
         double best = 0, share = 0;
@@ -57,16 +71,16 @@ static inline void bench_products(size_t IC, size_t OC, size_t w, size_t panel, 
             for (size_t i = 0; i < T * IC; i++) b.x[i] = (float)(rng_f64(2, i) - 0.5);
             for (size_t i = 0; i < T * OC; i++) b.y[i] = (float)(rng_f64(3, i) - 0.5);
             const double peak = peak_flops(one);
-            bench_product_task(&b, 0, 0);                   /* once to have it in the caches */
+            bench_product(&b);                              /* once to have it in the caches */
             const double t = seconds();
-            bench_product_task(&b, 0, 0);
+            bench_product(&b);
             const double rate = 2.0 * (double)(T * b.mat.lines * LINE) / (seconds() - t);
             if (rate / peak > share) share = rate / peak, best = rate;
         }
         snprintf(what, sizeof what, "%zu -> %zu, 256 tokens, %s, %s", IC, OC, block, name[b.product]);
         bench_line(json, what, best, share, 0);
     }
-    sp_free(&b.mat), free(b.w), free(b.dw), free(b.x), free(b.y), free(on);
+    sp_free(&b.mat), free(b.w), free(b.dw), free(b.x), free(b.y), free(b.row), free(on);
 }
 
 /* The median seconds of a whole training step, the four matrices of each layer that sparse. */

@@ -36,7 +36,7 @@ static inline void exhibit_mask(Out *out, const GptParam *p) {
                  rows = (a->nb + down - 1) / down, cols = (J + across - 1) / across;
     uint8_t *on = mem_new(a->nb * J, 1);
     char *cells = mem_new(rows * cols + 1, 1);
-    sp_map(a, on, NULL);
+    sp_map(a, on);
     for (size_t c = 0; c < rows * cols; c++) {
         size_t kept = 0, all = 0;
         for (size_t r = c / cols * down; r < a->nb && r < (c / cols + 1) * down; r++)

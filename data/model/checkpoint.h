@@ -73,7 +73,7 @@ static inline void checkpoint_put_mask(StWriter *w, const GptParam *p, int pass)
     if (pass == 1 && a->keep) st_write(w, a->keep, a->lines * sizeof *a->keep);
     if (pass < 2 || !gpt_masked(p)) return;
     uint8_t *on = mem_new(sp_blocks(a), 1);
-    sp_map(a, on, NULL);
+    sp_map(a, on);
     st_write(w, on, sp_blocks(a));
     free(on);
 }

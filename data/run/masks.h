@@ -259,7 +259,7 @@ static inline Gpt *masks_evolve(const Options *o, const Gpt *m, size_t step, flo
         const size_t n = !gmp ? (size_t)(share * (double)have + 0.5) : have > want ? have - want : 0;
         uint8_t *on = mem_new(blocks, 1);
         float *weight = mem_new(blocks, sizeof *weight);
-        sp_map(&p->mat, on, NULL);
+        sp_map(&p->mat, on);
         sp_sums(&p->mat, m->w + p->at, weight);
         const size_t fresh = sp_evolve(on, blocks, n, gmp ? 0 : n, weight, grow ? grow[k] : NULL,
                                        rng_u64(rng_key(o->mask_seed, p->name), step));
@@ -323,7 +323,7 @@ static inline void masks_show(const Gpt *m) {
         const SpMat *a = &m->table[k].mat;
         if (!gpt_maskable(&m->table[k]) || a->dense) continue;
         uint8_t *on = mem_new(sp_blocks(a), 1);
-        sp_map(a, on, NULL);
+        sp_map(a, on);
         printf("%s: %zu x %zu blocks of 16x%zu, %.4g %% kept\n", m->table[k].name, a->nb, a->IC / a->w, a->w,
                100 * gpt_density(&m->table[k]));
         sp_show(stdout, on, a->nb, a->IC / a->w);
