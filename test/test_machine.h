@@ -34,7 +34,7 @@ static void check_moved(const MachineCase *k, const DfChip *chip, size_t depth, 
     for (size_t s = 0; s < plan->sections; s++) {
         const DfSection *x = &plan->section[s];
         const DfStream t = df_stream(&r->machine->graph, x->first, r->B, r->groups, r->panel);
-        const DfClock one = df_clock(&r->machine->graph, plan, x, NULL, &t, NULL, NULL);
+        const DfClock one = df_clock(&r->machine->graph, plan, s, &t, NULL, NULL);
         df_clock_add(&all, &one);
         CHECK(x->peak <= chip->sram, "case %zu: a tile of %zu bytes holds %zu", n, chip->sram, x->peak);
     }
@@ -114,7 +114,7 @@ static DfGraph line_graph(const double *work, size_t n, size_t lag) {
 static double line_cycles(DfGraph *g, DfChip chip, size_t depth, size_t panels, double *seconds) {
     DfPlan *plan = df_plan(g, chip, depth, 1, panels, false);
     const DfStream t = {panels, panels, 1, 1, true};
-    const DfClock c = df_clock(g, plan, &plan->section[0], NULL, &t, NULL, NULL);
+    const DfClock c = df_clock(g, plan, 0, &t, NULL, NULL);
     CHECK(plan->sections == 1, "%zu sections", plan->sections);
     df_plan_free(plan, g);
     if (seconds) *seconds = c.seconds;
@@ -148,7 +148,7 @@ static void test_clock(void) {
     DfPlan *plan = df_plan(&g, chip, 3, 1, 9, false);
     DfPool *pool = df_begin(1);
     df_section_run(pool, &plan->section[0], 0, 9, no_fire, NULL, NULL);
-    plan->section[0].part[0].slots[0] = 2;                  /* as if nobody had checked */
+    plan->section[0].part[0].ahead[0] = 2;                  /* as if nobody had checked */
     CHECK(DIES(df_section_run(pool, &plan->section[0], 0, 9, no_fire, NULL, NULL)) &&
               strstr(check_line, "stands still") &&
               strstr(check_line, "stage 1 at panel 0 waits for stage 0 at panel 2 waits for stage 1"),
