@@ -22,7 +22,7 @@
  * be above 310 and 355, and after that 20 above 88; chance 1/3 x 1/2. */
 #ifndef CLOZE_H
 #define CLOZE_H
-#include "../../gpt.h"
+#include "../run/schedule.h"
 #include "../text/corpus.h"
 #include "../text/loader.h"
 

@@ -7,6 +7,7 @@
 #ifndef CHIP_H
 #define CHIP_H
 #include "options.h"
+#include "schedule.h"
 
 /* ---- chips -------------------------------------------------------------------------------------------- */
 
