@@ -559,7 +559,7 @@ static inline size_t gpt_run_bytes(const GptConfig *c, size_t B, size_t T, size_
 static inline GptRun *gpt_run_new(Gpt *m, DfPool *pool, size_t B, size_t T, size_t P, bool train) {
     GptRun *r = mem_new(1, sizeof *r);
     const size_t NG = gpt_groups(T), share = B * NG / (2 * pool->workers);
-    const size_t most = gpt_rows(m->c.V) + 4 * gpt_rows(m->c.C) + AHEAD;
+    const size_t most = gpt_rows(m->c.V) + 4 * gpt_rows(m->c.C) + BEYOND;
     *r = (GptRun){.m = m, .pool = pool, .B = B, .T = T, .stride = NG, .groups = NG, .panel = P / LINE};
     r->panel = size_min(r->panel, size_max(share, 1));
     r->kept = mem_new((m->c.L + 1) * E_KEPT, sizeof *r->kept);

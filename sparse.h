@@ -94,6 +94,7 @@ enum { LINE = 16, VECS = LINE / LANES };        /* floats a line, registers a li
 enum { WIDE = LANES == 16 ? 4 : 1 };            /* lines of a wide tile, 6 rows tall */
 enum { ROWS = LANES == 16 ? 12 : LANES == 8 ? 6 : 4 };  /* of a narrow tile */
 enum { AHEAD = 8 };                             /* lines of x asked for before use */
+enum { BEYOND = 16 };                           /* columns looked at past the end of a list: a tile's rows */
 
 typedef float vf __attribute__((vector_size(4 * LANES)));
 typedef int32_t vi __attribute__((vector_size(4 * LANES)));
@@ -251,7 +252,7 @@ static inline SpMat sp_pattern(size_t OC, size_t IC, size_t w, const uint8_t *on
     m.first = mem_new(m.nb + 1, sizeof *m.first);
     m.end = m.first + 1;
     /* the products look at the columns of some lines to come */
-    m.col = mem_new((m.dense ? IC : m.lines) + AHEAD, sizeof *m.col);
+    m.col = mem_new((m.dense ? IC : m.lines) + BEYOND, sizeof *m.col);
     size_t l = 0;
     for (size_t r = 0; r < m.nb; r++) {
         for (size_t i = 0; i < IC; i++)
