@@ -561,7 +561,7 @@ static inline DfSlice *df_slices(const SpMat *m, const DfSection *x, const DfPar
  * to, and, if its units are columns, each tile's slice. Freed with the plan. */
 static inline void df_columns(const DfSection *x, DfPart *p, const SpMat *m, bool by_columns) {
     const uint32_t *row = x->slot[p->s.scatter ? p->s.out[0] : p->s.in[0]].row;
-    if (!m->dense) p->col = mem_new(m->lines + AHEAD, sizeof *p->col);
+    if (!m->dense) p->col = mem_new(m->lines + BEYOND, sizeof *p->col);
     if (by_columns) p->cut = df_slices(m, x, p, row, p->col);
     else for (size_t l = 0; !m->dense && l < m->lines; l++) p->col[l] = row[m->col[l]];
 }

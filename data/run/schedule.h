@@ -136,7 +136,7 @@ static inline GptRun *gpt_run_new(Gpt *m, DfPool *pool, size_t B, size_t T, size
     GptRun *r = mem_new(1, sizeof *r);
     const size_t groups = gpt_groups(T);
     const size_t share = B * groups / (2 * pool->workers);
-    const size_t most = gpt_rows(m->c.V) + 4 * gpt_rows(m->c.C) + AHEAD;
+    const size_t most = gpt_rows(m->c.V) + 4 * gpt_rows(m->c.C) + BEYOND;
     *r = (GptRun){.m = m, .pool = pool, .B = B, .T = T, .stride = groups, .groups = groups};
     r->panel = size_min(P / LINE, size_max(share, 1));
     r->program = gpt_program(&m->c, groups, train);
