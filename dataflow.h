@@ -115,6 +115,8 @@ typedef struct {
     double per_unit;        /* FLOPs of a unit and lane */
     double per_pair;        /* FLOPs of a unit, lane and earlier lane of the
                              * sequence */
+    bool joins;             /* runs in the task of the stage before it, on the same
+                             * panel */
     bool gather;            /* reads a line by a column list for each weight line
                              * and group */
     bool scatter;           /* adds to one instead, of its own rows, and reads all
@@ -573,7 +575,7 @@ static inline void df_place_rows(const DfGraph *graph, DfSection *section, int e
     slot->gs = slot->per * LINE;
     slot->stride = plan->groups * slot->gs;
     slot->slots *= section->span;
-    slot->row = mem_new(rows + LINE, sizeof *slot->row);
+    slot->row = mem_new(rows + BEYOND, sizeof *slot->row);
     for (size_t row = 0; row < rows; row++) {
         const size_t line = row / slot->per * plan->stride + row % slot->per;
         slot->row[row] = (uint32_t)line;
@@ -897,7 +899,7 @@ static inline void df_columns(const DfSection *section, DfPart *part, const SpMa
                               bool by_columns) {
     const int e = part->s.scatter ? part->s.out[0] : part->s.in[0];
     const uint32_t *row = section->slot[e].row;
-    if (!mat->dense) part->col = mem_new(mat->lines + AHEAD, sizeof *part->col);
+    if (!mat->dense) part->col = mem_new(mat->lines + BEYOND, sizeof *part->col);
     if (by_columns)
         part->cut = df_slices(mat, section, part, row);
     else
