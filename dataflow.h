@@ -39,17 +39,20 @@
  *            | gap          |  belongs to no tile: DF_GAP says why
  *            +--------------+
  *
- * Worked example: A makes edge x, B makes y from x, C adds x and y; a tile each,
- * 8 panels, two slots an edge, and one more for x, which bypasses B. Read the
- * time from left to right, a character a cycle; a digit is the panel that the
- * tile works on:
+ * Worked example: A makes edge x, B makes y from x, C reads x and y; they work 2,
+ * 4 and 3 cycles on a panel, each on a tile, and there are 8 panels. An edge has
+ * two slots, and x, which bypasses B, one more. Time goes from left to right, a
+ * character a cycle; the digit is the panel that the tile works on:
  *
-PICTURE
+ *     A   tile 0   |001122   33  44  55  66  77             |
+ *     B   tile 1   |  00001111222233334444555566667777      |
+ *     C   tile 2   |      000 111 222 333 444 555 666 777   |
  *
  * A has room for three panels of x. It makes them at once, then stands still
- * until C has done panel 0 and so given a slot back: that is a credit. B never
- * waits, for it is the slowest; C waits for B's data. Nobody steers this: each
- * actor knows the neighbours it waits for, and df_waits is all of the rule.
+ * until C has done panel 0 and so given a slot back: a credit. B is the slowest
+ * and never waits; C waits for what B makes. Nobody steers this: each actor knows
+ * whom it waits for, and df_waits is all of the rule. Where a stage has two tiles,
+ * each makes half of the rows, and who reads them waits for both.
  *
  * What all of it stands on is df_run(pool, fn, arg, n) of pool.h: tasks 0 .. n-1,
  * on any worker. */
