@@ -69,6 +69,7 @@ typedef struct {
                                      * units a unit's state is spread over s of them */
     double per_line, per_unit;      /* FLOPs of a weight line and lane; of a unit and lane */
     double per_pair;                /* of a unit, lane and earlier lane of the sequence */
+    bool joins;                     /* runs in the task of the stage before it, on the same panel */
     bool gather;                    /* reads a line by a column list for each weight line and group */
     bool scatter;                   /* adds to one instead, of its own rows, and reads all of in[0] */
     double reads, writes;           /* lines a group straight from and to off-chip memory */
