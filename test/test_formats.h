@@ -339,7 +339,7 @@ static void test_round_trips(void) {
     CHECK(command("run --text %s --resume %s --quiet", file_in("text"), back) == 2, "no text is known");
     check_refused("--init", "run --resume %s", bin);
     check_refused("--format", "convert %s x.y", bin);
-    check_refused("gguf", "convert %s x --format gguf", bin);
+    check_refused("onnx", "convert %s x --format onnx", bin);
     check_refused("where to write", "convert %s", bin);
     check_refused("no vocabulary", "sample %s", bin);
 }

@@ -41,7 +41,7 @@ typedef struct {
     const char *file, *to;                                  /* the arguments that are no options */
     struct { size_t layers, heads, width, context, vocab, batch, steps; double sparsity; const char *block;
     } dump;
-    const char *format;
+    const char *format, *type;
     double tolerance;
     bool acts;
     const char *val, *vocab, *pattern, *model, *out, *resume, *init, *log, *json, *prompt, *save, *shard;
@@ -194,7 +194,8 @@ static const Option options[] = {
     {"block", 's', 0, DUMP, AT(dump.block), 0, 0, "1x1", "OUTPUTSxINPUTS masked together, such as 16x4"},
     {"acts", 'b', 0, DUMP, AT(acts), 0, 0, "", "activations of every stage too"},
     {"format", 's', 0, CONVERT, AT(format), 0, 0, "",
-     "native, hf or llmc; default: by the name, .ckpt, a directory or .safetensors, .bin"},
+     "native, hf, llmc or gguf; default: by the name, .ckpt, a directory or .safetensors, .bin, .gguf"},
+    {"type", 's', 0, CONVERT, AT(type), 0, 0, "f32", "f32 or f16, of the matrices in a .gguf"},
 #undef AT
 };
 enum { OPTIONS = sizeof options / sizeof *options };
@@ -225,6 +226,9 @@ static inline int parse_schedule(const Options *o) {
 }
 static inline bool parse_pattern(const Options *o) {        /* whether it was given */
     return o->pattern && !parse_word("pattern", o->pattern, (const char *const[]){"gpt2"}, 1);
+}
+static inline bool parse_type(const Options *o) {           /* whether it is half precision */
+    return parse_word("type", o->type, (const char *const[]){"f32", "f16"}, 2);
 }
 static inline size_t parse_block(const Options *o) {        /* W of 16xW */
     const char *w = !strncmp(o->block, "16x", 3) ? o->block + 3 : "";
