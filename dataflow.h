@@ -344,17 +344,18 @@ static inline bool df_fits(const DfGraph *g, const DfPlan *plan, size_t s0, size
 /* Whether the graph may be cut before stage s: at its end, or where no stage shares tiles across. */
 static inline bool df_may_cut(const DfGraph *g, size_t s) {
     if (s == g->stages) return true;
-    for (size_t t = s; t < g->stages && t < s + 4; t++) if (g->stage[t].share > t - s) return false;
+    for (size_t t = s; t < g->stages; t++) if (g->stage[t].share > t - s) return false;
     return true;
 }
-/* Rows that a cut before stage s takes off the chip and back and that would not go there anyway. Who reads an
- * edge that is not kept is among the next 16 stages, but for the final norm's. */
+/* Rows that a cut before stage s takes off the chip and back: of edges that stages s0 .. s - 1 make and one of
+ * the DF_NEAR after them reads. Who reads an edge later still would find it off chip whatever the cut. */
+enum { DF_NEAR = 16 };
 static inline size_t df_cut_rows(const DfGraph *g, size_t s0, size_t s) {
     size_t rows = 0;
     for (size_t e = 0; e < g->edges; e++) {
         bool made = false, read = false;
         for (size_t t = s0; t < s && !made; t++) made = df_writes(&g->stage[t], (int)e);
-        for (size_t t = s; t < g->stages && t < s + 16 && made && !read; t++)
+        for (size_t t = s; t < g->stages && t < s + DF_NEAR && made && !read; t++)
             for (int k = 0; k < DF_INS; k++) read |= g->stage[t].in[k] == (int)e;
         if (made && read) rows += g->edge[e].rows * (g->edge[e].kept ? 1 : 2);
     }
@@ -386,8 +387,8 @@ __attribute__((noreturn)) static inline void df_too_small(const DfGraph *g, cons
         if (x.part[s].home == s) need += df_lay(g, &x, s, 1, plan);
     const size_t sram = df_enough(g, *plan, s0, s1, true), tiles = df_enough(g, *plan, s0, s1, false);
     char hint[64] = "";
-    if (tiles) snprintf(hint, sizeof hint, " or --tiles %zu", tiles);
-    die("%s: needs %zu bytes for its streams alone, found %zu tiles of %zu; --sram %zu%s would do",
+    if (tiles) snprintf(hint, sizeof hint, " or tiles=%zu", tiles);
+    die("%s: needs %zu bytes for its streams alone, found %zu tiles of %zu; sram=%zu%s would do",
         g->stage[s0].name, need, plan->chip.tiles, plan->chip.sram, sram, hint);
 }
 
@@ -483,7 +484,7 @@ static inline DfPlan *df_plan(const DfGraph *g, DfChip chip, size_t depth, size_
     DfPlan *plan = mem_new(1, sizeof *plan);
     size_t cap = 0;
     *plan = (DfPlan){.chip = chip, .depth = depth, .groups = groups};
-    if (chip.sram % 64) die("--sram: expected a multiple of 64 bytes, found %zu", chip.sram);
+    if (chip.sram % 64) die("sram: expected a multiple of 64 bytes, found %zu", chip.sram);
     plan->stride = chip.sram / 64 + DF_GAP;
     for (size_t s0 = 0; s0 < g->stages;) {
         size_t end = s0, best = s0, least = SIZE_MAX, turn = s0 < g->forward ? g->forward : g->stages;

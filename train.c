@@ -1,17 +1,30 @@
-/* train.c: the program. The training step and its loop, `run`, and the table of commands; the options are in
- * data/run/options.h.
+/* train.c: the program. The training step and its loop, `run`, and the table of
+ * commands; the options are in data/run/options.h.
  *
- *     ./train                               a demonstration: dense and sparse, no files needed
- *     ./train run --text FILE --out M       text -> vocabulary -> random weights -> trained GPT
+ *     ./train                               a demonstration: dense and sparse,
+ *                                           no files needed
+ *     ./train run --text FILE --out M       text -> vocabulary -> random weights
+ *                                           -> trained GPT
  *     ./train run --resume M --text FILE    goes on, bit for bit
  *     ./train sample M --prompt TEXT        the model continues the text
  *     ./train help                          every command and option
  *
- * It refuses to guess: an option that a command does not take, a number out of range or a file that is not
- * what it should be ends in one line and status 2. Status 1: a check failed. Status 3: stopped early.
+ * It refuses to guess: an option that a command does not take, a number out of
+ * range or a file that is not what it should be ends in one line and status 2.
+ * Status 1: a check failed. Status 3: stopped early.
  *
- * An option either decides the result (model, data, optimizer, seed) and is stored in the checkpoint, or says
- * how to run (threads, files) and is not; --resume takes only the second kind. */
+ * An option either decides the result (model, data, optimizer, seed) and is
+ * stored in the checkpoint, or says how to run (threads, files) and is not;
+ * --resume takes only the second kind.
+ *
+ * What run_step does, and where each line of it is written down:
+ *
+ *     batch_train            B windows of T tokens           data/text/loader.h
+ *     train_groups           loss and gradient, forward      gpt.h: layer_forward,
+ *                            and backward                    layer_backward
+ *     gpt_gradient_norm      the gradient's length           gpt.h
+ *     gpt_adamw              the weights move                gpt.h
+ *     masks_step             blocks are dropped and grown    data/run/masks.h */
 #include "gpt.h"
 #include "data/base/cpu.h"
 #include "data/commands/bench.h"
@@ -29,14 +42,17 @@
 #include <float.h>
 #include <sys/resource.h>
 
-/* ---- run: training ------------------------------------------------------------------------------------ */
+/* ---- run: training ------------------------------------------------------- */
 
-static double learning_rate(const Options *o, size_t step) { /* of step 0 .. steps-1: linear, then a cosine */
+/* The rate of step 0 .. steps-1: linear, then a cosine. */
+static double learning_rate(const Options *o, size_t step) {
     if (step < o->warmup) return o->lr * (double)(step + 1) / (double)o->warmup;
-    const double part = (double)(step - o->warmup) / fmax(1, (double)(o->steps - o->warmup));
+    const double rest = fmax(1, (double)(o->steps - o->warmup));
+    const double part = (double)(step - o->warmup) / rest;
     return o->min_lr + 0.5 * (1 + det_cos(part / 2)) * (o->lr - o->min_lr);
 }
 
+/* The most bytes that this process had in memory. */
 static size_t peak_memory(void) {
     struct rusage u;
     getrusage(RUSAGE_SELF, &u);
@@ -46,153 +62,228 @@ static size_t peak_memory(void) {
     return (size_t)u.ru_maxrss * 1024;
 #endif
 }
+/* Of the processor's multiply-adds, what share a step of so many seconds did. */
 static double share_of_peak(const Run *run, double step) {
-    return flops_per_token(run->s.m, run->s.o->context, false) * tokens_per_step(run->s.o) / step / run->peak;
+    const double flops = flops_per_token(run->s.m, run->s.o->context, false);
+    return flops * tokens_per_step(run->s.o) / step / run->peak;
 }
 
 static void run_json(const Run *run, const Score *val, double step) {
     Out out = out_open(run->s.o->json);
-    const double none = run->n ? 1 : NAN;                   /* nothing was measured if no step was taken */
+    const double none = run->n ? 1 : NAN;   /* no step was taken, none measured */
     fputc('{', out.f);
     json_member_put(&out, "steps", (double)run->s.step);
     json_member_put(&out, "train_loss", none * run->loss);
     json_score(&out, val, run->d->floor);
-    json_member_put(&out, "tokens_per_second", none * tokens_per_step(run->s.o) / step);
+    json_member_put(&out, "tokens_per_second",
+                    none * tokens_per_step(run->s.o) / step);
     json_member_put(&out, "step_ms", none * 1000 * step);
-    json_member_put(&out, "flops_per_token", flops_per_token(run->s.m, run->s.o->context, false));
+    json_member_put(&out, "flops_per_token",
+                    flops_per_token(run->s.m, run->s.o->context, false));
     json_member_put(&out, "peak_share", none * share_of_peak(run, step));
     json_member_put(&out, "peak_memory_bytes", (double)peak_memory());
     json_member_put(&out, "parameters", (double)parameters(run->s.m, false));
-    json_member_put(&out, "active_parameters", (double)parameters(run->s.m, true));
+    json_member_put(&out, "active_parameters",
+                    (double)parameters(run->s.m, true));
     json_end(&out);
 }
 
+/* One line of progress, of the step just done. bits: its bits/byte, 0 if the
+ * tokens' bytes are not known. */
 static void run_progress(const Run *run, double bits) {
     const Options *o = run->s.o;
     const double step = run->took[run->n - 1];
-    const double left = (double)(o->steps - run->s.step) * (seconds() - run->start) / (double)run->n;
-    char line[200], known[32] = "";
+    const double steps_left = (double)(o->steps - run->s.step);
+    const double left = steps_left * (seconds() - run->start) / (double)run->n;
+    char line[200];
+    char known[32] = "";
     if (bits > 0) snprintf(known, sizeof known, "  %.3f bits/byte", bits);
-    snprintf(line, sizeof line, "step %zu/%zu  loss %.4f%s  %.0f tokens/s  %.0f %% of peak  %.0f:%02.0f left",
+    snprintf(line, sizeof line,
+             "step %zu/%zu  loss %.4f%s  %.0f tokens/s  %.0f %% of peak  "
+             "%.0f:%02.0f left",
              run->s.step, o->steps, run->loss, known, tokens_per_step(o) / step,
              100 * share_of_peak(run, step), floor(left / 60), floor(fmod(left, 60)));
-    if (run->terminal) progress("%s", line);
-    else puts(line), fflush(stdout);
+    if (run->terminal) {
+        progress("%s", line);
+        return;
+    }
+    puts(line);
+    fflush(stdout);
 }
 
-/* Validates on the first val_tokens, keeps the best, saves the last. Nothing is validated once interrupted.
- */
+/* Validates on the first val_tokens, keeps the best, saves the last. Nothing is
+ * validated once interrupted. */
 static Score run_milestone(Run *run) {
     const Options *o = run->s.o;
     const Score score = evaluate(run->r, run->d, o->val_tokens, NULL);
     const double loss = score.nats / (double)score.tokens;
     if (run->terminal) printf("\n");
-    if (!interrupted && !o->quiet)
-        printf("step %zu: ", run->s.step), score_print("validation", &score, run->d->floor);
-    if (!interrupted && loss < run->s.best) run->s.best = loss, run_save(run, run->best);
+    if (!interrupted && !o->quiet) {
+        printf("step %zu: ", run->s.step);
+        score_print("validation", &score, run->d->floor);
+    }
+    if (!interrupted && loss < run->s.best) {
+        run->s.best = loss;
+        run_save(run, run->best);
+    }
     run_save(run, run->out);
     return score;
 }
 
-/* A loss or gradient that is not finite ends the run; the checkpoint stays that of the last milestone. */
+/* A loss or gradient that is not finite ends the run; the checkpoint stays that
+ * of the last milestone. */
 __attribute__((noreturn)) static void run_not_finite(const Run *run) {
     char name[64];
     fflush(stdout);
     fprintf(stderr,
-            "train: step %zu: loss %g, norm of the gradient %g, first seen in %s; last good checkpoint: %s\n",
+            "train: step %zu: loss %g, norm of the gradient %g, first seen in %s; "
+            "last good checkpoint: %s\n",
             run->s.step + 1, run->loss, run->norm, gpt_first_bad(run->r, name),
             run->saved ? run->saved : "none");
     exit(3);
 }
 
-/* Has the chip planned for the model that is about to train, and its firings kept. */
+/* Has the chip planned for the model that is about to train, and its firings
+ * kept. */
 static void run_trace_begin(Run *run) {
     GptRun *r = run->r;
     const DfPlan *plan = r->machine->plan;
     if (r->machine->m != r->m) gpt_machine_plan(r, plan->chip, plan->depth);
     r->machine->event = mem_new(r->machine->plan->sections, sizeof(DfEvent *));
 }
-/* The first step's firings, of its first group of sequences, beside what the clock says of them. To be called
- * before the masks change: the graph is that of the model that has trained. */
+/* The first step's firings, of its first group of sequences, beside what the
+ * clock says of them. To be called before the masks change: the graph is that of
+ * the model that has trained. */
 static void run_trace(const Run *run) {
     const GptRun *r = run->r;
     const GptMachine *a = r->machine;
-    report_trace(run->s.o->trace, &a->graph, a->plan, r->B, r->groups, a->event, r->B * gpt_panels(r));
+    report_trace(run->s.o->trace, &a->graph, a->plan, r->B, r->groups, a->event,
+                 r->B * gpt_panels(r));
 }
 
-/* One optimizer step on the next batch. False if loss or gradient is not finite: then nothing has changed. */
+/* Bytes of text of a step's targets, 0 if the tokens' bytes are not known. */
+static double bytes_of(const Data *d, const int32_t *targets, size_t n) {
+    double bytes = 0;
+    for (size_t i = 0; d->bytes && i < n; i++) bytes += d->bytes[targets[i]];
+    return bytes;
+}
+
+/* One optimizer step on the next batch. False if loss or gradient is not finite:
+ * then nothing has changed. */
 static bool run_step(Run *run) {
     State *s = &run->s;
     const Options *o = s->o;
-    const size_t T = o->context, B = o->batch;
-    const double t = seconds();
-    int32_t *inputs = mem_new(B * T, 4), *targets = mem_new(B * T, 4);
+    const size_t T = o->context;
+    const size_t B = o->batch;
+    const double start = seconds();
+    const bool trace = o->trace && s->step == run->first;
+
+    int32_t *inputs = mem_new(B * T, sizeof *inputs);       /* (B,T) */
+    int32_t *targets = mem_new(B * T, sizeof *targets);     /* (B,T) */
+    batch_train(&run->d->train, o->seed, s->step * B, B, T, inputs, targets);
+    run->bytes = bytes_of(run->d, targets, B * T);
+    run->lr = learning_rate(o, s->step);
+
+    /* RigL grows where the gradient of a dense weight is largest: on the steps
+     * that change its masks the model trains as a dense one, for its gradient */
     const bool score = parse_update(o) == RIGL && masks_due(o, s->step + 1);
     float **grow = score ? mem_new(s->m->count, sizeof *grow) : NULL;
-    batch_train(&run->d->train, o->seed, s->step * B, B, T, inputs, targets);
-    run->lr = learning_rate(o, s->step), run->flops = flops_per_token(s->m, T, score) * tokens_per_step(o);
-    const bool trace = o->trace && s->step == run->first;
-    Gpt *sparse = grow ? masks_dense_begin(run->r) : NULL;
+    Gpt *sparse = score ? masks_dense_begin(run->r) : NULL;
+    run->flops = flops_per_token(s->m, T, score) * tokens_per_step(o);
+
     if (trace) run_trace_begin(run);
-    run->loss = train_groups(run->r, B, inputs, targets);
+    run->loss = train_groups(run->r, B, inputs, targets);   /* forward, backward */
     if (trace) run_trace(run);
-    if (grow) masks_dense_end(run->r, sparse, grow);
+
+    if (score) masks_dense_end(run->r, sparse, grow);
     run->norm = gpt_gradient_norm(s->m, run->r->pool);
     const bool finite = isfinite(run->loss) && isfinite(run->norm);
     if (finite) {
         const GptAdam adam = {run->lr, o->beta1, o->beta2, o->eps, o->decay, o->clip};
-        gpt_adamw(s->m, run->r->pool, &adam, ++s->step, run->norm);
-        if (score) run->scoring += seconds() - t;
-        masks_step(o, run->r, s->step, grow, o->quiet), s->m = run->r->m;
+        s->step++;
+        gpt_adamw(s->m, run->r->pool, &adam, s->step, run->norm);
+        if (score) run->scoring += seconds() - start;
+        masks_step(o, run->r, s->step, grow, o->quiet);
+        s->m = run->r->m;
         run->took = mem_grow(run->took, run->n, &run->cap, sizeof *run->took);
-        run->took[run->n++] = seconds() - t;
+        run->took[run->n] = seconds() - start;
+        run->n++;
     }
-    run->bytes = 0;
-    for (size_t i = 0; run->d->bytes && i < B * T; i++) run->bytes += run->d->bytes[targets[i]];
     for (size_t k = 0; grow && k < s->m->count; k++) free(grow[k]);
-    free(grow), free(inputs), free(targets);
+    free(grow);
+    free(inputs);
+    free(targets);
     return finite;
 }
 
+/* One line of the CSV log. What the disk does not take ends the run, after a
+ * checkpoint. */
+static void run_log(Run *run, double bits) {
+    fprintf(run->log, "%zu,%.9g,%.6g,%.6g,%.6g,%.4f\n", run->s.step, run->loss,
+            bits, run->lr, run->norm, run->took[run->n - 1]);
+    if (!fflush(run->log) && !ferror(run->log)) return;
+    const int error = errno;
+    run_save(run, run->out);
+    die("%s: cannot write: %s; the checkpoint is written", run->s.o->log,
+        strerror(error));
+}
+
+/* Whether the step just done is to be shown: on a terminal five times a second,
+ * else every ten steps. */
+static bool run_shows(const Run *run, double shown, size_t end) {
+    if (run->s.o->quiet) return false;
+    if (run->terminal) return seconds() - shown > 0.2;
+    return run->s.step % 10 == 0 || run->s.step == end;
+}
+
+/* Steps until the last one, --stop or an interruption. */
 static void run_loop(Run *run) {
-    State *s = &run->s;
+    const State *s = &run->s;
     const Options *o = s->o;
-    const size_t end = o->stop < o->steps ? o->stop : o->steps;
+    const size_t end = size_min(o->stop, o->steps);
     double shown = 0;
-    run->first = s->step, run->start = seconds();
-    if (s->step && s->step % o->every == 0 && s->step < end) run_milestone(run);    /* or stopped in it */
+    run->first = s->step;
+    run->start = seconds();
+    /* the milestone in which the run was stopped, if it was */
+    if (s->step && s->step % o->every == 0 && s->step < end) run_milestone(run);
     while (s->step < end && !interrupted) {
         if (!run_step(run)) run_not_finite(run);
-        const double bits =
-            run->bytes > 0 ? run->loss * tokens_per_step(o) / run->bytes / NATS_PER_BIT : 0;
-        if (run->log)
-            fprintf(run->log, "%zu,%.9g,%.6g,%.6g,%.6g,%.4f\n", s->step, run->loss, bits, run->lr, run->norm,
-                    run->took[run->n - 1]);
-        if (run->log && (fflush(run->log) || ferror(run->log))) {
-            const int error = errno;
-            run_save(run, run->out);
-            die("%s: cannot write: %s; the checkpoint is written", o->log, strerror(error));
+        const double nats = run->loss * tokens_per_step(o);
+        const double bits = run->bytes > 0 ? nats / run->bytes / NATS_PER_BIT : 0;
+        if (run->log) run_log(run, bits);
+        if (run_shows(run, shown, end)) {
+            run_progress(run, bits);
+            shown = seconds();
         }
-        if (!o->quiet && (run->terminal ? seconds() - shown > 0.2 : s->step % 10 == 0 || s->step == end))
-            run_progress(run, bits), shown = seconds();
         if (s->step % o->every == 0 && s->step < end) run_milestone(run);
     }
 }
 
-/* Opens the CSV log. A resumed run goes on after the line of its step: later ones, of a run that was killed,
- * go. */
+/* ---- run: its files and words --------------------------------------------- */
+
+/* Where the lines of a log end that a run at `step` has written, in bytes. */
+static size_t log_kept(const Bytes *old, const char *head, size_t step) {
+    size_t at = strlen(head);
+    while (at < old->n && old->p[at] >= '0' && old->p[at] <= '9') {
+        const uint8_t *end = memchr(old->p + at, '\n', old->n - at);
+        if (!end || strtoull((const char *)old->p + at, NULL, 10) > step) break;
+        at = (size_t)(end - old->p) + 1;
+    }
+    return at;
+}
+/* Opens the CSV log. A resumed run goes on after the line of its step: later
+ * ones, of a run that was killed, go. */
 static FILE *log_open(const char *path, size_t step) {
     static const char head[] = "step,loss,bits_per_byte,lr,grad_norm,seconds\n";
-    if (!path) return NULL;
     struct stat st;
-    const Bytes old = !stat(path, &st) && S_ISREG(st.st_mode) ? file_read(path) : (Bytes){0};
-    size_t at = old.n >= strlen(head) && !memcmp(old.p, head, strlen(head)) ? strlen(head) : 0;
-    if (old.n && !at) die("%s: line 1: expected %.*s, found another", path, (int)strlen(head) - 1, head);
+    if (!path) return NULL;
+    Bytes old = {0};
+    if (!stat(path, &st) && S_ISREG(st.st_mode)) old = file_read(path);
+    if (old.n && (old.n < strlen(head) || memcmp(old.p, head, strlen(head))))
+        die("%s: line 1: expected %.*s, found another", path, (int)strlen(head) - 1,
+            head);
     Out out = out_open(path);
-    while (at < old.n && old.p[at] >= '0' && old.p[at] <= '9' && memchr(old.p + at, '\n', old.n - at) &&
-           strtoull((const char *)old.p + at, NULL, 10) <= step)
-        at = (size_t)((const uint8_t *)memchr(old.p + at, '\n', old.n - at) - old.p) + 1;
-    if (at) out_bytes(&out, old.p, at);
+    if (old.n) out_bytes(&out, old.p, log_kept(&old, head, step));
     else out_bytes(&out, head, strlen(head));
     out_done(&out);
     FILE *f = fopen(path, "a");
@@ -205,99 +296,132 @@ static void run_check(const Run *run, const Options *o) {
     const char *const output[3] = {run->out, run->best, o->log};
     struct stat st;
     for (int k = 0; k < 3; k++) {
-        const bool own = o->resume && (k == 2 || file_same(run->out, o->resume));
+        const bool log = output[k] == o->log;
+        const bool own = o->resume && (log || file_same(run->out, o->resume));
         if (output[k] && !own && !stat(output[k], &st) && S_ISREG(st.st_mode))
             die("%s: exists already: --resume it, or name another file", output[k]);
     }
-    output_check(run->out, o, NULL), output_check(run->best, o, o->resume);
-    outputs_check(o, (const char *const[]){run->out, run->best, lock_held.path}, 3);
+    output_check(run->out, o, NULL);
+    output_check(run->best, o, o->resume);
+    const char *const taken[3] = {run->out, run->best, lock_held.path};
+    outputs_check(o, taken, 3);
 }
 
+/* What is about to be trained. need: bytes of memory. */
 static void run_describe(const Run *run, double need) {
-    const GptConfig *c = &run->s.m->c;
-    printf("%zu layers x %zu, %zu heads, vocabulary %zu, context %zu: %.2f M parameters\n", c->L, c->C, c->NH,
-           c->V, c->ctx, (double)parameters(run->s.m, false) / 1e6);
-    char mask[LINE_BYTES];                                  /* a checkpoint may have named it */
-    text_show(mask, sizeof mask, run->s.o->mask, strlen(run->s.o->mask), "");
-    if (masks_wanted(run->s.o) || parameters(run->s.m, true) < parameters(run->s.m, false))
-        printf("the four matrices of each layer %.4g %% dense now, in blocks of %s: %.2f M parameters "
-               "active; masks %s, %s; learning rate %.4g\n",
-               100 * masks_density(run->s.o, run->s.m, true), run->s.o->block,
-               (double)parameters(run->s.m, true) / 1e6, mask, run->s.o->update, run->s.o->lr);
-    printf("%zu training and %zu validation tokens; batch %zu x %zu, %zu sequences at a time; %.2f GiB of "
-           "memory\n",
-           run->d->train.n, run->d->val.n, run->s.o->batch, run->s.o->context, run->r->B, need / 0x1p30);
+    const Options *o = run->s.o;
+    const Gpt *m = run->s.m;
+    const double all = (double)parameters(m, false);
+    const double active = (double)parameters(m, true);
+    char mask[LINE_BYTES];                      /* a checkpoint may have named it */
+    text_show(mask, sizeof mask, o->mask, strlen(o->mask), "");
+    printf("%zu layers x %zu, %zu heads, vocabulary %zu, context %zu: "
+           "%.2f M parameters\n",
+           m->c.L, m->c.C, m->c.NH, m->c.V, m->c.ctx, all / 1e6);
+    if (masks_wanted(o) || active < all)
+        printf("the four matrices of each layer %.4g %% dense now, in blocks of %s: "
+               "%.2f M parameters active; masks %s, %s; learning rate %.4g\n",
+               100 * masks_density(o, m, true), o->block, active / 1e6, mask,
+               o->update, o->lr);
+    printf("%zu training and %zu validation tokens; batch %zu x %zu, "
+           "%zu sequences at a time; %.2f GiB of memory\n",
+           run->d->train.n, run->d->val.n, o->batch, o->context, run->r->B,
+           need / 0x1p30);
     if (run->r->machine) {
         const DfPlan *plan = run->r->machine->plan;
-        printf("dataflow in %zu sections on %zu tiles of %zu KiB; ", plan->sections, plan->chip.tiles,
-               plan->chip.sram / 1024);
+        printf("dataflow in %zu sections on %zu tiles of %zu KiB; ", plan->sections,
+               plan->chip.tiles, plan->chip.sram / 1024);
     }
-    printf("%zu threads, %.0f GFLOP/s at most; checkpoint %s\n", run->s.o->threads, run->peak / 1e9,
-           run->out);
+    printf("%zu threads, %.0f GFLOP/s at most; checkpoint %s\n", o->threads,
+           run->peak / 1e9, run->out);
 }
 
-/* The end of a run: the whole validation text, the summary and the results as JSON. */
+/* The end of a run: the whole validation text, the summary and the results as
+ * JSON. */
 static void run_finish(Run *run) {
     const Options *o = run->s.o;
     Score val = run_milestone(run);
-    if (run->s.step == o->steps && val.tokens + 1 < run->d->val.n && !interrupted) {
+    const bool more = val.tokens + 1 < run->d->val.n;
+    if (run->s.step == o->steps && more && !interrupted) {
         val = evaluate(run->r, run->d, 0, NULL);
-        if (!interrupted && !o->quiet) score_print("all of the validation text:", &val, run->d->floor);
+        if (!interrupted && !o->quiet)
+            score_print("all of the validation text:", &val, run->d->floor);
     }
     const double step = stats_median(run->took, run->n);
     if (!o->quiet && step > 0)
-        printf("%.0f tokens/s, %.1f ms a step, %.0f %% of peak, %.2f GiB of memory at most\n",
+        printf("%.0f tokens/s, %.1f ms a step, %.0f %% of peak, "
+               "%.2f GiB of memory at most\n",
                tokens_per_step(o) / step, 1000 * step, 100 * share_of_peak(run, step),
                (double)peak_memory() / 0x1p30);
     if (!o->quiet && run->scoring > 0)
-        printf("%.1f s of it in steps with dense gradients, to score the masks\n", run->scoring);
+        printf("%.1f s of it in steps with dense gradients, to score the masks\n",
+               run->scoring);
     if (o->json && !interrupted) run_json(run, &val, step);
 }
 
 static int cmd_run(int argc, char **argv) {
     Options *o = options_read(argc, argv, RUN, NULL);
     Data d = {0};
-    Run run = {.out = o->resume && !option_given(o, "out") ? o->resume : o->out, .d = &d};
+    Run run = {.out = o->out, .d = &d};
+    if (o->resume && !option_given(o, "out")) run.out = o->resume;
     if (snprintf(run.best, sizeof run.best, "%s.best", run.out) >= PATH_MAX - 32)
         die("%.60s...: expected a shorter path", run.out);
-    if (o->trace && parse_schedule(o) != DATAFLOW) usage("--trace needs --schedule dataflow");
-    lock_take(run.out), run_check(&run, o);
+    if (o->trace && parse_schedule(o) != DATAFLOW)
+        usage("--trace needs --schedule dataflow");
+    lock_take(run.out);
+    run_check(&run, o);
+
     run.s = o->resume ? state_resume(o, &d) : state_new(o, &d);
     if (o->resume && file_same(run.out, o->resume)) run.saved = run.out;
     else run.s.best = INFINITY;
     o = run.s.o;
-    if (o->resume) run_check(&run, o);                      /* with what the checkpoint names, too */
-    const double need = run_bytes(o, &run.s.m->c, masks_density(o, run.s.m, true)) + data_bytes(&d);
+    if (o->resume) run_check(&run, o);          /* with what the checkpoint names, too */
+    const double density = masks_density(o, run.s.m, true);
+    const double need = run_bytes(o, &run.s.m->c, density) + data_bytes(&d);
     mem_check(need, "the run (try --group 1, a smaller --panel or model)");
+
     DfPool *pool = df_begin(o->threads);
-    run.peak = o->quiet && !o->json ? 0 : peak_flops(pool);
+    if (!o->quiet || o->json) run.peak = peak_flops(pool);
     peak_note();
     run.terminal = !o->quiet && isatty(1);
     run.log = log_open(o->log, run.s.step);
     run_open(&run, pool);
     if (!o->quiet) run_describe(&run, need);
     if (o->show_mask) masks_show(run.s.m);
-    if (!run.saved) run_save(&run, run.out);                /* now, if it cannot be done */
-    signals_catch();                                        /* before, there is nothing to save */
+    if (!run.saved) run_save(&run, run.out);    /* now, if it cannot be done */
+    signals_catch();                            /* before, there is nothing to save */
+
     run_loop(&run);
     if (interrupted) run_save(&run, run.out);
     else run_finish(&run);
     const bool early = interrupted;
     if (early)
-        printf("%sinterrupted at step %zu; go on with: ./train run --resume %s%s\n", run.terminal ? "\n" : "",
-               run.s.step, run.out, o->text.n || o->tokens.n ? " and the same text" : "");
-    if (run.log && fclose(run.log)) die("%s: cannot write: %s", o->log, strerror(errno));
-    run_close(&run), tok_free(run.s.tok), data_free(&d), df_end(pool), lock_leave();
+        printf("%sinterrupted at step %zu; go on with: ./train run --resume %s%s\n",
+               run.terminal ? "\n" : "", run.s.step, run.out,
+               o->text.n || o->tokens.n ? " and the same text" : "");
+    if (run.log && fclose(run.log))
+        die("%s: cannot write: %s", o->log, strerror(errno));
+    run_close(&run);
+    tok_free(run.s.tok);
+    data_free(&d);
+    df_end(pool);
+    lock_leave();
     return early ? 3 : 0;
 }
 
-/* ---- the commands, help, main ----------------------------------------------------------------------- */
+/* ---- the commands, help, and where the program begins ----------------------- */
 
 static int cmd_help(int argc, char **argv);
-/* Those that train get the training step, for they live on a lower floor than it. */
-static int train_compare(int argc, char **argv) { return cmd_compare(argc, argv, run_step); }
+/* Those that train get the training step, for they live on a lower floor. */
+static int train_compare(int argc, char **argv) {
+    return cmd_compare(argc, argv, run_step);
+}
 
-static const struct { const char *name; int bit; int (*run)(int, char **); const char *help;
+static const struct {
+    const char *name;
+    int bit;
+    int (*run)(int, char **);
+    const char *help;
 } commands[] = {
     {"run", RUN, cmd_run, "train a model"},
     {"compare", COMPARE, train_compare, "dense against sparse arms: quality, time, and how sure that is"},
@@ -320,20 +444,28 @@ static int command_find(const char *name) {
     if (k == COMMANDS) usage("unknown command '%s'", name);
     return k;
 }
+static void help_options(int bit) {
+    for (int i = 0; i < OPTIONS; i++) {
+        const bool always = options[i].commands == ANY;
+        if (!(options[i].commands & bit) || always) continue;
+        printf("    --%-13s %s", options[i].name, options[i].help);
+        if (options[i].preset[0]) printf(" [%s]", options[i].preset);
+        printf("\n");
+    }
+}
 /* What there is, or only the command argv[1]. */
 static int cmd_help(int argc, char **argv) {
     const int only = argc > 1 ? command_find(argv[1]) : COMMANDS;
     if (only == COMMANDS)
-        printf("./train            a demonstration: a dense and a sparse GPT on stories, compared\n");
+        printf("./train            a demonstration: a dense and a sparse GPT on "
+               "stories, compared\n");
     for (int k = 0; k < COMMANDS; k++) {
         if (only != COMMANDS && only != k) continue;
         printf("./train %-10s %s\n", commands[k].name, commands[k].help);
-        for (int i = 0; i < OPTIONS && commands[k].bit; i++)
-            if (options[i].commands & commands[k].bit && options[i].commands != ANY)
-                printf("    --%-13s %s%s%s%s\n", options[i].name, options[i].help,
-                       options[i].preset[0] ? " [" : "", options[i].preset, options[i].preset[0] ? "]" : "");
+        help_options(commands[k].bit);
     }
-    printf("every command: --threads N, by default the physical cores; --help, this about it\n");
+    printf("every command: --threads N, by default the physical cores; --help, this "
+           "about it\n");
     return 0;
 }
 
@@ -341,14 +473,21 @@ static int cmd_help(int argc, char **argv) {
 const char *const *const program_built_for = cpu_built_for;
 
 int program(int argc, char **argv) {
-    const char *last = argc == 2 || argc == 3 ? argv[argc - 1] : "";        /* --help, or COMMAND --help */
+    /* --help, or COMMAND --help */
+    const char *last = argc == 2 || argc == 3 ? argv[argc - 1] : "";
     int status;
     machine_ready();
-    if (FLT_EVAL_METHOD) note("this build computes in wider registers (x87): its bits are its own");
-    signal(SIGXFSZ, SIG_IGN), signal(SIGPIPE, SIG_IGN);     /* errors of fwrite, not ends of the program */
-    if (!strcmp(last, "--help") || !strcmp(last, "-h")) status = cmd_help(argc - 1, argv);
-    else if (argc > 1) status = commands[command_find(argv[1])].run(argc - 1, argv + 1);
-    else status = cmd_demo(argc, argv, run_step);
-    if (fflush(stdout) || ferror(stdout)) die("standard output: cannot write: %s", strerror(errno));
+    if (FLT_EVAL_METHOD)
+        note("this build computes in wider registers (x87): its bits are its own");
+    signal(SIGXFSZ, SIG_IGN);                   /* errors of fwrite, not ends of ... */
+    signal(SIGPIPE, SIG_IGN);                   /* ... the program */
+    if (!strcmp(last, "--help") || !strcmp(last, "-h"))
+        status = cmd_help(argc - 1, argv);
+    else if (argc > 1)
+        status = commands[command_find(argv[1])].run(argc - 1, argv + 1);
+    else
+        status = cmd_demo(argc, argv, run_step);
+    if (fflush(stdout) || ferror(stdout))
+        die("standard output: cannot write: %s", strerror(errno));
     return status;
 }

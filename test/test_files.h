@@ -4,7 +4,8 @@
 #define TEST_FILES_H
 #include "test_train.h"
 
-#define TINY "--vocab 260 --layers 1 --heads 1 --width 16 --context 8 --batch 2 --every 1000 --quiet "
+#define SHAPE "--vocab 260 --layers 1 --heads 1 --width 16 --context 8 --batch 2 --every 1000 --quiet "
+#define TINY "--threads 1 " SHAPE
 
 static const char *files_train(void) { return getenv("TRAIN") ? getenv("TRAIN") : "./train"; }
 static void files_text(const char *name, const char *text) { file_put(file_in(name), text, strlen(text)); }
@@ -50,8 +51,8 @@ static void files_same(void) {
 /* ---- one process at a time ----------------------------------------------------------------------------- */
 
 static void files_lock(void) {
-    const char *text = file_in("text");
-    char number[32];
+    char number[32], text[128];                             /* many names are made before it is used last */
+    snprintf(text, sizeof text, "%s", file_in("text"));
     int ready[2];
     char byte = 0;
     if (pipe(ready)) abort();
@@ -167,7 +168,7 @@ static char *files_terminal(const char *line, unsigned short columns) {
 }
 static void files_terminals(void) {
     char line[1024];
-    snprintf(line, sizeof line, "%s run --vocab 260 --layers 1 --heads 1 --width 16 --context 8 --batch 2 "
+    snprintf(line, sizeof line, "%s run --threads 1 --vocab 260 --layers 1 --heads 1 --width 16 --context 8 --batch 2 "
              "--steps 300 --text %s --out %s 2>/dev/null", files_train(), file_in("text"), file_in("wide"));
     char *text = files_terminal(line, 30);
     size_t longest = 0, lines = 0;
@@ -187,19 +188,19 @@ static void files_terminals(void) {
                   file_in("escapes")) == 0, "a file gets the bytes");
 }
 static void files_signals(void) {
-    static const char endless[] = "--vocab 260 --layers 1 --heads 1 --width 16 --context 8 --batch 2 --quiet "
+    static const char endless[] = "--threads 1 --vocab 260 --layers 1 --heads 1 --width 16 --context 8 --batch 2 --quiet "
                                   "--steps 100000000 --every 100000000";
     const char *text = file_in("text"), *out = file_in("hup"), *train = files_train();
     const int status = outside("%s run --text %s --out %s %s >/dev/null & p=$!; while [ ! -e %s ]; do sleep 0.05; "
                                "done; sleep 0.3; kill -HUP $p; wait $p", train, text, out, endless, out);
     CHECK(status == 3 && access(file_in("hup.lock"), F_OK), "SIGHUP saves: status %d", status);
-    CHECK(outside("trap '' HUP; %s run --text %s --out %s %s --stop 4000 & p=$!; while [ ! -e %s ]; do "
+    CHECK(outside("trap '' HUP; %s run --text %s --out %s %s --stop 1500 & p=$!; while [ ! -e %s ]; do "
                   "sleep 0.02; done; kill -HUP $p; wait $p", train, text, file_in("nohup"), endless,
                   file_in("nohup")) == 0, "ignored at the start, ignored");
     CHECK(outside("mkfifo %s; %s run --text %s --out %s %s & p=$!; sleep 0.5; kill -TERM $p; wait $p 2>/dev/null",
                   file_in("wait"), train, file_in("wait"), file_in("waits"), endless) != 0, "a wait ends");
-    outside("(ulimit -f 400; %s run --text %s --out %s --log %s %s --steps 20000 2>%s)", train, text,
-            file_in("logged"), file_in("log"), TINY, file_in("said"));      /* 200 KB: less than the log's */
+    outside("(ulimit -f 220; %s run --text %s --out %s --log %s %s --steps 20000 2>%s)", train, text,
+            file_in("logged"), file_in("log"), TINY, file_in("said"));      /* 110 KB: less than the log's */
     char *said = files_get("said");
     CHECK(strstr(said, "File too large; the checkpoint is written"), "%s", said);
     free(said);
@@ -228,10 +229,10 @@ static void files_machine(void) {
         for (size_t i = 0; i < 64; i++) CHECK(good[i], "task %zu rounds or flushes in another way", i);
     }
     df_end(pool);
-    CHECK(command("run " TINY "--text %s --steps 3 --out %s --threads 2", file_in("text"), file_in("clean")) == 0,
+    CHECK(command("run --threads 2 " SHAPE "--text %s --steps 3 --out %s", file_in("text"), file_in("clean")) == 0,
           "%s", check_line);
     files_spoil();
-    const int status = command("run " TINY "--text %s --steps 3 --out %s --threads 2", file_in("text"),
+    const int status = command("run --threads 2 " SHAPE "--text %s --steps 3 --out %s", file_in("text"),
                                file_in("spoilt"));
     CHECK(status == 0 && file_bits(file_in("clean")) == file_bits(file_in("spoilt")), "other bits");
     machine_ready();

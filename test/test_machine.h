@@ -54,7 +54,7 @@ static bool machine_fits(const MachineCase *k, const DfChip *chip, size_t depth)
     DfGraph g = gpt_graph(&k->c, lines, gpt_groups(k->T));
     DfPlan *plan = NULL;
     const bool died = DIES(plan = df_plan(&g, *chip, depth, k->P / LINE, 64, false));
-    CHECK(!died || strstr(check_line, "--sram"), "too small a chip: %s", check_line);
+    CHECK(!died || strstr(check_line, "sram="), "too small a chip: %s", check_line);
     if (!died) df_plan_free(plan, &g);
     gpt_graph_free(&g), gpt_free(m), free(mats), free(lines);
     return !died;
@@ -185,7 +185,7 @@ static void test_chips(void) {
     MachineCase k = {{1, 1, 16, 32, 16}, -1, 1, 16, 16, 1, 1};
     DfChip chip = df_chip("host");
     chip.tiles = 1, chip.sram = 64;
-    CHECK(DIES(machine_bits(&k, &chip, 2)) && strstr(check_line, "--sram"),
+    CHECK(DIES(machine_bits(&k, &chip, 2)) && strstr(check_line, "sram="),
           "a tile of 64 bytes: %s", check_line);
     chip.sram = 100;
     CHECK(DIES(machine_bits(&k, &chip, 2)) && strstr(check_line, "multiple of 64"),

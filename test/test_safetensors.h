@@ -53,6 +53,14 @@ static void test_st_faults(void) {
     "{\"x\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":" offsets "}}"
 #define XY(x, y) "{\"x\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":" x "}," \
                  "\"y\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":" y "}}"
+    test_st_fault("{\"x\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},"
+                  "\"y\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]},"
+                  "\"x\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 8, "expected 'x' once");
+    test_st_fault("{\"__metadata__\":nil}", 0, "expected null");
+    Safetensors none = {0};
+    CHECK(!st_dies(&none, st_file("{\"__metadata__\":null}", NULL, 0)) && !none.n && !st_meta(&none, "x"), "%s",
+          check_line);
+    st_free(&none);
     test_st_fault(X("[0,8]"), 7, "within 7 bytes of data, found [0,8]");
     test_st_fault(X("[0,8]"), 9, "expected 8 bytes after the header, found 9");
     test_st_fault(X("[8,0]"), 8, "found [8,0]");

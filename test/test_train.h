@@ -459,7 +459,7 @@ static const struct { const char *line, *expected;
     {"simulate --chip nothere", "nothere"},
     {"simulate --tiles 0", "--tiles"},
     {"simulate --layers 1 --heads 1 --width 100000 --vocab 1000000", "too many weights"},
-    {"simulate --model d4 --tiles 1 --sram 640", "--sram"},
+    {"simulate --model d4 --tiles 1 --sram 640", "sram="},
     {"simulate --model d4 --chip a100 --csv x", "expected a chip with dataflow"}};
 static void test_bad_input(void) {
     char back[PATH_MAX];

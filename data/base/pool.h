@@ -110,7 +110,7 @@ static inline size_t df_cores(void) {
 static inline DfPool *df_begin(size_t workers) {
     DfPool *p = mem_new(1, sizeof *p);
     if (workers < 1 || workers > DF_WORKERS)
-        die("--threads: expected 1 to %d, found %zu", DF_WORKERS, workers);
+        die("threads: expected 1 to %d, found %zu", DF_WORKERS, workers);
     p->workers = workers;
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->wake, NULL);

@@ -17,6 +17,7 @@ static inline void sweep(const Options *common, const char name[][ARM_NAME], siz
     double rate = 0;
     data.seed += APART;
     Data d = data_read(&data, &tok, 0, true);
+    signals_catch();                                        /* a wait for the text ends with the process */
     ArmRun *grid = mem_new(n * RATES, sizeof *grid);
     for (size_t k = 0; k < n * RATES; k++) {
         ArmRun *a = &grid[k];
@@ -55,6 +56,7 @@ static inline void seed_run(const Options *o, const char name[][ARM_NAME], const
     Tokenizer *tok = NULL;
     data.seed += nth;
     Data d = data_read(&data, &tok, 0, true);
+    signals_catch();                                        /* a wait for the text ends with the process */
     for (size_t k = 0; k < n; k++) {
         snprintf(a[k].name, sizeof a[k].name, "%.*s", ARM_NAME, name[k]);
         a[k].o = arm_options(o, name[k], nth, tok ? tok->V : GPT2_VOCAB);
@@ -107,9 +109,10 @@ static inline bool compare(const Options *o, RunStep *step, Cmp *c) {
     char folder[PATH_MAX];
     if (snprintf(folder, sizeof folder, "%s/compare", o->dir) >= PATH_MAX - 32)
         die("%.60s...: expected a shorter path", o->dir);
+    for (size_t k = 0; k < o->text.n && (o->sweep || o->seeds > 1); k++)
+        file_regular(o->text.item[k]);                      /* each seed reads it again */
     lock_take(folder);
     outputs_check(o, (const char *const[]){lock_held.path}, 1);
-    signals_catch();
     ArmRun *all = mem_new(n * o->seeds, sizeof *all);
     DfPool *pool = df_begin(o->threads);
     for (size_t k = 0; k < n; k++) lr[k] = NAN;

@@ -60,7 +60,7 @@ static inline CmpCurve cmp_curve_read(const char *path, size_t step) {
         for (int k = 0; k < 8; k++) {
             char *end;
             x[k] = strtod(p, &end);
-            if (end == p || *end != (k < 7 ? ',' : '\n'))
+            if (strchr(" \t\n\r", *p) || end == p || *end != (k < 7 ? ',' : '\n') || (!k && !(x[0] >= 0)))
                 die("%s: line %zu: expected 8 numbers, found '%.*s'", path, line, (int)strcspn(p, "\n"), p);
             p = end + (k < 7);
         }
@@ -268,13 +268,16 @@ static inline void cmp_scores_write(const CmpRun *r, const char *path) {
     if (!st_commit(&w)) die("%s: cannot write: %s", path, strerror(errno));
 }
 
-/* The rows (n,3) of a tensor. */
-static inline float *cmp_rows(const Safetensors *st, const char *path, const char *name, size_t *n) {
+/* The rows (n,3) of a tensor, numbers from 0 on, the first column below `most`. */
+static inline float *cmp_rows(const Safetensors *st, const char *path, const char *name, double most, size_t *n) {
     const StTensor *t = st_find(st, name);
     if (!t || t->type != ST_F32 || t->rank != 2 || t->shape[1] != 3)
         die("%s: %s: expected F32 (n, 3)", path, name);
     float *x = mem_new(t->count, sizeof *x);
     st_floats(t, x);
+    for (size_t i = 0; i < t->count; i++)
+        if (!(x[i] >= 0 && isfinite(x[i])) || (i % 3 == 0 && x[i] >= most))
+            die("%s: %s[%zu]: expected a number from 0 on, found %g", path, name, i, (double)x[i]);
     *n = t->shape[0];
     return x;
 }
@@ -299,14 +302,18 @@ static inline bool cmp_scores_read(CmpRun *r, const char *path, size_t items) {
     r->parameters = meta_positive(&st, path, "parameters");
     r->active = meta_positive(&st, path, "active_parameters");
     m->parts.blocks = !strcmp(meta_need(&st, path, "parts"), "blocks");
-    float *x = cmp_rows(&st, path, "parts", &m->parts.n);
+    if (!m->parts.blocks) meta_want(&st, path, "parts", "documents");
+    meta_want(&st, path, "format", "sparseflow-scores");
+    if (st.n != 4 || st.n_meta != 13)
+        die("%s: expected 4 tensors and 13 metadata, found %zu and %zu", path, st.n, st.n_meta);
+    float *x = cmp_rows(&st, path, "parts", INFINITY, &m->parts.n);
     m->parts.part = mem_new(m->parts.n, sizeof *m->parts.part);
     for (size_t k = 0; k < m->parts.n; k++)
         m->parts.part[k] = (Score){x[3 * k], x[3 * k + 1], (size_t)x[3 * k + 2]};
     free(x);
     for (int list = 0; list < 3; list++) {
         Cloze *z = &m->cloze[list];
-        x = cmp_rows(&st, path, cmp_list[list], &z->items);
+        x = cmp_rows(&st, path, cmp_list[list], CLOZE_KINDS, &z->items);
         z->item = mem_new(z->items, sizeof *z->item);
         for (size_t k = 0; k < z->items; k++)
             z->item[k] = (ClozeItem){(int)x[3 * k], x[3 * k + 2] > 0, x[3 * k + 1], 0, 0, 0, {{0}}};

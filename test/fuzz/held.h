@@ -37,6 +37,7 @@ static void *fuzz_realloc(void *old, size_t n) {
 static void fuzz_end(void) { while (fuzz_list) fuzz_free((char *)fuzz_list + 64); }
 
 #define DIE_HOOK(line) ((void)(line), longjmp(fuzz_jump, 1))
+#define NOTE_HOOK(line) ((void)(line))
 #define aligned_alloc fuzz_alloc
 #define malloc fuzz_malloc
 #define realloc fuzz_realloc
