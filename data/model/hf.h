@@ -111,9 +111,9 @@ static inline void hf_read_index(ModelFile *f, Bytes b) {
     json_expect(&map, '{');
     for (bool first = true; json_more(&map, '}', &first); named++) {
         json_string(&map, name, sizeof name), json_expect(&map, ':');
-        const Safetensors *part = &f->part[hf_part(f, &map)];
-        if (!st_find(part, name))
-            die("%s: expected tensor '%.200s', as %s says, found none", part->file.name, name, f->path);
+        const size_t k = hf_part(f, &map);                  /* it may move the others */
+        if (!st_find(&f->part[k], name))
+            die("%s: expected tensor '%.200s', as %s says, found none", f->part[k].file.name, name, f->path);
     }
     for (size_t k = 0; k < f->parts; k++) {
         hf_gather(f, &f->part[k]);
