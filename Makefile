@@ -29,11 +29,7 @@ TESTS = $(wildcard test/*.h)
 FUZZERS = $(patsubst test/fuzz/%.c,test/fuzz/bin/%,$(wildcard test/fuzz/fuzz_*.c))
 SANITIZE = $(MAKE) test O=.build/$@/ CFLAGS='-O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all
 
-# Where the program begins, for the plainest processor of the family: it refuses what this one cannot run.
-$(O)start.o: data/base/start.c
-	@mkdir -p $(@D)
-	$(CC) $(ARCH) $(CFLAGS) $(call works,-march=x86-64) -c -o $@ $<
-
+# First, for it is what make alone makes.
 $(O)train: train.c $(HEADERS) $(O)start.o
 	@mkdir -p $(@D)
 	$(CC) $(ARCH) $(CFLAGS) -o $@ $< $(O)start.o $(LDFLAGS) -lm
@@ -41,6 +37,11 @@ $(O)train: train.c $(HEADERS) $(O)start.o
 $(O)test/test: test/test.c train.c $(HEADERS) $(TESTS) $(O)start.o
 	@mkdir -p $(@D)
 	$(CC) $(ARCH) $(CFLAGS) -o $@ $< $(O)start.o $(LDFLAGS) -lm
+
+# Where the program begins, for the plainest processor of the family: it refuses what this one cannot run.
+$(O)start.o: data/base/start.c
+	@mkdir -p $(@D)
+	$(CC) $(ARCH) $(CFLAGS) $(call works,-march=x86-64) -c -o $@ $<
 
 # RUN is a prefix such as an emulator. The tests run the program as TRAIN says.
 test: $(O)train $(O)test/test

@@ -69,6 +69,7 @@ typedef struct {
                                      * units a unit's state is spread over s of them */
     double per_line, per_unit;      /* FLOPs of a weight line and lane; of a unit and lane */
     double per_pair;                /* of a unit, lane and earlier lane of the sequence */
+    bool joins;                     /* runs in the task of the stage before it, on the same panel */
     bool gather;                    /* reads a line by a column list for each weight line and group */
     bool scatter;                   /* adds to one instead, of its own rows, and reads all of in[0] */
     double reads, writes;           /* lines a group straight from and to off-chip memory */
@@ -560,7 +561,7 @@ static inline DfSlice *df_slices(const SpMat *m, const DfSection *x, const DfPar
  * to, and, if its units are columns, each tile's slice. Freed with the plan. */
 static inline void df_columns(const DfSection *x, DfPart *p, const SpMat *m, bool by_columns) {
     const uint32_t *row = x->slot[p->s.scatter ? p->s.out[0] : p->s.in[0]].row;
-    if (!m->dense) p->col = mem_new(m->lines + AHEAD, sizeof *p->col);
+    if (!m->dense) p->col = mem_new(m->lines + BEYOND, sizeof *p->col);
     if (by_columns) p->cut = df_slices(m, x, p, row, p->col);
     else for (size_t l = 0; !m->dense && l < m->lines; l++) p->col[l] = row[m->col[l]];
 }

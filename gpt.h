@@ -25,7 +25,7 @@
 #include "dataflow.h"
 #include "sparse.h"
 
-/* ---- configuration and the parameter table ------------------------------------------------------------ */
+/* ---- configuration and the parameter table ------------------------------- */
 
 typedef struct { size_t L, NH, C, V, ctx; } GptConfig;      /* ctx: positions; V counts <|endoftext|> */
 
@@ -372,7 +372,7 @@ static inline void spec_adamw(Spec *s, double **m, double **v, const GptAdam *o,
  *  The machine's version                                                                                  *
  * ======================================================================================================= */
 
-/* ---- parameters in row blocks ------------------------------------------------------------------------- *
+/* ---- parameters in row blocks -------------------------------------------- *
  * Every tensor of rank 2 lies as w[row block of 16 outputs][input][16]: wte with tokens, wpe with positions
  * as its outputs. Padding outputs are zero and stay zero. Gradients of gains and biases are sums over tokens;
  * they are kept as one line per element, a sum per lane, and added over the lanes once a step. */
@@ -460,288 +460,379 @@ static inline void gpt_init(Gpt *m, uint64_t seed, bool scaled) {
 static inline bool gpt_maskable(const GptParam *p) { return p->in_out; }    /* the four matrices of a layer */
 static inline bool gpt_masked(const GptParam *p) { return !p->mat.dense || p->mat.keep; }
 
-/* ---- a run: the activations of B sequences of T tokens ------------------------------------------------ *
- * An edge is what flows from one stage to another: rows, one line per group of 16 tokens each. All edges have
- * a place off chip, [group][row][16] for the whole run; those before E_KEPT stay there for the backward pass,
- * one array a layer, the others are used again by every layer. On chip an edge has a few panels' slots,
- * spread over the tiles of the stage that writes it. A view is where one panel of an edge lies, wherever that
- * is:
+/* ---- what a layer is: stages, and what flows between them ---------------- *
+ * layer_forward and layer_backward below are the layer. Each of their lines
+ * appends one stage to a program and returns what it makes; the schedules, the
+ * planner, the counters and the simulator read the stages' records and nothing
+ * else.
  *
- *     row i of group g:     p + g gs + row[i] 16 */
+ * What flows is an edge: rows, a line of 16 tokens each, panel by panel. Every
+ * edge has an array off chip, [group][row][16] for the whole run. Those that the
+ * backward pass wants have one of their own; the others use a few again and
+ * again, layer by layer. On chip an edge has a few panels' slots, spread over
+ * the tiles of the stage that makes it. */
 
-/* Forward     x -LN1- n1 -QKV- qkv -ATTENTION- att -PROJ, + x- mid -LN2- n2 -FC, GELU- h -FC2, + mid- next x
- * Backward    dx of l + 1 -FC2_DATA- dh -GELU_BACK- dg (in dh's place) -FC_DATA- dn2
- *             -LN2_DATA, + dx of l + 1- dxm -PROJ_DATA- datt -ATTENTION_BACK- dqkv -QKV_DATA- dn1
- *             -LN1_DATA, + dxm- dx
- * dx of layer l is the derivative by the layer's input, dxm that by mid. s1, s2: statistics of norms; soft:
- * of attention; fc: GELU's input; n1b, n2b, hb: n1, n2, h computed again, for dw. */
-enum { E_X, E_S1, E_QKV, E_SOFT, E_ATT, E_MID, E_S2, E_FC, E_KEPT,
-       E_N1 = E_KEPT, E_N2, E_H, E_DX, E_DH, E_DG, E_HB, E_DN2, E_N2B, E_DXM, E_DATT, E_DQKV, E_DN1, E_N1B,
-       E_LOGITS, E_DLOGITS, EDGES };
-enum { MOVING = 8 };                /* arrays that layers share: n h dx dh dn datt dqkv logits */
+enum { NONE = -1 };                 /* no edge, no array, no parameter */
 
-typedef struct { float *p; size_t rows; } GptEdge;          /* off chip */
-typedef struct { float *p; size_t gs; const uint32_t *row; } GptView;
-typedef struct { size_t at, g0, ng; } GptPanel; /* first group: in edges, in its sequence; how many */
+/* The arrays that all layers share, by what lies in them. */
+typedef enum { IN_N, IN_H, IN_DX, IN_DH, IN_DN, IN_DATT, IN_DQKV, IN_LOGITS, SHARED } GptShared;
 
-typedef struct GptMachine GptMachine;
-enum { MOVED_IN, MOVED_OUT, MOVED_RANDOM, MOVED_WEIGHTS, MOVED_GRADS, MOVED_KINDS = 8 };
 typedef struct {
-    Gpt *m;
-    DfPool *pool;
-    size_t B, T, stride;            /* sequences, tokens of each, groups from one sequence to the next */
-    size_t from, groups;            /* the groups from .. groups-1 of each sequence are computed */
-    size_t panel;                   /* groups a panel */
-    const int32_t *inputs, *targets;                        /* (B,T); a target below 0 does not count */
-    GptEdge *kept, moving[MOVING];  /* [(L + 1) KEPT] */
-    uint32_t *identity;             /* 0, 1, 2 ... the rows of an edge off chip */
-    float *scratch;                 /* per worker, two columns of scores of one group */
-    double *loss;                   /* (B, stride x 16) of each token */
-    float dscale;                   /* 1 / number of targets that count in the whole step */
-    GptMachine *machine;            /* the chip that trains; NULL: stage by stage */
-    const DfSection *on;            /* what the chip runs now */
-    double *moved;                  /* [workers][8] lines that went on and off the chip, as they went */
-} GptRun;
+    char name[64];                  /* what lies in it */
+    size_t rows;                    /* 0: nothing lies in it */
+    bool one_panel;                 /* the logits: no more than a panel's exist */
+} GptArray;
 
-/* An edge's name in the graph; rows, in units of C or as the words say; of one that is not kept, which of the
- * shared arrays it uses off chip. */
-enum { TWO = -3, TWO_A_HEAD, TOKENS };
-static const struct { const char *name; int rows, array; } gpt_edge[EDGES] = {
-    [E_X] = {"x", 1, 0},           [E_S1] = {"", TWO, 0},         [E_QKV] = {"qkv", 3, 0},
-    [E_SOFT] = {"", TWO_A_HEAD, 0}, [E_ATT] = {"att", 1, 0},      [E_MID] = {"mid", 1, 0},
-    [E_S2] = {"", TWO, 0},         [E_FC] = {"", 4, 0},           [E_N1] = {"n1", 1, 0},
-    [E_N2] = {"n2", 1, 0},         [E_H] = {"h", 4, 1},           [E_DX] = {"dx", 1, 2},
-    [E_DH] = {"dh", 4, 3},         [E_DG] = {"dh", 4, 3},         [E_HB] = {"h again", 4, 1},
-    [E_DN2] = {"dn2", 1, 4},       [E_N2B] = {"n2 again", 1, 0},  [E_DXM] = {"dmid", 1, 2},
-    [E_DATT] = {"datt", 1, 5},     [E_DQKV] = {"dqkv", 3, 6},     [E_DN1] = {"dn1", 1, 4},
-    [E_N1B] = {"n1 again", 1, 0},  [E_LOGITS] = {"logits", TOKENS, 7}, [E_DLOGITS] = {"logits", TOKENS, 7}};
+typedef struct GptFire GptFire;     /* a firing of a stage: below */
+
+/* Into what tasks schedule `kernel` cuts a stage: panels; heads of a sequence;
+ * row blocks or features, each over the whole run. */
+typedef enum { BY_PANEL, BY_HEAD, BY_ROWS, BY_FEATURES } GptCut;
+
+typedef struct {
+    DfStage df;                     /* edges, units, FLOPs, lines: what is planned
+                                     * and counted; df.kind: its place here */
+    void (*fire)(const GptFire *);  /* its mathematics */
+    GptCut cut;
+    int param;                      /* the parameter that it reads, or whose
+                                     * gradient it makes; a bias is the next one */
+    int side[2];                    /* arrays off chip that it reads or writes
+                                     * besides its edges: statistics, GELU's input */
+    size_t real;                    /* rows of its outputs that are not padding;
+                                     * 0: all */
+    size_t thirds;                  /* its units cut its outputs 3 times: q, k and
+                                     * v; else 1 */
+} GptStage;
+
+typedef struct {
+    GptConfig c;
+    size_t groups;                  /* of a sequence */
+    GptStage *stage;
+    size_t stages, stages_cap;
+    size_t forward;                 /* so many stages take the panels in order, the
+                                     * others in the order of the backward stream */
+    DfEdge *edge;
+    size_t edges, edges_cap;
+    size_t *array_of;               /* [edges] */
+    size_t array_of_cap;
+    GptArray *array;                /* the shared ones first */
+    size_t arrays, arrays_cap;
+    size_t head;                    /* four stages: logits, loss, dx, dw */
+} GptProgram;
 
 static inline size_t gpt_rows(size_t n) { return size_up(n, LINE); }
-static inline float *gpt_w(const GptRun *r, size_t k) { return r->m->w + r->m->table[k].at; }
-static inline size_t gpt_edge_rows(const GptConfig *c, int e) {
-    const int n = gpt_edge[e].rows;
-    return n == TWO ? 2 : n == TWO_A_HEAD ? 2 * c->NH : gpt_rows(n == TOKENS ? c->V : (size_t)n * c->C);
+static inline size_t gpt_groups(size_t T) { return (T + LINE - 1) / LINE; }
+
+/* ---- building a program -------------------------------------------------- */
+
+/* A new edge of layer l in array `array`. */
+static inline int gpt_edge_in(GptProgram *g, size_t l, const char *name, size_t rows,
+                              size_t array) {
+    g->edge = mem_grow(g->edge, g->edges, &g->edges_cap, sizeof *g->edge);
+    g->array_of =
+        mem_grow(g->array_of, g->edges, &g->array_of_cap, sizeof *g->array_of);
+    DfEdge *e = &g->edge[g->edges];
+    *e = (DfEdge){.rows = rows, .base = NONE, .kept = array >= SHARED};
+    snprintf(e->name, sizeof e->name, "h.%zu %s", l, name);
+    g->array_of[g->edges] = array;
+    return (int)g->edges++;
 }
-static inline int gpt_array_edge(int array) {               /* the first that uses it */
-    int e = E_KEPT;
-    while (gpt_edge[e].array != array) e++;
+/* An array that is kept for the backward pass. */
+static inline size_t gpt_array(GptProgram *g, size_t l, const char *name, size_t rows) {
+    g->array = mem_grow(g->array, g->arrays, &g->arrays_cap, sizeof *g->array);
+    g->array[g->arrays] = (GptArray){.rows = rows};
+    snprintf(g->array[g->arrays].name, sizeof g->array->name, "layer %zu, %s", l, name);
+    return g->arrays++;
+}
+/* An edge that the backward pass reads again; what: its name for people. */
+static inline int gpt_kept(GptProgram *g, size_t l, const char *name, size_t rows,
+                           const char *what) {
+    return gpt_edge_in(g, l, name, rows, gpt_array(g, l, what, rows));
+}
+/* An edge that is gone when its readers have read it. */
+static inline int gpt_passing(GptProgram *g, size_t l, const char *name, size_t rows,
+                              GptShared in) {
+    g->array[in].rows = size_max(g->array[in].rows, rows);
+    return gpt_edge_in(g, l, name, rows, in);
+}
+/* An edge that is written in place of another. */
+static inline int gpt_in_place(GptProgram *g, size_t l, const char *name, int of) {
+    const int e = gpt_edge_in(g, l, name, g->edge[of].rows, g->array_of[of]);
+    g->edge[e].base = of;
     return e;
 }
 
-/* Takes the memory of all edges of a run, or with a NULL run only counts it; the bytes. To train, everything;
- * else what the forward pass needs. Above the last layer there are its output, and the norm's statistics. */
-static inline size_t gpt_edges(const GptConfig *c, size_t groups, size_t panel, bool train, GptRun *r) {
-    size_t bytes = 0;
-    for (size_t k = 0; k < (c->L + 1) * E_KEPT + MOVING; k++) {
-        const size_t l = k / E_KEPT;
-        const bool kept = l <= c->L;
-        const int e = kept ? (int)(k % E_KEPT) : gpt_array_edge((int)(k - (c->L + 1) * E_KEPT));
-        const bool used = kept ? l < c->L || e < 2 : train || e == E_N1 || e == E_H || e == E_LOGITS;
-        GptEdge *edge = r ? kept ? &r->kept[k] : &r->moving[k - (c->L + 1) * E_KEPT] : NULL;
-        const size_t rows = used ? gpt_edge_rows(c, e) : 0;
-        const size_t floats = size_mul(size_mul(e == E_LOGITS ? panel : groups, rows), LINE);
-        if (edge) *edge = (GptEdge){rows ? mem_new(floats, sizeof(float)) : NULL, rows};
-        bytes += size_mul(floats, sizeof(float));
-    }
-    return bytes;
+/* Appends a stage of layer l, with one unit, that fires once a panel. */
+static inline GptStage *gpt_append(GptProgram *g, size_t l, const char *name,
+                                   void (*fire)(const GptFire *)) {
+    g->stage = mem_grow(g->stage, g->stages, &g->stages_cap, sizeof *g->stage);
+    GptStage *s = &g->stage[g->stages];
+    *s = (GptStage){.fire = fire, .param = NONE, .side = {NONE, NONE}, .thirds = 1};
+    s->df = (DfStage){.kind = (int)g->stages, .layer = l, .units = 1};
+    for (int k = 0; k < DF_INS; k++) s->df.in[k] = NONE;
+    for (int k = 0; k < DF_OUTS; k++) s->df.out[k] = NONE;
+    if (l < g->c.L) snprintf(s->df.name, sizeof s->df.name, "h.%zu.%s", l, name);
+    else snprintf(s->df.name, sizeof s->df.name, "%s", name);
+    g->stages++;
+    return s;
 }
-static inline size_t gpt_groups(size_t T) { return (T + LINE - 1) / LINE; }
-
-/* Bytes that gpt_run_new will take, without taking them. */
-static inline size_t gpt_run_bytes(const GptConfig *c, size_t B, size_t T, size_t panel, size_t workers,
-                                   bool train) {
-    const size_t groups = size_mul(B, gpt_groups(T));
-    return gpt_edges(c, groups, panel, train, NULL) + workers * 2 * gpt_groups(T) * 1024 + groups * LINE * 8;
+static inline void gpt_reads(GptStage *s, int edge) {
+    int k = 0;
+    while (s->df.in[k] != NONE) k++;
+    s->df.in[k] = edge;
 }
-
-/* A run of B sequences of up to T tokens, P tokens a panel; fewer if there would be too few panels to share
- * out. */
-static inline GptRun *gpt_run_new(Gpt *m, DfPool *pool, size_t B, size_t T, size_t P, bool train) {
-    GptRun *r = mem_new(1, sizeof *r);
-    const size_t NG = gpt_groups(T), share = B * NG / (2 * pool->workers);
-    const size_t most = gpt_rows(m->c.V) + 4 * gpt_rows(m->c.C) + AHEAD;
-    *r = (GptRun){.m = m, .pool = pool, .B = B, .T = T, .stride = NG, .groups = NG, .panel = P / LINE};
-    r->panel = size_min(r->panel, size_max(share, 1));
-    r->kept = mem_new((m->c.L + 1) * E_KEPT, sizeof *r->kept);
-    gpt_edges(&m->c, B * NG, r->panel, train, r);
-    r->identity = mem_new(most, sizeof *r->identity);
-    for (size_t i = 0; i < most; i++) r->identity[i] = (uint32_t)i;
-    r->scratch = mem_new(pool->workers * 2 * NG * LINE * LINE, sizeof(float));
-    r->loss = mem_new(B * NG * LINE, sizeof(double));
-    r->moved = mem_new(pool->workers * MOVED_KINDS, sizeof(double));
-    return r;
-}
-static inline void gpt_machine_free(GptRun *r);
-static inline void gpt_run_free(GptRun *r) {
-    for (size_t e = 0; e < E_KEPT * (r->m->c.L + 1); e++) free(r->kept[e].p);
-    for (size_t e = 0; e < MOVING; e++) free(r->moving[e].p);
-    gpt_machine_free(r), free(r->moved);
-    free(r->kept), free(r->identity), free(r->scratch), free(r->loss), free(r);
+static inline int gpt_makes(GptStage *s, int edge) {
+    int k = 0;
+    while (s->df.out[k] != NONE) k++;
+    s->df.out[k] = edge;
+    return edge;
 }
 
-static inline size_t gpt_panels(const GptRun *r) { return (r->groups - r->from + r->panel - 1) / r->panel; }
-static inline GptPanel gpt_panel(const GptRun *r, size_t p) {           /* panel p of all sequences */
-    const size_t per = gpt_panels(r), g0 = r->from + p % per * r->panel;
-    return (GptPanel){p / per * r->stride + g0, g0, size_min(r->groups - g0, r->panel)};
-}
-/* Panel p in the order of the backward stream: sequence by sequence, last panel first. */
-static inline GptPanel gpt_panel_back(const GptRun *r, size_t p) {
-    const size_t per = gpt_panels(r);
-    return gpt_panel(r, p / per * per + (per - 1 - p % per));
-}
+/* ---- a run: the activations of B sequences of T tokens ------------------- */
 
-/* One firing of a stage: units u0 .. u1 of it (row blocks, heads, features) on panel i of its stream. */
+typedef struct GptMachine GptMachine;
+enum { MOVED_IN, MOVED_OUT, MOVED_RANDOM, MOVED_WEIGHTS, MOVED_GRADS, MOVED_KINDS = 8 };
+
 typedef struct {
+    Gpt *m;
+    DfPool *pool;
+    GptProgram program;
+    size_t B, T;                    /* sequences, tokens of each */
+    size_t stride;                  /* groups from one sequence to the next */
+    size_t from, groups;            /* the groups from .. groups-1 of each sequence
+                                     * are computed */
+    size_t panel;                   /* groups a panel */
+    const int32_t *inputs;          /* (B,T) */
+    const int32_t *targets;         /* (B,T); one below 0 does not count */
+    float **array;                  /* [arrays of the program] */
+    uint32_t *identity;             /* 0, 1, 2 ... the rows of an edge off chip */
+    float *scratch;                 /* per worker, two columns of scores of a group */
+    double *loss;                   /* (B, stride x 16) of each token */
+    float dscale;                   /* 1 / targets that count in the whole step */
+    GptMachine *machine;            /* the chip that trains; NULL: stage by stage */
+    const DfSection *on;            /* what the chip runs now */
+    double *moved;                  /* [workers][8] lines that went on and off the
+                                     * chip, as they went */
+} GptRun;
+
+typedef struct {                    /* a panel of one sequence */
+    size_t at;                      /* its first group, in the run's arrays */
+    size_t first;                   /* the same, in its sequence */
+    size_t groups;
+} GptPanel;
+
+/* One firing of a stage: units unit .. end-1 of it (row blocks, heads, features)
+ * on one panel. */
+struct GptFire {
     const GptRun *r;
-    int stage;
-    size_t l, u0, u1, i, worker;    /* layer; place in the stream, which gives the slot of an edge on chip */
-    GptPanel p;
-    const float *w;                 /* lines of row block u0 on */
-    float *dw, *db;                 /* accumulators of the same; lines of per-lane sums of unit u0 on */
-    float *state;                   /* attention's keys and values on chip; NULL: where the edges are */
-    size_t grains, jump;            /* groups of them on a tile; floats from a tile to the next */
-    const uint32_t *col;            /* the matrix's columns as rows of what it gathers from; NULL: as is */
-    const SpMat *slice;             /* backward-data on a tile: the columns it holds; NULL: all */
-    size_t b0, b1;                  /* and the row blocks it goes through; w: lines of b0 on */
-} GptFire;
+    const GptStage *stage;
+    size_t unit, end;
+    size_t turn;                    /* place in the stream: the slot of an edge */
+    size_t worker;
+    GptPanel panel;
+    size_t logits_at;               /* the first group whose logits exist */
+    const float *w;                 /* lines of its first unit on */
+    float *dw;                      /* accumulators of the same */
+    float *db;                      /* lines of per-lane sums of its first unit on */
+    float *state;                   /* attention's keys and values on chip; NULL:
+                                     * where the edges are */
+    size_t grains, jump;            /* groups of them on a tile; floats from a tile
+                                     * to the next */
+    const uint32_t *col;            /* the matrix's columns as rows of what it
+                                     * gathers from; NULL: as they are */
+    const SpMat *slice;             /* backward-data on a tile: the columns it holds;
+                                     * NULL: all */
+    size_t block, block_end;        /* and the row blocks it goes through; w: lines
+                                     * of the first on */
+};
 
-static inline GptView gpt_off_chip(const GptFire *f, size_t l, int e) {
-    const GptRun *r = f->r;
-    const GptEdge x = e < E_KEPT ? r->kept[l * E_KEPT + (size_t)e] : r->moving[gpt_edge[e].array];
-    const size_t at = e == E_LOGITS || e == E_DLOGITS ? 0 : f->p.at;
-    return (GptView){x.p + at * x.rows * LINE, x.rows * LINE, r->identity};
-}
-/* Where panel f->p of edge e of layer l lies. */
-static inline GptView gpt_view(const GptFire *f, size_t l, int e) {
-    const DfSlot *s = f->r->on ? &f->r->on->slot[l * EDGES + (size_t)e] : NULL;
-    if (!s || !s->slots) return gpt_off_chip(f, l, e);
-    return (GptView){s->chip + f->i % s->slots * s->stride, s->gs, s->row};
-}
-static inline float *gpt_line(GptView v, size_t g, size_t i) {
-    return v.p + g * v.gs + (size_t)v.row[i] * LINE;
+static inline const float *gpt_w(const GptRun *r, int k) {
+    return r->m->w + r->m->table[k].at;
 }
 
-static inline void gpt_moved(const GptFire *f, int kind, size_t lines) {
-    f->r->moved[f->worker * MOVED_KINDS + (size_t)kind] += (double)lines;
+/* Where the firing's panel lies in an array off chip. */
+static inline SpPanel gpt_off_chip(const GptFire *f, size_t array) {
+    const GptArray *a = &f->r->program.array[array];
+    const size_t at = f->panel.at - (a->one_panel ? f->logits_at : 0);
+    const size_t stride = a->rows * LINE;
+    return (SpPanel){f->r->array[array] + at * stride, stride, f->r->identity};
+}
+/* Where the firing's panel of an edge lies, on chip or off. */
+static inline SpPanel gpt_panel_of(const GptFire *f, int edge) {
+    const DfSlot *slot = f->r->on ? &f->r->on->slot[edge] : NULL;
+    if (!slot || !slot->slots) return gpt_off_chip(f, f->r->program.array_of[edge]);
+    float *lines = slot->chip + f->turn % slot->slots * slot->stride;
+    return (SpPanel){lines, slot->gs, slot->row};
+}
+static inline SpPanel gpt_in(const GptFire *f, int k) {
+    return gpt_panel_of(f, f->stage->df.in[k]);
+}
+static inline SpPanel gpt_out(const GptFire *f, int k) {
+    return gpt_panel_of(f, f->stage->df.out[k]);
+}
+static inline SpPanel gpt_side(const GptFire *f, int k) {
+    return gpt_off_chip(f, (size_t)f->stage->side[k]);
+}
+/* Line i of group g. */
+static inline float *gpt_line(SpPanel x, size_t g, size_t i) {
+    return x.lines + g * x.stride + (size_t)x.row[i] * LINE;
 }
 
-/* Zeroes the rows past n that fill an edge up to whole row blocks: on chip other things lay there before. */
-static inline void gpt_pad(const GptFire *f, GptView v, size_t n) {
-    for (size_t g = 0; g < f->p.ng; g++)
-        for (size_t i = n; i < gpt_rows(n); i++) memset(gpt_line(v, g, i), 0, LINE * sizeof(float));
-}
+/* ---- embedding ----------------------------------------------------------- */
 
-static inline void gpt_stream(float *restrict to, const float *restrict from, size_t lines) {
-    for (size_t n = 0; n < lines * LINE; n += LANES) vf_stream(to + n, vf_load(from + n));
-}
-/* Stores rows i0 .. i1 of an edge off chip too, if it lies on chip and is wanted later. */
-static inline void gpt_keep(const GptFire *f, size_t l, int e, size_t i0, size_t i1) {
-    if (!f->r->on || !f->r->on->slot[l * EDGES + (size_t)e].stored) return;
-    const GptView from = gpt_view(f, l, e), to = gpt_off_chip(f, l, e);
-    for (size_t g = 0; g < f->p.ng; g++)
-        for (size_t i = i0; i < i1; i++) gpt_stream(gpt_line(to, g, i), gpt_line(from, g, i), 1);
-    gpt_moved(f, MOVED_OUT, f->p.ng * (i1 - i0));
-}
-
-/* ---- stages on one panel: norm, linear, GELU ---------------------------------------------------------- */
-
-/* x = wte[token] + wpe[position]; idle lanes 0 */
+/* x (C) = wte[token] + wpe[position]; idle lanes 0 */
 static inline void gpt_embed(const GptFire *f) {
     const GptRun *r = f->r;
     const size_t C = r->m->c.C;
-    const GptView vx = gpt_view(f, 0, E_X);
-    for (size_t g = 0; g < f->p.ng; g++) {
-        const float *pos = gpt_w(r, WPE) + (f->p.g0 + g) * C * LINE;
+    const SpPanel x = gpt_out(f, 0);
+    const int32_t *inputs = r->inputs + f->panel.at / r->stride * r->T;     /* (T) */
+    for (size_t g = 0; g < f->panel.groups; g++) {
+        const size_t group = f->panel.first + g;
+        const float *pos = gpt_w(r, WPE) + group * C * LINE;
         for (size_t t = 0; t < LINE; t++) {
-            const size_t token = (f->p.g0 + g) * LINE + t;
-            const size_t id = token < r->T ? (size_t)r->inputs[f->p.at / r->stride * r->T + token] : 0;
+            const size_t token = group * LINE + t;
+            const bool idle = token >= r->T;
+            const size_t id = idle ? 0 : (size_t)inputs[token];
             const float *word = gpt_w(r, WTE) + id / LINE * C * LINE + id % LINE;
-            for (size_t c = 0; c < C; c++)
-                gpt_line(vx, g, c)[t] = token < r->T ? word[c * LINE] + pos[c * LINE + t] : 0;
+            for (size_t i = 0; i < C; i++)
+                gpt_line(x, g, i)[t] = idle ? 0 : word[i * LINE] + pos[i * LINE + t];
         }
     }
-    gpt_pad(f, vx, C), gpt_keep(f, 0, E_X, 0, gpt_rows(C)), gpt_moved(f, MOVED_RANDOM, 2 * f->p.ng * C);
+}
+/* x = wte[token] + wpe[position]: both rows that were looked up gain dx, features
+ * unit .. end-1 */
+static inline void gpt_embed_weight(const GptFire *f) {
+    const GptRun *r = f->r;
+    const size_t C = r->m->c.C;
+    const SpPanel dx = gpt_in(f, 0);
+    const int32_t *inputs = r->inputs + f->panel.at / r->stride * r->T;     /* (T) */
+    for (size_t g = f->panel.groups; g-- > 0;) {
+        const size_t t0 = (f->panel.first + g) * LINE;
+        float *pos = r->m->g + r->m->table[WPE].at + t0 * C;
+        for (size_t i = f->unit; i < f->end; i++)
+            for (size_t t = 0; t < LINE; t++)
+                pos[i * LINE + t] += gpt_line(dx, g, i)[t];
+        for (size_t t = 0; t < LINE && t0 + t < r->T; t++) {
+            const size_t id = (size_t)inputs[t0 + t];
+            float *word = r->m->lookup_g + id / LINE * C * LINE + id % LINE;
+            for (size_t i = f->unit; i < f->end; i++)
+                word[i * LINE] += gpt_line(dx, g, i)[t];
+        }
+    }
 }
 
-/* Of the norm of edge ex: its gain, and where its statistics lie. */
-static inline size_t gpt_norm_gain(const GptFire *f, int ex) {
-    return gpt_layer(f->l, ex == E_X ? LN1W : LN2W);
-}
-static inline GptView gpt_statistics(const GptFire *f, int ex) {
-    return gpt_off_chip(f, f->l, ex == E_X ? E_S1 : E_S2);
-}
+/* ---- norm ---------------------------------------------------------------- */
 
-/* out = gain (x - mean) rstd + bias, per lane over C features. stats (2,16): mean and rstd, off chip; found
- * there if `again` */
-static inline void gpt_norm(const GptFire *f, int ex, int eout, bool again) {
-    const size_t C = f->r->m->c.C, k = gpt_norm_gain(f, ex);
-    const GptView vx = gpt_view(f, f->l, ex), vs = gpt_statistics(f, ex), vo = gpt_view(f, f->l, eout);
-    const float *gain = gpt_w(f->r, k), *bias = gpt_w(f->r, k + 1);
-    for (size_t g = 0; g < f->p.ng; g++) {
-        const float *x = vx.p + g * vx.gs;
-        float *stats = vs.p + g * vs.gs, *out = vo.p + g * vo.gs;
+/* hat (C) = (x - mean) rstd of one feature of LANES tokens */
+INLINE vf gpt_hat(SpPanel x, size_t g, size_t i, size_t v, vf mean, vf rstd) {
+    return (vf_load(gpt_line(x, g, i) + v) - mean) * rstd;
+}
+/* out (C) = gain hat + bias, for LANES tokens of group g from v on */
+INLINE void gpt_norm_out(const GptFire *f, size_t g, size_t v, vf mean, vf rstd) {
+    const float *gain = gpt_w(f->r, f->stage->param);
+    const float *bias = gpt_w(f->r, f->stage->param + 1);
+    const SpPanel x = gpt_in(f, 0);
+    const SpPanel out = gpt_out(f, 0);
+    for (size_t i = 0; i < f->r->m->c.C; i++)
+        vf_store(gpt_line(out, g, i) + v,
+                 vf_fma(gpt_hat(x, g, i, v, mean, rstd), vf_all(gain[i]),
+                        vf_all(bias[i])));
+}
+/* out (C) = gain (x - mean) rstd + bias, per token over C features. Mean and rstd
+ * go to the stage's side, (2) a group */
+static inline void gpt_norm(const GptFire *f) {
+    const size_t C = f->r->m->c.C;
+    const SpPanel x = gpt_in(f, 0);
+    const SpPanel side = gpt_side(f, 0);
+    for (size_t g = 0; g < f->panel.groups; g++)
         for (size_t v = 0; v < LINE; v += LANES) {
-            vf mean = vf_all(0), var = vf_all(0), rstd = vf_all(0);
-            for (size_t c = 0; c < C && !again; c++) mean += vf_load(x + vx.row[c] * LINE + v);
+            vf mean = vf_all(0);
+            vf var = vf_all(0);
+            for (size_t i = 0; i < C; i++) mean += vf_load(gpt_line(x, g, i) + v);
             mean *= vf_all(1 / (float)C);
-            for (size_t c = 0; c < C && !again; c++) {
-                const vf d = vf_load(x + vx.row[c] * LINE + v) - mean;
+            for (size_t i = 0; i < C; i++) {
+                const vf d = vf_load(gpt_line(x, g, i) + v) - mean;
                 var = vf_fma(d, d, var);
             }
-            rstd = vf_all(1) / vf_sqrt(var / vf_all((float)C) + vf_all(1e-5f));
-            if (again) mean = vf_load(stats + v), rstd = vf_load(stats + LINE + v);
-            else vf_store(stats + v, mean), vf_store(stats + LINE + v, rstd);
-            for (size_t c = 0; c < C; c++)
-                vf_store(out + vo.row[c] * LINE + v, vf_fma((vf_load(x + vx.row[c] * LINE + v) - mean) * rstd,
-                                                            vf_all(gain[c]), vf_all(bias[c])));
+            const vf rstd = vf_all(1) / vf_sqrt(var / vf_all((float)C) + vf_all(1e-5f));
+            vf_store(gpt_line(side, g, 0) + v, mean);
+            vf_store(gpt_line(side, g, 1) + v, rstd);
+            gpt_norm_out(f, g, v, mean, rstd);
         }
-    }
-    gpt_pad(f, vo, C), gpt_keep(f, f->l, eout, 0, gpt_rows(C)),
-        gpt_moved(f, again ? MOVED_IN : MOVED_OUT, 2 * f->p.ng);
 }
-
-/* n = gain hat + bias, hat = (x - mean) rstd: dout = din + rstd (dn gain - a - hat ah), a and ah the means
- * over the features of dn gain and dn gain hat. edin < 0: no din */
-static inline void gpt_norm_data(const GptFire *f, int ex, int edn, int edin, int edout) {
-    const size_t C = f->r->m->c.C;
-    const GptView vx = gpt_view(f, f->l, ex), vs = gpt_statistics(f, ex), vn = gpt_view(f, f->l, edn);
-    const GptView vi = gpt_view(f, edin == E_DX ? f->l + 1 : f->l, edin < 0 ? edn : edin),
-                  vo = gpt_view(f, f->l, edout);
-    const float *gain = gpt_w(f->r, gpt_norm_gain(f, ex));
-    for (size_t g = 0; g < f->p.ng; g++) {
-        const float *x = vx.p + g * vx.gs, *stats = vs.p + g * vs.gs, *dn = vn.p + g * vn.gs,
-                    *din = vi.p + g * vi.gs;
-        float *dout = vo.p + g * vo.gs;
+/* The same out once more, with the mean and rstd that are known. */
+static inline void gpt_norm_again(const GptFire *f) {
+    const SpPanel side = gpt_side(f, 0);
+    for (size_t g = 0; g < f->panel.groups; g++)
+        for (size_t v = 0; v < LINE; v += LANES)
+            gpt_norm_out(f, g, v, vf_load(gpt_line(side, g, 0) + v),
+                         vf_load(gpt_line(side, g, 1) + v));
+}
+/* out = gain hat + bias, features unit .. end-1: dgain += dout hat,
+ * dbias += dout. dw: dgain's lines, db: dbias's */
+static inline void gpt_norm_weight(const GptFire *f) {
+    const SpPanel dout = gpt_in(f, 0);
+    const SpPanel x = gpt_in(f, 1);
+    const SpPanel side = gpt_side(f, 0);
+    for (size_t g = f->panel.groups; g-- > 0;)
         for (size_t v = 0; v < LINE; v += LANES) {
-            const vf mean = vf_load(stats + v), rstd = vf_load(stats + LINE + v), part = vf_all(1 / (float)C);
-            vf a = vf_all(0), ah = vf_all(0);
-            for (size_t c = 0; c < C; c++) {
-                const vf d = vf_load(dn + vn.row[c] * LINE + v) * vf_all(gain[c]);
-                a += d, ah = vf_fma(d, (vf_load(x + vx.row[c] * LINE + v) - mean) * rstd, ah);
-            }
-            a *= part, ah *= part;
-            for (size_t c = 0; c < C; c++) {
-                const vf hat = (vf_load(x + vx.row[c] * LINE + v) - mean) * rstd;
-                const vf d = vf_fma(-hat, ah, vf_load(dn + vn.row[c] * LINE + v) * vf_all(gain[c]) - a);
-                const vf before = edin < 0 ? vf_all(0) : vf_load(din + vi.row[c] * LINE + v);
-                vf_store(dout + vo.row[c] * LINE + v, vf_fma(rstd, d, before));
+            const vf mean = vf_load(gpt_line(side, g, 0) + v);
+            const vf rstd = vf_load(gpt_line(side, g, 1) + v);
+            for (size_t i = f->unit; i < f->end; i++) {
+                float *dgain = f->dw + (i - f->unit) * LINE + v;
+                float *dbias = f->db + (i - f->unit) * LINE + v;
+                const vf d = vf_load(gpt_line(dout, g, i) + v);
+                const vf hat = gpt_hat(x, g, i, v, mean, rstd);
+                vf_store(dgain, vf_fma(d, hat, vf_load(dgain)));
+                vf_store(dbias, vf_load(dbias) + d);
             }
         }
-    }
-    gpt_pad(f, vo, C), gpt_keep(f, f->l, edout, 0, gpt_rows(C)), gpt_moved(f, MOVED_IN, 2 * f->p.ng);
+}
+/* out = gain hat + bias, hat = (x - mean) rstd, mean and rstd of every x of the
+ * token: dinp = rstd (dout gain - a - hat ah), a and ah the means over the
+ * features of dout gain and dout gain hat. The residual path's derivative, if x
+ * is also added further on, is the third input: dinp begins with it. */
+static inline void gpt_norm_data(const GptFire *f) {
+    const size_t C = f->r->m->c.C;
+    const float *gain = gpt_w(f->r, f->stage->param);
+    const bool residual = f->stage->df.in[2] != NONE;
+    const SpPanel dout = gpt_in(f, 0);
+    const SpPanel x = gpt_in(f, 1);
+    const SpPanel before = gpt_in(f, residual ? 2 : 0);
+    const SpPanel dinp = gpt_out(f, 0);
+    const SpPanel side = gpt_side(f, 0);
+    const vf share = vf_all(1 / (float)C);
+    for (size_t g = 0; g < f->panel.groups; g++)
+        for (size_t v = 0; v < LINE; v += LANES) {
+            const vf mean = vf_load(gpt_line(side, g, 0) + v);
+            const vf rstd = vf_load(gpt_line(side, g, 1) + v);
+            vf a = vf_all(0);
+            vf ah = vf_all(0);
+            for (size_t i = 0; i < C; i++) {
+                const vf d = vf_load(gpt_line(dout, g, i) + v) * vf_all(gain[i]);
+                a += d;
+                ah = vf_fma(d, gpt_hat(x, g, i, v, mean, rstd), ah);
+            }
+            a *= share;
+            ah *= share;
+            for (size_t i = 0; i < C; i++) {
+                const vf hat = gpt_hat(x, g, i, v, mean, rstd);
+                const vf d = vf_load(gpt_line(dout, g, i) + v) * vf_all(gain[i]);
+                const vf sum = vf_fma(-hat, ah, d - a);
+                const vf begin =
+                    residual ? vf_load(gpt_line(before, g, i) + v) : vf_all(0);
+                vf_store(gpt_line(dinp, g, i) + v, vf_fma(rstd, sum, begin));
+            }
+        }
 }
 
-/* The pattern of parameter k as a stage sees it that gathers from an edge. */
-static inline SpMat gpt_pattern(const GptFire *f, size_t k, GptView from) {
-    SpMat m = f->r->m->table[k].mat;
-    if (m.dense) m.col = (uint32_t *)(uintptr_t)from.row;   /* only read */
-    else if (f->col) m.col = (uint32_t *)(uintptr_t)f->col;
-    return m;
-}
+/* ---- GELU ---------------------------------------------------------------- */
 
-/* GELU in its tanh form is x s with s = 1 / (1 + exp(-2u)), u = sqrt(2/pi) (x + 0.044715 x^3) */
+/* GELU in its tanh form is x s with s = 1 / (1 + exp(-2u)),
+ * u = sqrt(2/pi) (x + 0.044715 x^3) */
 INLINE vf gpt_sigmoid2u(vf x) {
-    const vf u2 = x * vf_fma(x * x, vf_all(-2 * 0.044715f * 0.7978845608f), vf_all(-2 * 0.7978845608f));
+    const float slope = -2 * 0.7978845608f;
+    const vf u2 = x * vf_fma(x * x, vf_all(-2 * 0.044715f * 0.7978845608f), vf_all(slope));
     return vf_all(1) / (vf_all(1) + vf_exp(u2));
 }
 /* h = gelu(fc), n lines */
@@ -752,837 +843,824 @@ static inline void gpt_gelu(const float *restrict fc, float *restrict h, size_t 
     }
 }
 /* h = gelu(fc) again, and dh *= gelu'(fc): d(x s) = s + x s (1 - s) 2u' */
-static inline void gpt_gelu_data(const float *restrict fc, float *restrict h, float *restrict dh, size_t n) {
+static inline void gpt_gelu_data(const float *restrict fc, float *restrict h,
+                                 float *restrict dh, size_t n) {
     for (size_t i = 0; i < n * LINE; i += LANES) {
-        const vf x = vf_load(fc + i), s = gpt_sigmoid2u(x), one = vf_all(1);
-        const vf slope = vf_fma(x * x, vf_all(6 * 0.044715f * 0.7978845608f), vf_all(2 * 0.7978845608f));
+        const vf x = vf_load(fc + i);
+        const vf s = gpt_sigmoid2u(x);
+        const vf slope = vf_fma(x * x, vf_all(6 * 0.044715f * 0.7978845608f),
+                                vf_all(2 * 0.7978845608f));
         vf_store(h + i, x * s);
-        vf_store(dh + i, vf_load(dh + i) * vf_fma(x * s * (one - s), slope, s));
+        vf_store(dh + i,
+                 vf_load(dh + i) * vf_fma(x * s * (vf_all(1) - s), slope, s));
     }
 }
-
-/* y = W x + b (+ add), row blocks u0 .. u1 of parameter k; its bias is parameter k + 1, unless there is none.
- * The 16 outputs of a row block are set and summed while they are in the cache. With eh the sums are GELU's
- * input: they go off chip, GELU of them to eh. */
-static inline void gpt_linear(const GptFire *f, size_t k, int ex, size_t ly, int ey, int eadd, int eh) {
-    float block[GROUPS_MAX * LINE * LINE] __attribute__((aligned(64))); /* GELU's input of a row block */
-    const GptView x = gpt_view(f, f->l, ex), y = eh < 0 ? gpt_view(f, ly, ey) : gpt_off_chip(f, ly, ey);
-    const GptView add = eadd < 0 ? y : gpt_view(f, f->l, eadd), h = eh < 0 ? y : gpt_view(f, ly, eh);
-    const SpMat mat = gpt_pattern(f, k, x);
-    const float *bias = k == WTE ? NULL : gpt_w(f->r, k + 1);
-    for (size_t b = f->u0; b < f->u1; b++) {
-        float *out = eh < 0 ? gpt_line(y, 0, b * LINE) : block;
-        const size_t gs = eh < 0 ? y.gs : LINE * LINE;
-        for (size_t g = 0; g < f->p.ng; g++) {
-            const float *from = gpt_line(add, g, b * LINE);
-            for (size_t o = 0; o < LINE; o++)
-                for (size_t v = 0; v < LINE; v += LANES) {
-                    const vf s = vf_all(bias ? bias[b * LINE + o] : 0);
-                    vf_store(out + g * gs + o * LINE + v, eadd < 0 ? s : s + vf_load(from + o * LINE + v));
-                }
-        }
-        sp_forward((SpBlocks){&mat, b, b + 1}, f->w + (size_t)(mat.first[b] - mat.first[f->u0]) * LINE,
-                   (SpPanel){x.p, x.gs, x.row}, (SpPanel){out, gs, y.row}, f->p.ng);
-        if (eh < 0) { gpt_keep(f, ly, ey, b * LINE, (b + 1) * LINE); continue; }
-        for (size_t g = 0; g < f->p.ng; g++) {
-            gpt_gelu(block + g * gs, gpt_line(h, g, b * LINE), LINE);
-            gpt_stream(gpt_line(y, g, b * LINE), block + g * gs, LINE);
-        }
-        gpt_keep(f, ly, eh, b * LINE, (b + 1) * LINE), gpt_moved(f, MOVED_OUT, f->p.ng * LINE);
-    }
+/* dh *= gelu'(fc) in place, and h = gelu(fc) again; side: fc */
+static inline void gpt_gelu_back(const GptFire *f) {
+    const SpPanel fc = gpt_side(f, 0);
+    const SpPanel dh = gpt_out(f, 0);
+    const SpPanel h = gpt_out(f, 1);
+    for (size_t b = f->unit; b < f->end; b++)
+        for (size_t g = 0; g < f->panel.groups; g++)
+            gpt_gelu_data(gpt_line(fc, g, b * LINE), gpt_line(h, g, b * LINE),
+                          gpt_line(dh, g, b * LINE), LINE);
 }
 
-/* y = W x + b: dx = W' dy by parameter k, rows 16 u0 .. 16 u1 of dx: row blocks b0 .. b1 continue the sums
- * that those before them began. */
-static inline void gpt_linear_data(const GptFire *f, size_t k, size_t ly, int edy, int edx) {
-    const GptView dy = gpt_view(f, ly, edy), dx = gpt_view(f, f->l, edx);
-    const SpMat mat = f->slice ? *f->slice : gpt_pattern(f, k, dx);
-    for (size_t g = 0; g < f->p.ng && f->b0 == 0; g++)
-        for (size_t i = f->u0 * LINE; i < f->u1 * LINE; i++)
+/* ---- linear -------------------------------------------------------------- */
+
+/* The stage's matrix, whose columns name rows of the edge it gathers from. */
+static inline SpMat gpt_pattern(const GptFire *f, SpPanel from) {
+    SpMat m = f->r->m->table[f->stage->param].mat;
+    const uint32_t *col = m.dense ? from.row : f->col ? f->col : m.col;
+    m.col = (uint32_t *)(uintptr_t)col;             /* only read */
+    return m;
+}
+/* Groups of 16 lines begin with the bias of row block b; the head has none. */
+static inline void gpt_begin(const GptFire *f, size_t b, SpPanel y) {
+    const int k = f->stage->param;
+    const float *bias = k == WTE ? NULL : gpt_w(f->r, k + 1) + b * LINE;
+    for (size_t g = 0; g < f->panel.groups; g++)
+        for (size_t o = 0; o < LINE; o++)
+            for (size_t v = 0; v < LINE; v += LANES)
+                vf_store(y.lines + g * y.stride + o * LINE + v,
+                         vf_all(bias ? bias[o] : 0));
+}
+/* y += W x by row block b of the matrix; y begins at its first output. */
+static inline void gpt_multiply(const GptFire *f, const SpMat *m, size_t b, SpPanel x,
+                                SpPanel y) {
+    const size_t lines = m->first[b] - m->first[f->unit];
+    sp_forward((SpBlocks){m, b, b + 1}, f->w + lines * LINE, x, y, f->panel.groups);
+}
+/* The 16 outputs of row block b. */
+static inline SpPanel gpt_block(SpPanel y, size_t b) {
+    y.lines = gpt_line(y, 0, b * LINE);
+    return y;
+}
+
+/* y = W x + b, row blocks unit .. end-1. The 16 outputs of a row block are set and
+ * summed while they are in the cache. */
+static inline void gpt_linear(const GptFire *f) {
+    const SpPanel x = gpt_in(f, 0);
+    const SpPanel y = gpt_out(f, 0);
+    const SpMat m = gpt_pattern(f, x);
+    for (size_t b = f->unit; b < f->end; b++) {
+        const SpPanel block = gpt_block(y, b);
+        gpt_begin(f, b, block);
+        gpt_multiply(f, &m, b, x, block);
+    }
+}
+/* y = W x + b + residual, the second input */
+static inline void gpt_linear_add(const GptFire *f) {
+    const SpPanel x = gpt_in(f, 0);
+    const SpPanel residual = gpt_in(f, 1);
+    const SpPanel y = gpt_out(f, 0);
+    const SpMat m = gpt_pattern(f, x);
+    for (size_t b = f->unit; b < f->end; b++) {
+        const SpPanel block = gpt_block(y, b);
+        const SpPanel from = gpt_block(residual, b);
+        gpt_begin(f, b, block);
+        for (size_t g = 0; g < f->panel.groups; g++)
+            for (size_t n = 0; n < LINE * LINE; n += LANES) {
+                float *at = block.lines + g * block.stride + n;
+                vf_store(at, vf_load(at) + vf_load(from.lines + g * from.stride + n));
+            }
+        gpt_multiply(f, &m, b, x, block);
+    }
+}
+static inline void gpt_stream(float *restrict to, const float *restrict from,
+                              size_t lines) {
+    for (size_t n = 0; n < lines * LINE; n += LANES) vf_stream(to + n, vf_load(from + n));
+}
+/* h = gelu(W x + b); what GELU takes goes to the stage's side */
+static inline void gpt_linear_gelu(const GptFire *f) {
+    float space[GROUPS_MAX * LINE * LINE] __attribute__((aligned(64)));
+    const SpPanel block = {space, LINE * LINE, sp_in_order};
+    const SpPanel x = gpt_in(f, 0);
+    const SpPanel h = gpt_out(f, 0);
+    const SpPanel fc = gpt_side(f, 0);
+    const SpMat m = gpt_pattern(f, x);
+    for (size_t b = f->unit; b < f->end; b++) {
+        gpt_begin(f, b, block);
+        gpt_multiply(f, &m, b, x, block);
+        for (size_t g = 0; g < f->panel.groups; g++) {
+            const float *in = space + g * block.stride;
+            gpt_gelu(in, gpt_line(h, g, b * LINE), LINE);
+            gpt_stream(gpt_line(fc, g, b * LINE), in, LINE);
+        }
+    }
+}
+/* y = W x + b: dx = W' dy, rows 16 unit .. 16 end of dx. Row blocks go on with the
+ * sums that those before them began. */
+static inline void gpt_linear_data(const GptFire *f) {
+    const SpPanel dy = gpt_in(f, 0);
+    const SpPanel dx = gpt_out(f, 0);
+    const SpMat m = f->slice ? *f->slice : gpt_pattern(f, dx);
+    for (size_t g = 0; g < f->panel.groups && f->block == 0; g++)
+        for (size_t i = f->unit * LINE; i < f->end * LINE; i++)
             memset(gpt_line(dx, g, i), 0, LINE * sizeof(float));
-    sp_backward_data((SpBlocks){&mat, f->b0, f->b1}, f->w, (SpPanel){dy.p, dy.gs, dy.row},
-                     (SpPanel){dx.p, dx.gs, dx.row}, f->p.ng);
-    if (f->b1 == mat.nb) gpt_keep(f, f->l, edx, f->u0 * LINE, f->u1 * LINE);
+    sp_backward_data((SpBlocks){&m, f->block, f->block_end}, f->w, dy, dx,
+                     f->panel.groups);
 }
-
-/* y = W x + b: dw += dy x' and db += dy for row blocks u0 .. u1 of parameter k */
-static inline void gpt_linear_weight(const GptFire *f, size_t k, size_t ly, int edy, int ex) {
-    const GptView dy = gpt_view(f, ly, edy), x = gpt_view(f, f->l, ex);
-    const SpMat mat = gpt_pattern(f, k, x);
-    sp_backward_weight((SpBlocks){&mat, f->u0, f->u1}, f->dw, (SpPanel){dy.p, dy.gs, dy.row},
-                       (SpPanel){x.p, x.gs, x.row}, f->p.ng);
-    for (size_t b = f->u0; b < f->u1 && f->db; b++)
-        for (size_t g = f->p.ng; g-- > 0;) {
+/* y = W x + b: dw += dy x' and db += dy, row blocks unit .. end-1 */
+static inline void gpt_linear_weight(const GptFire *f) {
+    const SpPanel x = gpt_in(f, 0);
+    const SpPanel dy = gpt_in(f, 1);
+    const SpMat m = gpt_pattern(f, x);
+    sp_backward_weight((SpBlocks){&m, f->unit, f->end}, f->dw, dy, x, f->panel.groups);
+    for (size_t b = f->unit; b < f->end && f->db; b++)
+        for (size_t g = f->panel.groups; g-- > 0;) {
             const float *d = gpt_line(dy, g, b * LINE);
-            float *db = f->db + (b - f->u0) * LINE * LINE;
+            float *db = f->db + (b - f->unit) * LINE * LINE;
             for (size_t n = 0; n < LINE * LINE; n += LANES)
                 vf_store(db + n, vf_load(db + n) + vf_load(d + n));
         }
 }
 
-/* dh *= gelu'(fc), and h = gelu(fc) again, row blocks u0 .. u1 */
-static inline void gpt_gelu_back(const GptFire *f) {
-    const GptView fc = gpt_off_chip(f, f->l, E_FC), h = gpt_view(f, f->l, E_HB), dh = gpt_view(f, f->l, E_DG);
-    for (size_t b = f->u0; b < f->u1; b++)
-        for (size_t g = 0; g < f->p.ng; g++)
-            gpt_gelu_data(gpt_line(fc, g, b * LINE), gpt_line(h, g, b * LINE), gpt_line(dh, g, b * LINE),
-                          LINE);
-    gpt_moved(f, MOVED_IN, f->p.ng * (f->u1 - f->u0) * LINE);
-    gpt_keep(f, f->l, E_HB, f->u0 * LINE, f->u1 * LINE), gpt_keep(f, f->l, E_DG, f->u0 * LINE, f->u1 * LINE);
+/* ---- attention: the same products with a head's keys and values as weights --- */
+
+/* Where a head's keys and values, and in the backward pass their gradients, of
+ * the whole sequence lie, by groups of hs lines. On chip they are the tile's
+ * state, [group][k v dk dv][hs][16], spread over several tiles if one is too
+ * small; off chip the edges themselves. */
+typedef struct {
+    float *k, *v, *dk, *dv;         /* of group 0 */
+    size_t stride;                  /* floats from a group to the next on a tile */
+    size_t grains;                  /* groups on a tile */
+    size_t jump;                    /* floats from a tile to the next */
+} GptMemory;
+
+static inline size_t gpt_head_size(const GptRun *r) { return r->m->c.C / r->m->c.NH; }
+
+/* parts: what a head remembers: 2 (k v), or 4 in the backward pass */
+static inline GptMemory gpt_on_tile(const GptFire *f, size_t h, size_t parts) {
+    const size_t one = gpt_head_size(f->r) * LINE;
+    float *p = f->state + (h - f->unit) * f->grains * parts * one;
+    return (GptMemory){p, p + one, p + 2 * one, p + 3 * one,
+                       parts * one, f->grains, f->jump};
 }
-
-/* n = gain hat + bias, features u0 .. u1 of a norm: dgain += dn hat, dbias += dn. dw: dgain's lines, db:
- * dbias's */
-static inline void gpt_norm_weight(const GptFire *f, int ex, int edn) {
-    const GptView vx = gpt_view(f, f->l, ex), vs = gpt_statistics(f, ex), vn = gpt_view(f, f->l, edn);
-    for (size_t g = f->p.ng; g-- > 0;) {
-        const float *st = vs.p + g * vs.gs;
-        for (size_t v = 0; v < LINE; v += LANES) {
-            const vf mean = vf_load(st + v), rstd = vf_load(st + LINE + v);
-            for (size_t c = f->u0; c < f->u1; c++) {
-                float *dgain = f->dw + (c - f->u0) * LINE + v, *dbias = f->db + (c - f->u0) * LINE + v;
-                const vf d = vf_load(gpt_line(vn, g, c) + v),
-                         hat = (vf_load(gpt_line(vx, g, c) + v) - mean) * rstd;
-                vf_store(dgain, vf_fma(d, hat, vf_load(dgain)));
-                vf_store(dbias, vf_load(dbias) + d);
-            }
-        }
-    }
-    if (f->u0 == 0) gpt_moved(f, MOVED_IN, 2 * f->p.ng);
+/* Group 0's keys of head h in a panel of q, k, v of its sequence. */
+static inline float *gpt_keys(const GptFire *f, SpPanel qkv, size_t h) {
+    return qkv.lines - f->panel.first * qkv.stride +
+           (f->r->m->c.C + h * gpt_head_size(f->r)) * LINE;
 }
-
-/* x = wte[token] + wpe[position], features u0 .. u1: both rows that were looked up gain dx */
-static inline void gpt_embed_weight(const GptFire *f) {
-    const GptRun *r = f->r;
-    const size_t C = r->m->c.C;
-    const GptView vx = gpt_view(f, 0, E_DX);
-    for (size_t g = f->p.ng; g-- > 0;) {
-        float *pos = r->m->g + r->m->table[WPE].at + (f->p.g0 + g) * C * LINE;
-        for (size_t c = f->u0; c < f->u1; c++)
-            for (size_t t = 0; t < LINE; t++) pos[c * LINE + t] += gpt_line(vx, g, c)[t];
-        for (size_t t = 0, token = (f->p.g0 + g) * LINE; t < LINE && token < r->T; t++, token++) {
-            const size_t id = (size_t)r->inputs[f->p.at / r->stride * r->T + token];
-            float *word = r->m->lookup_g + id / LINE * C * LINE + id % LINE;
-            for (size_t c = f->u0; c < f->u1; c++) word[c * LINE] += gpt_line(vx, g, c)[t];
-        }
-    }
-    gpt_moved(f, MOVED_RANDOM, 4 * f->p.ng * (f->u1 - f->u0));
+static inline GptMemory gpt_in_edges(const GptFire *f, SpPanel qkv, SpPanel dqkv, size_t h) {
+    const size_t values = f->r->m->c.C * LINE;      /* from a key to its value */
+    float *k = gpt_keys(f, qkv, h);
+    float *dk = gpt_keys(f, dqkv, h);
+    return (GptMemory){k, k + values, dk, dk + values, qkv.stride, SIZE_MAX, 0};
 }
-
-/* ---- attention: the same products with a head's keys and values in the place of the weights ----------- */
-
-/* Where head h's keys and values, and with `back` their gradients, of the whole sequence lie, by groups of hs
- * lines. On chip they are the tile's state, [group][k v dk dv][hs][16], spread over several tiles if one is
- * too small; off chip the edges themselves. */
-typedef struct { float *k, *v, *dk, *dv; size_t stride, grains, jump; } GptMemory;
-
-static inline GptMemory gpt_memory(const GptFire *f, size_t h, bool back) {
-    const GptRun *r = f->r;
-    const size_t hs = r->m->c.C / r->m->c.NH, C = r->m->c.C, one = hs * LINE, stride = (back ? 4 : 2) * one;
-    if (f->state) {
-        float *p = f->state + (h - f->u0) * f->grains * stride;
-        return (GptMemory){p, p + one, p + 2 * one, p + 3 * one, stride, f->grains, f->jump};
-    }
-    const GptView qkv = gpt_off_chip(f, f->l, E_QKV), d = back ? gpt_off_chip(f, f->l, E_DQKV) : qkv;
-    float *p = qkv.p - f->p.g0 * qkv.gs + h * one, *dp = d.p - f->p.g0 * d.gs + h * one;
-    return (GptMemory){p + C * LINE, p + 2 * C * LINE, dp + C * LINE, dp + 2 * C * LINE, qkv.gs, SIZE_MAX, 0};
-}
+/* Group n of what lies at `of`, which is m->k, m->v, m->dk or m->dv. */
 static inline float *gpt_group(const GptMemory *m, float *of, size_t n) {
     return of + n / m->grains * m->jump + n % m->grains * m->stride;
 }
+/* Copies lines i .. i + hs - 1 of group g of a panel to a tile's state. */
+static inline void gpt_remember(float *to, SpPanel from, size_t g, size_t i, size_t hs) {
+    for (size_t k = 0; k < hs; k++)
+        memcpy(to + k * LINE, gpt_line(from, g, i + k), LINE * sizeof(float));
+}
+/* And back. */
+static inline void gpt_recall(SpPanel to, size_t g, size_t i, const float *from, size_t hs) {
+    for (size_t k = 0; k < hs; k++)
+        memcpy(gpt_line(to, g, i + k), from + k * LINE, LINE * sizeof(float));
+}
+static inline void gpt_clear(SpPanel x, size_t g, size_t i, size_t lines) {
+    for (size_t k = 0; k < lines; k++) memset(gpt_line(x, g, i + k), 0, LINE * sizeof(float));
+}
 
-/* Scores of 16 queries (a group) against n groups of keys, m->k or m->v: s (16n,16) = keys' q; q: lines col
- * of x */
-static inline void gpt_scores(size_t hs, const uint32_t *col, const float *x, const GptMemory *m, float *keys,
-                              size_t n, float *s) {
+/* One head's rows of a panel: the lines from `row` on, in one group. */
+typedef struct {
+    float *lines;                   /* of the group */
+    const uint32_t *row;            /* [hs] */
+} GptHeadRows;
+static inline GptHeadRows gpt_head_rows(SpPanel x, size_t g, size_t i) {
+    return (GptHeadRows){x.lines + g * x.stride, x.row + i};
+}
+
+/* s (16n,16) = keys' x: scores of 16 queries x (hs) against n groups of keys,
+ * which are m->k or m->v */
+static inline void gpt_scores(float *s, const GptMemory *m, float *keys, size_t n,
+                              GptHeadRows x, size_t hs) {
+    const SpLines at = {.col = x.row, .n = hs, .blocks = 1};
     memset(s, 0, n * LINE * LINE * sizeof(float));
-    for (size_t k = 0; k < n; k++, s += LINE * LINE) {
-        sp_forward_narrow(gpt_group(m, keys, k), (SpLines){.col = col, .n = hs, .blocks = 1},
-                          (SpPanel){.lines = (float *)(uintptr_t)x}, (SpPanel){.lines = s});
+    for (size_t k = 0; k < n; k++, s += LINE * LINE)
+        sp_forward_narrow(gpt_group(m, keys, k), at, (SpPanel){.lines = x.lines},
+                          (SpPanel){.lines = s});
+}
+/* out (hs) += values times p (16n,16); values: m->k or m->v */
+static inline void gpt_mix(GptHeadRows out, const GptMemory *m, float *values, size_t n,
+                           float *p, size_t hs) {
+    for (size_t k = 0, run; k < n; k += run) {      /* groups on one tile */
+        run = size_min(m->grains, n - k);
+        sp_data_narrow(gpt_group(m, values, k), (SpLines){out.row, hs, m->stride, run},
+                       (SpPanel){.lines = p}, (SpPanel){.lines = out.lines});
+        p += run * LINE * LINE;
     }
 }
-/* lines col of out (hs) += values times p (16n,16), values: m->k or m->v */
-static inline void gpt_mix(size_t hs, const uint32_t *col, const float *p, const GptMemory *m, float *values,
-                           size_t n, float *out) {
-    for (size_t at = 0, run; at < n; at += run, p += run * LINE * LINE) {       /* groups on one tile */
-        run = size_min(m->grains, n - at);
-        sp_data_narrow(gpt_group(m, values, at), (SpLines){col, hs, m->stride, run},
-                       (SpPanel){.lines = (float *)(uintptr_t)p}, (SpPanel){.lines = out});
+/* dk (hs,16) += x (hs) times ds (16 keys, 16 queries) */
+static inline void gpt_spread(float *dk, GptHeadRows x, const float *ds, size_t hs) {
+    float turned[LINE * LINE] __attribute__((aligned(64)));
+    const SpLines at = {.col = x.row, .n = hs, .blocks = 1};
+    sp_transpose(turned, ds);
+    sp_weight_narrow(dk, at, (SpPanel){.lines = turned}, (SpPanel){.lines = x.lines}, 1);
+}
+
+/* max[.] of the scores s (16n,16) that each of the 16 queries of group n - 1 may
+ * see, for the queries of one vector from v on */
+static inline vf gpt_score_max(const float *s, size_t n, size_t v) {
+    const size_t own = (n - 1) * LINE;              /* the queries' own group */
+    vf max = vf_load(s + own * LINE + v);
+    for (size_t k = 1; k < LINE; k++) {
+        const vf score = vf_load(s + (own + k) * LINE + v);
+        max = vf_max(vf_below((int)k - (int)v, max, score), max);
     }
+    for (size_t k = 0; k < own; k++) max = vf_max(max, vf_load(s + k * LINE + v));
+    return max;
 }
-/* dk (hs,16) += lines col of x times ds (16 keys, 16 queries) */
-static inline void gpt_spread(size_t hs, const uint32_t *col, const float *ds, const float *x, float *dk) {
-    float dst[LINE * LINE] __attribute__((aligned(64)));
-    sp_transpose(dst, ds);
-    sp_weight_narrow(dk, (SpLines){.col = col, .n = hs, .blocks = 1}, (SpPanel){.lines = dst},
-                     (SpPanel){.lines = (float *)(uintptr_t)x}, 1);
+/* The exponential of one line k of scores, 0 where the key lies after the query. */
+INLINE vf gpt_score_exp(const float *s, size_t k, size_t own, size_t v, vf scale, vf top) {
+    const vf e = vf_exp(vf_fma(vf_load(s + k * LINE + v), scale, -top));
+    if (k < own) return e;
+    return vf_below((int)(k - own) - (int)v, vf_all(0), e);
 }
-/* s (16n,16) becomes exp(s scale - max) mul, and 0 where a key of the last group lies after its query. max,
- * mul (may be NULL) and the sums over keys, sum (may be NULL), are one line each. */
-static inline void gpt_softmax_exp(float *s, size_t n, float scale, const float *max, const float *mul,
+/* s (16n,16) becomes exp(s scale - max), max (16); sum (16) its sums over keys. */
+static inline void gpt_softmax_sum(float *s, size_t n, float scale, const float *max,
                                    float *sum) {
-    const size_t last = (n - 1) * LINE;             /* the first key of the queries' own group */
     for (size_t v = 0; v < LINE; v += LANES) {
-        const vf top = vf_load(max + v), by = mul ? vf_load(mul + v) : vf_all(1);
+        const vf top = vf_load(max + v);
         vf total = vf_all(0);
         for (size_t k = 0; k < n * LINE; k++) {
-            vf e = vf_exp(vf_fma(vf_load(s + k * LINE + v), vf_all(scale), -top)) * by;
-            if (k >= last) e = vf_below((int)(k - last) - (int)v, vf_all(0), e);
+            const vf e = gpt_score_exp(s, k, (n - 1) * LINE, v, vf_all(scale), top);
             vf_store(s + k * LINE + v, e);
             total += e;
         }
-        if (sum) vf_store(sum + v, total);
+        vf_store(sum + v, total);
+    }
+}
+/* s (16n,16) becomes exp(s scale - max) share, the probabilities; max, share (16) */
+static inline void gpt_softmax_again(float *s, size_t n, float scale, const float *max,
+                                     const float *share) {
+    for (size_t v = 0; v < LINE; v += LANES) {
+        const vf top = vf_load(max + v);
+        const vf by = vf_load(share + v);
+        for (size_t k = 0; k < n * LINE; k++)
+            vf_store(s + k * LINE + v,
+                     gpt_score_exp(s, k, (n - 1) * LINE, v, vf_all(scale), top) * by);
     }
 }
 
-/* max[.] of the scores s (16n,16) that each of the 16 queries of group n - 1 may see, for the queries of one
- * vector from v on */
-static inline vf gpt_score_max(const float *s, size_t n, size_t v) {
-    const size_t last = (n - 1) * LINE;
-    vf max = vf_load(s + last * LINE + v);
-    for (size_t k = 1; k < LINE; k++) {
-        const vf seen = vf_load(s + (last + k) * LINE + v);
-        max = vf_max(vf_below((int)k - (int)v, max, seen), max);
-    }
-    for (size_t k = 0; k < last; k++) max = vf_max(max, vf_load(s + k * LINE + v));
-    return max;
-}
-/* Copies lines row of group g of a view to or from hs lines of a tile's state. */
-static inline void gpt_move(float *to, GptView v, size_t g, size_t row, size_t hs, bool back) {
-    for (size_t i = 0; i < hs; i++)
-        memcpy(back ? gpt_line(v, g, row + i) : to + i * LINE, back ? to + i * LINE : gpt_line(v, g, row + i),
-               LINE * 4);
-}
-
-/* att = softmax(q k / sqrt(hs)) v for heads u0 .. u1 and the queries of a panel; keeps the max and 1 / sum of
- * each query */
+/* att (C) = softmax(q k / sqrt(hs)) v for heads unit .. end-1 and the queries of
+ * a panel. Each query's maximum and 1 / sum go to the stage's side, two lines a
+ * head. */
 static inline void gpt_attention(const GptFire *f) {
     const GptRun *r = f->r;
-    const size_t C = r->m->c.C, hs = C / r->m->c.NH;
-    const GptView qkv = gpt_view(f, f->l, E_QKV), vs = gpt_off_chip(f, f->l, E_SOFT),
-                  att = gpt_view(f, f->l, E_ATT);
+    const size_t C = r->m->c.C;
+    const size_t hs = gpt_head_size(r);
     const float scale = 1 / sqrtf((float)hs);
+    const SpPanel qkv = gpt_in(f, 0);
+    const SpPanel att = gpt_out(f, 0);
+    const SpPanel side = gpt_side(f, 0);
     float *s = r->scratch + f->worker * 2 * r->stride * LINE * LINE;
-    for (size_t h = f->u0; h < f->u1; h++) {
-        const GptMemory m = gpt_memory(f, h, false);
-        for (size_t g = 0; g < f->p.ng && f->state; g++)
-            gpt_move(gpt_group(&m, m.k, f->p.g0 + g), qkv, g, C + h * hs, hs, false),
-                gpt_move(gpt_group(&m, m.v, f->p.g0 + g), qkv, g, 2 * C + h * hs, hs, false);
-        for (size_t g = 0; g < f->p.ng; g++) {
-            const size_t n = f->p.g0 + g + 1;
-            float *soft = vs.p + g * vs.gs + h * 2 * LINE;
-            gpt_scores(hs, qkv.row + h * hs, qkv.p + g * qkv.gs, &m, m.k, n, s);
+    for (size_t h = f->unit; h < f->end; h++) {
+        const GptMemory m =
+            f->state ? gpt_on_tile(f, h, 2) : gpt_in_edges(f, qkv, qkv, h);
+        for (size_t g = 0; g < f->panel.groups && f->state; g++) {
+            const size_t k = f->panel.first + g;
+            gpt_remember(gpt_group(&m, m.k, k), qkv, g, C + h * hs, hs);
+            gpt_remember(gpt_group(&m, m.v, k), qkv, g, 2 * C + h * hs, hs);
+        }
+        for (size_t g = 0; g < f->panel.groups; g++) {
+            const size_t n = f->panel.first + g + 1;    /* groups of keys it may see */
+            const GptHeadRows query = gpt_head_rows(qkv, g, h * hs);
+            float *max = gpt_line(side, g, 2 * h);
+            float *share = gpt_line(side, g, 2 * h + 1);
+            /* 1 scores and their maximum */
+            gpt_scores(s, &m, m.k, n, query, hs);
             for (size_t v = 0; v < LINE; v += LANES)
-                vf_store(soft + v, gpt_score_max(s, n, v) * vf_all(scale));
-            gpt_softmax_exp(s, n, scale, soft, NULL, soft + LINE);
+                vf_store(max + v, gpt_score_max(s, n, v) * vf_all(scale));
+            /* 2 exponentials and their sum */
+            gpt_softmax_sum(s, n, scale, max, share);
             for (size_t v = 0; v < LINE; v += LANES)
-                vf_store(soft + LINE + v, vf_all(1) / vf_load(soft + LINE + v));
-            for (size_t i = 0; i < hs; i++) memset(gpt_line(att, g, h * hs + i), 0, LINE * sizeof(float));
-            gpt_mix(hs, att.row + h * hs, s, &m, m.v, n, att.p + g * att.gs);
-            for (size_t i = 0; i < hs; i++)
+                vf_store(share + v, vf_all(1) / vf_load(share + v));
+            /* 3 mix the values */
+            gpt_clear(att, g, h * hs, hs);
+            gpt_mix(gpt_head_rows(att, g, h * hs), &m, m.v, n, s, hs);
+            /* 4 normalise */
+            for (size_t i = h * hs; i < (h + 1) * hs; i++)
                 for (size_t v = 0; v < LINE; v += LANES) {
-                    float *o = gpt_line(att, g, h * hs + i) + v;
-                    vf_store(o, vf_load(o) * vf_load(soft + LINE + v));
+                    float *at = gpt_line(att, g, i) + v;
+                    vf_store(at, vf_load(at) * vf_load(share + v));
                 }
         }
-        gpt_keep(f, f->l, E_ATT, h * hs, (h + 1) * hs), gpt_moved(f, MOVED_OUT, 2 * f->p.ng);
     }
-    if (f->u1 == r->m->c.NH) gpt_pad(f, att, C), gpt_keep(f, f->l, E_ATT, C, gpt_rows(C));
 }
 
-/* dqkv of heads u0 .. u1 gains what the queries of a panel, last group first, contribute:
- *   out = sum p v:                   dv += p dout        dp = v dout
- *   p = softmax(s), s = q k scale:   ds = p (dp - D) scale with D = sum p dp = dout out
- *                                    dq = sum ds k       dk += ds q
- * The first panel of a sequence clears dk and dv, and brings the keys and values on the chip. */
+/* ds (16n,16), which is dp, becomes p (dp - D) scale, with D = sum p dp = dout out */
+static inline void gpt_softmax_data(float *ds, const float *p, size_t n, float scale,
+                                    SpPanel dout, SpPanel out, size_t g, size_t i0,
+                                    size_t hs) {
+    for (size_t v = 0; v < LINE; v += LANES) {
+        vf D = vf_all(0);
+        for (size_t i = i0; i < i0 + hs; i++)
+            D = vf_fma(vf_load(gpt_line(dout, g, i) + v), vf_load(gpt_line(out, g, i) + v),
+                       D);
+        for (size_t k = 0; k < n * LINE; k++) {
+            const vf dp = vf_load(ds + k * LINE + v);
+            vf_store(ds + k * LINE + v,
+                     vf_load(p + k * LINE + v) * (dp - D) * vf_all(scale));
+        }
+    }
+}
+/* Before the first panel of the backward stream that a sequence's heads see: dk
+ * and dv are 0, and keys and values come on the chip. */
+static inline void gpt_attention_begin(const GptFire *f, const GptMemory *m, SpPanel qkv,
+                                       size_t h) {
+    const size_t C = f->r->m->c.C;
+    const size_t hs = gpt_head_size(f->r);
+    SpPanel sequence = qkv;
+    sequence.lines -= f->panel.first * qkv.stride;
+    for (size_t g = 0; g < f->r->groups; g++) {
+        memset(gpt_group(m, m->dk, g), 0, hs * LINE * sizeof(float));
+        memset(gpt_group(m, m->dv, g), 0, hs * LINE * sizeof(float));
+        if (!f->state) continue;
+        gpt_remember(gpt_group(m, m->k, g), sequence, g, C + h * hs, hs);
+        gpt_remember(gpt_group(m, m->v, g), sequence, g, 2 * C + h * hs, hs);
+    }
+}
+/* dqkv of heads unit .. end-1 gains what the queries of a panel, last group first,
+ * contribute; the forward passes, last first:
+ *   out = sum p v:                     dv += p dout      dp = v dout
+ *   p = softmax(s), s = q k scale:     ds = p (dp - D) scale with D = sum p dp
+ *                                      dq = sum ds k     dk += ds q
+ * The maxima and 1 / sums are the first side, q, k and v the second. */
 static inline void gpt_attention_back(const GptFire *f) {
     const GptRun *r = f->r;
-    const size_t C = r->m->c.C, hs = C / r->m->c.NH;
-    const GptView qkv = gpt_off_chip(f, f->l, E_QKV), vs = gpt_off_chip(f, f->l, E_SOFT),
-                  att = gpt_view(f, f->l, E_ATT);
-    const GptView datt = gpt_view(f, f->l, E_DATT), dqkv = gpt_view(f, f->l, E_DQKV);
+    const size_t C = r->m->c.C;
+    const size_t hs = gpt_head_size(r);
     const float scale = 1 / sqrtf((float)hs);
-    float *prob = r->scratch + f->worker * 2 * r->stride * LINE * LINE, *ds = prob + r->stride * LINE * LINE;
-    for (size_t h = f->u0; h < f->u1; h++) {
-        const GptMemory m = gpt_memory(f, h, true);
-        GptView sequence = qkv;
-        sequence.p -= f->p.g0 * qkv.gs;
-        for (size_t g = 0; g < r->groups && f->p.g0 + f->p.ng == r->groups; g++) {
-            memset(gpt_group(&m, m.dk, g), 0, hs * LINE * sizeof(float));
-            memset(gpt_group(&m, m.dv, g), 0, hs * LINE * sizeof(float));
-            if (!f->state) continue;
-            gpt_move(gpt_group(&m, m.k, g), sequence, g, C + h * hs, hs, false);
-            gpt_move(gpt_group(&m, m.v, g), sequence, g, 2 * C + h * hs, hs, false);
-        }
-        for (size_t g = f->p.ng; g-- > 0;) {
-            const size_t n = f->p.g0 + g + 1;
-            const float *soft = vs.p + g * vs.gs + h * 2 * LINE, *q = qkv.p + g * qkv.gs;
-            gpt_scores(hs, qkv.row + h * hs, q, &m, m.k, n, prob);
-            gpt_softmax_exp(prob, n, scale, soft, soft + LINE, NULL);
-            gpt_scores(hs, datt.row + h * hs, datt.p + g * datt.gs, &m, m.v, n, ds);
-            for (size_t v = 0; v < LINE; v += LANES) {
-                vf D = vf_all(0);
-                for (size_t i = 0; i < hs; i++)
-                    D = vf_fma(vf_load(gpt_line(datt, g, h * hs + i) + v),
-                               vf_load(gpt_line(att, g, h * hs + i) + v), D);
-                for (size_t k = 0; k < n * LINE; k++)
-                    vf_store(ds + k * LINE + v,
-                             vf_load(prob + k * LINE + v) * (vf_load(ds + k * LINE + v) - D) * vf_all(scale));
-            }
-            for (size_t i = 0; i < hs; i++) memset(gpt_line(dqkv, g, h * hs + i), 0, LINE * sizeof(float));
-            gpt_mix(hs, dqkv.row + h * hs, ds, &m, m.k, n, dqkv.p + g * dqkv.gs);
+    const SpPanel datt = gpt_in(f, 0);
+    const SpPanel att = gpt_in(f, 1);
+    const SpPanel dqkv = gpt_out(f, 0);
+    const SpPanel soft = gpt_side(f, 0);
+    const SpPanel qkv = gpt_side(f, 1);
+    float *p = r->scratch + f->worker * 2 * r->stride * LINE * LINE;
+    float *ds = p + r->stride * LINE * LINE;
+    for (size_t h = f->unit; h < f->end; h++) {
+        const GptMemory m =
+            f->state ? gpt_on_tile(f, h, 4) : gpt_in_edges(f, qkv, dqkv, h);
+        if (f->panel.first + f->panel.groups == r->groups)
+            gpt_attention_begin(f, &m, qkv, h);
+        for (size_t g = f->panel.groups; g-- > 0;) {
+            const size_t n = f->panel.first + g + 1;    /* groups of keys it saw */
+            const GptHeadRows query = gpt_head_rows(qkv, g, h * hs);
+            const GptHeadRows dout = gpt_head_rows(datt, g, h * hs);
+            const float *max = gpt_line(soft, g, 2 * h);
+            const float *share = gpt_line(soft, g, 2 * h + 1);
+            /* the probabilities again */
+            gpt_scores(p, &m, m.k, n, query, hs);
+            gpt_softmax_again(p, n, scale, max, share);
+            /* out = sum p v */
+            gpt_scores(ds, &m, m.v, n, dout, hs);
+            /* p = softmax(s) */
+            gpt_softmax_data(ds, p, n, scale, datt, att, g, h * hs, hs);
+            /* s = q k scale */
+            gpt_clear(dqkv, g, h * hs, hs);
+            gpt_mix(gpt_head_rows(dqkv, g, h * hs), &m, m.k, n, ds, hs);
             for (size_t k = 0; k < n; k++) {
-                gpt_spread(hs, qkv.row + h * hs, ds + k * LINE * LINE, q, gpt_group(&m, m.dk, k));
-                gpt_spread(hs, datt.row + h * hs, prob + k * LINE * LINE, datt.p + g * datt.gs,
-                           gpt_group(&m, m.dv, k));
+                gpt_spread(gpt_group(&m, m.dk, k), query, ds + k * LINE * LINE, hs);
+                gpt_spread(gpt_group(&m, m.dv, k), dout, p + k * LINE * LINE, hs);
             }
         }
-        for (size_t g = 0; g < f->p.ng && f->state; g++)
-            gpt_move(gpt_group(&m, m.dk, f->p.g0 + g), dqkv, g, C + h * hs, hs, true),
-                gpt_move(gpt_group(&m, m.dv, f->p.g0 + g), dqkv, g, 2 * C + h * hs, hs, true);
-        for (size_t third = 0; third < 3; third++)
-            gpt_keep(f, f->l, E_DQKV, third * C + h * hs, third * C + (h + 1) * hs);
-        gpt_moved(f, MOVED_IN, f->p.ng * (3 * hs + 2));     /* q, statistics; once a sequence k and v */
+        for (size_t g = 0; g < f->panel.groups && f->state; g++) {
+            const size_t k = f->panel.first + g;
+            gpt_recall(dqkv, g, C + h * hs, gpt_group(&m, m.dk, k), hs);
+            gpt_recall(dqkv, g, 2 * C + h * hs, gpt_group(&m, m.dv, k), hs);
+        }
     }
-    if (f->u1 == r->m->c.NH) gpt_pad(f, dqkv, 3 * C), gpt_keep(f, f->l, E_DQKV, 3 * C, gpt_rows(3 * C));
 }
 
-/* ---- the loss ------------------------------------------------------------------------------------------ */
+/* ---- the loss ------------------------------------------------------------ */
 
-/* loss = max + log sum exp(logit - max) - logit[target]. logits (V,16) of group g of a panel become d loss /
- * d logits = (p - [v = target]) dscale; r->loss gets each token's loss */
-static inline void gpt_cross_entropy(const GptFire *f, size_t g, bool train) {
+/* loss = max + log sum exp(logit - max) - logit[target], of each token of group g;
+ * the logits (V) become exp(logit - max), scale (16) what turns these into
+ * probabilities / targets that count; 0 for tokens without a target. */
+static inline void gpt_loss_group(const GptFire *f, SpPanel logits, size_t g, float *scale,
+                                  const int32_t *target) {
     const GptRun *r = f->r;
-    const GptView logits = gpt_view(f, f->l, E_LOGITS);
-    const size_t V = r->m->c.V, group = f->p.at + g, b = group / r->stride, t0 = group % r->stride * LINE;
-    float max[LINE], sum[LINE], mul[LINE], *at = logits.p + g * logits.gs;
-    int32_t target[LINE];
-    for (size_t i = 0; i < LINE; i++) target[i] = t0 + i < r->T ? r->targets[b * r->T + t0 + i] : -1;
+    const size_t V = r->m->c.V;
+    double *loss = r->loss + (f->panel.at + g) * LINE;
+    float max[LINE];
+    float sum[LINE];
     for (size_t v = 0; v < LINE; v += LANES) {
-        vf m = vf_load(at + v), s = vf_all(0);
-        for (size_t o = 1; o < V; o++) m = vf_max(vf_load(at + logits.row[o] * LINE + v), m);
-        vf_store(max + v, m);
-        for (size_t i = v; i < v + LANES; i++)      /* the target's logit, before it is overwritten */
-            r->loss[group * LINE + i] =
-                target[i] < 0 ? 0 : (double)max[i] - (double)gpt_line(logits, g, (size_t)target[i])[i];
+        vf top = vf_load(gpt_line(logits, g, 0) + v);
+        for (size_t o = 1; o < V; o++)
+            top = vf_max(vf_load(gpt_line(logits, g, o) + v), top);
+        vf_store(max + v, top);
+    }
+    for (size_t t = 0; t < LINE; t++)       /* the target's logit, while it is there */
+        loss[t] = target[t] < 0 ? 0
+                                : (double)max[t] -
+                                      (double)gpt_line(logits, g, (size_t)target[t])[t];
+    for (size_t v = 0; v < LINE; v += LANES) {
+        const vf top = vf_load(max + v);
+        vf total = vf_all(0);
         for (size_t o = 0; o < V; o++) {
-            const vf e = vf_exp(vf_load(at + logits.row[o] * LINE + v) - m);
-            vf_store(at + logits.row[o] * LINE + v, e);
-            s += e;
+            float *at = gpt_line(logits, g, o) + v;
+            const vf e = vf_exp(vf_load(at) - top);
+            vf_store(at, e);
+            total += e;
         }
-        vf_store(sum + v, s);
+        vf_store(sum + v, total);
     }
-    for (size_t i = 0; i < LINE; i++) {
-        if (target[i] >= 0) r->loss[group * LINE + i] += det_log((double)sum[i]);
-        mul[i] = target[i] >= 0 ? r->dscale / sum[i] : 0;
+    for (size_t t = 0; t < LINE; t++) {
+        if (target[t] >= 0) loss[t] += det_log((double)sum[t]);
+        scale[t] = target[t] >= 0 ? r->dscale / sum[t] : 0;
     }
-    gpt_moved(f, MOVED_OUT, 2);                             /* the losses, in double precision */
-    if (!train) return;
-    for (size_t o = 0; o < V; o++)
-        for (size_t v = 0; v < LINE; v += LANES) {
-            float *d = at + logits.row[o] * LINE + v;
-            vf_store(d, vf_load(d) * vf_load(mul + v));
-        }
-    for (size_t i = 0; i < LINE; i++)
-        if (target[i] >= 0) gpt_line(logits, g, (size_t)target[i])[i] -= r->dscale;
 }
-
-/* ---- the graph ------------------------------------------------------------------------------------------ *
- * What each stage reads, makes and owns: one table, from which both come: the stages one after the other over
- * the whole run (schedules serial and kernel), and the chip's graph (dataflow). */
-
-typedef enum {
-    EMBED, LN1, QKV, ATTENTION, PROJ, LN2, FC, FC2, LNF,                        /* forward */
-    HEAD, HEAD_LOSS, HEAD_DATA, HEAD_W, LNF_W, LNF_DATA,                             /* backward */
-    FC2_DATA, GELU_BACK, FC2_W, FC_DATA, LN2_AGAIN, FC_W, LN2_W, LN2_DATA, PROJ_DATA, PROJ_W,
-    ATTENTION_BACK, QKV_DATA, LN1_AGAIN, QKV_W, LN1_W, LN1_DATA, EMBED_W, GPT_STAGES
-} GptStage;
-typedef enum { BY_PANEL, BY_HEAD, BY_ROWS, BY_FEATURES, BY_COLUMNS } GptCut;
-
-/* cut: into what tasks `kernel` cuts it: panels; (sequence, head); row blocks; features. BY_COLUMNS: the chip
- * cuts it by columns of its matrix, `kernel` by panels. joins: a task of the stage before does this one too.
- * k: the parameter it owns, -1 none. share: uses the tiles of the stage so many before. */
-static const struct {
-    const char *name;
-    GptCut cut;
-    bool joins;
-    int k, in[3], out[2];
-    size_t share;
-} gpt_stage[GPT_STAGES] = {
-    [EMBED] = {"embed", BY_PANEL, 0, -1, {-1, -1, -1}, {E_X, -1}, 0},
-    [LN1] = {"ln_1", BY_PANEL, 0, -1, {E_X, -1, -1}, {E_N1, -1}, 0},
-    [QKV] = {"attn.c_attn", BY_PANEL, 0, QKVW, {E_N1, -1, -1}, {E_QKV, -1}, 0},
-    [ATTENTION] = {"attention", BY_HEAD, 0, -1, {E_QKV, -1, -1}, {E_ATT, -1}, 0},
-    [PROJ] = {"attn.c_proj", BY_PANEL, 0, PROJW, {E_ATT, E_X, -1}, {E_MID, -1}, 0},
-    [LN2] = {"ln_2", BY_PANEL, 0, -1, {E_MID, -1, -1}, {E_N2, -1}, 0},
-    [FC] = {"mlp.c_fc", BY_PANEL, 0, FCW, {E_N2, -1, -1}, {E_H, -1}, 0},
-    [FC2] = {"mlp.c_proj", BY_PANEL, 0, FC2W, {E_H, E_MID, -1}, {E_X, -1}, 0},
-    [LNF] = {"ln_f", BY_PANEL, 0, -1, {E_X, -1, -1}, {E_N1, -1}, 0},
-    [HEAD] = {"head", BY_ROWS, 0, WTE, {E_N1, -1, -1}, {E_LOGITS, -1}, 0},
-    [HEAD_LOSS] = {"loss", BY_PANEL, 0, -1, {E_LOGITS, -1, -1}, {E_DLOGITS, -1}, 0},
-    [HEAD_DATA] = {"head dx", BY_COLUMNS, 0, WTE, {E_DLOGITS, -1, -1}, {E_DN1, -1}, 0},
-    [HEAD_W] = {"head dw", BY_ROWS, 0, WTE, {E_N1, E_DLOGITS, -1}, {-1, -1}, 3},
-    [LNF_W] = {"ln_f dw", BY_FEATURES, 0, LN1W, {E_DN1, E_X, -1}, {-1, -1}, 0},
-    [LNF_DATA] = {"ln_f dx", BY_PANEL, 0, -1, {E_DN1, E_X, -1}, {E_DX, -1}, 1},
-    [FC2_DATA] = {"mlp.c_proj dx", BY_COLUMNS, 0, FC2W, {E_DX, -1, -1}, {E_DH, -1}, 0},
-    [GELU_BACK] = {"gelu dx", BY_PANEL, 1, -1, {E_DH, -1, -1}, {E_DG, E_HB}, 0},
-    [FC2_W] = {"mlp.c_proj dw", BY_ROWS, 0, FC2W, {E_HB, E_DX, -1}, {-1, -1}, 2},
-    [FC_DATA] = {"mlp.c_fc dx", BY_COLUMNS, 0, FCW, {E_DG, -1, -1}, {E_DN2, -1}, 0},
-    [LN2_AGAIN] = {"ln_2 again", BY_PANEL, 1, -1, {E_MID, -1, -1}, {E_N2B, -1}, 0},
-    [FC_W] = {"mlp.c_fc dw", BY_ROWS, 0, FCW, {E_N2B, E_DG, -1}, {-1, -1}, 2},
-    [LN2_W] = {"ln_2 dw", BY_FEATURES, 0, LN2W, {E_DN2, E_MID, -1}, {-1, -1}, 0},
-    [LN2_DATA] = {"ln_2 dx", BY_PANEL, 0, -1, {E_DN2, E_MID, E_DX}, {E_DXM, -1}, 1},
-    [PROJ_DATA] = {"attn.c_proj dx", BY_COLUMNS, 0, PROJW, {E_DXM, -1, -1}, {E_DATT, -1}, 0},
-    [PROJ_W] = {"attn.c_proj dw", BY_ROWS, 0, PROJW, {E_ATT, E_DXM, -1}, {-1, -1}, 1},
-    [ATTENTION_BACK] = {"attention dx", BY_HEAD, 0, -1, {E_DATT, E_ATT, -1}, {E_DQKV, -1}, 0},
-    [QKV_DATA] = {"attn.c_attn dx", BY_COLUMNS, 0, QKVW, {E_DQKV, -1, -1}, {E_DN1, -1}, 0},
-    [LN1_AGAIN] = {"ln_1 again", BY_PANEL, 1, -1, {E_X, -1, -1}, {E_N1B, -1}, 0},
-    [QKV_W] = {"attn.c_attn dw", BY_ROWS, 0, QKVW, {E_N1B, E_DQKV, -1}, {-1, -1}, 2},
-    [LN1_W] = {"ln_1 dw", BY_FEATURES, 0, LN1W, {E_DN1, E_X, -1}, {-1, -1}, 0},
-    [LN1_DATA] = {"ln_1 dx", BY_PANEL, 0, -1, {E_DN1, E_X, E_DXM}, {E_DX, -1}, 1},
-    [EMBED_W] = {"embed dw", BY_FEATURES, 0, -1, {E_DX, -1, -1}, {-1, -1}, 0}};
-
-static inline size_t gpt_in_layer(GptStage s, size_t l, int e) { /* whose edge e a stage of layer l reads */
-    return e == E_DX && s != EMBED_W ? l + 1 : l;
-}
-static inline size_t gpt_out_layer(GptStage s, size_t l) { return s == FC2 ? l + 1 : l; }
-
-/* The parameter that a stage owns; where it owns none, the first of its layer. */
-static inline size_t gpt_owned(GptStage s, size_t l) {
-    return s >= HEAD && s <= HEAD_W ? WTE : gpt_layer(l, gpt_stage[s].k < 0 ? 0 : gpt_stage[s].k);
-}
-
-static inline void gpt_fire(const GptFire *f) {
-    const GptStage s = (GptStage)f->stage;
-    const size_t l = f->l, k = gpt_owned(s, l);
-    const int *in = gpt_stage[s].in, *out = gpt_stage[s].out;
-    switch (s) {
-    case EMBED: gpt_embed(f); break;
-    case LN1: case LN2: case LNF: gpt_norm(f, in[0], out[0], false); break;
-    case LN1_AGAIN: case LN2_AGAIN: gpt_norm(f, in[0], out[0], true); break;
-    case LN1_W: case LN2_W: case LNF_W: gpt_norm_weight(f, in[1], in[0]); break;
-    case LN1_DATA: case LN2_DATA: case LNF_DATA: gpt_norm_data(f, in[1], in[0], in[2], out[0]); break;
-    case ATTENTION: gpt_attention(f); break;
-    case ATTENTION_BACK: gpt_attention_back(f); break;
-    case FC: gpt_linear(f, k, in[0], l, E_FC, -1, out[0]); break;
-    case GELU_BACK: gpt_gelu_back(f); break;
-    case HEAD_LOSS: for (size_t g = 0; g < f->p.ng; g++) gpt_cross_entropy(f, g, true); break;
-    case EMBED_W: gpt_embed_weight(f); break;
-    default:                                                /* linear: data, forward, weight */
-        if (gpt_stage[s].cut == BY_COLUMNS) gpt_linear_data(f, k, gpt_in_layer(s, l, in[0]), in[0], out[0]);
-        else if (out[0] >= 0) gpt_linear(f, k, in[0], gpt_out_layer(s, l), out[0], in[1], -1);
-        else gpt_linear_weight(f, k, gpt_in_layer(s, l, in[1]), in[1], in[0]);
-    }
-    vf_streamed();
-}
-
-/* ---- schedules serial and kernel: a stage over the whole run, then the next ---------------------------- */
-
-/* Where units u0 .. u1 of a stage find their weights and accumulators off chip. */
-static inline void gpt_point(GptFire *f) {
+/* target (16) of the tokens of group g of a panel; -1 where there is none */
+static inline void gpt_targets(const GptFire *f, size_t g, int32_t *target) {
     const GptRun *r = f->r;
-    const size_t k = gpt_owned((GptStage)f->stage, f->l);
-    if (gpt_stage[f->stage].k < 0) return;
-    const GptParam *p = &r->m->table[k], *b = p + 1;
-    if (p->rank == 1) {                                     /* gain and bias of a norm */
-        f->dw = r->m->lane_g + (p->lane + f->u0) * LINE, f->db = r->m->lane_g + (b->lane + f->u0) * LINE;
-        return;
-    }
-    f->w = r->m->w + p->at;
-    f->b1 = p->mat.nb;
-    if (gpt_stage[f->stage].cut == BY_COLUMNS) return;
-    f->w += (size_t)p->mat.first[f->u0] * LINE;
-    if (r->m->g) f->dw = r->m->g + p->at + (size_t)p->mat.first[f->u0] * LINE;
-    if (r->m->g && k != WTE) f->db = r->m->lane_g + (b->lane + f->u0 * LINE) * LINE;
+    const size_t b = f->panel.at / r->stride;
+    const size_t t0 = (f->panel.first + g) * LINE;
+    for (size_t t = 0; t < LINE; t++)
+        target[t] = t0 + t < r->T ? r->targets[b * r->T + t0 + t] : -1;
 }
-static inline size_t gpt_units(const GptRun *r, GptStage s, size_t l) { /* row blocks, columns, heads ... */
-    if (s == ATTENTION || s == ATTENTION_BACK) return r->m->c.NH;
-    if (s == GELU_BACK) return gpt_rows(4 * r->m->c.C) / LINE;
-    if (gpt_stage[s].cut == BY_FEATURES) return r->m->c.C;
-    if (gpt_stage[s].k < 0) return 1;
-    const SpMat *m = &r->m->table[gpt_owned(s, l)].mat;
-    return gpt_stage[s].cut == BY_COLUMNS ? gpt_rows(m->IC) / LINE : m->nb;
-}
-
-static inline GptCut gpt_cut(GptStage s) {
-    return gpt_stage[s].cut == BY_COLUMNS ? BY_PANEL : gpt_stage[s].cut;
-}
-
-typedef struct { GptRun *r; GptStage stage; size_t l, unit, units; } GptKernel;     /* unit: units a task */
-
-static inline void gpt_kernel_task(void *arg, size_t task, size_t worker) {
-    const GptKernel *n = arg;
-    const GptRun *r = n->r;
-    const size_t per = gpt_panels(r);
-    const GptCut cut = gpt_cut(n->stage);
-    const bool back = n->stage > LNF;
-    GptFire f = {.r = r, .stage = (int)n->stage, .l = n->l, .u1 = n->units, .worker = worker};
-    if (cut == BY_PANEL) {
-        f.p = gpt_panel(r, task);
-        gpt_point(&f), gpt_fire(&f);
-        if (n->stage + 1 == GPT_STAGES || !gpt_stage[n->stage + 1].joins) return;
-        f.stage++, f.u1 = gpt_units(r, (GptStage)f.stage, n->l);
-        gpt_fire(&f);
-        return;
-    }
-    size_t first = 0, last = r->B * per;
-    if (cut == BY_HEAD)
-        f.u0 = task % n->units, f.u1 = f.u0 + 1, first = task / n->units * per, last = first + per;
-    else f.u0 = task * n->unit, f.u1 = size_min(f.u0 + n->unit, n->units);
-    gpt_point(&f);
-    for (size_t i = first; i < last; i++) {
-        f.p = back ? gpt_panel_back(r, i) : gpt_panel(r, i);
-        gpt_fire(&f);
+/* The losses alone. */
+static inline void gpt_loss(const GptFire *f) {
+    const SpPanel logits = gpt_in(f, 0);
+    for (size_t g = 0; g < f->panel.groups; g++) {
+        float scale[LINE];
+        int32_t target[LINE];
+        gpt_targets(f, g, target);
+        gpt_loss_group(f, logits, g, scale, target);
     }
 }
-/* Runs one stage of layer l over the whole run, all workers. The cut does not change a bit. */
-static inline void gpt_kernel(GptRun *r, GptStage stage, size_t l) {
-    const GptCut cut = gpt_cut(stage);
-    GptKernel n = {r, stage, l, 0, gpt_units(r, stage, l)};
-    n.unit = size_max(1, n.units / (4 * r->pool->workers));
-    if (cut == BY_ROWS) n.unit = size_min(n.unit, 8);       /* a slice of dw that stays in the cache */
-    df_run(r->pool, gpt_kernel_task, &n, cut == BY_PANEL ? r->B * gpt_panels(r)
-                                         : cut == BY_HEAD ? r->B * n.units : (n.units + n.unit - 1) / n.unit);
-}
-
-/* The head panel by panel, so that no more than one panel's logits exist; returns them, [group][rows][16],
- * rows being V rounded up to whole row blocks. */
-enum { HEAD_BLOCKS = 16 };                                  /* row blocks of wte a task */
-typedef struct { GptFire f; bool train; } GptHead;
-
-static inline void gpt_head_task(void *arg, size_t task, size_t worker) {
-    const GptHead *h = arg;
-    GptFire f = h->f;
-    const size_t nb = gpt_units(f.r, HEAD, f.l), ng = f.p.ng;
-    f.worker = worker, f.u1 = nb;
-    if (f.stage == HEAD_LOSS) { gpt_cross_entropy(&f, task, h->train); return; }
-    if (f.stage == HEAD_DATA && task < ng) { /* dn = wte' dlogits of a group; then slices of dwte */
-        const GptView logits = gpt_view(&f, f.l, E_LOGITS);
-        GptRun one = *f.r;
-        one.moving[gpt_edge[E_LOGITS].array].p = logits.p + task * logits.gs;
-        f.r = &one, f.p = (GptPanel){f.p.at + task, f.p.g0 + task, 1}, f.u1 = gpt_units(f.r, HEAD_DATA, f.l);
-        gpt_point(&f), gpt_fire(&f);
-        return;
-    }
-    if (f.stage == HEAD_DATA) f.stage = HEAD_W, task -= ng;
-    f.u0 = task * HEAD_BLOCKS, f.u1 = size_min(f.u0 + HEAD_BLOCKS, nb);
-    gpt_point(&f), gpt_fire(&f);
-}
-static inline float *gpt_head(GptRun *r, size_t panel, bool train, bool loss) {
-    const size_t tasks = (gpt_units(r, HEAD, r->m->c.L) + HEAD_BLOCKS - 1) / HEAD_BLOCKS;
-    GptHead h = {{.r = r, .stage = HEAD, .l = r->m->c.L, .p = gpt_panel_back(r, panel)}, train};
-    df_run(r->pool, gpt_head_task, &h, tasks);
-    h.f.stage = HEAD_LOSS;
-    if (loss) df_run(r->pool, gpt_head_task, &h, h.f.p.ng);
-    h.f.stage = HEAD_DATA;
-    if (train) df_run(r->pool, gpt_head_task, &h, h.f.p.ng + tasks);
-    return r->moving[gpt_edge[E_LOGITS].array].p;
-}
-
-/* Adds the tokens' losses to *sum one by one, so that groups of sequences add up as the whole does. */
-static inline void gpt_loss_add(const GptRun *r, double *sum) {
-    for (size_t b = 0; b < r->B; b++)
-        for (size_t t = r->from * LINE; t < r->T; t++) *sum += r->loss[b * r->stride * LINE + t];
-}
-
-/* The layers forward, up to the final norm's output. inputs (B,T). */
-static inline void gpt_forward(GptRun *r) {
-    gpt_kernel(r, EMBED, 0);
-    for (size_t l = 0; l < r->m->c.L; l++)
-        for (GptStage s = LN1; s <= FC2; s++) gpt_kernel(r, s, l);
-    gpt_kernel(r, LNF, r->m->c.L);
-}
-
-/* Forward only: adds the losses of inputs against targets (B,T) to *sum. */
-static inline void gpt_eval(GptRun *r, const int32_t *inputs, const int32_t *targets, double *sum) {
-    r->inputs = inputs, r->targets = targets;
-    gpt_forward(r);
-    for (size_t i = 0; i < r->B * gpt_panels(r); i++) gpt_head(r, i, false, true);
-    gpt_loss_add(r, sum);
-}
-
-/* ---- schedule dataflow: the graph on the chip ---------------------------------------------------------- */
-
-/* Of a matrix: rows[r], its lines before row block r; cols[u], its lines whose input is below 16 u. */
-typedef struct { const uint32_t *rows, *cols; } GptLines;
-
-struct GptMachine {
-    DfGraph graph;
-    DfPlan *plan;
-    const Gpt *m;                   /* whose masks it was planned for */
-    GptLines *lines;
-    DfEvent **event;                /* [sections] when given: the first run's firings on the host */
-};
-
-/* Those of all parameters of a model, in one block to free. */
-static inline GptLines *gpt_lines(const Gpt *m) {
-    size_t all = 0;
-    for (size_t k = 0; k < m->count; k++) all += gpt_rows(m->table[k].mat.IC) / LINE + 1;
-    GptLines *lines = mem_new(m->count * sizeof *lines + all * sizeof(uint32_t), 1);
-    uint32_t *cols = (uint32_t *)(lines + m->count);
-    for (size_t k = 0; k < m->count; k++) {
-        const SpMat *a = &m->table[k].mat;
-        const size_t units = gpt_rows(a->IC) / LINE;
-        lines[k] = (GptLines){a->first, cols};
-        for (size_t r = 0; r < a->nb; r++)
-            for (size_t l = a->first[r]; l < a->first[r + 1]; l++)
-                cols[sp_cols(a, r)[l - a->first[r]] / LINE + 1]++;
-        for (size_t u = 0; u < units; u++) cols[u + 1] += cols[u];
-        cols += units + 1;
-    }
-    return lines;
-}
-
-/* Stage s of layer l for the planner: its units, FLOPs of a unit and lane, lines a group straight from and to
- * off-chip memory. From the configuration and lines alone: the simulator has no model. */
-static inline DfStage gpt_stage_of(const GptConfig *c, GptStage s, size_t l, size_t NG,
-                                   const GptLines *lines) {
-    const double C = (double)c->C, C4 = (double)gpt_rows(4 * c->C), hs = C / (double)c->NH, V = (double)c->V;
-    const int own = gpt_stage[s].k;
-    const size_t k = gpt_owned(s, l);
-    DfStage st = {.kind = (int)s, .layer = l, .share = gpt_stage[s].share, .units = 1};
-    if (s == EMBED || s == EMBED_W || l == c->L) snprintf(st.name, sizeof st.name, "%s", gpt_stage[s].name);
-    else snprintf(st.name, sizeof st.name, "h.%zu.%s", l, gpt_stage[s].name);
-    for (int i = 0; i < DF_INS; i++) {
-        const int e = i < 3 ? gpt_stage[s].in[i] : -1;
-        st.in[i] = e < 0 ? -1 : (int)(gpt_in_layer(s, l, e) * EDGES) + e;
-    }
-    for (int i = 0; i < DF_OUTS; i++)
-        st.out[i] = gpt_stage[s].out[i] < 0 ? -1 : (int)(gpt_out_layer(s, l) * EDGES) + gpt_stage[s].out[i];
-    if (own >= 0 && gpt_stage[s].cut != BY_FEATURES) {      /* linear: forward, data, weight */
-        const bool columns = gpt_stage[s].cut == BY_COLUMNS, weight = !columns && gpt_stage[s].out[0] < 0;
-        const size_t OC = k == WTE ? c->V : (size_t)(own == QKVW ? 3 : own == FCW ? 4 : 1) * c->C,
-                     IC = (size_t)(own == FC2W ? 4 : 1) * c->C;
-        st.lines = columns ? lines[k].cols : lines[k].rows, st.units = gpt_rows(columns ? IC : OC) / LINE;
-        st.per_line = 2 * LINE, st.scatter = columns, st.gather = !columns;
-        st.weights = !weight, st.grads = weight;
-        st.sums = weight && k != WTE ? LINE : 0;
-        st.per_unit = weight ? LINE : columns ? 0 : s == FC ? 16 * 15 : LINE;
-        if (s == FC) st.writes = C4;
-        return st;
-    }
-    switch (s) {                    /* FLOPs by the source: an fma counts 2, e^x 8 */
-    case EMBED: st.reads = st.random = 2 * C, st.per_unit = C; break;
-    case LN1: case LN2: case LNF: st.writes = 2, st.per_unit = 8 * C; break;
-    case LN1_AGAIN: case LN2_AGAIN: st.reads = 2, st.per_unit = 4 * C; break;
-    case LNF_W: case LN1_W: case LN2_W: st.units = c->C, st.sums = 2, st.reads = 2, st.per_unit = 5; break;
-    case LNF_DATA: case LN1_DATA: case LN2_DATA: st.reads = 2, st.per_unit = 14 * C; break;
-    case GELU_BACK: st.units = gpt_rows(4 * c->C) / LINE, st.reads = C4, st.per_unit = 16 * 22; break;
-    case HEAD_LOSS: st.writes = 2, st.per_unit = 12 * V; break;
-    case EMBED_W: st.units = c->C, st.reads = st.random = 4 * C, st.per_unit = 2; break;
-    default:                                                /* attention */
-        st.units = c->NH, st.grain = (s == ATTENTION ? 2 : 4) * (size_t)hs, st.state = NG * st.grain;
-        st.per_pair = s == ATTENTION ? 4 * hs + 12 : 10 * hs + 14;
-        if (s == ATTENTION) st.writes = 2 * (double)c->NH;
-        else st.reads = 3 * (double)c->C + 2 * (double)c->NH;
-    }
-    return st;
-}
-
-/* The model as a graph of stages and edges, forward then backward. lines[k] of parameter k must live as long;
- * NG: groups of a sequence. Freed with gpt_graph_free. */
-static inline DfGraph gpt_graph(const GptConfig *c, const GptLines *lines, size_t NG) {
-    const size_t L = c->L;
-    DfGraph g = {.edges = (L + 1) * EDGES};
-    g.edge = mem_new(g.edges, sizeof *g.edge), g.stage = mem_new(L * (GPT_STAGES - 9) + 9, sizeof *g.stage);
-    for (size_t e = 0; e < g.edges; e++) {
-        const int k = (int)(e % EDGES);
-        const bool in_place = k == E_DG || k == E_DLOGITS;  /* of the edge before */
-        g.edge[e] = (DfEdge){.rows = gpt_edge_rows(c, k), .base = in_place ? (int)e - 1 : -1,
-                             .kept = k < E_KEPT};
-        snprintf(g.edge[e].name, sizeof g.edge[e].name, "h.%zu %s", e / EDGES, gpt_edge[k].name);
-    }
-    g.stage[g.stages++] = gpt_stage_of(c, EMBED, 0, NG, lines);
-    for (size_t l = 0; l < L; l++)
-        for (GptStage s = LN1; s <= FC2; s++) g.stage[g.stages++] = gpt_stage_of(c, s, l, NG, lines);
-    g.stage[g.stages++] = gpt_stage_of(c, LNF, L, NG, lines);
-    g.forward = g.stages;
-    for (GptStage s = HEAD; s <= LNF_DATA; s++) g.stage[g.stages++] = gpt_stage_of(c, s, L, NG, lines);
-    for (size_t l = L; l-- > 0;)
-        for (GptStage s = FC2_DATA; s <= LN1_DATA; s++)
-            g.stage[g.stages++] = gpt_stage_of(c, s, l, NG, lines);
-    g.stage[g.stages++] = gpt_stage_of(c, EMBED_W, 0, NG, lines);
-    return g;
-}
-static inline void gpt_graph_free(DfGraph *g) { free(g->stage), free(g->edge); }
-
-/* Column lists of sparse matrices as rows of the edges that they gather from or scatter to. */
-static inline void gpt_machine_columns(const GptMachine *a) {
-    for (size_t n = 0; n < a->plan->sections; n++)
-        for (size_t s = 0; s < a->plan->section[n].parts; s++) {
-            const DfSection *x = &a->plan->section[n];
-            DfPart *p = &x->part[s];
-            if (p->s.kind == DF_LOAD || !(p->s.gather || p->s.scatter)) continue;
-            const SpMat *m = &a->m->table[gpt_owned((GptStage)p->s.kind, p->s.layer)].mat;
-            df_columns(x, p, m, gpt_stage[p->s.kind].cut == BY_COLUMNS);
-        }
-}
-static inline void gpt_machine_free(GptRun *r) {
-    if (!r->machine) return;
-    for (size_t n = 0; r->machine->event && n < r->machine->plan->sections; n++) free(r->machine->event[n]);
-    free(r->machine->event);
-    df_plan_free(r->machine->plan, &r->machine->graph), gpt_graph_free(&r->machine->graph);
-    free(r->machine->lines), free(r->machine);
-    r->machine = NULL;
-}
-/* To be called when r->m has become another model: the chip is planned anew before it trains. */
-static inline void gpt_machine_stale(GptRun *r) {
-    if (r->machine) r->machine->m = NULL;
-}
-/* Whether a chip has room for the streams of a run, whatever becomes of the weights. */
-static inline bool gpt_machine_fits(const GptRun *r, DfChip chip, size_t depth) {
-    GptLines *lines = gpt_lines(r->m);
-    DfGraph g = gpt_graph(&r->m->c, lines, r->stride);
-    const bool fits = df_holds(&g, chip, depth, r->panel);
-    gpt_graph_free(&g), free(lines);
-    return fits;
-}
-/* Plans the chip for a run's model and panels; again when its masks have changed. */
-static inline void gpt_machine_plan(GptRun *r, DfChip chip, size_t depth) {
-    gpt_machine_free(r);
-    GptMachine *a = r->machine = mem_new(1, sizeof *a);
-    if (chip.element != sizeof(float))
-        die("chip %s: numbers of %zu bytes: it can be simulated, not run", chip.name, chip.element);
-    a->lines = gpt_lines(r->m), a->graph = gpt_graph(&r->m->c, a->lines, r->stride);
-    a->m = r->m;
-    a->plan = df_plan(&a->graph, chip, depth, r->panel, r->B * gpt_panels(r), true);
-    gpt_machine_columns(a);
-}
-
-/* What a firing of an actor works on. */
-static inline GptFire gpt_machine_fire(const GptRun *r, const DfSection *x, const DfActor *a) {
-    const DfPart *p = &x->part[a->part];
-    const DfPlan *plan = r->machine->plan;
-    GptFire f = {.r = r, .stage = p->s.kind, .l = p->s.layer, .u0 = a->u0, .u1 = a->u1, .col = p->col};
-    float *tile = plan->memory + a->tile * plan->stride * LINE;
-    if (p->s.kind == DF_LOAD) return f;
-    gpt_point(&f);
-    if (p->cut) f.slice = &p->cut[a->k].mat, f.w += (size_t)f.slice->first[0] * LINE;
-    if (!x->streamed && p->s.lines) f.w = tile + p->w / 4, f.dw = tile + p->dw / 4;
-    if (p->s.lines && p->s.sums) f.db = tile + p->sums / 4;
-    if (!p->s.lines && p->s.sums) f.dw = tile + p->sums / 4, f.db = f.dw + p->per * LINE;
-    if (p->s.state) f.state = tile + p->state / 4, f.grains = p->grains, f.jump = plan->stride * LINE;
-    return f;
-}
-/* One panel of a firing. */
-static inline void gpt_machine_panel(GptFire *f, const DfSection *x, const DfActor *a, size_t i) {
-    const DfPart *p = &x->part[a->part];
-    const GptRun *r = f->r;
-    f->i = i;
-    f->p = x->first < r->machine->graph.forward ? gpt_panel(r, i) : gpt_panel_back(r, i);
-    if (p->s.kind != DF_LOAD) { gpt_fire(f); return; }
-    const size_t l = (size_t)p->s.out[0] / EDGES;
-    const int e = p->s.out[0] % EDGES;
-    const GptView from = gpt_off_chip(f, l, e), to = gpt_view(f, l, e);
-    for (size_t g = 0; g < f->p.ng; g++)                    /* rows of one tile follow one another */
-        memcpy(gpt_line(to, g, a->u0 * LINE), gpt_line(from, g, a->u0 * LINE),
-               (a->u1 - a->u0) * LINE * LINE * sizeof(float));
-    gpt_moved(f, MOVED_IN, f->p.ng * (a->u1 - a->u0) * LINE);
-}
-/* A firing. Streamed weights pass through the tile a few row blocks at a time, each over all panels. */
-static inline void gpt_machine_step(void *owner, const DfSection *x, const DfActor *a, size_t i,
-                                    size_t worker) {
-    const GptRun *r = owner;
-    GptFire f = gpt_machine_fire(r, x, a);
-    const DfPart *p = &x->part[a->part];
-    const size_t first = i * x->span, end = size_min(first + x->span, r->B * gpt_panels(r));
-    const size_t nb = p->cut ? f.b1 : a->u1;
-    f.worker = worker;
-    if (!x->streamed || !p->s.lines) {
-        for (size_t n = first; n < end; n++) gpt_machine_panel(&f, x, a, n);
-        return;
-    }
-    gpt_moved(&f, p->s.grads ? MOVED_GRADS : MOVED_WEIGHTS,
-              (size_t)df_lines(&p->s, a->u0, a->u1) * (p->s.grads ? 2 : 1));
-    const GptFire whole = f;
-    for (size_t b = p->cut ? 0 : a->u0; b < nb; b += BUNDLE) {
-        const size_t b1 = size_min(b + BUNDLE, nb);
-        if (p->cut)
-            f.w = whole.w + (size_t)(f.slice->first[b] - f.slice->first[0]) * LINE, f.b0 = b, f.b1 = b1;
-        else f.u0 = b, f.u1 = b1, gpt_point(&f);
-        if (whole.db && p->s.sums) f.db = whole.db + (b - a->u0) * LINE * LINE;
-        for (size_t n = first; n < end; n++) gpt_machine_panel(&f, x, a, n);
+/* The losses, and the logits (V) become d loss / d logits =
+ * (p - [v = target]) / targets that count */
+static inline void gpt_loss_data(const GptFire *f) {
+    const SpPanel logits = gpt_in(f, 0);
+    const size_t V = f->r->m->c.V;
+    for (size_t g = 0; g < f->panel.groups; g++) {
+        float scale[LINE];
+        int32_t target[LINE];
+        gpt_targets(f, g, target);
+        gpt_loss_group(f, logits, g, scale, target);
+        for (size_t o = 0; o < V; o++)
+            for (size_t v = 0; v < LINE; v += LANES) {
+                float *at = gpt_line(logits, g, o) + v;
+                vf_store(at, vf_load(at) * vf_load(scale + v));
+            }
+        for (size_t t = 0; t < LINE; t++)
+            if (target[t] >= 0)
+                gpt_line(logits, g, (size_t)target[t])[t] -= f->r->dscale;
     }
 }
 
-/* Brings an actor's weights and accumulators on the chip, or its accumulators back. */
-typedef struct { GptRun *r; const DfSection *x; bool back; } GptCarry;
+/* ---- the layer ----------------------------------------------------------- *
+ * FLOPs are counted by the source: a multiply-add is 2, e^x is 8. */
 
-static inline void gpt_machine_carry(void *arg, size_t task, size_t worker) {
-    const GptCarry *c = arg;
-    const DfActor *a = &c->x->actor[task];
-    const DfPart *p = &c->x->part[a->part];
-    if (p->s.kind == DF_LOAD || (!p->s.lines && !p->s.sums)) return;
-    GptFire chip = gpt_machine_fire(c->r, c->x, a), flat = chip;
-    flat.db = NULL, gpt_point(&flat);
-    const size_t lines = (size_t)df_lines(&p->s, a->u0, a->u1), units = a->u1 - a->u0;
-    double *moved = c->r->moved + worker * MOVED_KINDS;
-    if (p->s.lines && !c->x->streamed) {
-        if (p->cut && !c->back)
-            df_carry_slice(&p->cut[a->k], (float *)(uintptr_t)chip.w, flat.w);
-        else if (p->s.weights && !c->back)
-            df_carry((float *)(uintptr_t)chip.w, (float *)(uintptr_t)flat.w, lines, false);
-        if (p->s.weights && !c->back) moved[MOVED_WEIGHTS] += (double)lines;
-        if (p->s.grads) df_carry(chip.dw, flat.dw, lines, c->back), moved[MOVED_GRADS] += (double)lines;
-    }
-    if (p->s.sums) {
-        if (!p->s.lines) df_carry(chip.dw, flat.dw, units, c->back);
-        df_carry(chip.db, flat.db, p->s.lines ? units * LINE : units, c->back);
-        moved[MOVED_GRADS] += (double)(units * p->s.sums);
-    }
-}
-/* Forward and backward of a run on the chip, section by section. */
-static inline void gpt_machine_run(GptRun *r) {
-    DfPlan *plan = r->machine->plan;
-    const size_t panels = r->B * gpt_panels(r);
-    for (size_t n = 0; n < plan->sections; n++) {
-        DfSection *x = &plan->section[n];
-        GptCarry carry = {r, x, false};
-        r->on = x;
-        df_guard(plan, x);
-        df_run(r->pool, gpt_machine_carry, &carry, x->actors);
-        DfEvent *event = NULL;
-        if (r->machine->event && !r->machine->event[n])
-            event = r->machine->event[n] = mem_new(panels * x->actors, sizeof *event);
-        df_section_run(r->pool, x, n, panels, gpt_machine_step, r, event);
-        carry.back = true;
-        df_run(r->pool, gpt_machine_carry, &carry, x->actors);
-    }
-    r->on = NULL;
+enum { QKV = QKVW, PROJ = PROJW, FC = FCW, FC2 = FC2W, LN1 = LN1W, LN2 = LN2W };
+
+static inline GptStage *gpt_of_param(GptProgram *g, size_t l, const char *name, int k,
+                                     void (*fire)(const GptFire *)) {
+    GptStage *s = gpt_append(g, l, name, fire);
+    s->param = (int)gpt_layer(l, k);
+    return s;
 }
 
-/* Forward and backward: adds the gradient of sum of losses / count to the model's, and the losses to *sum. */
-static inline void gpt_train(GptRun *r, const int32_t *inputs, const int32_t *targets, size_t count,
-                             double *sum) {
-    r->inputs = inputs, r->targets = targets, r->dscale = 1 / (float)count;
-    if (r->machine) {
-        if (r->machine->m != r->m) gpt_machine_plan(r, r->machine->plan->chip, r->machine->plan->depth);
-        gpt_machine_run(r);
-    } else {
-        const size_t L = r->m->c.L;
-        gpt_forward(r);
-        for (size_t i = 0; i < r->B * gpt_panels(r); i++) gpt_head(r, i, true, true);
-        gpt_kernel(r, LNF_W, L), gpt_kernel(r, LNF_DATA, L);
-        for (size_t l = L; l-- > 0;)
-            for (GptStage s = FC2_DATA; s <= LN1_DATA; s++) if (!gpt_stage[s].joins) gpt_kernel(r, s, l);
-        gpt_kernel(r, EMBED_W, 0);
-    }
-    gpt_loss_add(r, sum);
+/* What layer_forward leaves for layer_backward. */
+typedef struct {
+    int x, qkv, att, mid;           /* kept edges */
+    int norm1, norm2, soft, fc;     /* arrays of statistics, and GELU's input */
+} GptSaved;
+
+/* n = gain (x - mean) rstd + bias; k: LN1 or LN2 */
+static inline int norm(GptProgram *g, size_t l, int k, int x, int *side) {
+    const bool last = l == g->c.L;
+    const char *name = last ? "ln_f" : k == LN1 ? "ln_1" : "ln_2";
+    GptStage *s = gpt_of_param(g, l, name, k, gpt_norm);
+    gpt_reads(s, x);
+    *side = (int)gpt_array(g, l, k == LN1 ? "ln_1 statistics" : "ln_2 statistics", 2);
+    s->side[0] = *side;
+    s->real = g->c.C;
+    s->df.writes = 2;
+    s->df.per_unit = 8 * (double)g->c.C;
+    return gpt_makes(s, gpt_passing(g, l, k == LN1 ? "n1" : "n2", gpt_rows(g->c.C), IN_N));
+}
+static inline const char *gpt_linear_name(int k) {
+    return k == QKV ? "attn.c_attn" : k == PROJ ? "attn.c_proj"
+         : k == FC ? "mlp.c_fc" : "mlp.c_proj";
+}
+/* A stage of a linear layer, whose units are the row blocks of its outputs, or of
+ * its inputs. */
+static inline GptStage *gpt_of_linear(GptProgram *g, size_t l, const char *name, int k,
+                                      size_t rows, void (*fire)(const GptFire *)) {
+    GptStage *s = gpt_of_param(g, l, name, k, fire);
+    s->df.units = gpt_rows(rows) / LINE;
+    s->df.per_line = 2 * LINE;
+    return s;
+}
+static inline size_t gpt_outputs(const GptProgram *g, int k) {
+    return (k == QKV ? 3 : k == FC ? 4 : 1) * g->c.C;
+}
+static inline size_t gpt_inputs(const GptProgram *g, int k) {
+    return (k == FC2 ? 4 : 1) * g->c.C;
+}
+static inline GptStage *gpt_forward_of(GptProgram *g, size_t l, int k, int x,
+                                       void (*fire)(const GptFire *)) {
+    GptStage *s =
+        gpt_of_linear(g, l, gpt_linear_name(k), k, gpt_outputs(g, k), fire);
+    gpt_reads(s, x);
+    s->df.weights = true;
+    s->df.gather = true;
+    s->df.per_unit = LINE;
+    return s;
+}
+/* qkv = W x + b */
+static inline int linear(GptProgram *g, size_t l, int k, int x) {
+    GptStage *s = gpt_forward_of(g, l, k, x, gpt_linear);
+    return gpt_makes(s, gpt_kept(g, l, "qkv", gpt_rows(gpt_outputs(g, k)),
+                                 "attn.c_attn output"));
+}
+/* mid, or the next layer's x, = W x + b + residual */
+static inline int linear_add(GptProgram *g, size_t l, int k, int x, int residual) {
+    GptStage *s = gpt_forward_of(g, l, k, x, gpt_linear_add);
+    gpt_reads(s, residual);
+    const size_t rows = gpt_rows(g->c.C);
+    if (k == PROJ) return gpt_makes(s, gpt_kept(g, l, "mid", rows, "attn.c_proj output"));
+    return gpt_makes(s, gpt_kept(g, l + 1, "x", rows, "input"));
+}
+/* h = gelu(W x + b) */
+static inline int linear_gelu(GptProgram *g, size_t l, int k, int x, int *side) {
+    const size_t rows = gpt_rows(gpt_outputs(g, k));
+    GptStage *s = gpt_forward_of(g, l, k, x, gpt_linear_gelu);
+    *side = (int)gpt_array(g, l, "mlp.c_fc output", rows);
+    s->side[0] = *side;
+    s->df.per_unit = 16 * 15;
+    s->df.writes = (double)rows;
+    return gpt_makes(s, gpt_passing(g, l, "h", rows, IN_H));
+}
+/* A stage whose units are heads, which remembers `parts` of each: keys, values
+ * and, backward, their gradients. */
+static inline GptStage *gpt_of_heads(GptProgram *g, size_t l, const char *name,
+                                     size_t parts, void (*fire)(const GptFire *)) {
+    GptStage *s = gpt_append(g, l, name, fire);
+    s->cut = BY_HEAD;
+    s->df.units = g->c.NH;
+    s->df.grain = parts * (g->c.C / g->c.NH);
+    s->df.state = g->groups * s->df.grain;
+    return s;
+}
+/* att = softmax(q k / sqrt(hs)) v */
+static inline int attention(GptProgram *g, size_t l, int qkv, int *side) {
+    const double hs = (double)g->c.C / (double)g->c.NH;
+    GptStage *s = gpt_of_heads(g, l, "attention", 2, gpt_attention);
+    gpt_reads(s, qkv);
+    *side = (int)gpt_array(g, l, "attention softmax", 2 * g->c.NH);
+    s->side[0] = *side;
+    s->real = g->c.C;
+    s->df.writes = 2 * (double)g->c.NH;
+    s->df.per_pair = 4 * hs + 12;
+    return gpt_makes(s, gpt_kept(g, l, "att", gpt_rows(g->c.C), "attention output"));
 }
 
-/* Forward and backward over a batch (B,T) in groups of at most r->B sequences: the mean loss. */
-static inline double train_groups(GptRun *r, size_t B, const int32_t *inputs, const int32_t *targets) {
-    const size_t T = r->T, group = r->B;
-    double sum = 0;
-    for (size_t b = 0; b < B; b += group) {
-        r->B = B - b < group ? B - b : group;
-        gpt_train(r, inputs + b * T, targets + b * T, B * T, &sum);
-    }
-    r->B = group;
-    return sum / (double)(B * T);
+/* One layer, from its input to the next one's. */
+static inline int layer_forward(GptProgram *g, size_t l, int x, GptSaved *saved) {
+    const int n1 = norm(g, l, LN1, x, &saved->norm1);
+    const int qkv = linear(g, l, QKV, n1);
+    const int att = attention(g, l, qkv, &saved->soft);
+    const int mid = linear_add(g, l, PROJ, att, x);
+    const int n2 = norm(g, l, LN2, mid, &saved->norm2);
+    const int h = linear_gelu(g, l, FC, n2, &saved->fc);
+    saved->x = x;
+    saved->qkv = qkv;
+    saved->att = att;
+    saved->mid = mid;
+    return linear_add(g, l, FC2, h, mid);           /* the next layer's x */
 }
 
-/* ---- AdamW -------------------------------------------------------------------------------------------- */
+/* y = W x + b: dx = W' dy */
+static inline int linear_data(GptProgram *g, size_t l, int k, int dy, GptShared in) {
+    const size_t rows = gpt_rows(gpt_inputs(g, k));
+    char name[40];
+    snprintf(name, sizeof name, "%s dx", gpt_linear_name(k));
+    GptStage *s = gpt_of_linear(g, l, name, k, rows, gpt_linear_data);
+    gpt_reads(s, dy);
+    s->df.weights = true;
+    s->df.scatter = true;
+    const char *const edge = k == FC2 ? "dh" : k == FC ? "dn2" : k == PROJ ? "datt" : "dn1";
+    return gpt_makes(s, gpt_passing(g, l, edge, rows, in));
+}
+/* y = W x + b: dw += dy x', db += dy. It shares the tiles of the stage `share`
+ * before it. */
+static inline void linear_weight(GptProgram *g, size_t l, int k, int x, int dy,
+                                 size_t share) {
+    char name[40];
+    snprintf(name, sizeof name, "%s dw", gpt_linear_name(k));
+    GptStage *s = gpt_of_linear(g, l, name, k, gpt_outputs(g, k), gpt_linear_weight);
+    gpt_reads(s, x);
+    gpt_reads(s, dy);
+    s->cut = BY_ROWS;
+    s->df.grads = true;
+    s->df.gather = true;
+    s->df.sums = LINE;
+    s->df.per_unit = LINE;
+    s->df.share = share;
+}
+/* dh *= gelu'(fc) in place; *h: gelu(fc) again. It runs where the stage before it
+ * does. */
+static inline int gelu_data(GptProgram *g, size_t l, int dh, int side, int *h) {
+    const size_t rows = gpt_rows(4 * g->c.C);
+    GptStage *s = gpt_append(g, l, "gelu dx", gpt_gelu_back);
+    s->df.joins = true;
+    s->side[0] = side;
+    s->df.units = rows / LINE;
+    s->df.reads = (double)rows;
+    s->df.per_unit = 16 * 22;
+    gpt_reads(s, dh);
+    const int dg = gpt_makes(s, gpt_in_place(g, l, "dh", dh));
+    *h = gpt_makes(s, gpt_passing(g, l, "h again", rows, IN_H));
+    return dg;
+}
+/* n once more, for dw. It runs where the stage before it does. */
+static inline int norm_again(GptProgram *g, size_t l, int k, int x, int side) {
+    GptStage *s = gpt_of_param(g, l, k == LN1 ? "ln_1 again" : "ln_2 again", k,
+                               gpt_norm_again);
+    gpt_reads(s, x);
+    s->df.joins = true;
+    s->side[0] = side;
+    s->df.reads = 2;
+    s->real = g->c.C;
+    s->df.per_unit = 4 * (double)g->c.C;
+    const char *const edge = k == LN1 ? "n1 again" : "n2 again";
+    return gpt_makes(s, gpt_passing(g, l, edge, gpt_rows(g->c.C), IN_N));
+}
+/* n = gain hat + bias: dgain += dn hat, dbias += dn */
+static inline void norm_weight(GptProgram *g, size_t l, int k, int dn, int x, int side) {
+    const char *name = l == g->c.L ? "ln_f dw" : k == LN1 ? "ln_1 dw" : "ln_2 dw";
+    GptStage *s = gpt_of_param(g, l, name, k, gpt_norm_weight);
+    gpt_reads(s, dn);
+    gpt_reads(s, x);
+    s->cut = BY_FEATURES;
+    s->side[0] = side;
+    s->df.units = g->c.C;
+    s->df.sums = 2;
+    s->df.reads = 2;
+    s->df.per_unit = 5;
+}
+/* The derivative by x of n, and of what the residual path makes of x, if it does.
+ * It shares the tiles of the stage before it. */
+static inline int norm_data(GptProgram *g, size_t l, int k, int dn, int x, int residual,
+                            int side) {
+    const char *name = l == g->c.L ? "ln_f dx" : k == LN1 ? "ln_1 dx" : "ln_2 dx";
+    GptStage *s = gpt_of_param(g, l, name, k, gpt_norm_data);
+    gpt_reads(s, dn);
+    gpt_reads(s, x);
+    if (residual != NONE) gpt_reads(s, residual);
+    s->side[0] = side;
+    s->df.reads = 2;
+    s->real = g->c.C;
+    s->df.per_unit = 14 * (double)g->c.C;
+    s->df.share = 1;
+    return gpt_makes(s, gpt_passing(g, l, k == LN1 ? "dx" : "dmid", gpt_rows(g->c.C), IN_DX));
+}
+static inline int attention_data(GptProgram *g, size_t l, int datt, int att, int qkv,
+                                 int side) {
+    const double hs = (double)g->c.C / (double)g->c.NH;
+    const size_t rows = gpt_rows(3 * g->c.C);
+    GptStage *s = gpt_of_heads(g, l, "attention dx", 4, gpt_attention_back);
+    gpt_reads(s, datt);
+    gpt_reads(s, att);
+    s->side[0] = side;
+    s->side[1] = (int)g->array_of[qkv];
+    s->real = 3 * g->c.C;
+    s->thirds = 3;
+    s->df.reads = 3 * (double)g->c.C + 2 * (double)g->c.NH;
+    s->df.per_pair = 10 * hs + 14;
+    return gpt_makes(s, gpt_passing(g, l, "dqkv", rows, IN_DQKV));
+}
+
+/* The same layer backward: from the derivative of its output to that of its
+ * input. Every line differentiates one of layer_forward, last first. */
+static inline int layer_backward(GptProgram *g, size_t l, int dout, const GptSaved *saved) {
+    int h;
+    const int dh = linear_data(g, l, FC2, dout, IN_DH);
+    const int dg = gelu_data(g, l, dh, saved->fc, &h);
+    linear_weight(g, l, FC2, h, dout, 2);
+    const int dn2 = linear_data(g, l, FC, dg, IN_DN);
+    const int n2 = norm_again(g, l, LN2, saved->mid, saved->norm2);
+    linear_weight(g, l, FC, n2, dg, 2);
+    norm_weight(g, l, LN2, dn2, saved->mid, saved->norm2);
+    const int dmid = norm_data(g, l, LN2, dn2, saved->mid, dout, saved->norm2);
+    const int datt = linear_data(g, l, PROJ, dmid, IN_DATT);
+    linear_weight(g, l, PROJ, saved->att, dmid, 1);
+    const int dqkv = attention_data(g, l, datt, saved->att, saved->qkv, saved->soft);
+    const int dn1 = linear_data(g, l, QKV, dqkv, IN_DN);
+    const int n1 = norm_again(g, l, LN1, saved->x, saved->norm1);
+    linear_weight(g, l, QKV, n1, dqkv, 2);
+    norm_weight(g, l, LN1, dn1, saved->x, saved->norm1);
+    return norm_data(g, l, LN1, dn1, saved->x, dmid, saved->norm1);
+}
+
+/* ---- the whole model ----------------------------------------------------- */
+
+/* x = wte[token] + wpe[position] */
+static inline int embed(GptProgram *g) {
+    GptStage *s = gpt_append(g, 0, "embed", gpt_embed);
+    snprintf(s->df.name, sizeof s->df.name, "embed");
+    s->df.reads = 2 * (double)g->c.C;
+    s->df.random = s->df.reads;
+    s->real = g->c.C;
+    s->df.per_unit = (double)g->c.C;
+    return gpt_makes(s, gpt_kept(g, 0, "x", gpt_rows(g->c.C), "input"));
+}
+static inline void embed_weight(GptProgram *g, int dx) {
+    GptStage *s = gpt_append(g, 0, "embed dw", gpt_embed_weight);
+    snprintf(s->df.name, sizeof s->df.name, "embed dw");
+    gpt_reads(s, dx);
+    s->cut = BY_FEATURES;
+    s->df.units = g->c.C;
+    s->df.reads = 4 * (double)g->c.C;
+    s->df.random = s->df.reads;
+    s->df.per_unit = 2;
+}
+/* A stage of the head, which is tied to the token table. */
+static inline GptStage *gpt_of_head(GptProgram *g, const char *name, size_t rows,
+                                    void (*fire)(const GptFire *)) {
+    GptStage *s = gpt_append(g, g->c.L, name, fire);
+    s->param = WTE;
+    s->df.units = gpt_rows(rows) / LINE;
+    s->df.per_line = 2 * LINE;
+    return s;
+}
+/* logits = wte n, loss, and both derivatives of the head; returns dn. Four stages
+ * in a row: schedule kernel runs them panel by panel. */
+static inline int head(GptProgram *g, int n) {
+    const size_t V = gpt_rows(g->c.V);
+    g->head = g->stages;
+    GptStage *s = gpt_of_head(g, "head", g->c.V, gpt_linear);
+    gpt_reads(s, n);
+    s->cut = BY_ROWS;
+    s->df.weights = true;
+    s->df.gather = true;
+    s->df.per_unit = LINE;
+    const int logits = gpt_makes(s, gpt_passing(g, g->c.L, "logits", V, IN_LOGITS));
+    s = gpt_append(g, g->c.L, "loss", gpt_loss_data);
+    gpt_reads(s, logits);
+    s->df.writes = 2;                               /* in double precision */
+    s->df.per_unit = 12 * (double)g->c.V;
+    const int dlogits = gpt_makes(s, gpt_in_place(g, g->c.L, "logits", logits));
+    s = gpt_of_head(g, "head dx", g->c.C, gpt_linear_data);
+    gpt_reads(s, dlogits);
+    s->df.weights = true;
+    s->df.scatter = true;
+    const int dn = gpt_makes(s, gpt_passing(g, g->c.L, "dn1", gpt_rows(g->c.C), IN_DN));
+    s = gpt_of_head(g, "head dw", g->c.V, gpt_linear_weight);
+    gpt_reads(s, n);
+    gpt_reads(s, dlogits);
+    s->cut = BY_ROWS;
+    s->df.grads = true;
+    s->df.gather = true;
+    s->df.per_unit = LINE;
+    s->df.share = 3;
+    return dn;
+}
+
+/* The program of a model on sequences of so many groups: embedding, layers, final
+ * norm, head; and to train, everything backward. Freed with gpt_program_free. */
+static inline GptProgram gpt_program(const GptConfig *c, size_t groups, bool train) {
+    GptProgram program = {.c = *c, .groups = groups};
+    GptProgram *g = &program;
+    GptSaved *saved = mem_new(c->L, sizeof *saved);
+    int norm_f;
+    for (size_t k = 0; k < SHARED; k++) gpt_array(g, 0, "", 0);
+    g->array[IN_LOGITS].one_panel = true;
+
+    int x = embed(g);
+    for (size_t l = 0; l < c->L; l++) x = layer_forward(g, l, x, &saved[l]);
+    const int n = norm(g, c->L, LN1, x, &norm_f);
+    g->forward = g->stages;
+
+    const int dn = head(g, n);
+    norm_weight(g, c->L, LN1, dn, x, norm_f);
+    int dx = norm_data(g, c->L, LN1, dn, x, NONE, norm_f);
+    for (size_t l = c->L; l-- > 0;) dx = layer_backward(g, l, dx, &saved[l]);
+    embed_weight(g, dx);
+
+    /* an array that only the backward pass needs is not there without it */
+    for (size_t k = 0; k < SHARED && !train; k++)
+        if (k != IN_N && k != IN_H && k != IN_LOGITS) g->array[k].rows = 0;
+    free(saved);
+    return program;
+}
+static inline void gpt_program_free(GptProgram *g) {
+    free(g->stage);
+    free(g->edge);
+    free(g->array_of);
+    free(g->array);
+    *g = (GptProgram){0};
+}
+
+/* ---- AdamW --------------------------------------------------------------- */
 
 enum { PIECE = 1 << 15 };                                   /* floats a task */
 
@@ -1699,44 +1777,5 @@ static inline void gpt_adamw(Gpt *m, DfPool *pool, const GptAdam *o, size_t t, d
     const GptUpdate u = {.m = m, .o = o, .t = t, .clip = (float)(o->clip > 0 && norm + 1e-6 > o->clip
                                                                      ? o->clip / (norm + 1e-6) : 1)};
     df_run(pool, gpt_adamw_piece, (void *)&u, gpt_pieces(m));
-}
-
-/* ---- sampling ----------------------------------------------------------------------------------------- */
-
-/* Returns the logits after tokens[0 .. n-1], token v's at [v * 16], until r runs again. The first `done`
- * tokens were given before: the keys and values of their whole groups stand in qkv already, so only later
- * groups are computed. A token's lane never sees another token's but through those, so the bits are those of
- * computing everything. r: one sequence. */
-static inline const float *gpt_next(GptRun *r, const int32_t *tokens, size_t n, size_t done) {
-    r->inputs = tokens, r->T = n, r->groups = gpt_groups(n), r->from = done / LINE;
-    gpt_forward(r);
-    r->from = r->groups - 1;
-    return gpt_head(r, 0, false, false) + (n - 1) % LINE;
-}
-
-/* ---- what went wrong first ---------------------------------------------------------------------------- */
-
-static inline bool gpt_finite(const float *p, size_t n) {
-    for (size_t i = 0; p && i < n; i++) if (!isfinite(p[i])) return false;
-    return true;
-}
-/* Names the first tensor, in the order of the run just done, that holds a NaN or infinity; "the loss" if
- * none. */
-static inline const char *gpt_first_bad(const GptRun *r, char name[64]) {
-    static const char *const edge[8] = {"input", "ln_1 statistics", "attn.c_attn output", "attention softmax",
-        "attention output", "attn.c_proj output", "ln_2 statistics", "mlp.c_fc output"};
-    const Gpt *m = r->m;
-    for (size_t k = 0; k < m->count; k++)
-        if (!gpt_finite(m->w + m->table[k].at, m->table[k].size))
-            return snprintf(name, 64, "%s", m->table[k].name), name;
-    for (size_t e = 0; e < E_KEPT * (m->c.L + 1); e++) {
-        const GptEdge x = r->kept[e];
-        if (!gpt_finite(x.p, r->B * r->stride * x.rows * LINE))
-            return snprintf(name, 64, "layer %zu, %s", e / 8, edge[e % 8]), name;
-    }
-    for (size_t k = m->count; k-- > 0;)
-        if (!gpt_finite(m->g + m->table[k].at, m->table[k].size))
-            return snprintf(name, 64, "gradient of %s", m->table[k].name), name;
-    return "the loss";
 }
 #endif

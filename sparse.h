@@ -94,6 +94,7 @@ enum { LINE = 16, VECS = LINE / LANES };        /* floats a line, registers a li
 enum { WIDE = LANES == 16 ? 4 : 1 };            /* lines of a wide tile, 6 rows tall */
 enum { ROWS = LANES == 16 ? 12 : LANES == 8 ? 6 : 4 };  /* of a narrow tile */
 enum { AHEAD = 8 };                             /* lines of x asked for before use */
+enum { BEYOND = 16 };                           /* entries past the end of a column list */
 
 typedef float vf __attribute__((vector_size(4 * LANES)));
 typedef int32_t vi __attribute__((vector_size(4 * LANES)));
@@ -250,8 +251,8 @@ static inline SpMat sp_pattern(size_t OC, size_t IC, size_t w, const uint8_t *on
     m.dense = m.lines == all;
     m.first = mem_new(m.nb + 1, sizeof *m.first);
     m.end = m.first + 1;
-    /* the products look at the columns of some lines to come */
-    m.col = mem_new((m.dense ? IC : m.lines) + AHEAD, sizeof *m.col);
+    /* a tile looks at the columns of as many lines to come as it has rows */
+    m.col = mem_new((m.dense ? IC : m.lines) + BEYOND, sizeof *m.col);
     size_t l = 0;
     for (size_t r = 0; r < m.nb; r++) {
         for (size_t i = 0; i < IC; i++)
@@ -386,7 +387,7 @@ static inline SpPanel sp_group(SpPanel x, size_t g) {   /* the panel from group 
  * side are a stride apart. The outer loops are do-while, for there is always one
  * turn: if there might be none, gcc copies all sums around the loop. */
 
-enum { MOST = 16 };                             /* rows of the tallest tile */
+enum { MOST = BEYOND };                         /* rows of the tallest tile */
 typedef vf SpSums[MOST][WIDE * VECS];           /* row j: G lines, VECS registers each */
 
 /* Rows 0, 1 .. of a tile are lines row[0], row[1] .. of where its sums are. */

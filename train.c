@@ -158,7 +158,7 @@ static void run_trace(const Run *run) {
     const GptRun *r = run->r;
     const GptMachine *a = r->machine;
     report_trace(run->s.o->trace, &a->graph, a->plan, r->B, r->groups, a->event,
-                 r->B * gpt_panels(r));
+                 gpt_panels(r));
 }
 
 /* Bytes of text of a step's targets, 0 if the tokens' bytes are not known. */

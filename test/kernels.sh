@@ -21,9 +21,12 @@ gpt_norm_data       2 2 2 0
 gpt_norm_weight     1 1 1 0
 gpt_gelu            1 1 1 0
 gpt_gelu_data       1 1 1 0
-gpt_softmax_exp     1 1 1 0
+gpt_softmax_sum     1 1 1 0
+gpt_softmax_again   1 1 1 0
+gpt_softmax_data    2 2 2 0
 gpt_score_max       1 1 1 0
-gpt_cross_entropy   2 2 2 2 a logarithm in double precision a token
+gpt_loss_group      2 2 2 2 a logarithm in double precision a token
+gpt_loss_data       1 1 1 2 the same, inlined
 gpt_adamw_range     1 1 1 1 the powers of beta, once a call
 gpt_norm_piece      2 2 2 0
 TABLE

@@ -1,6 +1,7 @@
 #!/bin/sh
 # mutate.sh: can the tests of the model fail? Breaks each backward stage, and the optimizer, once, and expects a
-# failure every time. A line of the table: what is broken, then a sed expression that must change gpt.h or sparse.h.
+# failure every time. A line of the table: what is broken, then a sed expression that must change gpt.h, sparse.h or
+# data/run/schedule.h.
 # Usage: test/mutate.sh [C compiler], from the top of the tree. Not part of make test: it compiles once a line.
 cc=${1:-cc} dir=$(mktemp -d) passed=0 failed=0
 trap 'rm -rf "$dir"' EXIT
@@ -11,8 +12,10 @@ echo 'int x;' | $cc -march=native -c -x c -o /dev/null - 2>/dev/null && flags="$
 
 try() {     # name, expression
     cp ./*.h "$dir"
-    sed -i "$2" "$dir/gpt.h" "$dir/sparse.h"
-    if cmp -s gpt.h "$dir/gpt.h" && cmp -s sparse.h "$dir/sparse.h" && [ "$1" != none ]; then
+    cp data/run/schedule.h "$dir/data/run"
+    sed -i "$2" "$dir/gpt.h" "$dir/sparse.h" "$dir/data/run/schedule.h"
+    if cmp -s gpt.h "$dir/gpt.h" && cmp -s sparse.h "$dir/sparse.h" &&
+        cmp -s data/run/schedule.h "$dir/data/run/schedule.h" && [ "$1" != none ]; then
         failed=$((failed + 1)); echo "$1: the expression changes nothing"; return
     fi
     # shellcheck disable=SC2086
@@ -30,10 +33,10 @@ try() {     # name, expression
 
 while IFS='|' read -r name expression; do [ -n "$name" ] && try "$name" "$expression"; done <<'TABLE'
 none|s/^$//
-embedding, wte|s/word\[c \* LINE\] += gpt_line/word[c * LINE] = gpt_line/
-embedding, wpe|s/pos\[c \* LINE + t\] += gpt_line/pos[c * LINE + t] += 0 * gpt_line/
-norm, dx: mean of dn gain|s/a += d, ah = vf_fma/ah = vf_fma/
-norm, dx: mean of dn gain hat|s/a \*= part, ah \*= part/a *= part, ah = vf_all(0)/
+embedding, wte|s/word\[i \* LINE\] += gpt_line/word[i * LINE] = gpt_line/
+embedding, wpe|s/pos\[i \* LINE + t\] += gpt_line/pos[i * LINE + t] += 0 * gpt_line/
+norm, dx: mean of dn gain|s/^                a += d;$//
+norm, dx: mean of dn gain hat|s/^            ah \*= share;$/            ah = vf_all(0);/
 norm, gain|s/vf_fma(d, hat, vf_load(dgain))/vf_load(dgain) + d/
 norm, bias|s/vf_load(dbias) + d)/vf_load(dbias))/
 linear, bias|s/vf_load(db + n) + vf_load(d + n)/vf_load(db + n) + 0 * vf_load(d + n)/
@@ -41,19 +44,19 @@ linear, dx: a row block lost|s/for (size_t r = rows.first, n; r < rows.end; r +=
 linear, dw: transposed|s/memcpy(out + (o + k) \* LINE + i,/memcpy(out + (i + k) * LINE + o,/
 linear, dw: a group lost|s/    } while (g > 0);/    } while (g > (groups > 1));/
 gelu slope|s/6 \* 0.044715f/2 * 0.044715f/
-gelu, sigmoid part|s/vf_fma(x \* s \* (one - s), slope, s)/x * s * (one - s) * slope/
-attention, dq|s/gpt_mix(hs, dqkv.row + h \* hs, ds,/gpt_mix(hs, dqkv.row + h * hs, prob,/
-attention, dk|s/qkv.row + h \* hs, ds + k/qkv.row + h * hs, prob + k/
-attention, dv|s/datt.row + h \* hs, prob + k/datt.row + h * hs, ds + k/
-attention, softmax term D|s/(vf_load(ds + k \* LINE + v) - D)/vf_load(ds + k * LINE + v)/
-attention, scale|s/- D) \* vf_all(scale)/- D)/
-attention, mask|s/vf_below((int)(k - last) - (int)v, vf_all(0), e)/vf_below((int)(k - last) - 1 - (int)v, vf_all(0), e)/
-head, dwte|s/^    sp_backward_weight((SpBlocks){&mat, f->u0/    if (k != WTE || f->u0) &/
-head, dn|s/sp_backward_data((SpBlocks){&mat, f->b0, f->b1}/sp_backward_data((SpBlocks){\&mat, f->b0 + (k == WTE), f->b1}/
-cross-entropy, target|s/\[i\] -= r->dscale/[i] -= 0.99f * r->dscale/
+gelu, sigmoid part|s/vf_fma(x \* s \* (vf_all(1) - s), slope, s)/x * s * (vf_all(1) - s) * slope/
+attention, dq|s/&m, m.k, n, ds, hs)/\&m, m.k, n, p, hs)/
+attention, dk|s/query, ds + k/query, p + k/
+attention, dv|s/dout, p + k/dout, ds + k/
+attention, softmax term D|s/ \* (dp - D) \* / * dp * /
+attention, scale|s/(dp - D) \* vf_all(scale)/(dp - D)/
+attention, mask|s/vf_below((int)(k - own) - (int)v, vf_all(0), e)/vf_below((int)(k - own) - 1 - (int)v, vf_all(0), e)/
+head, dwte|s/^    sp_backward_weight((SpBlocks){&m, f->unit/    if (f->stage->param != WTE || f->unit) &/
+head, dn|s/sp_backward_data((SpBlocks){&m, f->block, /sp_backward_data((SpBlocks){\&m, f->block + (f->stage->param == WTE), /
+cross-entropy, target|s/\[t\] -= f->r->dscale/[t] -= 0.99f * f->r->dscale/
 cross-entropy, averaged|s/r->dscale = 1 \/ (float)count/r->dscale = 1/
-residual around the MLP|s/{E_DN2, E_MID, E_DX}/{E_DN2, E_MID, -1}/
-residual around attention|s/{E_DN1, E_X, E_DXM}/{E_DN1, E_X, -1}/
+residual around the MLP|s/saved->mid, dout, saved->norm2)/saved->mid, NONE, saved->norm2)/
+residual around attention|s/saved->x, dmid, saved->norm1)/saved->x, NONE, saved->norm1)/
 AdamW, decay on everything|s/const float keep = p->decay ?/const float keep = 1 ?/
 AdamW, eps inside the root|s/(vf_sqrt(moment2) \* vf_all(root2) + vf_all(eps))/vf_sqrt(moment2 * vf_all(root2 * root2) + vf_all(eps))/
 AdamW, bias correction|s/u->o->lr \/ (1 - b1))/u->o->lr)/

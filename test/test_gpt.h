@@ -4,6 +4,7 @@
 #define TEST_GPT_H
 #include "check.h"
 #include "../data/model/checkpoint.h"
+#include "../data/run/schedule.h"
 
 /* ||a - b|| / max(||b||, floor) over n elements */
 static double gpt_distance(const double *a, const double *b, size_t n, double floor) {

@@ -14,7 +14,7 @@ static SpMat some_pattern(size_t OC, size_t IC, size_t w, double density) {
         on[b] = density == 1 || (b / J != 1 && b % J && rng_f64(9, b) < density);
     SpMat m = sp_pattern(OC, IC, w, on);
     if (m.dense) {
-        m.dense = false, free(m.col), m.col = mem_new(m.lines + AHEAD, sizeof *m.col);
+        m.dense = false, free(m.col), m.col = mem_new(m.lines + BEYOND, sizeof *m.col);
         for (size_t l = 0; l < m.lines; l++) m.col[l] = (uint32_t)(l % IC);
     }
     free(on);

@@ -80,7 +80,7 @@ static inline DfClock report_kernels(const DfGraph *g, const DfChip *chip, size_
     for (size_t s = 0; s < g->stages; s++) {
         const DfStream t = df_stream(g, s, B, NG, groups);
         DfStage st = g->stage[s];
-        if (gpt_stage[st.kind].joins && st.kind == GELU_BACK) st.in[0] = st.out[0] = -1;
+        if (st.joins && g->edge[st.out[0]].base == st.in[0]) st.in[0] = st.out[0] = -1;
         const DfClock c = df_clock_kernel(g, chip, &st, &t);
         df_clock_add(&sum, &c);
     }

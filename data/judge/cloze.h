@@ -22,7 +22,7 @@
  * be above 310 and 355, and after that 20 above 88; chance 1/3 x 1/2. */
 #ifndef CLOZE_H
 #define CLOZE_H
-#include "../../gpt.h"
+#include "../run/schedule.h"
 #include "../text/corpus.h"
 #include "../text/loader.h"
 
@@ -233,15 +233,15 @@ static inline bool cloze_beats(const ClozeItem *item, size_t at, int32_t token, 
  * are not. */
 static inline void cloze_panels(Cloze *z, GptRun *r, size_t row0, size_t k0, size_t k1) {
     const size_t V = r->m->c.V;
-    for (size_t panel = 0; panel < r->B * gpt_panels(r); panel++) {
+    for (size_t panel = 0; panel < gpt_panels(r); panel++) {
         const GptPanel p = gpt_panel_back(r, panel);
         const float *logits = NULL;
         for (size_t k = k0; k < k1; k++)
             for (size_t at = z->item[k].at; at < z->item[k].at + z->item[k].n; at++) {
                 ClozeItem *item = &z->item[k];
                 const size_t group = (item->row - row0) * r->stride + (at - 1) / LINE;
-                if (group < p.at || group >= p.at + p.ng) continue;
-                if (!logits) logits = gpt_head(r, panel, false, false);
+                if (group < p.at || group >= p.at + p.groups) continue;
+                if (!logits) logits = gpt_logits(r, panel);
                 item->right &= cloze_beats(item, at, z->row[item->row * z->T + at],
                                            logits + (group - p.at) * gpt_rows(V) * LINE + (at - 1) % LINE, V);
             }

@@ -181,54 +181,7 @@ static inline bool hf_pickled(Bytes b) {
 
 /* ---- writing ------------------------------------------------------------------------------------------ */
 
-/* token's bytes as the letters of a JSON string, without the quotes */
-static inline void hf_letters(FILE *f, const Tokenizer *t, uint64_t token) {
-    for (size_t k = t->tokens.start[token]; k < t->tokens.start[token + 1]; k++) {
-        uint8_t letter[5] = {0};
-        utf8_put(letter, tok_letter(t->base[t->tokens.bytes[k]]));
-        if (*letter == '"' || *letter == '\\') fputc('\\', f);
-        fputs((char *)letter, f);
-    }
-}
-/* The special token of an id as a JSON string. */
-static inline void hf_special(FILE *f, const Tokenizer *t, uint32_t id) {
-    size_t n;
-    const uint8_t *p = tok_bytes(t, id, &n);
-    char *text = mem_new(n + 1, 1);
-    memcpy(text, p, n), json_put(f, text), free(text);
-}
-/* A tokenizer.json that cuts and merges as this program does. */
-static inline void hf_write_tokenizer(const char *path, const Tokenizer *t) {
-    Out out = out_open(path);
-    const char *between = "\n";
-    fputs("{\"version\": \"1.0\", \"truncation\": null, \"padding\": null,\n\"added_tokens\": [", out.f);
-    for (uint32_t id = 0; id < t->V; id++) {                /* in the order of ids */
-        if (t->token_of[id] == TOK_NONE || tok_is_text(t, id)) continue;
-        fprintf(out.f, "%s{\"id\": %u, \"content\": ", between, id), hf_special(out.f, t, id);
-        fputs(", \"single_word\": false, \"lstrip\": false, \"rstrip\": false, \"normalized\": false, "
-              "\"special\": true}", out.f);
-        between = ",\n";
-    }
-    fputs("],\n\"normalizer\": null,\n\"pre_tokenizer\": {\"type\": \"ByteLevel\", "
-          "\"add_prefix_space\": false, \"trim_offsets\": true, \"use_regex\": true},\n"
-          "\"post_processor\": null,\n\"decoder\": {\"type\": \"ByteLevel\", "
-          "\"add_prefix_space\": true, \"trim_offsets\": true, \"use_regex\": true},\n"
-          "\"model\": {\"type\": \"BPE\", \"dropout\": null, \"unk_token\": null, "
-          "\"continuing_subword_prefix\": \"\", \"end_of_word_suffix\": \"\", \"fuse_unk\": false, "
-          "\"byte_fallback\": false,\n\"vocab\": {", out.f);
-    for (size_t k = 0; k < t->n; k++)
-        fputs(k ? ",\n\"" : "\n\"", out.f), hf_letters(out.f, t, k), fprintf(out.f, "\": %u", t->id_of[k]);
-    for (size_t k = t->n; k < tok_count(t); k++)
-        fputs(",\n", out.f), hf_special(out.f, t, t->id_of[k]), fprintf(out.f, ": %u", t->id_of[k]);
-    fputs("},\n\"merges\": [", out.f);
-    for (size_t k = 0; k < t->n - 256; k++) {
-        const uint64_t pair = tok_pair_at(&t->merges, k);
-        fputs(k ? ",\n\"" : "\n\"", out.f), hf_letters(out.f, t, pair >> 32), fputc(' ', out.f);
-        hf_letters(out.f, t, (uint32_t)pair), fputc('"', out.f);
-    }
-    fputs("]}}\n", out.f);
-    out_done(&out);
-}
+/* The configuration that says all that ours does not change. */
 static inline void hf_write_config(const char *path, const GptConfig *c, size_t eot) {
     Out out = out_open(path);
     fprintf(out.f, "{\n  \"architectures\": [\"GPT2LMHeadModel\"],\n  \"model_type\": \"gpt2\",\n"

@@ -7,6 +7,7 @@
 #ifndef CHIP_H
 #define CHIP_H
 #include "options.h"
+#include "schedule.h"
 
 /* ---- chips -------------------------------------------------------------------------------------------- */
 
@@ -109,7 +110,7 @@ static inline void schedule_set(GptRun *r, const Options *o) {
 /* Sequences in memory at once: all of the batch, or equal parts of at most 512 MiB of activations. */
 static inline size_t group_size(const Options *o, const GptConfig *c, size_t B, bool train) {
     if (o->group != AUTO) return o->group < B ? o->group : B;
-    const size_t one = gpt_edges(c, gpt_groups(c->ctx), 4, train, NULL), most = (512u << 20) / one;
+    const size_t one = gpt_arrays_bytes(c, 1, c->ctx, 4, train), most = (512u << 20) / one;
     const size_t parts = most ? (B + most - 1) / most : B;
     return (B + parts - 1) / parts;
 }

@@ -19,6 +19,7 @@
 #ifndef MASKS_H
 #define MASKS_H
 #include "options.h"
+#include "schedule.h"
 
 /* ---- what the options ask for ------------------------------------------------------------------------- */
 

@@ -4,6 +4,7 @@
 #ifndef TRUTH_H
 #define TRUTH_H
 #include "faults.h"
+#include "../run/schedule.h"
 
 /* ---- distances ---------------------------------------------------------------------------------------- */
 
@@ -61,11 +62,11 @@ static inline void own_logits(const Dump *d, Own *o) {
     const size_t stride = gpt_rows(d->c.V) * LINE;
     r->inputs = d->inputs;
     gpt_forward(r);
-    for (size_t i = 0; i < r->B * gpt_panels(r); i++) {
+    for (size_t i = 0; i < gpt_panels(r); i++) {
         const GptPanel p = gpt_panel_back(r, i);
-        const float *logits = gpt_head(r, i, false, false);
-        for (size_t t = 0; t < p.ng * LINE && p.g0 * LINE + t < d->T; t++) {
-            const size_t n = p.at / r->stride * d->T + p.g0 * LINE + t;
+        const float *logits = gpt_logits(r, i);
+        for (size_t t = 0; t < p.groups * LINE && p.first * LINE + t < d->T; t++) {
+            const size_t n = p.at / r->stride * d->T + p.first * LINE + t;
             for (size_t v = 0; v < d->c.V; v++)
                 o->logits[n * d->c.V + v] = logits[t / LINE * stride + v * LINE + t % LINE];
         }

@@ -1,0 +1,695 @@
+/* schedule.h: how a model's program is run: the stages one after the other over
+ * the whole batch, or streaming over the tiles of a chip. The same stages, the same
+ * bits.
+ *
+ *     a run        a model, its program, the arrays of B sequences    GptRun
+ *     a firing     some units of one stage on one panel               GptFire
+ *     serial       one stage at a time, one thread                    gpt_kernels
+ *     kernel       one stage at a time, all threads: what a GPU does  gpt_kernels
+ *     dataflow     all stages of a section at once, panel by panel    gpt_machine_run
+ *
+ *     GptRun *r = gpt_run_new(model, pool, B, T, 64, true);
+ *     gpt_machine_plan(r, chip, 2);               without it: a stage at a time
+ *     gpt_train(r, inputs, targets, B * T, &sum); gradients in model->g
+ *
+ * It refuses to know what a stage computes. It takes from a stage's record
+ * (gpt.h) what fires when, what is stored, padded and counted. */
+#ifndef SCHEDULE_H
+#define SCHEDULE_H
+#include "../../gpt.h"
+
+/* ---- firing a stage ------------------------------------------------------ *
+ * Its mathematics, and then what is the same for every stage and comes from its
+ * record: padding, storing, counting. */
+
+/* What a panel's edge holds past its real rows is 0: on chip other things lay
+ * there before. */
+static inline void gpt_pad(const GptFire *f, int edge, size_t real) {
+    const SpPanel x = gpt_panel_of(f, edge);
+    for (size_t g = 0; g < f->panel.groups; g++)
+        gpt_clear(x, g, real, f->r->program.edge[edge].rows - real);
+}
+static inline void gpt_moved(const GptFire *f, int kind, double lines) {
+    f->r->moved[f->worker * MOVED_KINDS + (size_t)kind] += lines;
+}
+/* Stores rows i0 .. i1-1 of an edge off chip too, if it is wanted there. */
+static inline void gpt_store(const GptFire *f, int edge, size_t i0, size_t i1) {
+    if (!f->r->on || !f->r->on->slot[edge].stored) return;
+    const SpPanel from = gpt_panel_of(f, edge);
+    const SpPanel to = gpt_off_chip(f, f->r->program.array_of[edge]);
+    for (size_t g = 0; g < f->panel.groups; g++)
+        for (size_t i = i0; i < i1; i++)
+            gpt_stream(gpt_line(to, g, i), gpt_line(from, g, i), 1);
+    gpt_moved(f, MOVED_OUT, (double)(f->panel.groups * (i1 - i0)));
+}
+/* Of lines a group that a stage's units share out, those of this firing; if they
+ * cannot be shared out, the first unit moves all. */
+static inline double gpt_share(const GptFire *f, double lines) {
+    const double units = (double)f->stage->df.units;
+    const double groups = (double)f->panel.groups;
+    if (fmod(lines, units) == 0) return groups * lines / units * (double)(f->end - f->unit);
+    return f->unit == 0 ? groups * lines : 0;
+}
+/* Whether a firing of backward-data ends its sums: it has come to the last row block. */
+static inline bool gpt_ends(const GptFire *f) {
+    return f->block_end == f->r->m->table[f->stage->param].mat.nb;
+}
+static inline void gpt_fire(const GptFire *f) {
+    const GptStage *s = f->stage;
+    const bool last = f->end == s->df.units;
+    s->fire(f);
+    for (int k = 0; k < DF_OUTS && s->df.out[k] != NONE; k++) {
+        const int edge = s->df.out[k];
+        const size_t rows = f->r->program.edge[edge].rows;
+        const size_t real = s->real ? s->real : rows;
+        const size_t third = real / s->thirds;
+        const size_t each = third / s->df.units;
+        if (last && real < rows) gpt_pad(f, edge, real);
+        if (s->df.scatter && !gpt_ends(f)) continue;    /* sums go on */
+        for (size_t i = 0; i < real; i += third)
+            gpt_store(f, edge, i + f->unit * each, i + f->end * each);
+        if (last) gpt_store(f, edge, real, rows);
+    }
+    gpt_moved(f, MOVED_RANDOM, gpt_share(f, s->df.random));
+    gpt_moved(f, MOVED_IN, gpt_share(f, s->df.reads - s->df.random));
+    gpt_moved(f, MOVED_OUT, gpt_share(f, s->df.writes));
+    vf_streamed();
+}
+/* Where a firing's units find their weights and accumulators off chip. */
+static inline void gpt_point(GptFire *f) {
+    const Gpt *m = f->r->m;
+    const int k = f->stage->param;
+    if (k == NONE) return;
+    const GptParam *p = &m->table[k];
+    const GptParam *bias = p + 1;
+    if (p->rank == 1) {                             /* gain and bias of a norm */
+        if (!m->lane_g) return;
+        f->dw = m->lane_g + (p->lane + f->unit) * LINE;
+        f->db = m->lane_g + (bias->lane + f->unit) * LINE;
+        return;
+    }
+    f->w = m->w + p->at;
+    f->block_end = p->mat.nb;
+    if (f->stage->df.scatter) return;
+    const size_t line = p->mat.first[f->unit];
+    f->w += line * LINE;
+    if (!m->g) return;
+    f->dw = m->g + p->at + line * LINE;
+    if (k != WTE) f->db = m->lane_g + (bias->lane + f->unit * LINE) * LINE;
+}
+
+/* ---- a run's memory ------------------------------------------------------ */
+
+/* Floats of array k of a program, `groups` groups in all. */
+static inline size_t gpt_array_floats(const GptProgram *g, size_t k, size_t groups,
+                                      size_t panel) {
+    const GptArray *a = &g->array[k];
+    return size_mul(size_mul(a->one_panel ? panel : groups, a->rows), LINE);
+}
+/* Bytes of all arrays of a run of B sequences' groups, with panels of so many. */
+static inline size_t gpt_arrays_bytes(const GptConfig *c, size_t B, size_t T, size_t panel,
+                                      bool train) {
+    GptProgram g = gpt_program(c, gpt_groups(T), train);
+    const size_t groups = size_mul(B, gpt_groups(T));
+    size_t bytes = 0;
+    for (size_t k = 0; k < g.arrays; k++)
+        bytes += size_mul(gpt_array_floats(&g, k, groups, panel), sizeof(float));
+    gpt_program_free(&g);
+    return bytes;
+}
+static inline size_t gpt_scratch_floats(size_t T) {     /* of a worker */
+    return 2 * gpt_groups(T) * LINE * LINE;
+}
+/* Bytes that gpt_run_new will take, without taking them. */
+static inline size_t gpt_run_bytes(const GptConfig *c, size_t B, size_t T, size_t panel,
+                                   size_t workers, bool train) {
+    const size_t groups = size_mul(B, gpt_groups(T));
+    return gpt_arrays_bytes(c, B, T, panel, train) +
+           workers * gpt_scratch_floats(T) * sizeof(float) +
+           groups * LINE * sizeof(double);
+}
+
+/* A run of B sequences of up to T tokens, P tokens a panel; fewer if there would be
+ * too few panels to share out. Freed with gpt_run_free. */
+static inline GptRun *gpt_run_new(Gpt *m, DfPool *pool, size_t B, size_t T, size_t P,
+                                  bool train) {
+    GptRun *r = mem_new(1, sizeof *r);
+    const size_t groups = gpt_groups(T);
+    const size_t share = B * groups / (2 * pool->workers);
+    const size_t most = gpt_rows(m->c.V) + 4 * gpt_rows(m->c.C) + BEYOND;
+    *r = (GptRun){.m = m, .pool = pool, .B = B, .T = T, .stride = groups, .groups = groups};
+    r->panel = size_min(P / LINE, size_max(share, 1));
+    r->program = gpt_program(&m->c, groups, train);
+    r->array = mem_new(r->program.arrays, sizeof *r->array);
+    for (size_t k = 0; k < r->program.arrays; k++) {
+        const size_t n = gpt_array_floats(&r->program, k, B * groups, r->panel);
+        if (n) r->array[k] = mem_new(n, sizeof(float));
+    }
+    r->identity = mem_new(most, sizeof *r->identity);
+    for (size_t i = 0; i < most; i++) r->identity[i] = (uint32_t)i;
+    r->scratch = mem_new(pool->workers * gpt_scratch_floats(T), sizeof(float));
+    r->loss = mem_new(B * groups * LINE, sizeof(double));
+    r->moved = mem_new(pool->workers * MOVED_KINDS, sizeof(double));
+    return r;
+}
+static inline void gpt_machine_free(GptRun *r);
+static inline void gpt_run_free(GptRun *r) {
+    gpt_machine_free(r);
+    for (size_t k = 0; k < r->program.arrays; k++) free(r->array[k]);
+    free(r->array);
+    gpt_program_free(&r->program);
+    free(r->moved);
+    free(r->identity);
+    free(r->scratch);
+    free(r->loss);
+    free(r);
+}
+
+/* Panels of a run. */
+static inline size_t gpt_panels_a_sequence(const GptRun *r) {
+    return (r->groups - r->from + r->panel - 1) / r->panel;
+}
+static inline size_t gpt_panels(const GptRun *r) { return r->B * gpt_panels_a_sequence(r); }
+static inline GptPanel gpt_panel(const GptRun *r, size_t i) {
+    const size_t per = gpt_panels_a_sequence(r);
+    const size_t first = r->from + i % per * r->panel;
+    return (GptPanel){i / per * r->stride + first, first,
+                      size_min(r->groups - first, r->panel)};
+}
+/* Panel i in the order of the backward stream: sequence by sequence, last panel
+ * first. */
+static inline GptPanel gpt_panel_back(const GptRun *r, size_t i) {
+    const size_t per = gpt_panels_a_sequence(r);
+    return gpt_panel(r, i / per * per + (per - 1 - i % per));
+}
+static inline GptPanel gpt_panel_for(const GptRun *r, const GptStage *s, size_t i) {
+    const bool forward = (size_t)s->df.kind < r->program.forward;
+    return forward ? gpt_panel(r, i) : gpt_panel_back(r, i);
+}
+
+/* ---- schedules serial and kernel: a stage over the whole run, then the next  */
+
+typedef struct {
+    GptRun *r;
+    const GptStage *stage;
+    size_t units;                   /* a task */
+} GptKernel;
+
+/* All units of a stage, and of those that join it, on one panel. */
+static inline void gpt_kernel_panel(const GptKernel *n, GptFire f, size_t panel) {
+    const GptProgram *g = &n->r->program;
+    f.panel = gpt_panel(n->r, panel);
+    f.logits_at = f.panel.at;
+    do {
+        f.end = f.stage->df.units;
+        gpt_point(&f);
+        gpt_fire(&f);
+        f.stage++;
+    } while (f.stage < g->stage + g->stages && f.stage->df.joins);
+}
+static inline void gpt_kernel_task(void *arg, size_t task, size_t worker) {
+    const GptKernel *n = arg;
+    const GptRun *r = n->r;
+    GptFire f = {.r = r, .stage = n->stage, .worker = worker};
+    if (n->stage->cut == BY_PANEL) {
+        gpt_kernel_panel(n, f, task);
+        return;
+    }
+    const size_t units = n->stage->df.units;
+    size_t first = 0;
+    size_t last = gpt_panels(r);
+    f.unit = task * n->units;
+    if (n->stage->cut == BY_HEAD) {                 /* a head of one sequence */
+        f.unit = task % units;
+        first = task / units * gpt_panels_a_sequence(r);
+        last = first + gpt_panels_a_sequence(r);
+    }
+    f.end = size_min(f.unit + n->units, units);
+    gpt_point(&f);
+    for (size_t i = first; i < last; i++) {
+        f.panel = gpt_panel_for(r, n->stage, i);
+        f.logits_at = f.panel.at;
+        gpt_fire(&f);
+    }
+}
+/* Runs one stage, and those that join it, over the whole run, all workers. The cut
+ * does not change a bit. */
+static inline void gpt_kernel(GptRun *r, size_t stage) {
+    const GptStage *s = &r->program.stage[stage];
+    const size_t units = s->df.units;
+    GptKernel n = {r, s, size_max(1, units / (4 * r->pool->workers))};
+    size_t tasks = gpt_panels(r);
+    if (s->cut == BY_ROWS) n.units = size_min(n.units, 8);  /* dw stays in the cache */
+    if (s->cut == BY_HEAD) n.units = 1;
+    if (s->cut == BY_HEAD) tasks = r->B * units;
+    else if (s->cut != BY_PANEL) tasks = (units + n.units - 1) / n.units;
+    df_run(r->pool, gpt_kernel_task, &n, tasks);
+}
+
+/* The head panel by panel, so that no more than one panel's logits exist. */
+enum { HEAD_BLOCKS = 16 };                          /* row blocks of wte a task */
+enum { HEAD_LOGITS, HEAD_LOSS, HEAD_DATA, HEAD_WEIGHT };    /* stages from program.head */
+
+typedef struct {
+    const GptRun *r;
+    GptPanel panel;
+} GptHead;
+
+static inline GptFire gpt_head_fire(const GptHead *h, size_t stage, size_t worker) {
+    const GptStage *s = &h->r->program.stage[h->r->program.head + stage];
+    return (GptFire){.r = h->r, .stage = s, .worker = worker, .panel = h->panel,
+                     .logits_at = h->panel.at, .end = s->df.units};
+}
+/* Narrows a firing to group g of its panel. */
+static inline void gpt_one_group(GptFire *f, size_t g) {
+    f->panel = (GptPanel){f->panel.at + g, f->panel.first + g, 1};
+}
+/* Row blocks of the head, forward or dw, of one task. */
+static inline void gpt_head_blocks(GptFire f, size_t task) {
+    f.unit = task * HEAD_BLOCKS;
+    f.end = size_min(f.unit + HEAD_BLOCKS, f.stage->df.units);
+    gpt_point(&f);
+    gpt_fire(&f);
+}
+static inline void gpt_logits_task(void *head, size_t task, size_t worker) {
+    gpt_head_blocks(gpt_head_fire(head, HEAD_LOGITS, worker), task);
+}
+static inline void gpt_loss_task(void *head, size_t g, size_t worker) {
+    GptFire f = gpt_head_fire(head, HEAD_LOSS, worker);
+    gpt_one_group(&f, g);
+    gpt_loss(&f);
+}
+static inline void gpt_loss_data_task(void *head, size_t g, size_t worker) {
+    GptFire f = gpt_head_fire(head, HEAD_LOSS, worker);
+    gpt_one_group(&f, g);
+    gpt_fire(&f);
+}
+/* dn of each group, then slices of dwte. */
+static inline void gpt_head_back_task(void *head, size_t task, size_t worker) {
+    const GptHead *h = head;
+    if (task >= h->panel.groups) {
+        gpt_head_blocks(gpt_head_fire(h, HEAD_WEIGHT, worker), task - h->panel.groups);
+        return;
+    }
+    GptFire f = gpt_head_fire(h, HEAD_DATA, worker);
+    gpt_one_group(&f, task);
+    gpt_point(&f);
+    gpt_fire(&f);
+}
+static inline size_t gpt_head_tasks(const GptRun *r) {
+    const size_t blocks = r->program.stage[r->program.head].df.units;
+    return (blocks + HEAD_BLOCKS - 1) / HEAD_BLOCKS;
+}
+
+/* The logits of panel i of the backward stream, [group][rows][16], rows being V
+ * rounded up to whole row blocks; until the next call. After gpt_forward. */
+static inline float *gpt_logits(GptRun *r, size_t i) {
+    GptHead h = {r, gpt_panel_back(r, i)};
+    df_run(r->pool, gpt_logits_task, &h, gpt_head_tasks(r));
+    return r->array[IN_LOGITS];
+}
+static inline void gpt_losses(GptRun *r, size_t i) {
+    GptHead h = {r, gpt_panel_back(r, i)};
+    gpt_logits(r, i);
+    df_run(r->pool, gpt_loss_task, &h, h.panel.groups);
+}
+static inline void gpt_head_train(GptRun *r, size_t i) {
+    GptHead h = {r, gpt_panel_back(r, i)};
+    gpt_logits(r, i);
+    df_run(r->pool, gpt_loss_data_task, &h, h.panel.groups);
+    df_run(r->pool, gpt_head_back_task, &h, h.panel.groups + gpt_head_tasks(r));
+}
+
+/* Adds the tokens' losses to *sum one by one, so that groups of sequences add up as
+ * the whole does. */
+static inline void gpt_loss_add(const GptRun *r, double *sum) {
+    for (size_t b = 0; b < r->B; b++)
+        for (size_t t = r->from * LINE; t < r->T; t++)
+            *sum += r->loss[b * r->stride * LINE + t];
+}
+
+/* The layers forward, up to the final norm's output, for r->inputs. */
+static inline void gpt_forward(GptRun *r) {
+    for (size_t s = 0; s < r->program.forward; s++) gpt_kernel(r, s);
+}
+/* Forward only: adds the losses of inputs against targets (B,T) to *sum. */
+static inline void gpt_eval(GptRun *r, const int32_t *inputs, const int32_t *targets,
+                            double *sum) {
+    r->inputs = inputs;
+    r->targets = targets;
+    gpt_forward(r);
+    for (size_t i = 0; i < gpt_panels(r); i++) gpt_losses(r, i);
+    gpt_loss_add(r, sum);
+}
+/* Forward and backward, a stage at a time. */
+static inline void gpt_kernels(GptRun *r) {
+    const GptProgram *g = &r->program;
+    gpt_forward(r);
+    for (size_t i = 0; i < gpt_panels(r); i++) gpt_head_train(r, i);
+    for (size_t s = g->head + HEAD_WEIGHT + 1; s < g->stages; s++)
+        if (!g->stage[s].df.joins) gpt_kernel(r, s);
+}
+
+/* ---- schedule dataflow: the graph on the chip ---------------------------- */
+
+/* Of a matrix: rows[r], its lines before row block r; cols[u], its lines whose input
+ * is below 16 u. */
+typedef struct { const uint32_t *rows, *cols; } GptLines;
+
+struct GptMachine {
+    DfGraph graph;
+    DfPlan *plan;
+    const Gpt *m;                   /* whose masks it was planned for */
+    GptLines *lines;
+    DfEvent **event;                /* [sections] when given: the first run's firings on
+                                     * the host */
+};
+
+/* Those of all parameters of a model, in one block to free. */
+static inline GptLines *gpt_lines(const Gpt *m) {
+    size_t all = 0;
+    for (size_t k = 0; k < m->count; k++) all += gpt_rows(m->table[k].mat.IC) / LINE + 1;
+    GptLines *lines = mem_new(m->count * sizeof *lines + all * sizeof(uint32_t), 1);
+    uint32_t *cols = (uint32_t *)(lines + m->count);
+    for (size_t k = 0; k < m->count; k++) {
+        const SpMat *a = &m->table[k].mat;
+        const size_t units = gpt_rows(a->IC) / LINE;
+        lines[k] = (GptLines){a->first, cols};
+        for (size_t r = 0; r < a->nb; r++)
+            for (size_t l = a->first[r]; l < a->first[r + 1]; l++)
+                cols[sp_cols(a, r)[l - a->first[r]] / LINE + 1]++;
+        for (size_t u = 0; u < units; u++) cols[u + 1] += cols[u];
+        cols += units + 1;
+    }
+    return lines;
+}
+
+/* A model's training as a graph of stages and edges, on sequences of so many groups.
+ * lines[k] of parameter k must live as long; from the configuration and lines alone,
+ * for the simulator has no model. Freed with gpt_graph_free. */
+static inline DfGraph gpt_graph(const GptConfig *c, const GptLines *lines, size_t groups) {
+    GptProgram g = gpt_program(c, groups, true);
+    DfGraph graph = {.stages = g.stages, .edges = g.edges, .forward = g.forward};
+    graph.stage = mem_new(g.stages, sizeof *graph.stage);
+    for (size_t s = 0; s < g.stages; s++) {
+        DfStage *stage = &graph.stage[s];
+        *stage = g.stage[s].df;
+        if (stage->per_line == 0) continue;         /* not linear: no lines */
+        const GptLines *of = &lines[g.stage[s].param];
+        stage->lines = stage->scatter ? of->cols : of->rows;
+    }
+    graph.edge = g.edge;
+    g.edge = NULL;
+    gpt_program_free(&g);
+    return graph;
+}
+static inline void gpt_graph_free(DfGraph *g) {
+    free(g->stage);
+    free(g->edge);
+}
+
+static inline const GptStage *gpt_stage_of(const GptRun *r, const DfPart *part) {
+    return &r->program.stage[part->s.kind];
+}
+/* Column lists of sparse matrices as rows of the edges that they gather from or
+ * scatter to. */
+static inline void gpt_machine_columns(const GptRun *r) {
+    const DfPlan *plan = r->machine->plan;
+    for (size_t n = 0; n < plan->sections; n++)
+        for (size_t s = 0; s < plan->section[n].parts; s++) {
+            DfPart *part = &plan->section[n].part[s];
+            if (part->s.kind == DF_LOAD || !(part->s.gather || part->s.scatter)) continue;
+            const SpMat *m = &r->m->table[gpt_stage_of(r, part)->param].mat;
+            df_columns(&plan->section[n], part, m, part->s.scatter);
+        }
+}
+static inline void gpt_machine_free(GptRun *r) {
+    GptMachine *a = r->machine;
+    if (!a) return;
+    for (size_t n = 0; a->event && n < a->plan->sections; n++) free(a->event[n]);
+    free(a->event);
+    df_plan_free(a->plan, &a->graph);
+    gpt_graph_free(&a->graph);
+    free(a->lines);
+    free(a);
+    r->machine = NULL;
+}
+/* To be called when r->m has become another model: the chip is planned anew before
+ * it trains. */
+static inline void gpt_machine_stale(GptRun *r) {
+    if (r->machine) r->machine->m = NULL;
+}
+/* Whether a chip has room for the streams of a run, whatever becomes of the weights. */
+static inline bool gpt_machine_fits(const GptRun *r, DfChip chip, size_t depth) {
+    GptLines *lines = gpt_lines(r->m);
+    DfGraph g = gpt_graph(&r->m->c, lines, r->stride);
+    const bool fits = df_holds(&g, chip, depth, r->panel);
+    gpt_graph_free(&g);
+    free(lines);
+    return fits;
+}
+/* Plans the chip for a run's model and panels; again when its masks have changed. */
+static inline void gpt_machine_plan(GptRun *r, DfChip chip, size_t depth) {
+    gpt_machine_free(r);
+    if (chip.element != sizeof(float))
+        die("chip %s: numbers of %zu bytes: it can be simulated, not run", chip.name,
+            chip.element);
+    GptMachine *a = r->machine = mem_new(1, sizeof *a);
+    a->lines = gpt_lines(r->m);
+    a->graph = gpt_graph(&r->m->c, a->lines, r->stride);
+    a->m = r->m;
+    a->plan = df_plan(&a->graph, chip, depth, r->panel, gpt_panels(r), true);
+    gpt_machine_columns(r);
+}
+
+/* What a firing of an actor works on. */
+static inline GptFire gpt_machine_fire(const GptRun *r, const DfSection *section,
+                                       const DfActor *actor) {
+    const DfPart *part = &section->part[actor->part];
+    const DfPlan *plan = r->machine->plan;
+    float *tile = plan->memory + actor->tile * plan->stride * LINE;
+    GptFire f = {.r = r, .unit = actor->u0, .end = actor->u1, .col = part->col};
+    if (part->s.kind == DF_LOAD) return f;
+    f.stage = gpt_stage_of(r, part);
+    gpt_point(&f);
+    if (part->cut) {
+        f.slice = &part->cut[actor->k].mat;
+        f.w += (size_t)f.slice->first[0] * LINE;
+    }
+    if (!section->streamed && part->s.lines) {
+        f.w = tile + part->w / sizeof(float);
+        f.dw = tile + part->dw / sizeof(float);
+    }
+    if (part->s.sums && part->s.lines) f.db = tile + part->sums / sizeof(float);
+    if (part->s.sums && !part->s.lines) {           /* a norm's gain and bias */
+        f.dw = tile + part->sums / sizeof(float);
+        f.db = f.dw + part->per * LINE;
+    }
+    if (part->s.state) {
+        f.state = tile + part->state / sizeof(float);
+        f.grains = part->grains;
+        f.jump = plan->stride * LINE;
+    }
+    return f;
+}
+/* Brings its rows of a panel of an edge on the chip. */
+static inline void gpt_machine_load(const GptFire *f, int edge) {
+    const SpPanel from = gpt_off_chip(f, f->r->program.array_of[edge]);
+    const SpPanel to = gpt_panel_of(f, edge);
+    const size_t lines = (f->end - f->unit) * LINE;
+    for (size_t g = 0; g < f->panel.groups; g++)    /* rows of one tile are in order */
+        memcpy(gpt_line(to, g, f->unit * LINE), gpt_line(from, g, f->unit * LINE),
+               lines * LINE * sizeof(float));
+    gpt_moved(f, MOVED_IN, (double)(f->panel.groups * lines));
+}
+/* One panel of a firing. */
+static inline void gpt_machine_panel(GptFire *f, const DfSection *section,
+                                     const DfPart *part, size_t i) {
+    const GptRun *r = f->r;
+    f->turn = i;
+    f->panel = section->first < r->program.forward ? gpt_panel(r, i) : gpt_panel_back(r, i);
+    f->logits_at = f->panel.at;
+    if (part->s.kind == DF_LOAD) gpt_machine_load(f, part->s.out[0]);
+    else gpt_fire(f);
+}
+/* A firing on panels first .. end-1 whose weights pass through the tile a few row
+ * blocks at a time, each over all panels. */
+static inline void gpt_machine_stream(GptFire f, const DfSection *section,
+                                      const DfActor *actor, size_t first, size_t end) {
+    const DfPart *part = &section->part[actor->part];
+    const size_t from = part->cut ? 0 : f.unit;
+    const size_t to = part->cut ? f.block_end : f.end;
+    const double lines = df_lines(&part->s, f.unit, f.end);
+    const GptFire whole = f;
+    if (part->s.grads) gpt_moved(&f, MOVED_GRADS, 2 * lines);
+    else gpt_moved(&f, MOVED_WEIGHTS, lines);
+    for (size_t b = from; b < to; b += BUNDLE) {
+        if (part->cut) {
+            f.block = b;
+            f.block_end = size_min(b + BUNDLE, to);
+            f.w = whole.w + (size_t)(f.slice->first[b] - f.slice->first[0]) * LINE;
+        } else {
+            f.unit = b;
+            f.end = size_min(b + BUNDLE, to);
+            gpt_point(&f);
+            if (whole.db && part->s.sums) f.db = whole.db + (b - from) * LINE * LINE;
+        }
+        for (size_t i = first; i < end; i++) gpt_machine_panel(&f, section, part, i);
+    }
+}
+/* Firing i of an actor. */
+static inline void gpt_machine_step(void *owner, const DfSection *section,
+                                    const DfActor *actor, size_t i, size_t worker) {
+    const GptRun *r = owner;
+    const DfPart *part = &section->part[actor->part];
+    const size_t first = i * section->span;
+    const size_t end = size_min(first + section->span, gpt_panels(r));
+    GptFire f = gpt_machine_fire(r, section, actor);
+    f.worker = worker;
+    if (section->streamed && part->s.lines) {
+        gpt_machine_stream(f, section, actor, first, end);
+        return;
+    }
+    for (size_t n = first; n < end; n++) gpt_machine_panel(&f, section, part, n);
+}
+
+/* Brings an actor's weights and accumulators on the chip, or its accumulators back. */
+typedef struct {
+    GptRun *r;
+    const DfSection *section;
+    bool back;
+} GptCarry;
+
+static inline void gpt_carry_lines(const GptCarry *c, const DfActor *actor, GptFire chip,
+                                   GptFire flat, double *moved) {
+    const DfPart *part = &c->section->part[actor->part];
+    const size_t lines = (size_t)df_lines(&part->s, actor->u0, actor->u1);
+    float *on_chip = (float *)(uintptr_t)chip.w;    /* not const while it is brought */
+    if (part->s.weights && !c->back) {
+        if (part->cut) df_carry_slice(&part->cut[actor->k], on_chip, flat.w);
+        else df_carry(on_chip, (float *)(uintptr_t)flat.w, lines, false);
+        moved[MOVED_WEIGHTS] += (double)lines;
+    }
+    if (part->s.grads) {
+        df_carry(chip.dw, flat.dw, lines, c->back);
+        moved[MOVED_GRADS] += (double)lines;
+    }
+}
+static inline void gpt_machine_carry(void *arg, size_t task, size_t worker) {
+    const GptCarry *c = arg;
+    const DfActor *actor = &c->section->actor[task];
+    const DfPart *part = &c->section->part[actor->part];
+    const size_t units = actor->u1 - actor->u0;
+    double *moved = c->r->moved + worker * MOVED_KINDS;
+    if (part->s.kind == DF_LOAD || (!part->s.lines && !part->s.sums)) return;
+    const GptFire chip = gpt_machine_fire(c->r, c->section, actor);
+    GptFire flat = chip;
+    flat.db = NULL;
+    gpt_point(&flat);
+    if (part->s.lines && !c->section->streamed)
+        gpt_carry_lines(c, actor, chip, flat, moved);
+    if (!part->s.sums) return;
+    if (!part->s.lines) df_carry(chip.dw, flat.dw, units, c->back);
+    df_carry(chip.db, flat.db, part->s.lines ? units * LINE : units, c->back);
+    moved[MOVED_GRADS] += (double)(units * part->s.sums);
+}
+/* Forward and backward of a run on the chip, section by section. */
+static inline void gpt_machine_run(GptRun *r) {
+    DfPlan *plan = r->machine->plan;
+    const size_t panels = gpt_panels(r);
+    for (size_t n = 0; n < plan->sections; n++) {
+        DfSection *section = &plan->section[n];
+        DfEvent *event = NULL;
+        GptCarry carry = {r, section, false};
+        r->on = section;
+        df_guard(plan, section);
+        df_run(r->pool, gpt_machine_carry, &carry, section->actors);
+        if (r->machine->event && !r->machine->event[n]) {
+            event = mem_new(panels * section->actors, sizeof *event);
+            r->machine->event[n] = event;
+        }
+        df_section_run(r->pool, section, n, panels, gpt_machine_step, r, event);
+        carry.back = true;
+        df_run(r->pool, gpt_machine_carry, &carry, section->actors);
+    }
+    r->on = NULL;
+}
+
+/* ---- training ------------------------------------------------------------ */
+
+/* Forward and backward: adds the gradient of the sum of losses / count to the
+ * model's, and the losses to *sum. inputs, targets (B,T). */
+static inline void gpt_train(GptRun *r, const int32_t *inputs, const int32_t *targets,
+                             size_t count, double *sum) {
+    const DfPlan *plan = r->machine ? r->machine->plan : NULL;
+    r->inputs = inputs;
+    r->targets = targets;
+    r->dscale = 1 / (float)count;
+    if (plan && r->machine->m != r->m) gpt_machine_plan(r, plan->chip, plan->depth);
+    if (plan) gpt_machine_run(r);
+    else gpt_kernels(r);
+    gpt_loss_add(r, sum);
+}
+
+/* Forward and backward over a batch (B,T) in groups of at most r->B sequences: the
+ * mean loss. */
+static inline double train_groups(GptRun *r, size_t B, const int32_t *inputs,
+                                  const int32_t *targets) {
+    const size_t T = r->T;
+    const size_t group = r->B;
+    double sum = 0;
+    for (size_t b = 0; b < B; b += group) {
+        r->B = size_min(B - b, group);
+        gpt_train(r, inputs + b * T, targets + b * T, B * T, &sum);
+    }
+    r->B = group;
+    return sum / (double)(B * T);
+}
+
+/* ---- one token more ------------------------------------------------------ */
+
+/* The logits after tokens[0 .. n-1], token v's at [v * 16], until r runs again. The
+ * first `done` tokens were given before: the keys and values of their whole groups
+ * stand in qkv already, so only later groups are computed. A token's lane never
+ * sees another token's but through those, so the bits are those of computing
+ * everything. r: one sequence. */
+static inline const float *gpt_next(GptRun *r, const int32_t *tokens, size_t n,
+                                    size_t done) {
+    r->inputs = tokens;
+    r->T = n;
+    r->groups = gpt_groups(n);
+    r->from = done / LINE;
+    gpt_forward(r);
+    r->from = r->groups - 1;
+    return gpt_logits(r, 0) + (n - 1) % LINE;
+}
+
+/* ---- what went wrong first ----------------------------------------------- */
+
+static inline bool gpt_finite(const float *p, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(p[i])) return false;
+    return true;
+}
+/* Names the first tensor, in the order of the run just done, that holds a NaN or
+ * infinity; "the loss" if none. */
+static inline const char *gpt_first_bad(const GptRun *r, char name[64]) {
+    const Gpt *m = r->m;
+    for (size_t k = 0; k < m->count; k++) {
+        const GptParam *p = &m->table[k];
+        snprintf(name, 64, "%s", p->name);
+        if (!gpt_finite(m->w + p->at, p->size)) return name;
+    }
+    for (size_t k = SHARED; k < r->program.arrays; k++) {
+        const GptArray *a = &r->program.array[k];
+        snprintf(name, 64, "%s", a->name);
+        if (!gpt_finite(r->array[k], r->B * r->stride * a->rows * LINE)) return name;
+    }
+    for (size_t k = m->count; k-- > 0;) {
+        const GptParam *p = &m->table[k];
+        snprintf(name, 64, "gradient of %s", p->name);
+        if (!gpt_finite(m->g + p->at, p->size)) return name;
+    }
+    return "the loss";
+}
+#endif
