@@ -248,12 +248,135 @@ static void test_gguf_cut(void) {
     file_free(&b);
 }
 
+/* ---- tokens of others --------------------------------------------------------------------------------------- */
+
+/* Writes ids as bare u16, as .npy of u2 or u4, as NumPy does, or as an llm.c shard. */
+static const char *ids_put(const char *name, int kind, const uint32_t *ids, size_t n) {
+    const char *path = file_in(name);
+    char header[80] = "";
+    if (kind == 3) {
+        write_shard(path, ids, n, 70000);
+        return path;
+    }
+    FILE *f = fopen(path, "wb");
+    const int len = snprintf(header, 80, "{'descr': '<u%d', 'fortran_order': False, 'shape': (%zu,), }",
+                             kind == 2 ? 4 : 2, n);
+    if (kind) fprintf(f, "\x93NUMPY%c%c%c%c%-117s\n", 1, 0, 118, 0, header);
+    if (len > 117 || (kind == 1 && ftell(f) != 128)) abort();
+    for (size_t i = 0; i < n; i++) fwrite(&ids[i], kind == 2 ? 4 : 2, 1, f);
+    fclose(f);
+    return path;
+}
+static bool ids_die(const char *path, bool raw16) {
+    Tokens t = {0};
+    return DIES(tokens_read(&t, path, 0, raw16));
+}
+/* The same ids in any form make the same model, of as many ids as --vocab-size says. */
+static void test_ids(void) {
+    static const char *const kinds[4] = {"raw", "npy2", "npy4", "shard"};
+    uint32_t ids[500];
+    for (size_t i = 0; i < 500; i++) ids[i] = rng_u64(9, i / 3) % 65;
+    for (int k = 0; k < 4; k++) {
+        const char *train = ids_put(kinds[k], k, ids, 500), *val = ids_put("val", k, ids, 90);
+        char out[128];
+        snprintf(out, sizeof out, "%s.ckpt", train);
+        CHECK(command("run --tokens %s --val %s --vocab-size 65 --out %s --layers 1 --heads 2 --width 32 --context 16 "
+                      "--batch 2 --steps 3 --quiet%s", train, val, out, k ? "" : " --raw16") == 0, "%s", check_line);
+        CHECK(command("eval %s --tokens %s%s", out, val, k ? "" : " --raw16") == 0, "%s", check_line);
+        Options o = {0};
+        State s = checkpoint_read(out, &o, false);
+        CHECK(s.m->c.V == 65, "%zu ids", s.m->c.V);
+        gpt_free(s.m), free(s.o);
+        if (k) CHECK(file_bits(out) == file_bits(file_in("raw.ckpt")), "%s: another model", kinds[k]);
+    }
+    const char *raw = file_in("raw"), *npy = file_in("npy2"), *val = file_in("val2");
+    ids_put("val2", 1, ids, 90);
+    check_refused("below 64, found 64", "run --tokens %s --val %s --vocab-size 64 --out %s", npy, val, file_in("n"));
+    check_refused("(or --raw16)", "run --tokens %s --val %s --out %s", raw, val, file_in("n"));
+    check_refused("--vocab-size", "run --text %s --vocab-size 65 --out %s", file_in("text"), file_in("n"));
+    check_refused("--vocab-size", "run --tokens %s --val %s --vocab-size 65 --vocab test/cases/my-merges.txt --out %s",
+                  npy, val, file_in("n"));
+    check_refused("--raw16", "run --text %s --raw16 --out %s", file_in("text"), file_in("n"));
+    check_refused("model says", "run --init %s.ckpt --tokens %s --val %s --vocab-size 9 --out %s", raw, npy, val,
+                  file_in("n"));
+    file_put(file_in("odd"), "123", 3);
+    CHECK(ids_die(file_in("odd"), true) && strstr(check_line, "3 bytes"), "%s", check_line);
+    file_put(file_in("odd"), "", 0);
+    CHECK(ids_die(file_in("odd"), true), "an empty file");
+    static const struct { size_t at; const char *to, *expected;
+    } bad[] = {{6, "\4", "version 1, 2 or 3"},   {8, "\xff\xff", "version 1, 2 or 3"}, {21, ">", "one dimension"},
+               {21, "<i2", "one dimension"},     {21, "<f4", "one dimension"},          {21, "<u4", "expected 500 ids"},
+               {61, "501", "expected 501"},      {61, "5,1", "one dimension"},          {8, "\x75", "expected 500 ids"},
+               {41, "_orden", "one dimension"},  {61, "499", "expected 499"}};
+    for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
+        Bytes b = file_copy(npy);
+        memcpy((uint8_t *)(uintptr_t)b.p + bad[k].at, bad[k].to, strlen(bad[k].to));
+        file_put(file_in("bad.npy"), b.p, b.n), file_free(&b);
+        CHECK(ids_die(file_in("bad.npy"), false) && strstr(check_line, bad[k].expected), "%zu: %s", k,
+              check_line);
+    }
+    for (size_t n = 6; n < 200; n++) {
+        Bytes b = file_copy(npy);
+        file_put(file_in("cut.npy"), b.p, n), file_free(&b);
+        CHECK(ids_die(file_in("cut.npy"), false), "cut at %zu", n);
+    }
+    static const char gzip[] = "\x1f\x8b\10\0\0\0\0\0\0\3";
+    file_put(file_in("packed"), gzip, sizeof gzip);
+    check_refused("gzip", "run --text %s --out %s", file_in("packed"), file_in("n"));
+    check_refused("gzip", "run --tokens %s --val %s --raw16 --out %s", file_in("packed"), val, file_in("n"));
+    check_refused("gzip", "eval %s", file_in("packed"));
+}
+
+/* A text becomes the same tokens and the same vocabulary by any way. */
+static void test_documents(void) {
+    static const char text[] = "one day\n<|endoftext|>\nanother day, one more day\n<|endoftext|>\n \n<|endoftext|>last";
+    const char *train = getenv("TRAIN");
+    char a[128], b[128], shard[128];
+    if (!train) train = "./train";
+    snprintf(a, sizeof a, "%s", file_in("a.ckpt")), snprintf(b, sizeof b, "%s", file_in("b.ckpt"));
+    snprintf(shard, sizeof shard, "%s", file_in("docs.bin"));
+    file_put(file_in("docs"), text, sizeof text - 1);
+    outside("%s tokenize --vocab 260 --save %s/v1 < %s/docs > /dev/null", train, folder, folder);
+    outside("%s tokenize --vocab 260 --save %s/v2 --text %s/docs < /dev/null > /dev/null", train, folder, folder);
+    CHECK(file_bits(file_in("v1")) == file_bits(file_in("v2")), "another vocabulary from standard input");
+    outside("%s tokenize --vocab %s/v1 --documents --shard %s < %s/docs", train, folder, shard, folder);
+    const char *const how = "--layers 1 --heads 2 --width 32 --context 8 --batch 2 --steps 3 --quiet";
+    CHECK(command("run --text %s --val %s --vocab %s --out %s %s", file_in("docs"), file_in("docs"), file_in("v1"), a,
+                  how) == 0, "%s", check_line);
+    CHECK(command("run --tokens %s --val %s --vocab %s --out %s %s", shard, shard, file_in("v1"), b, how) == 0, "%s",
+          check_line);
+    CHECK(file_bits(a) == file_bits(b), "a text and its shard make two models");
+}
+
+/* ---- sampling ----------------------------------------------------------------------------------------------- */
+
+/* The ids of a prompt; those that are drawn. */
+static void test_prompts(void) {
+    Options o = {0};
+    State s = checkpoint_read("test/golden/sharded", &o, false);
+    uint32_t ids[64];
+    const char *const text = "low" TOK_EOT TOK_EOT "l";
+    CHECK(prompt_encode(s.tok, &(GptPrompt){text, false, true}, ids) == 5 && ids[0] == 259 && ids[1] == 257 &&
+          ids[2] == 259 && ids[3] == 259 && ids[4] == 75, "--special");
+    CHECK(prompt_encode(s.tok, &(GptPrompt){text, true, true}, ids) == 4 && ids[0] == 257, "--no-eot");
+    CHECK(prompt_encode(s.tok, &(GptPrompt){"<|", true, false}, ids) == 2, "letters");
+    CHECK(prompt_encode(s.tok, &(GptPrompt){text, false, false}, ids) > 20, "no --special");
+    float *logits = mem_new(263 * LINE, sizeof *logits);
+    GptCandidate c[263];
+    for (size_t v = 0; v < 263; v++) logits[v * LINE] = (float)v;
+    const size_t n = gpt_candidates(c, logits, s.tok);
+    CHECK(n == 260 && gpt_choose(c, n, &(GptChoice){0, 1, 0}, 0.5) == 259, "ids of no text are not drawn");
+    gpt_free(s.m), tok_free(s.tok), free(s.o), free(logits);
+    check_refused("--no-eot", "sample test/golden/sharded --no-eot");
+}
+
 static void test_models(void) {
     snprintf(folder, sizeof folder, "/tmp/train-test-XXXXXX");
     if (!mkdtemp(folder)) abort();
     const int keep = out_to_null();
     test_theirs(), test_index(), test_export();
     test_half(), test_gguf_round_trips(), test_gguf_refused(), test_gguf_fields(), test_gguf_cut();
+    test_ids(), test_documents(), test_prompts();
     out_restore(keep);
     outside("rm -r %s", folder);
 }

@@ -124,7 +124,7 @@ static inline State state_ready(State s, const Data *d) {
 static inline State state_fresh(Options *o, const Data *d, Tokenizer *tok) {
     State s = {.o = o, .tok = tok, .best = INFINITY};
     model_shape(o), masks_check(o);
-    const GptConfig c = {o->layers, o->heads, o->width, tok ? tok->V : GPT2_VOCAB, o->context};
+    const GptConfig c = {o->layers, o->heads, o->width, tok ? tok->V : o->vocab_size, o->context};
     data_check(o, d), model_check(&c, "the model");
     mem_check(model_bytes(&c, masks_at_start(o) ? 1 - o->sparsity : 1), "the model");
     SpMat *mats = masks_at_start(o) ? masks_new(o, &c, NULL) : NULL;
