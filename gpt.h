@@ -1,25 +1,41 @@
 /* gpt.h: the model, twice.
  *
- * First the specification: GPT-2 forward, backward, loss and AdamW in double precision and plain loops over
- * (B,T,C). It is what to read first, the oracle of the tests and the arithmetic of verify. Then the machine's
- * version: the same mathematics as stages over panels (see sparse.h), in float32 with a fixed order of every
- * sum. The two are written independently and must agree to float32 rounding.
+ * First the specification: GPT-2's forward pass, loss, backward pass and AdamW
+ * in double precision, as plain loops. It is what to read first, what the tests
+ * compare with, and the arithmetic of `verify`. Then the machine's version: the
+ * same mathematics as stages over panels (see sparse.h), in float32, with a
+ * fixed order of every sum. The two are written independently and must agree to
+ * float32's rounding.
  *
- * It refuses to be general: one architecture (learned positions, pre-norm, GELU in its tanh form, tied head),
- * no dropout, no mixed precision.
+ * It refuses to be general: one architecture (learned positions, norms before
+ * attention and MLP, GELU in its tanh form, a head tied to the embedding), no
+ * dropout, no mixed precision.
  *
- * Letters     B sequences  T positions  C channels  V vocabulary  L layers  NH heads  hs = C / NH
- *             inp, out      of a function; dinp, dout: derivatives of the loss by them
+ * Letters     B sequences    b = 0 .. B-1      N = B T tokens    n = 0 .. N-1
+ *             T positions    t = 0 .. T-1      V vocabulary      v = 0 .. V-1
+ *             C channels     i = 0 .. C-1      L layers          l = 0 .. L-1
+ *             NH heads       h = 0 .. NH-1     hs = C / NH channels of a head
+ *             inp, out       what a function reads and what it makes
+ *             dinp, dout     the derivatives of the loss by them
+ *             (B,T,C)        a shape; the last one runs fastest in memory
  *
- * One layer   x -> ln_1 -> c_attn -> attention -> c_proj -> + x = x'
- *             x' -> ln_2 -> c_fc -> GELU -> c_proj -> + x'
- * The whole   wte[token] + wpe[position] -> layers -> ln_f -> times wte' -> softmax -> mean of -log p[target]
+ * The model   x of layer 0 = wte[token] + wpe[position]
+ *             every layer:   mid    = x   + c_proj(attention(c_attn(ln_1(x))))
+ *                            next x = mid + c_proj(GELU(c_fc(ln_2(mid))))
+ *             logits = ln_f(x of layer L) times wte transposed
+ *             loss   = mean over tokens of -log softmax(logits)[target]
  *
- * Parameters have the names and shapes of Hugging Face's GPT-2; its linear weights are stored (in, out). One
- * table (gpt_table) of {name, shape, decay, init} drives allocation, files, optimizer and tests.
+ * Two matrices of a layer are called c_proj: attn.c_proj and mlp.c_proj.
  *
- * Example: d4, L = 4, C = 256, 256 positions, V = 2049: wte and wpe have (V + 256) C parameters, a layer
- * 12 C^2 in its four matrices and 13 C in norms and biases, 789,760, ln_f has 2 C: 3,749,632 in all. */
+ * Parameters have the names and shapes of Hugging Face's GPT-2. Its linear
+ * weights are stored (in,out); llm.c's are the transposed. One table
+ * (gpt_table) of name, shape, decay and initial values drives allocation,
+ * files, optimizer and tests.
+ *
+ * Example: L = 4, C = 256, V = 2049 and 256 positions. wte and wpe have
+ * (2049 + 256) 256 = 590,080 parameters. A layer has 12 C^2 in its four
+ * matrices (3 + 1 + 4 + 4) and 13 C in norms and biases: 789,760. ln_f has 2 C.
+ * Together 590,080 + 4 x 789,760 + 512 = 3,749,632. */
 #ifndef GPT_H
 #define GPT_H
 #include "dataflow.h"
@@ -27,345 +43,843 @@
 
 /* ---- configuration and the parameter table ------------------------------- */
 
-typedef struct { size_t L, NH, C, V, ctx; } GptConfig;      /* ctx: positions; V counts <|endoftext|> */
+typedef struct {
+    size_t L, NH, C;
+    size_t V;                   /* <|endoftext|> is one of them */
+    size_t ctx;                 /* positions that wpe has: the largest T */
+} GptConfig;
 
-/* Which parameter: two embeddings, PER_LAYER of each layer, two of the final norm. */
+/* A parameter's number: the two embeddings, then each layer's twelve, then the
+ * two of the final norm. FC2 is mlp.c_proj. */
 enum { WTE, WPE, LAYER0 };
-enum { LN1W, LN1B, QKVW, QKVB, PROJW, PROJB, LN2W, LN2B, FCW, FCB, FC2W, FC2B, PER_LAYER };
+enum {
+    LN1W, LN1B,                 /* W weight (of a norm: its gain), B bias */
+    QKVW, QKVB,
+    PROJW, PROJB,
+    LN2W, LN2B,
+    FCW, FCB,
+    FC2W, FC2B,
+    PER_LAYER
+};
+enum { LNFW, LNFB, FINAL };     /* where a layer L would begin */
 
 typedef struct {
     char name[40];
-    int rank;                   /* 2: shape (rows, cols); 1: shape (rows) */
-    size_t rows, cols;
+    int rank;                   /* 2: shape (rows,cols); 1: shape (rows) */
+    size_t rows, cols;          /* rank 1: cols is 0 */
     bool in_out;                /* a linear weight: rows are inputs */
     bool decay;
-    double mean, std;           /* of the initial values */
-    size_t at, size;            /* place in the machine's flat arrays, in floats */
-    size_t lane;                /* of rank 1: first line of its gradient, which is kept per lane */
+    double mean, std;           /* of the normal distribution it starts from */
+
+    /* the machine's; the specification does not look at them */
+    size_t at, size;            /* place in its flat arrays, in floats */
+    size_t lane;                /* of rank 1: first line of its gradient, which
+                                 * is kept per lane */
     SpMat mat;                  /* as outputs x inputs; rank 1: one input */
-    float rate;                 /* factor on the learning rate, and so on its decay */
-    uint32_t *born;             /* [mat.lines] optimizer step at which a line came; NULL: all at 0 */
+    float rate;                 /* factor on the learning rate, and so on the
+                                 * decay */
+    uint32_t *born;             /* [mat.lines] optimizer step at which a line
+                                 * came; NULL: all at 0 */
 } GptParam;
 
-static inline size_t gpt_count(const GptConfig *c) { return LAYER0 + c->L * PER_LAYER + 2; }
-static inline size_t gpt_layer(size_t l, int k) { return LAYER0 + l * PER_LAYER + (size_t)k; }
-static inline size_t gpt_elements(const GptParam *p) { return p->rank == 2 ? p->rows * p->cols : p->rows; }
-
-static inline void gpt_entry(GptParam *p, const char *name, size_t rows, size_t cols, double mean,
-                             double std) {
-    *p = (GptParam){
-        .rank = cols ? 2 : 1, .rows = rows, .cols = cols, .decay = cols > 0, .mean = mean, .std = std};
-    snprintf(p->name, sizeof p->name, "%s", name);
-    p->in_out = cols && name[0] == 'h';
+/* How many parameter tensors there are. */
+static inline size_t gpt_count(const GptConfig *c) {
+    return LAYER0 + c->L * PER_LAYER + FINAL;
+}
+/* The number of layer l's parameter k (LN1W ..), or of the final norm:
+ * gpt_layer(L, LNFW). */
+static inline size_t gpt_layer(size_t l, int k) {
+    return LAYER0 + l * PER_LAYER + (size_t)k;
+}
+static inline size_t gpt_elements(const GptParam *p) {
+    return p->rank == 2 ? p->rows * p->cols : p->rows;
 }
 
-/* The table of a configuration, gpt_count entries. Initial values as GPT-2's: N(0, 0.02), projections into
- * the residual stream 0.02 / sqrt(2L), biases 0, gains 1. */
+/* One entry: a matrix (rows,cols), or with cols 0 a vector (rows). */
+static inline void gpt_entry(GptParam *p, const char *name, size_t rows,
+                             size_t cols, double mean, double std) {
+    const bool matrix = cols > 0;
+    *p = (GptParam){
+        .rank = matrix ? 2 : 1,
+        .rows = rows,
+        .cols = cols,
+        .in_out = matrix && name[0] == 'h',     /* h.0.attn.c_attn.weight ... */
+        .decay = matrix,
+        .mean = mean,
+        .std = std,
+    };
+    snprintf(p->name, sizeof p->name, "%s", name);
+}
+
+/* The table of a configuration, gpt_count entries; freed with free(). Initial
+ * values as GPT-2's (Radford et al. 2019): matrices N(0, 0.02), but those that
+ * write into the residual stream N(0, 0.02 / sqrt(2 L)), for there are 2 L of
+ * them; biases 0, gains 1. */
 static inline GptParam *gpt_table(const GptConfig *c) {
-    static const struct { const char *name; size_t rows, cols; double mean, std;
+    const double std = 0.02;
+    const double residual = 0.02 / sqrt(2.0 * (double)c->L);
+    const struct {
+        const char *name;
+        size_t rows, cols;      /* in units of C */
+        double mean, std;
     } layer[PER_LAYER] = {
-        {"ln_1.weight", 1, 0, 1, 0},        {"ln_1.bias", 1, 0, 0, 0},
-        {"attn.c_attn.weight", 1, 3, 0, 1}, {"attn.c_attn.bias", 3, 0, 0, 0},
-        {"attn.c_proj.weight", 1, 1, 0, 2}, {"attn.c_proj.bias", 1, 0, 0, 0},
-        {"ln_2.weight", 1, 0, 1, 0},        {"ln_2.bias", 1, 0, 0, 0},
-        {"mlp.c_fc.weight", 1, 4, 0, 1},    {"mlp.c_fc.bias", 4, 0, 0, 0},
-        {"mlp.c_proj.weight", 4, 1, 0, 2},  {"mlp.c_proj.bias", 1, 0, 0, 0}}; /* in units of C; std 1 or 2 */
-    const double std[3] = {0, 0.02, 0.02 / sqrt(2.0 * (double)c->L)};
-    GptParam *t = mem_new(gpt_count(c), sizeof *t);
-    gpt_entry(&t[WTE], "wte.weight", c->V, c->C, 0, 0.02);
-    gpt_entry(&t[WPE], "wpe.weight", c->ctx, c->C, 0, 0.02);
+        [LN1W] = {"ln_1.weight", 1, 0, 1, 0},
+        [LN1B] = {"ln_1.bias", 1, 0, 0, 0},
+        [QKVW] = {"attn.c_attn.weight", 1, 3, 0, std},
+        [QKVB] = {"attn.c_attn.bias", 3, 0, 0, 0},
+        [PROJW] = {"attn.c_proj.weight", 1, 1, 0, residual},
+        [PROJB] = {"attn.c_proj.bias", 1, 0, 0, 0},
+        [LN2W] = {"ln_2.weight", 1, 0, 1, 0},
+        [LN2B] = {"ln_2.bias", 1, 0, 0, 0},
+        [FCW] = {"mlp.c_fc.weight", 1, 4, 0, std},
+        [FCB] = {"mlp.c_fc.bias", 4, 0, 0, 0},
+        [FC2W] = {"mlp.c_proj.weight", 4, 1, 0, residual},
+        [FC2B] = {"mlp.c_proj.bias", 1, 0, 0, 0},
+    };
+    GptParam *table = mem_new(gpt_count(c), sizeof *table);
+    gpt_entry(&table[WTE], "wte.weight", c->V, c->C, 0, std);
+    gpt_entry(&table[WPE], "wpe.weight", c->ctx, c->C, 0, std);
     for (size_t l = 0; l < c->L; l++)
         for (int k = 0; k < PER_LAYER; k++) {
             char name[40];
             snprintf(name, sizeof name, "h.%zu.%s", l, layer[k].name);
-            gpt_entry(&t[gpt_layer(l, k)], name, layer[k].rows * c->C, layer[k].cols * c->C, layer[k].mean,
-                      std[(int)layer[k].std]);
+            gpt_entry(&table[gpt_layer(l, k)], name, layer[k].rows * c->C,
+                      layer[k].cols * c->C, layer[k].mean, layer[k].std);
         }
-    gpt_entry(&t[gpt_layer(c->L, 0)], "ln_f.weight", c->C, 0, 1, 0);
-    gpt_entry(&t[gpt_layer(c->L, 1)], "ln_f.bias", c->C, 0, 0, 0);
-    return t;
+    gpt_entry(&table[gpt_layer(c->L, LNFW)], "ln_f.weight", c->C, 0, 1, 0);
+    gpt_entry(&table[gpt_layer(c->L, LNFB)], "ln_f.bias", c->C, 0, 0, 0);
+    return table;
 }
 
-/* ======================================================================================================= *
- *  The specification                                                                                      *
- * ======================================================================================================= */
+/* ========================================================================== *
+ *  The specification                                                         *
+ * ========================================================================== *
+ *
+ * Every function of the forward pass is followed by its backward. The backward
+ * is given dout, the derivative of the loss by what the forward made, and finds
+ * the derivatives by what the forward read. Where it differentiates a line of
+ * the forward, it quotes that line:
+ *
+ *     forward: out[o] += inp[i] * w[i][o]
+ *
+ * means that dinp[i] gains dout[o] w[i][o] for every o, and dw[i][o] gains
+ * dout[o] inp[i]. In the first comment of a function, "=" stands behind what it
+ * sets and "+=" behind what it adds to. Derivatives by parameters are added,
+ * for every token adds its share. */
 
-static const double SPEC_GELU = 0.7978845608028654;         /* sqrt(2 / pi) */
+/* ---- GELU ---------------------------------------------------------------- */
+
+static const double SPEC_GELU = 0.7978845608028654;     /* sqrt(2 / pi) */
+
+/* The simplest pair: GELU in its tanh form (Hendrycks and Gimpel 2016),
+ *
+ *     x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) */
 static inline double spec_gelu(double x) {
     return 0.5 * x * (1 + tanh(SPEC_GELU * (x + 0.044715 * x * x * x)));
 }
-static inline double spec_gelu_slope(double x) { /* d/dx of the line above; tanh' = 1 - tanh^2 */
-    double t = tanh(SPEC_GELU * (x + 0.044715 * x * x * x));
-    return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * SPEC_GELU * (1 + 3 * 0.044715 * x * x);
+/* Its derivative by x: the product rule, with tanh' = 1 - tanh^2. */
+static inline double spec_gelu_slope(double x) {
+    /* forward: 0.5 * x * (1 + tanh_u), u = SPEC_GELU * (x + 0.044715 * x^3) */
+    const double tanh_u = tanh(SPEC_GELU * (x + 0.044715 * x * x * x));
+    const double slope_u = 1 + 3 * 0.044715 * x * x;    /* times SPEC_GELU */
+    return 0.5 * (1 + tanh_u) +
+           0.5 * x * (1 - tanh_u * tanh_u) * SPEC_GELU * slope_u;
 }
 
-/* The small print that is most often got wrong. verify recomputes with other rules to recognise a fault; all
- * else keeps SPEC_GPT2. */
+/* The small print that is most often got wrong. `verify` computes again with
+ * other rules to recognise a fault; all else keeps SPEC_GPT2. */
 typedef struct {
-    double eps, eps_outside;                    /* LayerNorm: (x - mean) / (sqrt(var + eps) + eps_outside) */
-    size_t ahead;                               /* a token attends to itself and so many after it */
-    double (*gelu)(double), (*gelu_slope)(double);
+    double eps, eps_outside;    /* LayerNorm divides by
+                                 * sqrt(var + eps) + eps_outside */
+    size_t ahead;               /* a token attends to those before it, to itself
+                                 * and to so many after it */
+    double (*gelu)(double);
+    double (*gelu_slope)(double);
 } SpecRules;
-static const SpecRules SPEC_GPT2 = {1e-5, 0, 0, spec_gelu, spec_gelu_slope};
+static const SpecRules SPEC_GPT2 = {
+    .eps = 1e-5,
+    .eps_outside = 0,
+    .ahead = 0,
+    .gelu = spec_gelu,
+    .gelu_slope = spec_gelu_slope,
+};
 
-/* out (N,OC) = inp (N,IC) w (IC,OC) + b (OC), b may be NULL */
-static inline void spec_linear(double *out, const double *inp, const double *w, const double *b, size_t N,
+/* n zeroes; freed with free(). */
+static inline double *spec_array(size_t n) {
+    return mem_new(n, sizeof(double));
+}
+
+/* ---- linear layers: c_attn, c_proj, c_fc --------------------------------- */
+
+/* out (N,OC) = inp (N,IC) times w (IC,OC), + b (OC) in each row:
+ *
+ *     out[n][o] = b[o] + sum over i of inp[n][i] w[i][o]
+ *
+ * The loop over o is innermost because there w is contiguous; each out[o] still
+ * sums over i in ascending order. */
+static inline void spec_linear(double *out, const double *inp,
+                               const double *w, const double *b, size_t N,
                                size_t IC, size_t OC) {
     for (size_t n = 0; n < N; n++) {
-        for (size_t o = 0; o < OC; o++) out[n * OC + o] = b ? b[o] : 0;
-        for (size_t i = 0; i < IC; i++)
-            for (size_t o = 0; o < OC; o++) out[n * OC + o] += inp[n * IC + i] * w[i * OC + o];
+        double *out_n = out + n * OC;               /* (OC) */
+        const double *inp_n = inp + n * IC;         /* (IC) */
+        for (size_t o = 0; o < OC; o++) out_n[o] = b[o];
+        for (size_t i = 0; i < IC; i++) {
+            const double *w_i = w + i * OC;         /* (OC) */
+            for (size_t o = 0; o < OC; o++) out_n[o] += inp_n[i] * w_i[o];
+        }
     }
 }
-/* out[o] = b[o] + sum_i inp[i] w[i][o]: dinp (N,IC) = dout w', dw (IC,OC) += inp' dout, db (OC) += dout */
-static inline void spec_linear_backward(double *dinp, double *dw, double *db, const double *dout,
-                                        const double *inp, const double *w, size_t N, size_t IC, size_t OC) {
+
+/* dinp (N,IC) =, dw (IC,OC) +=, db (OC) +=, from dout (N,OC); inp (N,IC) and
+ * w (IC,OC) as in the forward. dinp is set, not added to, because nothing else
+ * reads what a linear layer reads. */
+static inline void spec_linear_backward(double *dinp, double *dw, double *db,
+                                        const double *dout, const double *inp,
+                                        const double *w, size_t N, size_t IC,
+                                        size_t OC) {
     for (size_t n = 0; n < N; n++) {
-        const double *d = dout + n * OC;
-        for (size_t o = 0; o < OC; o++) db[o] += d[o];
-        for (size_t i = 0; i < IC; i++) {           /* out[o] += inp[i] w[i][o] */
+        double *dinp_n = dinp + n * IC;             /* (IC) */
+        const double *dout_n = dout + n * OC;       /* (OC) */
+        const double *inp_n = inp + n * IC;         /* (IC) */
+
+        /* forward: out[o] = b[o] */
+        for (size_t o = 0; o < OC; o++) db[o] += dout_n[o];
+
+        /* forward: out[o] += inp[i] * w[i][o] */
+        for (size_t i = 0; i < IC; i++) {
+            const double *w_i = w + i * OC;         /* (OC) */
+            double *dw_i = dw + i * OC;             /* (OC) */
             double sum = 0;
             for (size_t o = 0; o < OC; o++) {
-                sum += d[o] * w[i * OC + o];
-                dw[i * OC + o] += d[o] * inp[n * IC + i];
+                sum += dout_n[o] * w_i[o];
+                dw_i[o] += dout_n[o] * inp_n[i];
             }
-            dinp[n * IC + i] = sum;
+            dinp_n[i] = sum;
         }
     }
 }
 
-/* out (N,C) = w (x - mean) / sqrt(var + 1e-5) + b over each row of x (N,C), var with 1/C */
-static inline void spec_layernorm(double *out, const double *x, const double *w, const double *b, size_t N,
-                                  size_t C, const SpecRules *r) {
-    for (size_t n = 0; n < N; n++) {
-        double mean = 0, var = 0;
-        for (size_t c = 0; c < C; c++) mean += x[n * C + c] / (double)C;
-        for (size_t c = 0; c < C; c++) var += (x[n * C + c] - mean) * (x[n * C + c] - mean) / (double)C;
-        double rstd = 1 / (sqrt(var + r->eps) + r->eps_outside);
-        for (size_t c = 0; c < C; c++) out[n * C + c] = w[c] * (x[n * C + c] - mean) * rstd + b[c];
-    }
+/* ---- LayerNorm: ln_1, ln_2, ln_f ----------------------------------------- */
+
+/* The mean of x (C). */
+static inline double spec_mean(const double *x, size_t C) {
+    double mean = 0;
+    for (size_t i = 0; i < C; i++) mean += x[i] / (double)C;
+    return mean;
 }
-/* out = w hat + b, hat = (x - mean) rstd: dinp (N,C) +=, dw (C) +=, db (C) +=; dout and x (N,C) */
-static inline void spec_layernorm_backward(double *dinp, double *dw, double *db, const double *dout,
-                                           const double *x, const double *w, size_t N, size_t C,
-                                           const SpecRules *r) {
+/* The variance of x (C), with 1 / C. */
+static inline double spec_variance(const double *x, double mean, size_t C) {
+    double var = 0;
+    for (size_t i = 0; i < C; i++)
+        var += (x[i] - mean) * (x[i] - mean) / (double)C;
+    return var;
+}
+
+/* out (N,C) from inp (N,C), gain w (C) and bias b (C), each row by itself (Ba,
+ * Kiros and Hinton 2016):
+ *
+ *     out[i] = w[i] (inp[i] - mean) rstd + b[i]
+ *     rstd   = 1 / sqrt(var + eps) */
+static inline void spec_layernorm(double *out, const double *inp,
+                                  const double *w, const double *b, size_t N,
+                                  size_t C, const SpecRules *rules) {
     for (size_t n = 0; n < N; n++) {
-        const double *xn = x + n * C, *d = dout + n * C;
-        double mean = 0, var = 0, a = 0, ah = 0;
-        for (size_t c = 0; c < C; c++) mean += xn[c] / (double)C;
-        for (size_t c = 0; c < C; c++) var += (xn[c] - mean) * (xn[c] - mean) / (double)C;
-        double root = sqrt(var + r->eps), rstd = 1 / (root + r->eps_outside);
-        for (size_t c = 0; c < C; c++) {            /* hat = (x - mean) rstd;  out = w hat + b */
-            double hat = (xn[c] - mean) * rstd;
-            dw[c] += d[c] * hat, db[c] += d[c];
-            a += d[c] * w[c] / (double)C, ah += d[c] * w[c] * hat / (double)C;
-        }
-        for (size_t c = 0; c < C; c++)              /* mean and rstd depend on every x of the row */
-            dinp[n * C + c] += rstd * (d[c] * w[c] - a - (xn[c] - mean) / root * ah);
+        double *out_n = out + n * C;                /* (C) */
+        const double *inp_n = inp + n * C;          /* (C) */
+        const double mean = spec_mean(inp_n, C);
+        const double var = spec_variance(inp_n, mean, C);
+        const double rstd = 1 / (sqrt(var + rules->eps) + rules->eps_outside);
+        for (size_t i = 0; i < C; i++)
+            out_n[i] = w[i] * (inp_n[i] - mean) * rstd + b[i];
     }
 }
 
-/* p (B,NH,T,T) = softmax over t2 <= t (+ ahead) of q k / sqrt(hs); out (B,T,C) = p v; qkv (B,T,3C) */
-static inline void spec_attention(double *out, double *p, const double *qkv, size_t B, size_t T, size_t C,
-                                  size_t NH, size_t ahead) {
+/* dinp (N,C) +=, dw (C) +=, db (C) +=, from dout (N,C); inp (N,C) and w (C) as
+ * in the forward. With norm = (inp - mean) rstd and dnorm = dout w
+ *
+ *     dinp[i] += rstd (dnorm[i] - mean of dnorm
+ *                               - norm[i] times the mean of dnorm norm)
+ *
+ * The first mean is there because every inp[i] of the row moves mean, the
+ * second because it moves rstd. dinp is added to, because what a norm reads
+ * goes around it too, on the residual stream. */
+static inline void spec_layernorm_backward(double *dinp, double *dw, double *db,
+                                           const double *dout,
+                                           const double *inp, const double *w,
+                                           size_t N, size_t C,
+                                           const SpecRules *rules) {
+    for (size_t n = 0; n < N; n++) {
+        double *dinp_n = dinp + n * C;              /* (C) */
+        const double *dout_n = dout + n * C;        /* (C) */
+        const double *inp_n = inp + n * C;          /* (C) */
+        const double mean = spec_mean(inp_n, C);
+        const double var = spec_variance(inp_n, mean, C);
+        const double root = sqrt(var + rules->eps);
+        const double rstd = 1 / (root + rules->eps_outside);
+
+        /* forward: out[i] = w[i] * (inp[i] - mean) * rstd + b[i] */
+        double dnorm_mean = 0;
+        double dnorm_norm_mean = 0;
+        for (size_t i = 0; i < C; i++) {
+            const double norm = (inp_n[i] - mean) * rstd;
+            const double dnorm = dout_n[i] * w[i];
+            dw[i] += dout_n[i] * norm;
+            db[i] += dout_n[i];
+            dnorm_mean += dnorm / (double)C;
+            dnorm_norm_mean += dnorm * norm / (double)C;
+        }
+
+        /* the formula above. root is the part of 1 / rstd that inp moves; in
+         * GPT-2 it is all of it, and this norm is the one above */
+        for (size_t i = 0; i < C; i++) {
+            const double dnorm = dout_n[i] * w[i];
+            const double norm = (inp_n[i] - mean) / root;
+            dinp_n[i] += rstd * (dnorm - dnorm_mean - norm * dnorm_norm_mean);
+        }
+    }
+}
+
+/* ---- attention ----------------------------------------------------------- *
+ *
+ * A row of qkv (3C) holds a token's queries, its keys and its values, C numbers
+ * each; of every C, a head has hs:
+ *
+ *     | q head 0 | q head 1 | ... | k head 0 | ... | v head 0 | ... |
+ *     0          hs         2hs   C                2C               3C */
+
+/* How many tokens token t attends to: those before it and itself, 0 .. t. */
+static inline size_t spec_seen(size_t t, size_t T, size_t ahead) {
+    return size_min(t + 1 + ahead, T);
+}
+
+/* out (B,T,C) and prob (B,NH,T,T) from qkv (B,T,3C), for each sequence, head
+ * and token by itself (Vaswani et al. 2017):
+ *
+ *     score[t2] = sum over i of query[t][i] key[t2][i] / sqrt(hs)    t2 <= t
+ *     prob[t2]  = exp(score[t2]) / sum over t2 of exp(score[t2])
+ *     out[i]    = sum over t2 of prob[t2] value[t2][i]
+ *
+ * A row of prob holds the scores, then their exponentials, then what its name
+ * says. The largest score is subtracted from all, so that no exponential
+ * overflows; it cancels in the quotient. */
+static inline void spec_attention(double *out, double *prob, const double *qkv,
+                                  size_t B, size_t T, size_t C, size_t NH,
+                                  size_t ahead) {
     const size_t hs = C / NH;
-    for (size_t bh = 0; bh < B * NH; bh++)
-        for (size_t t = 0; t < T; t++) {
-            const size_t last = t + ahead < T ? t + ahead : T - 1;
-            const double *base = qkv + bh / NH * T * 3 * C + bh % NH * hs, *q = base + t * 3 * C;
-            double *row = p + (bh * T + t) * T, *o = out + (bh / NH * T + t) * C + bh % NH * hs, max = 0,
-                   sum = 0;
-            for (size_t u = 0; u <= last; u++) {
-                const double *k = base + u * 3 * C + C;
-                row[u] = 0;
-                for (size_t i = 0; i < hs; i++) row[u] += q[i] * k[i] / sqrt((double)hs);
-                if (u == 0 || row[u] > max) max = row[u];
-            }
-            for (size_t u = 0; u <= last; u++) sum += row[u] = exp(row[u] - max);
-            for (size_t i = 0; i < hs; i++) o[i] = 0;
-            for (size_t u = 0; u <= last; u++) {
-                row[u] /= sum;
-                for (size_t i = 0; i < hs; i++) o[i] += row[u] * base[u * 3 * C + 2 * C + i];
+    const double root = sqrt((double)hs);
+    for (size_t b = 0; b < B; b++) {
+        for (size_t h = 0; h < NH; h++) {
+            /* rows of hs, one a token, 3C apart */
+            const double *queries = qkv + b * T * 3 * C + h * hs;   /* (T,hs) */
+            const double *keys = queries + C;                       /* (T,hs) */
+            const double *values = queries + 2 * C;                 /* (T,hs) */
+            for (size_t t = 0; t < T; t++) {
+                const size_t seen = spec_seen(t, T, ahead);
+                const double *query = queries + t * 3 * C;          /* (hs) */
+                double *row = prob + ((b * NH + h) * T + t) * T;    /* (T) */
+                double *mix = out + (b * T + t) * C + h * hs;       /* (hs) */
+
+                /* pass 1: scores and their maximum */
+                double max = -INFINITY;
+                for (size_t t2 = 0; t2 < seen; t2++) {
+                    const double *key = keys + t2 * 3 * C;          /* (hs) */
+                    double score = 0;
+                    for (size_t i = 0; i < hs; i++)
+                        score += query[i] * key[i] / root;
+                    row[t2] = score;
+                    if (score > max) max = score;
+                }
+
+                /* pass 2: exponentials and their sum */
+                double sum = 0;
+                for (size_t t2 = 0; t2 < seen; t2++) {
+                    row[t2] = exp(row[t2] - max);
+                    sum += row[t2];
+                }
+
+                /* pass 3: normalise */
+                for (size_t t2 = 0; t2 < seen; t2++) row[t2] /= sum;
+
+                /* pass 4: mix the values */
+                for (size_t i = 0; i < hs; i++) mix[i] = 0;
+                for (size_t t2 = 0; t2 < seen; t2++) {
+                    const double *value = values + t2 * 3 * C;      /* (hs) */
+                    for (size_t i = 0; i < hs; i++)
+                        mix[i] += row[t2] * value[i];
+                }
             }
         }
+    }
 }
-/* out = p v, p = softmax(q k' / sqrt(hs)): dqkv (B,T,3C) +=; dout (B,T,C), p (B,NH,T,T) */
-static inline void spec_attention_backward(double *dqkv, const double *dout, const double *p,
-                                           const double *qkv, size_t B, size_t T, size_t C, size_t NH,
+
+/* dqkv (B,T,3C) +=, from dout (B,T,C); prob (B,NH,T,T) and qkv (B,T,3C) as the
+ * forward left them. The same four passes, the last one first. A token's query
+ * has its derivative from its own row alone; its key and value gather theirs
+ * from the rows of all tokens that attend to it.
+ *
+ * A row came about in two passes: e[t2] = exp(score[t2] - max), then
+ * row[t2] = e[t2] / sum. The more an e[t2] grows, the more its own row[t2]
+ * grows, but through sum the whole row shrinks; and exp' = exp:
+ *
+ *     pass 3    de[t2]     = (drow[t2] - mean) / sum
+ *               mean       = sum over t2 of row[t2] drow[t2]
+ *     pass 2    dscore[t2] = e[t2] de[t2] = row[t2] (drow[t2] - mean)
+ *
+ * Neither sum nor e need to be kept. max cancels, so it has no derivative. */
+static inline void spec_attention_backward(double *dqkv, const double *dout,
+                                           const double *prob,
+                                           const double *qkv, size_t B,
+                                           size_t T, size_t C, size_t NH,
                                            size_t ahead) {
     const size_t hs = C / NH;
-    double *dp = mem_new(T, sizeof *dp);
-    for (size_t bh = 0; bh < B * NH; bh++)
-        for (size_t t = 0; t < T; t++) {
-            const size_t last = t + ahead < T ? t + ahead : T - 1;
-            const size_t base = bh / NH * T * 3 * C + bh % NH * hs, at_q = base + t * 3 * C;
-            const double *row = p + (bh * T + t) * T, *d = dout + (bh / NH * T + t) * C + bh % NH * hs;
-            double mean = 0;
-            for (size_t u = 0; u <= last; u++) {       /* o[i] += row[u] v[i] */
-                const size_t at_v = base + u * 3 * C + 2 * C;
-                dp[u] = 0;
-                for (size_t i = 0; i < hs; i++)
-                    dp[u] += d[i] * qkv[at_v + i], dqkv[at_v + i] += row[u] * d[i];
-                mean += row[u] * dp[u];
-            }
-            for (size_t u = 0; u <= last; u++) { /* row = softmax(s): ds[u] = row[u] (dp[u] - sum row dp) */
-                const size_t at_k = base + u * 3 * C + C;
-                const double ds = row[u] * (dp[u] - mean) / sqrt((double)hs);
-                for (size_t i = 0; i < hs; i++)     /* s[u] = q k / sqrt(hs) */
-                    dqkv[at_q + i] += ds * qkv[at_k + i], dqkv[at_k + i] += ds * qkv[at_q + i];
+    const double root = sqrt((double)hs);
+    double *drow = spec_array(T);
+    double *dscore = spec_array(T);
+    for (size_t b = 0; b < B; b++) {
+        for (size_t h = 0; h < NH; h++) {
+            const double *queries = qkv + b * T * 3 * C + h * hs;   /* (T,hs) */
+            const double *keys = queries + C;                       /* (T,hs) */
+            const double *values = queries + 2 * C;                 /* (T,hs) */
+            double *dqueries = dqkv + b * T * 3 * C + h * hs;       /* (T,hs) */
+            double *dkeys = dqueries + C;                           /* (T,hs) */
+            double *dvalues = dqueries + 2 * C;                     /* (T,hs) */
+            for (size_t t = 0; t < T; t++) {
+                const size_t seen = spec_seen(t, T, ahead);
+                const double *query = queries + t * 3 * C;          /* (hs) */
+                double *dquery = dqueries + t * 3 * C;              /* (hs) */
+                const double *row = prob + ((b * NH + h) * T + t) * T;
+                const double *dmix = dout + (b * T + t) * C + h * hs;
+
+                /* pass 4, forward: mix[i] += row[t2] * value[i] */
+                for (size_t t2 = 0; t2 < seen; t2++) {
+                    const double *value = values + t2 * 3 * C;      /* (hs) */
+                    double *dvalue = dvalues + t2 * 3 * C;          /* (hs) */
+                    drow[t2] = 0;
+                    for (size_t i = 0; i < hs; i++) {
+                        drow[t2] += dmix[i] * value[i];
+                        dvalue[i] += row[t2] * dmix[i];
+                    }
+                }
+
+                /* pass 3, forward: row[t2] /= sum */
+                double mean = 0;
+                for (size_t t2 = 0; t2 < seen; t2++)
+                    mean += row[t2] * drow[t2];
+
+                /* pass 2, forward: row[t2] = exp(row[t2] - max) */
+                for (size_t t2 = 0; t2 < seen; t2++)
+                    dscore[t2] = row[t2] * (drow[t2] - mean);
+
+                /* pass 1, forward: score += query[i] * key[i] / root */
+                for (size_t t2 = 0; t2 < seen; t2++) {
+                    const double *key = keys + t2 * 3 * C;          /* (hs) */
+                    double *dkey = dkeys + t2 * 3 * C;              /* (hs) */
+                    const double ddot = dscore[t2] / root;
+                    for (size_t i = 0; i < hs; i++) {
+                        dquery[i] += ddot * key[i];
+                        dkey[i] += ddot * query[i];
+                    }
+                }
             }
         }
-    free(dp);
+    }
+    free(drow);
+    free(dscore);
 }
 
-/* loss (1) = mean of -log softmax(logits (N,V))[target]; dlogits = (softmax - [v = target]) / N */
-static inline double spec_cross_entropy(double *dlogits, const double *logits, const int32_t *targets,
-                                        size_t N, size_t V) {
+/* ---- the loss ------------------------------------------------------------ */
+
+/* The largest of x (V). */
+static inline double spec_max(const double *x, size_t V) {
+    double max = x[0];
+    for (size_t v = 0; v < V; v++)
+        if (x[v] > max) max = x[v];
+    return max;
+}
+/* The sum of exp(x[v] - max) over x (V). */
+static inline double spec_exp_sum(const double *x, double max, size_t V) {
+    double sum = 0;
+    for (size_t v = 0; v < V; v++) sum += exp(x[v] - max);
+    return sum;
+}
+
+/* The mean over tokens of -log softmax(logits)[target], in nats; logits (N,V),
+ * targets (N), each below V. For one token, the maximum taken out of the sum:
+ *
+ *     -log(exp(logit[target]) / sum over v of exp(logit[v]))
+ *         = log(sum over v of exp(logit[v] - max)) + max - logit[target] */
+static inline double spec_cross_entropy(const double *logits,
+                                        const int32_t *targets, size_t N,
+                                        size_t V) {
     double loss = 0;
     for (size_t n = 0; n < N; n++) {
-        const double *row = logits + n * V;
-        double max = row[0], sum = 0;
-        for (size_t v = 0; v < V; v++) if (row[v] > max) max = row[v];
-        for (size_t v = 0; v < V; v++) sum += exp(row[v] - max);
+        const double *row = logits + n * V;         /* (V) */
+        const double max = spec_max(row, V);
+        const double sum = spec_exp_sum(row, max, V);
         loss += (log(sum) + max - row[targets[n]]) / (double)N;
-        for (size_t v = 0; v < V; v++)
-            dlogits[n * V + v] = (exp(row[v] - max) / sum - ((size_t)targets[n] == v)) / (double)N;
     }
     return loss;
 }
 
-/* Everything of one forward and backward pass. w and dw point at one array per parameter, in table order. */
+/* dlogits (N,V) =, the derivatives of that mean: a logit's probability, less 1
+ * if it is the target's,
+ *
+ *     dlogits[n][v] = (softmax(logits[n])[v] - [v is the target]) / N */
+static inline void spec_cross_entropy_backward(double *dlogits,
+                                               const double *logits,
+                                               const int32_t *targets, size_t N,
+                                               size_t V) {
+    for (size_t n = 0; n < N; n++) {
+        double *drow = dlogits + n * V;             /* (V) */
+        const double *row = logits + n * V;         /* (V) */
+        const double max = spec_max(row, V);
+        const double sum = spec_exp_sum(row, max, V);
+        for (size_t v = 0; v < V; v++) {
+            const double prob = exp(row[v] - max) / sum;
+            const double wanted = v == (size_t)targets[n] ? 1 : 0;
+            drow[v] = (prob - wanted) / (double)N;
+        }
+    }
+}
+
+/* ---- the whole model ----------------------------------------------------- */
+
+/* What a layer computes, kept for the backward pass. */
+struct SpecLayer {
+    double *x;                  /* (B,T,C) its input */
+    double *ln1;                /* (B,T,C) */
+    double *qkv;                /* (B,T,3C) */
+    double *p;                  /* (B,NH,T,T) probabilities of attention */
+    double *att;                /* (B,T,C) */
+    double *mid;                /* (B,T,C) x + attention */
+    double *ln2;                /* (B,T,C) */
+    double *fc;                 /* (B,T,4C) */
+    double *gelu;               /* (B,T,4C) */
+};
+
+/* One forward and backward pass. w and dw hold one array per parameter: that of
+ * layer l's c_attn is w[gpt_layer(l, QKVW)]. */
 typedef struct {
     GptConfig c;
     size_t B, T;
     SpecRules rules;
-    GptParam *table;
-    double **w, **dw;                           /* [gpt_count] arrays of the table's shapes, row-major */
-    struct SpecLayer { double *x, *ln1, *qkv, *p, *att, *mid, *ln2, *fc, *gelu; } *layer;   /* [L + 1] */
-    double *lnf, *logits, *dlogits, loss;
+    GptParam *table;            /* [gpt_count] */
+    double **w, **dw;           /* [gpt_count] arrays of the table's shapes */
+    struct SpecLayer *layer;    /* [L + 1]; the last has only an x, which is
+                                 * what the layers make */
+    double *lnf;                /* (B,T,C) */
+    double *logits, *dlogits;   /* (B,T,V) */
+    double loss;
 } Spec;
 
-static inline double *spec_array(size_t n) { return mem_new(n, sizeof(double)); }
 static inline double **spec_arrays(const GptParam *table, size_t count) {
-    double **a = mem_new(count, sizeof *a);
-    for (size_t k = 0; k < count; k++) a[k] = spec_array(gpt_elements(&table[k]));
-    return a;
+    double **array = mem_new(count, sizeof *array);
+    for (size_t k = 0; k < count; k++)
+        array[k] = spec_array(gpt_elements(&table[k]));
+    return array;
 }
+
+/* A model whose weights are all 0, for B sequences of T tokens; freed with
+ * spec_free. */
 static inline Spec *spec_new(GptConfig c, size_t B, size_t T) {
-    Spec *s = mem_new(1, sizeof *s);
     const size_t N = B * T;
-    *s = (Spec){.c = c, .B = B, .T = T, .rules = SPEC_GPT2, .table = gpt_table(&c)};
-    s->w = spec_arrays(s->table, gpt_count(&c)), s->dw = spec_arrays(s->table, gpt_count(&c));
+    Spec *s = mem_new(1, sizeof *s);
+    *s = (Spec){.c = c, .B = B, .T = T, .rules = SPEC_GPT2};
+    s->table = gpt_table(&c);
+    s->w = spec_arrays(s->table, gpt_count(&c));
+    s->dw = spec_arrays(s->table, gpt_count(&c));
     s->layer = mem_new(c.L + 1, sizeof *s->layer);
-    for (size_t l = 0; l <= c.L; l++)
-        s->layer[l] = (struct SpecLayer){spec_array(N * c.C), spec_array(N * c.C), spec_array(N * 3 * c.C),
-            spec_array(B * c.NH * T * T), spec_array(N * c.C), spec_array(N * c.C), spec_array(N * c.C),
-            spec_array(N * 4 * c.C), spec_array(N * 4 * c.C)};
-    s->lnf = spec_array(N * c.C), s->logits = spec_array(N * c.V), s->dlogits = spec_array(N * c.V);
+    for (size_t l = 0; l < c.L; l++)
+        s->layer[l] = (struct SpecLayer){
+            .x = spec_array(N * c.C),
+            .ln1 = spec_array(N * c.C),
+            .qkv = spec_array(N * 3 * c.C),
+            .p = spec_array(B * c.NH * T * T),
+            .att = spec_array(N * c.C),
+            .mid = spec_array(N * c.C),
+            .ln2 = spec_array(N * c.C),
+            .fc = spec_array(N * 4 * c.C),
+            .gelu = spec_array(N * 4 * c.C),
+        };
+    s->layer[c.L].x = spec_array(N * c.C);
+    s->lnf = spec_array(N * c.C);
+    s->logits = spec_array(N * c.V);
+    s->dlogits = spec_array(N * c.V);
     return s;
 }
 static inline void spec_free(Spec *s) {
-    for (size_t k = 0; k < gpt_count(&s->c); k++) free(s->w[k]), free(s->dw[k]);
-    for (size_t l = 0; l <= s->c.L; l++) {
-        struct SpecLayer *a = &s->layer[l];
-        free(a->x), free(a->ln1), free(a->qkv), free(a->p), free(a->att);
-        free(a->mid), free(a->ln2), free(a->fc), free(a->gelu);
+    for (size_t k = 0; k < gpt_count(&s->c); k++) {
+        free(s->w[k]);
+        free(s->dw[k]);
     }
-    free(s->w), free(s->dw), free(s->layer), free(s->lnf), free(s->logits), free(s->dlogits), free(s->table),
-        free(s);
+    for (size_t l = 0; l <= s->c.L; l++) {
+        struct SpecLayer *act = &s->layer[l];
+        free(act->x);
+        free(act->ln1);
+        free(act->qkv);
+        free(act->p);
+        free(act->att);
+        free(act->mid);
+        free(act->ln2);
+        free(act->fc);
+        free(act->gelu);
+    }
+    free(s->w);
+    free(s->dw);
+    free(s->layer);
+    free(s->lnf);
+    free(s->logits);
+    free(s->dlogits);
+    free(s->table);
+    free(s);
 }
 
-/* inputs, targets (B,T) -> s->logits, s->loss, s->dlogits */
-static inline void spec_forward(Spec *s, const int32_t *inputs, const int32_t *targets) {
-    const size_t T = s->T, N = s->B * T, C = s->c.C;
-    for (size_t n = 0; n < N; n++)
-        for (size_t i = 0; i < C; i++)
-            s->layer[0].x[n * C + i] = s->w[WTE][(size_t)inputs[n] * C + i] + s->w[WPE][n % T * C + i];
-    for (size_t l = 0; l < s->c.L; l++) {
-        struct SpecLayer *a = &s->layer[l];
-        double **w = s->w + gpt_layer(l, 0), *next = s->layer[l + 1].x;
-        spec_layernorm(a->ln1, a->x, w[LN1W], w[LN1B], N, C, &s->rules);
-        spec_linear(a->qkv, a->ln1, w[QKVW], w[QKVB], N, C, 3 * C);
-        spec_attention(a->att, a->p, a->qkv, s->B, T, C, s->c.NH, s->rules.ahead);
-        spec_linear(a->mid, a->att, w[PROJW], w[PROJB], N, C, C);
-        for (size_t i = 0; i < N * C; i++) a->mid[i] += a->x[i];
-        spec_layernorm(a->ln2, a->mid, w[LN2W], w[LN2B], N, C, &s->rules);
-        spec_linear(a->fc, a->ln2, w[FCW], w[FCB], N, C, 4 * C);
-        for (size_t i = 0; i < N * 4 * C; i++) a->gelu[i] = s->rules.gelu(a->fc[i]);
-        spec_linear(next, a->gelu, w[FC2W], w[FC2B], N, 4 * C, C);
-        for (size_t i = 0; i < N * C; i++) next[i] += a->mid[i];
-    }
-    double **f = s->w + gpt_layer(s->c.L, 0);
-    spec_layernorm(s->lnf, s->layer[s->c.L].x, f[0], f[1], N, C, &s->rules);
-    for (size_t n = 0; n < N; n++)                  /* logits = lnf wte', the head is tied */
-        for (size_t v = 0; v < s->c.V; v++) {
-            double sum = 0;
-            for (size_t i = 0; i < C; i++) sum += s->lnf[n * C + i] * s->w[WTE][v * C + i];
-            s->logits[n * s->c.V + v] = sum;
+/* The first layer's x (B,T,C) from inputs (B,T):
+ *
+ *     x[b][t] = wte[inputs[b][t]] + wpe[t] */
+static inline void spec_embed(Spec *s, const int32_t *inputs) {
+    const size_t C = s->c.C;
+    for (size_t b = 0; b < s->B; b++)
+        for (size_t t = 0; t < s->T; t++) {
+            const size_t n = b * s->T + t;
+            const size_t v = (size_t)inputs[n];
+            const double *token = s->w[WTE] + v * C;        /* (C) */
+            const double *position = s->w[WPE] + t * C;     /* (C) */
+            double *x = s->layer[0].x + n * C;              /* (C) */
+            for (size_t i = 0; i < C; i++) x[i] = token[i] + position[i];
         }
-    s->loss = spec_cross_entropy(s->dlogits, s->logits, targets, N, s->c.V);
+}
+/* dw of wte (V,C) +=, of wpe (T,C) +=, from dx (B,T,C). */
+static inline void spec_embed_backward(Spec *s, const int32_t *inputs,
+                                       const double *dx) {
+    const size_t C = s->c.C;
+    for (size_t b = 0; b < s->B; b++)
+        for (size_t t = 0; t < s->T; t++) {
+            const size_t n = b * s->T + t;
+            const size_t v = (size_t)inputs[n];
+            double *dtoken = s->dw[WTE] + v * C;            /* (C) */
+            double *dposition = s->dw[WPE] + t * C;         /* (C) */
+            const double *dx_n = dx + n * C;                /* (C) */
+
+            /* forward: x[i] = token[i] + position[i] */
+            for (size_t i = 0; i < C; i++) {
+                dtoken[i] += dx_n[i];
+                dposition[i] += dx_n[i];
+            }
+        }
+}
+
+/* The residual stream: out (n) += inp (n). */
+static inline void spec_residual(double *out, const double *inp, size_t n) {
+    for (size_t i = 0; i < n; i++) out[i] += inp[i];
+}
+
+/* Layer l, from its x (B,T,C) to the next layer's. */
+static inline void spec_layer(Spec *s, size_t l) {
+    const size_t N = s->B * s->T;
+    const size_t C = s->c.C;
+    struct SpecLayer *act = &s->layer[l];
+    double **w = s->w + gpt_layer(l, 0);        /* [PER_LAYER] */
+    double *next = s->layer[l + 1].x;           /* (B,T,C) */
+
+    spec_layernorm(act->ln1, act->x, w[LN1W], w[LN1B], N, C, &s->rules);
+    spec_linear(act->qkv, act->ln1, w[QKVW], w[QKVB], N, C, 3 * C);
+    spec_attention(act->att, act->p, act->qkv, s->B, s->T, C, s->c.NH,
+                   s->rules.ahead);
+    spec_linear(act->mid, act->att, w[PROJW], w[PROJB], N, C, C);
+    spec_residual(act->mid, act->x, N * C);
+
+    spec_layernorm(act->ln2, act->mid, w[LN2W], w[LN2B], N, C, &s->rules);
+    spec_linear(act->fc, act->ln2, w[FCW], w[FCB], N, C, 4 * C);
+    for (size_t i = 0; i < N * 4 * C; i++)
+        act->gelu[i] = s->rules.gelu(act->fc[i]);
+    spec_linear(next, act->gelu, w[FC2W], w[FC2B], N, 4 * C, C);
+    spec_residual(next, act->mid, N * C);
+}
+
+/* The same lines, the last one first. dx (B,T,C) comes as the derivative by the
+ * layer's output and goes as that by its input. It flows back along the
+ * residual stream: each out += inp passes it on as it is, both to inp and to
+ * the branch that made out; at the branch's other end the norm adds to it. */
+static inline void spec_layer_backward(Spec *s, size_t l, double *dx) {
+    const size_t N = s->B * s->T;
+    const size_t C = s->c.C;
+    const struct SpecLayer *act = &s->layer[l];
+    double **w = s->w + gpt_layer(l, 0);        /* [PER_LAYER] */
+    double **dw = s->dw + gpt_layer(l, 0);      /* [PER_LAYER] */
+    double *dgelu = spec_array(N * 4 * C);      /* (B,T,4C) */
+    double *dfc = spec_array(N * 4 * C);        /* (B,T,4C) */
+    double *dln2 = spec_array(N * C);           /* (B,T,C) */
+    double *datt = spec_array(N * C);           /* (B,T,C) */
+    double *dqkv = spec_array(N * 3 * C);       /* (B,T,3C) zero */
+    double *dln1 = spec_array(N * C);           /* (B,T,C) */
+
+    /* dx is by next. forward: next = mid + linear(gelu(linear(ln_2(mid)))) */
+    spec_linear_backward(dgelu, dw[FC2W], dw[FC2B],
+                         dx, act->gelu, w[FC2W], N, 4 * C, C);
+    for (size_t i = 0; i < N * 4 * C; i++)
+        dfc[i] = dgelu[i] * s->rules.gelu_slope(act->fc[i]);
+    spec_linear_backward(dln2, dw[FCW], dw[FCB],
+                         dfc, act->ln2, w[FCW], N, C, 4 * C);
+    spec_layernorm_backward(dx, dw[LN2W], dw[LN2B],
+                            dln2, act->mid, w[LN2W], N, C, &s->rules);
+
+    /* dx is by mid. forward: mid = x + linear(attention(linear(ln_1(x)))) */
+    spec_linear_backward(datt, dw[PROJW], dw[PROJB],
+                         dx, act->att, w[PROJW], N, C, C);
+    spec_attention_backward(dqkv, datt, act->p, act->qkv,
+                            s->B, s->T, C, s->c.NH, s->rules.ahead);
+    spec_linear_backward(dln1, dw[QKVW], dw[QKVB],
+                         dqkv, act->ln1, w[QKVW], N, C, 3 * C);
+    spec_layernorm_backward(dx, dw[LN1W], dw[LN1B],
+                            dln1, act->x, w[LN1W], N, C, &s->rules);
+
+    /* dx is by x */
+    free(dgelu);
+    free(dfc);
+    free(dln2);
+    free(datt);
+    free(dqkv);
+    free(dln1);
+}
+
+/* logits (B,T,V) from lnf (B,T,C), with wte (V,C) for the weights: the head is
+ * tied to the embedding (Press and Wolf 2017), and has no bias.
+ *
+ *     logits[n][v] = sum over i of lnf[n][i] wte[v][i] */
+static inline void spec_head(Spec *s) {
+    const size_t C = s->c.C;
+    const size_t V = s->c.V;
+    for (size_t n = 0; n < s->B * s->T; n++) {
+        const double *lnf = s->lnf + n * C;         /* (C) */
+        for (size_t v = 0; v < V; v++) {
+            const double *token = s->w[WTE] + v * C;    /* (C) */
+            double sum = 0;
+            for (size_t i = 0; i < C; i++) sum += lnf[i] * token[i];
+            s->logits[n * V + v] = sum;
+        }
+    }
+}
+/* dlnf (B,T,C) +=, dw of wte (V,C) +=, from dlogits (B,T,V). */
+static inline void spec_head_backward(Spec *s, double *dlnf) {
+    const size_t C = s->c.C;
+    const size_t V = s->c.V;
+    for (size_t n = 0; n < s->B * s->T; n++) {
+        const double *lnf = s->lnf + n * C;         /* (C) */
+        double *dlnf_n = dlnf + n * C;              /* (C) */
+        for (size_t v = 0; v < V; v++) {
+            const double *token = s->w[WTE] + v * C;    /* (C) */
+            double *dtoken = s->dw[WTE] + v * C;        /* (C) */
+            const double dlogit = s->dlogits[n * V + v];
+
+            /* forward: logit += lnf[i] * token[i] */
+            for (size_t i = 0; i < C; i++) {
+                dlnf_n[i] += dlogit * token[i];
+                dtoken[i] += dlogit * lnf[i];
+            }
+        }
+    }
+}
+
+/* inputs, targets (B,T) -> s->logits, s->loss, and s->dlogits, with which the
+ * backward pass begins. */
+static inline void spec_forward(Spec *s, const int32_t *inputs,
+                                const int32_t *targets) {
+    const size_t N = s->B * s->T;
+    const size_t C = s->c.C;
+    const size_t V = s->c.V;
+    const size_t L = s->c.L;
+    const double *gain = s->w[gpt_layer(L, LNFW)];      /* (C) */
+    const double *bias = s->w[gpt_layer(L, LNFB)];      /* (C) */
+
+    spec_embed(s, inputs);
+    for (size_t l = 0; l < L; l++) spec_layer(s, l);
+    spec_layernorm(s->lnf, s->layer[L].x, gain, bias, N, C, &s->rules);
+    spec_head(s);
+    s->loss = spec_cross_entropy(s->logits, targets, N, V);
+    spec_cross_entropy_backward(s->dlogits, s->logits, targets, N, V);
 }
 
 /* After spec_forward on the same inputs: s->dw = the gradient of the loss. */
 static inline void spec_backward(Spec *s, const int32_t *inputs) {
-    const size_t T = s->T, N = s->B * T, C = s->c.C, V = s->c.V;
-    double *dx = spec_array(N * C), *d = spec_array(N * C), *d4 = spec_array(N * 4 * C),
-           *dqkv = spec_array(N * 3 * C);
+    const size_t N = s->B * s->T;
+    const size_t C = s->c.C;
+    const size_t L = s->c.L;
+    const double *gain = s->w[gpt_layer(L, LNFW)];      /* (C) */
+    double *dgain = s->dw[gpt_layer(L, LNFW)];          /* (C) */
+    double *dbias = s->dw[gpt_layer(L, LNFB)];          /* (C) */
+    double *dlnf = spec_array(N * C);                   /* (B,T,C) zero */
+    double *dx = spec_array(N * C);                     /* (B,T,C) zero */
     for (size_t k = 0; k < gpt_count(&s->c); k++)
         memset(s->dw[k], 0, gpt_elements(&s->table[k]) * sizeof(double));
-    for (size_t n = 0; n < N; n++)                  /* logits[v] += lnf[i] wte[v][i] */
-        for (size_t v = 0; v < V; v++)
-            for (size_t i = 0; i < C; i++) {
-                d[n * C + i] += s->dlogits[n * V + v] * s->w[WTE][v * C + i];
-                s->dw[WTE][v * C + i] += s->dlogits[n * V + v] * s->lnf[n * C + i];
-            }
-    double **f = s->w + gpt_layer(s->c.L, 0), **df = s->dw + gpt_layer(s->c.L, 0);
-    spec_layernorm_backward(dx, df[0], df[1], d, s->layer[s->c.L].x, f[0], N, C, &s->rules);
-    for (size_t l = s->c.L; l-- > 0;) { /* dx: the gradient of the layer's output, then of its input */
-        struct SpecLayer *a = &s->layer[l];
-        double **w = s->w + gpt_layer(l, 0), **dw = s->dw + gpt_layer(l, 0);
-        spec_linear_backward(d4, dw[FC2W], dw[FC2B], dx, a->gelu, w[FC2W], N, 4 * C, C);
-        for (size_t i = 0; i < N * 4 * C; i++) d4[i] *= s->rules.gelu_slope(a->fc[i]);
-        spec_linear_backward(d, dw[FCW], dw[FCB], d4, a->ln2, w[FCW], N, C, 4 * C);
-        spec_layernorm_backward(dx, dw[LN2W], dw[LN2B], d, a->mid, w[LN2W], N, C, &s->rules);
-        spec_linear_backward(d, dw[PROJW], dw[PROJB], dx, a->att, w[PROJW], N, C, C);
-        memset(dqkv, 0, N * 3 * C * sizeof(double));
-        spec_attention_backward(dqkv, d, a->p, a->qkv, s->B, T, C, s->c.NH, s->rules.ahead);
-        spec_linear_backward(d, dw[QKVW], dw[QKVB], dqkv, a->ln1, w[QKVW], N, C, 3 * C);
-        spec_layernorm_backward(dx, dw[LN1W], dw[LN1B], d, a->x, w[LN1W], N, C, &s->rules);
-    }
-    for (size_t n = 0; n < N; n++)
-        for (size_t i = 0; i < C; i++) {            /* x = wte[token] + wpe[position] */
-            s->dw[WTE][(size_t)inputs[n] * C + i] += dx[n * C + i];
-            s->dw[WPE][n % T * C + i] += dx[n * C + i];
-        }
-    free(dx), free(d), free(d4), free(dqkv);
+
+    spec_head_backward(s, dlnf);
+    spec_layernorm_backward(dx, dgain, dbias, dlnf, s->layer[L].x, gain, N, C,
+                            &s->rules);
+    for (size_t l = L; l-- > 0;) spec_layer_backward(s, l, dx);
+    spec_embed_backward(s, inputs, dx);
+    free(dlnf);
+    free(dx);
 }
 
-typedef struct { double lr, beta1, beta2, eps, decay, clip; } GptAdam;  /* clip: largest norm; 0: any */
+/* ---- AdamW --------------------------------------------------------------- */
 
-/* The global norm of the gradient; PyTorch's clip_grad_norm_ scales by clip / (norm + 1e-6) if that is
- * below 1. */
+typedef struct {
+    double lr;                  /* learning rate */
+    double beta1, beta2;        /* how much of its moments it keeps a step */
+    double eps;
+    double decay;
+    double clip;                /* the largest norm of a gradient; 0: any */
+} GptAdam;
+
+/* The global norm of the gradient: the root of the sum of all its squares. */
 static inline double spec_norm(const Spec *s) {
     double sum = 0;
     for (size_t k = 0; k < gpt_count(&s->c); k++)
-        for (size_t i = 0; i < gpt_elements(&s->table[k]); i++) sum += s->dw[k][i] * s->dw[k][i];
+        for (size_t i = 0; i < gpt_elements(&s->table[k]); i++)
+            sum += s->dw[k][i] * s->dw[k][i];
     return sqrt(sum);
 }
-/* Step t = 1, 2 ... of PyTorch's AdamW (Loshchilov and Hutter 2019): decay apart from the moments, eps
- * outside the root. m, v: arrays like s->w. */
-static inline void spec_adamw(Spec *s, double **m, double **v, const GptAdam *o, size_t t) {
-    const double norm = spec_norm(s),
-                 scale = o->clip > 0 && norm + 1e-6 > o->clip ? o->clip / (norm + 1e-6) : 1;
-    const double c1 = 1 - pow(o->beta1, (double)t), c2 = 1 - pow(o->beta2, (double)t);
-    for (size_t k = 0; k < gpt_count(&s->c); k++)
+
+/* What a gradient of that norm is multiplied by, so that its norm is at most
+ * clip, as PyTorch's clip_grad_norm_ does: clip / (norm + 1e-6), if below 1. */
+static inline double spec_clip(double norm, double clip) {
+    if (clip > 0 && norm + 1e-6 > clip) return clip / (norm + 1e-6);
+    return 1;
+}
+
+/* Step t = 1, 2 ... of AdamW (Loshchilov and Hutter 2019) as PyTorch computes
+ * it, of every weight w with a number g of the clipped gradient. moment1 and
+ * moment2 are arrays like s->w, zero before the first step:
+ *
+ *     w       -= lr decay w                             matrices only
+ *     moment1  = beta1 moment1 + (1 - beta1) g          a mean of g
+ *     moment2  = beta2 moment2 + (1 - beta2) g^2        a mean of its square
+ *     w       -= lr (moment1 / c1) / (sqrt(moment2 / c2) + eps)
+ *
+ * c1 = 1 - beta1^t and c2 = 1 - beta2^t make up for the zero that the moments
+ * began with. The decay does not pass through the moments, and eps stands
+ * outside the root. */
+static inline void spec_adamw(Spec *s, double **moment1, double **moment2,
+                              const GptAdam *adam, size_t t) {
+    const double clip = spec_clip(spec_norm(s), adam->clip);
+    const double c1 = 1 - pow(adam->beta1, (double)t);
+    const double c2 = 1 - pow(adam->beta2, (double)t);
+    for (size_t k = 0; k < gpt_count(&s->c); k++) {
+        const double decay = s->table[k].decay ? adam->decay : 0;
+        double *w = s->w[k];            /* [elements], and so are the others */
+        const double *dw = s->dw[k];
+        double *m1 = moment1[k];
+        double *m2 = moment2[k];
         for (size_t i = 0; i < gpt_elements(&s->table[k]); i++) {
-            const double g = s->dw[k][i] * scale;
-            s->w[k][i] *= 1 - o->lr * (s->table[k].decay ? o->decay : 0);
-            m[k][i] = o->beta1 * m[k][i] + (1 - o->beta1) * g;
-            v[k][i] = o->beta2 * v[k][i] + (1 - o->beta2) * g * g;
-            s->w[k][i] -= o->lr * (m[k][i] / c1) / (sqrt(v[k][i] / c2) + o->eps);
+            const double g = dw[i] * clip;
+            w[i] *= 1 - adam->lr * decay;
+            m1[i] = adam->beta1 * m1[i] + (1 - adam->beta1) * g;
+            m2[i] = adam->beta2 * m2[i] + (1 - adam->beta2) * g * g;
+            w[i] -= adam->lr * (m1[i] / c1) / (sqrt(m2[i] / c2) + adam->eps);
         }
+    }
 }
 
 /* ======================================================================================================= *

@@ -34,7 +34,7 @@ static void check_moved(const MachineCase *k, const DfChip *chip, size_t depth, 
     for (size_t s = 0; s < plan->sections; s++) {
         const DfSection *x = &plan->section[s];
         const DfStream t = df_stream(&r->machine->graph, x->first, r->B, r->groups, r->panel);
-        const DfClock one = df_clock(&r->machine->graph, plan, x, NULL, &t, NULL, NULL);
+        const DfClock one = df_clock(&r->machine->graph, plan, s, &t, NULL, NULL);
         df_clock_add(&all, &one);
         CHECK(x->peak <= chip->sram, "case %zu: a tile of %zu bytes holds %zu", n, chip->sram, x->peak);
     }
@@ -114,11 +114,36 @@ static DfGraph line_graph(const double *work, size_t n, size_t lag) {
 static double line_cycles(DfGraph *g, DfChip chip, size_t depth, size_t panels, double *seconds) {
     DfPlan *plan = df_plan(g, chip, depth, 1, panels, false);
     const DfStream t = {panels, panels, 1, 1, true};
-    const DfClock c = df_clock(g, plan, &plan->section[0], NULL, &t, NULL, NULL);
+    const DfClock c = df_clock(g, plan, 0, &t, NULL, NULL);
     CHECK(plan->sections == 1, "%zu sections", plan->sections);
     df_plan_free(plan, g);
     if (seconds) *seconds = c.seconds;
     return c.cycles;
+}
+/* The picture at the head of dataflow.h: who works on which panel in which cycle. */
+static void draw_firing(void *picture, const DfSection *x, size_t actor, size_t panel, double from, double to) {
+    char (*row)[48] = picture;
+    for (size_t t = (size_t)from; t < (size_t)to; t++) row[x->actor[actor].part][t] = (char)('0' + panel);
+}
+static void test_picture(void) {
+    static const char *const want[3] = {
+        "A   tile 0   |001122   33  44  55  66  77             |",
+        "B   tile 1   |  00001111222233334444555566667777      |",
+        "C   tile 2   |      000 111 222 333 444 555 666 777   |"};
+    const DfChip chip = {"test", 3, 65536, 4, 1, 1e9, 1e9, 1e18, 1e18, 0, false};
+    const DfStream stream = {8, 8, 1, 1, true};
+    DfGraph g = line_graph((const double[3]){2, 4, 3}, 3, 0);
+    g.stage[2].in[1] = 0;                                   /* C reads what A makes, too */
+    char row[3][48];
+    memset(row, ' ', sizeof row);
+    DfPlan *plan = df_plan(&g, chip, 2, 1, 8, false);
+    df_clock(&g, plan, 0, &stream, draw_firing, row);
+    for (size_t s = 0; s < 3; s++) {
+        char line[80];
+        snprintf(line, sizeof line, "%c   tile %zu   |%.40s|", "ABC"[s], s, row[s]);
+        CHECK(!strcmp(line, want[s]), "%s", line);
+    }
+    df_plan_free(plan, &g), free(g.stage), free(g.edge);
 }
 static void no_fire(void *owner, const DfSection *x, const DfActor *a, size_t panel, size_t worker) {
     (void)owner, (void)x, (void)a, (void)panel, (void)worker;
@@ -148,7 +173,7 @@ static void test_clock(void) {
     DfPlan *plan = df_plan(&g, chip, 3, 1, 9, false);
     DfPool *pool = df_begin(1);
     df_section_run(pool, &plan->section[0], 0, 9, no_fire, NULL, NULL);
-    plan->section[0].part[0].slots[0] = 2;                  /* as if nobody had checked */
+    plan->section[0].part[0].ahead[0] = 2;                  /* as if nobody had checked */
     CHECK(DIES(df_section_run(pool, &plan->section[0], 0, 9, no_fire, NULL, NULL)) &&
               strstr(check_line, "stands still") &&
               strstr(check_line, "stage 1 at panel 0 waits for stage 0 at panel 2 waits for stage 1"),
@@ -196,5 +221,5 @@ static void test_chips(void) {
           "bfloat16: %s", check_line);
 }
 
-static void test_machine(void) { test_clock(), test_chips(), test_machine_random(); }
+static void test_machine(void) { test_clock(), test_picture(), test_chips(), test_machine_random(); }
 #endif

@@ -50,7 +50,7 @@ static inline DfClock report_sections(const DfGraph *g, const DfPlan *plan, size
     for (size_t n = 0; n < plan->sections; n++) {
         const DfSection *x = &plan->section[n];
         const DfStream t = df_stream(g, x->first, B, NG, plan->groups);
-        const DfClock c = df_clock(g, plan, x, n ? x - 1 : NULL, &t, NULL, NULL);
+        const DfClock c = df_clock(g, plan, n, &t, NULL, NULL);
         const char *from = x->part[x->loads].s.name, *to = x->part[x->parts - 1].s.name;
         static const char *const mode[3] = {"resident", "streamed", "crowded"};
         df_clock_add(&sum, &c);
@@ -124,7 +124,7 @@ static inline void report_trace(const char *path, const DfGraph *g, const DfPlan
     for (t.section = 0; t.section < plan->sections; t.section++) {
         const DfSection *x = &plan->section[t.section];
         const DfStream s = df_stream(g, x->first, B, NG, plan->groups);
-        t.start += df_clock(g, plan, x, t.section ? x - 1 : NULL, &s, report_seen, &t).seconds;
+        t.start += df_clock(g, plan, t.section, &s, report_seen, &t).seconds;
     }
     for (size_t n = 0; event && n < plan->sections; n++) {
         const DfSection *x = &plan->section[n];

@@ -86,7 +86,7 @@ static inline void exhibit_pipeline(Out *out, const Gpt *m, const Options *o) {
         for (size_t n = 0; n < plan->sections; n++) {
             const DfSection *x = &plan->section[n];
             const DfStream t = df_stream(&g, x->first, B, NG, groups);
-            const DfClock c = df_clock(&g, plan, x, n ? x - 1 : NULL, &t, NULL, NULL);
+            const DfClock c = df_clock(&g, plan, n, &t, NULL, NULL);
             json_begin(out, NULL, '{'), json_member_text(out, "from", x->part[x->loads].s.name);
             json_member_text(out, "to", x->part[x->parts - 1].s.name);
             json_member_text(out, "bound", c.bound), json_member_put(out, "tiles", (double)x->tiles);
