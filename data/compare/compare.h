@@ -2,6 +2,7 @@
 #ifndef COMPARE_H
 #define COMPARE_H
 #include "../run/lock.h"
+#include "../run/peak.h"
 #include "page.h"
 #include "turns.h"
 
@@ -93,6 +94,7 @@ static inline bool compare(const Options *o, RunStep *step, Cmp *c) {
     double lr[ARMS_MAX];
     const size_t n = arm_names(o, name);
     struct stat st;
+    peak_note();
     if (mkdir(o->dir, 0777) && errno != EEXIST)
         die("%s: cannot make the folder: %s", o->dir, strerror(errno));
     if (stat(o->dir, &st) || !S_ISDIR(st.st_mode)) die("%s: expected a folder, found a file", o->dir);
