@@ -130,6 +130,13 @@ static bool same_file(const char *a, const char *b, const char *name) {
                    "%s/right", file_in(a), name, folder, file_in(b), name, folder, folder, folder) == 0;
 }
 static void on_alarm(int number) { interrupted = number; }
+/* A step after which the user stops the comparison, where no milestone is. */
+static bool step_and_stop(Run *run) {
+    const bool good = run_step(run);
+    interrupted = SIGINT;
+    return good;
+}
+static int compare_a_step(int argc, char **argv) { return cmd_compare(argc - 1, argv + 1, step_and_stop); }
 
 /* Interrupted again and again, after a little more processor time each time, until it is done. */
 static void test_interrupted(const char *text) {
@@ -139,6 +146,9 @@ static void test_interrupted(const char *text) {
     bool between = false;                                   /* saved, where no milestone was */
     char name[64];
     signal(SIGPROF, on_alarm);
+    command_entry = compare_a_step;
+    CHECK(command("compare " COMPARED "--out %s", text, file_in("often")) == 3, "not stopped: %s", check_line);
+    command_entry = train_program;
     for (int ms = 5; status == 3 && stops < 200; ms += ms + 5, stops++) {
         setitimer(ITIMER_PROF, &(struct itimerval){.it_value = {ms / 1000, ms % 1000 * 1000}}, NULL);
         status = command("compare " COMPARED "--out %s", text, file_in("often"));

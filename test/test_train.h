@@ -37,6 +37,8 @@ static int out_to_null(void) {                              /* returns what to r
 }
 static void out_restore(int keep) { fflush(stdout), dup2(keep, 1), close(keep); }
 
+static int (*command_entry)(int, char **) = train_program;     /* what runs a command line */
+
 /* Runs a command line, words separated by single spaces, as ./train would but without what that prints; its
  * status, or 2 if it died. */
 static int command(const char *fmt, ...) {
@@ -50,7 +52,7 @@ static int command(const char *fmt, ...) {
     word[n++] = (char[]){"train"};
     for (char *p = strtok(line, " "); p && n < 63; p = strtok(NULL, " ")) word[n++] = p;
     interrupted = 0;
-    const int keep = out_to_null(), status = DIES(n = train_program(n, word)) ? 2 : n;
+    const int keep = out_to_null(), status = DIES(n = command_entry(n, word)) ? 2 : n;
     out_restore(keep);
     return status;
 }
@@ -456,6 +458,8 @@ static const struct { const char *line, *expected;
     {"run --schedule parallel", "--schedule"},
     {"run --depth 0 --schedule dataflow", "found '0'"},
     {"run --corpus 100000 --vocab 300 --schedule dataflow --tiles 60000 --sram 1000000000", "GiB"},
+    {"bench --products --chip mesh", "--products leaves out"},
+    {"bench --products --depth 3", "--products leaves out"},
     {"simulate --chip nothere", "nothere"},
     {"simulate --tiles 0", "--tiles"},
     {"simulate --layers 1 --heads 1 --width 100000 --vocab 1000000", "too many weights"},
