@@ -458,6 +458,8 @@ static const struct { const char *line, *expected;
     {"run --schedule parallel", "--schedule"},
     {"run --depth 0 --schedule dataflow", "found '0'"},
     {"run --corpus 100000 --vocab 300 --schedule dataflow --tiles 60000 --sram 1000000000", "GiB"},
+    {"bench --products --chip mesh", "--products leaves out"},
+    {"bench --products --depth 3", "--products leaves out"},
     {"simulate --chip nothere", "nothere"},
     {"simulate --tiles 0", "--tiles"},
     {"simulate --layers 1 --heads 1 --width 100000 --vocab 1000000", "too many weights"},

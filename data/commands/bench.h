@@ -137,13 +137,10 @@ static inline void bench_machine(Out *json) {
     json_member_text(json, "build", build);
 }
 
-/* The products alone: dense, then an eighth in blocks of 16x16 .. 16x1, or with `few` of 16x4. */
-static inline void bench_all_products(size_t panel, bool few, DfPool *one, Out *json) {
-    for (size_t w = 0; w <= 16; w = few ? w + 4 : w ? w * 2 : 1) {
-        bench_products(768, 3072, w, panel, one, json);
-        bench_products(3072, 768, w, panel, one, json);
-        if (few && w == 4) break;
-    }
+/* The products of both matrices of the MLP; w as in bench_products. */
+static inline void bench_both(size_t w, size_t panel, DfPool *one, Out *json) {
+    bench_products(768, 3072, w, panel, one, json);
+    bench_products(3072, 768, w, panel, one, json);
 }
 
 /* Whole steps of several models, dense and sparse, with one thread and with all. p1, pn: FLOP/s of the peak
@@ -172,6 +169,10 @@ static inline int cmd_bench(int argc, char **argv) {
     const Options *o = options_read(argc, argv, BENCH, NULL);
     Out json = {0};
     outputs_check(o, NULL, 0);
+    static const char *const of_steps[] = {"schedule", "chip", "tiles", "sram", "depth"};
+    for (size_t k = 0; o->products && k < sizeof of_steps / sizeof *of_steps; k++)
+        if (option_given(o, of_steps[k]))
+            usage("--%s: is of whole steps, which --products leaves out", of_steps[k]);
     if (o->json) {
         json = out_open(o->json);
         json_begin(&json, NULL, '{');
@@ -187,7 +188,10 @@ static inline int cmd_bench(int argc, char **argv) {
     char what[64];
     snprintf(what, sizeof what, "multiply-adds, %zu threads", o->threads);
     bench_line(&json, what, pn, 1, 0);
-    bench_all_products(o->panel, o->products, one, &json);
+    bench_both(0, o->panel, one, &json);
+    if (o->products) bench_both(parse_block(o), o->panel, one, &json);
+    else
+        for (size_t w = 1; w <= 16; w *= 2) bench_both(w, o->panel, one, &json);
     df_end(one);
     if (!o->products) bench_steps(o, p1, pn, &json);
     if (json.f) {

@@ -32,11 +32,11 @@ static inline void demo_print(const Cmp *c, Json all) {
         demo_line(k ? "  streamed through the chip" : "off chip by stages, KB/token (simulated)", 1,
                   json_real(json_at(all, key[0])) / 1e3, json_real(json_at(all, key[1])) / 1e3);
     }
-    printf("\nsparse less dense: %+.4f bits/byte, 95 %% interval %+.4f .. %+.4f, margin %g: %s\n"
-           "a step of sparse is %.2fx as fast", diff.diff, diff.lo, diff.hi, c->margin,
-           stats_verdict(diff, c->margin), d.step_ms / s.step_ms);
+    printf("\nsparse less dense: %+.4f bits/byte, 95 %% interval %+.4f .. %+.4f\n"
+           "with a margin of %g: %s\na step of sparse is %.2fx as fast",
+           diff.diff, diff.lo, diff.hi, c->margin, stats_verdict(diff, c->margin), d.step_ms / s.step_ms);
     if (isnan(s.to_first[CMP_TIME])) printf("\n");
-    else printf("; it came to dense's loss in %.2f of the time\n", s.to_first[CMP_TIME]);
+    else printf("; it took %.2f of the time to dense's loss\n", s.to_first[CMP_TIME]);
     for (int arm = 0; arm < 2; arm++) {
         snprintf(key[0], sizeof key[0], "arms/%d/sample", arm);
         char *text = html_raw(json_at(all, key[0]));

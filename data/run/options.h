@@ -162,7 +162,7 @@ static const Option options[] = {
     {"trace", 's', 0, RUN | SIMULATE, AT(trace), 0, 0, "",
      "FILE.json for Perfetto: the simulated tiles and, of a run's first step, the host's threads"},
     {"csv", 's', 0, SIMULATE, AT(csv), 0, 0, "", "FILE of the section table"},
-    {"products", 'b', 0, BENCH, AT(products), 0, 0, "", "the products alone, dense and an eighth in blocks of 16x4"},
+    {"products", 'b', 0, BENCH, AT(products), 0, 0, "", "the products alone, dense and an eighth in blocks of --block"},
     {"threads", 'u', 0, ANY, AT(threads), 1, DF_WORKERS, "auto", "default: physical cores"},
     {"arms", 's', 0, COMPARE, AT(arms), 0, 0, "dense,small,sparse,recipe,wide",
      "which, with commas; the first is compared with"},
