@@ -849,23 +849,23 @@ static inline double spec_clip(double norm, double clip) {
     return 1;
 }
 
-/* Step t = 1, 2 ... of AdamW (Loshchilov and Hutter 2019) as PyTorch computes
- * it, of every weight w with a number g of the clipped gradient. moment1 and
- * moment2 are arrays like s->w, zero before the first step:
+/* Step 1, 2 ... of AdamW (Loshchilov and Hutter 2019) as PyTorch has it, for
+ * every weight w and its number g of the clipped gradient. moment1 and moment2
+ * are arrays like s->w, zero before the first step:
  *
  *     w       -= lr decay w                             matrices only
  *     moment1  = beta1 moment1 + (1 - beta1) g          a mean of g
  *     moment2  = beta2 moment2 + (1 - beta2) g^2        a mean of its square
  *     w       -= lr (moment1 / c1) / (sqrt(moment2 / c2) + eps)
  *
- * c1 = 1 - beta1^t and c2 = 1 - beta2^t make up for the zero that the moments
- * began with. The decay does not pass through the moments, and eps stands
- * outside the root. */
+ * c1 = 1 - beta1^step and c2 = 1 - beta2^step make up for the zero that the
+ * moments began with. The decay does not pass through the moments, and eps
+ * stands outside the root. */
 static inline void spec_adamw(Spec *s, double **moment1, double **moment2,
-                              const GptAdam *adam, size_t t) {
+                              const GptAdam *adam, size_t step) {
     const double clip = spec_clip(spec_norm(s), adam->clip);
-    const double c1 = 1 - pow(adam->beta1, (double)t);
-    const double c2 = 1 - pow(adam->beta2, (double)t);
+    const double c1 = 1 - pow(adam->beta1, (double)step);
+    const double c2 = 1 - pow(adam->beta2, (double)step);
     for (size_t k = 0; k < gpt_count(&s->c); k++) {
         const double decay = s->table[k].decay ? adam->decay : 0;
         double *w = s->w[k];            /* [elements], and so are the others */
@@ -2217,122 +2217,212 @@ static inline void gpt_program_free(GptProgram *g) {
     *g = (GptProgram){0};
 }
 
-/* ---- AdamW --------------------------------------------------------------- */
+/* ---- AdamW --------------------------------------------------------------- *
+ * spec_norm and spec_adamw in float32, on the flat arrays. A task takes a piece
+ * of them, whatever tensors lie there. Neither the length of a piece nor the
+ * order in which their sums are added depends on the number of threads, so the
+ * bits do not either. */
 
-enum { PIECE = 1 << 15 };                                   /* floats a task */
+enum { PIECE = 1 << 15 };           /* floats a task */
 
+/* Numbers from .. end-1 of the flat arrays, whole lines; from >= end: none. */
 typedef struct {
-    Gpt *m;
-    double *sums;                                           /* one per piece */
-    const GptAdam *o;
-    size_t t;
-    float clip;
-} GptUpdate;
+    size_t from, end;
+} GptSpan;
 
-static inline size_t gpt_pieces(const Gpt *m) { return (m->floats + PIECE - 1) / PIECE; }
+static inline size_t gpt_pieces(const Gpt *m) {
+    return (m->floats + PIECE - 1) / PIECE;
+}
+static inline GptSpan gpt_piece(const Gpt *m, size_t piece) {
+    const size_t from = piece * PIECE;
+    return (GptSpan){from, size_min(from + PIECE, m->floats)};
+}
+/* The part of a span that is tensor p's. */
+static inline GptSpan gpt_part(GptSpan span, const GptParam *p) {
+    return (GptSpan){size_max(span.from, p->at),
+                     size_min(span.end, p->at + p->size)};
+}
 
-/* Sums the lanes of rank-1 gradients, pairwise. */
+/* The sum of a line's 16 lanes, pairwise; the line is used up. */
+static inline float gpt_lane_sum(float *line) {
+    for (size_t half = LINE / 2; half > 0; half /= 2)
+        for (size_t j = 0; j < half; j++) line[j] += line[j + half];
+    return line[0];
+}
+/* Gradients of gains and biases: from a sum per lane to one number, which is
+ * set. The lanes are zero again. */
 static inline void gpt_gather_gradient(Gpt *m) {
     for (size_t k = 0; k < m->count; k++) {
         const GptParam *p = &m->table[k];
         if (p->rank == 2) continue;
-        for (size_t i = 0; i < p->size; i++) {
-            float *line = m->lane_g + (p->lane + i) * LINE;
-            for (size_t half = LINE / 2; half; half /= 2)
-                for (size_t j = 0; j < half; j++) line[j] += line[j + half];
-            m->g[p->at + i] = line[0];
-            memset(line, 0, LINE * sizeof(float));
+        float *g = m->g + p->at;                    /* (size) */
+        float *lanes = m->lane_g + p->lane * LINE;  /* (size,16) */
+        for (size_t i = 0; i < p->size; i++)
+            g[i] = gpt_lane_sum(lanes + i * LINE);
+        memset(lanes, 0, p->size * LINE * sizeof *lanes);
+    }
+}
+/* Zeroes the gradient, in a span, of weights that are masked inside a kept
+ * block. */
+static inline void gpt_mask_gradient(Gpt *m, GptSpan span) {
+    for (size_t k = 0; k < m->count; k++) {
+        const GptParam *p = &m->table[k];
+        if (!p->mat.keep) continue;
+        const GptSpan part = gpt_part(span, p);
+        for (size_t n = part.from; n < part.end; n++) {
+            const size_t l = (n - p->at) / LINE;
+            const size_t o = (n - p->at) % LINE;
+            if (!(p->mat.keep[l] >> o & 1)) m->g[n] = 0;
         }
     }
 }
-/* Zeroes the gradient of elements from .. to that are masked inside a kept block. */
-static inline void gpt_mask_gradient(Gpt *m, size_t from, size_t to) {
-    for (size_t k = 0; k < m->count; k++) {
-        const GptParam *p = &m->table[k];
-        const size_t a = size_max(p->at, from), b = size_min(p->at + p->size, to);
-        for (size_t i = a; p->mat.keep && i < b; i++)
-            if (!(p->mat.keep[(i - p->at) / LINE] >> (i - p->at) % LINE & 1)) m->g[i] = 0;
+/* Adds to wte's gradient, in a span, what came through the lookup. That is zero
+ * again. */
+INLINE void gpt_join_lookup(Gpt *m, GptSpan span) {
+    const GptSpan part = gpt_part(span, &m->table[WTE]);
+    float *restrict g = m->g;
+    float *restrict lookup_g = m->lookup_g;
+    for (size_t n = part.from; n < part.end; n += LANES) {
+        vf_store(g + n, vf_load(g + n) + vf_load(lookup_g + n));
+        vf_store(lookup_g + n, vf_all(0));
     }
 }
-static inline void gpt_norm_piece(void *arg, size_t piece, size_t worker) {
-    const GptUpdate *u = arg;
-    const size_t from = piece * PIECE, to = size_min(from + PIECE, u->m->floats);
-    const size_t lookup = u->m->table[WTE].at + u->m->table[WTE].size;
-    float *restrict g = u->m->g;
-    float *restrict from_lookup = u->m->lookup_g;
-    vd sum[8 / VD_LANES] = {{0}};                   /* eight chains: number i is in chain i % 8 */
+/* The sum of the squares of g in a span, in double precision: eight chains, of
+ * which number n is in chain n % 8, then pairwise. */
+INLINE double gpt_squares(const float *g, GptSpan span) {
+    vd sum[8 / VD_LANES] = {{0}};
     double chain[8];
-    (void)worker;
-    gpt_mask_gradient(u->m, from, to);
-    for (size_t i = from; i < size_min(to, lookup); i += LANES) {
-        vf_store(g + i, vf_load(g + i) + vf_load(from_lookup + i));
-        vf_store(from_lookup + i, vf_all(0));
-    }
-    for (size_t i = from; i < to; i += 8)
+    for (size_t n = span.from; n < span.end; n += 8)
         UNROLL for (size_t j = 0; j < 8 / VD_LANES; j++) {
-            const vd wide = vd_of(g + i + j * VD_LANES);
+            const vd wide = vd_of(g + n + j * VD_LANES);
             sum[j] += wide * wide;
         }
     memcpy(chain, sum, sizeof chain);
-    u->sums[piece] = ((chain[0] + chain[1]) + (chain[2] + chain[3])) +
-                     ((chain[4] + chain[5]) + (chain[6] + chain[7]));
+    return ((chain[0] + chain[1]) + (chain[2] + chain[3])) +
+           ((chain[4] + chain[5]) + (chain[6] + chain[7]));
 }
 
-/* lr / (1 - beta1^t) and 1 / sqrt(1 - beta2^t) after t steps */
-static inline void gpt_correction(const GptUpdate *u, size_t t, float rate, float *scale1, float *root2) {
-    double b1 = 1, b2 = 1, p1 = u->o->beta1, p2 = u->o->beta2;
-    for (size_t n = t; n; n >>= 1, p1 *= p1, p2 *= p2) if (n & 1) b1 *= p1, b2 *= p2;
-    *scale1 = (float)((double)rate * u->o->lr / (1 - b1)), *root2 = (float)(1 / sqrt(1 - b2));
+/* What a task of the norm gets. */
+typedef struct {
+    Gpt *m;
+    double *sum;                    /* [pieces] of squares */
+} GptNorm;
+
+static inline void gpt_norm_piece(void *arg, size_t piece, size_t worker) {
+    const GptNorm *norm = arg;
+    Gpt *m = norm->m;
+    const GptSpan span = gpt_piece(m, piece);
+    (void)worker;
+    gpt_mask_gradient(m, span);
+    gpt_join_lookup(m, span);
+    norm->sum[piece] = gpt_squares(m->g, span);
 }
-/* spec_adamw in float32 on elements a .. b, which are t steps old */
-static inline void gpt_adamw_range(const GptUpdate *u, const GptParam *p, size_t a, size_t b, size_t t) {
-    const float beta1 = (float)u->o->beta1, beta2 = (float)u->o->beta2, eps = (float)u->o->eps;
-    const float keep = p->decay ? 1 - (float)u->o->lr * p->rate * (float)u->o->decay : 1, clip = u->clip;
-    float *restrict w = u->m->w, *restrict g = u->m->g, *restrict m = u->m->m, *restrict v = u->m->v;
-    float scale1, root2;
-    gpt_correction(u, t, p->rate, &scale1, &root2);
-    for (size_t i = a; i < b; i += LANES) {
-        const vf d = vf_load(g + i) * vf_all(clip);
-        const vf moment1 = vf_all(beta1) * vf_load(m + i) + vf_all(1 - beta1) * d;
-        const vf moment2 = vf_all(beta2) * vf_load(v + i) + vf_all(1 - beta2) * (d * d);
-        const vf step = vf_all(scale1) * moment1 / (vf_sqrt(moment2) * vf_all(root2) + vf_all(eps));
-        vf_store(w + i, vf_load(w + i) * vf_all(keep) - step);
-        vf_store(m + i, moment1);
-        vf_store(v + i, moment2);
-        vf_store(g + i, vf_all(0));
+
+/* The global norm of the gradient. What the backward pass left apart is put
+ * together on the way (lanes, masks, both halves of wte), so that the gradient
+ * goes through the caches once. To be called once between gpt_train and
+ * gpt_adamw. */
+static inline double gpt_gradient_norm(Gpt *m, DfPool *pool) {
+    GptNorm norm = {m, mem_new(gpt_pieces(m), sizeof *norm.sum)};
+    double sum = 0;
+    gpt_gather_gradient(m);
+    df_run(pool, gpt_norm_piece, &norm, gpt_pieces(m));
+    for (size_t piece = 0; piece < gpt_pieces(m); piece++)
+        sum += norm.sum[piece];
+    free(norm.sum);
+    return sqrt(sum);
+}
+
+/* What a task of the update gets. */
+typedef struct {
+    Gpt *m;
+    const GptAdam *adam;
+    size_t step;                    /* 1, 2 ... */
+    float clip;                     /* factor on the gradient */
+} GptUpdate;
+
+/* base^n by squaring: libm's pow has other bits on other machines. */
+static inline double gpt_power(double base, size_t n) {
+    double power = 1;
+    for (; n > 0; n >>= 1) {
+        if (n & 1) power *= base;
+        base *= base;
     }
+    return power;
+}
+
+/* spec_adamw on a span of parameter p, whose weights have had `age` steps, this
+ * one counted. With all that is the same for the whole span taken out of it:
+ *
+ *     w = keep w - scale1 moment1 / (sqrt(moment2) root2 + eps)
+ *
+ *     keep = 1 - lr decay,  scale1 = lr / c1,  root2 = 1 / sqrt(c2)
+ *
+ * and lr times the tensor's own rate. The gradient is zero again. */
+static inline void gpt_adamw_range(const GptUpdate *u, const GptParam *p,
+                                   GptSpan span, size_t age) {
+    const GptAdam *adam = u->adam;
+    const double c1 = 1 - gpt_power(adam->beta1, age);
+    const double c2 = 1 - gpt_power(adam->beta2, age);
+    const float scale1 = (float)((double)p->rate * adam->lr / c1);
+    const float root2 = (float)(1 / sqrt(c2));
+    const float lr = (float)adam->lr * p->rate;
+    const float keep = p->decay ? 1 - lr * (float)adam->decay : 1;
+    const float beta1 = (float)adam->beta1;
+    const float beta2 = (float)adam->beta2;
+    const float eps = (float)adam->eps;
+    const float clip = u->clip;
+    float *restrict w = u->m->w;            /* [floats], as all four */
+    float *restrict g = u->m->g;
+    float *restrict m = u->m->m;
+    float *restrict v = u->m->v;
+    for (size_t n = span.from; n < span.end; n += LANES) {
+        const vf d = vf_load(g + n) * vf_all(clip);
+        const vf old1 = vf_load(m + n);
+        const vf old2 = vf_load(v + n);
+        const vf moment1 = vf_all(beta1) * old1 + vf_all(1 - beta1) * d;
+        const vf moment2 = vf_all(beta2) * old2 + vf_all(1 - beta2) * (d * d);
+        const vf root = vf_sqrt(moment2) * vf_all(root2) + vf_all(eps);
+        const vf step = vf_all(scale1) * moment1 / root;
+        vf_store(w + n, vf_load(w + n) * vf_all(keep) - step);
+        vf_store(m + n, moment1);
+        vf_store(v + n, moment2);
+        vf_store(g + n, vf_all(0));
+    }
+}
+
+/* The optimizer step at which the line of number n of parameter p came. */
+static inline size_t gpt_born(const GptParam *p, size_t n) {
+    return p->born ? p->born[(n - p->at) / LINE] : 0;
+}
+/* The longest span from n on, up to end, of lines of p that came together. */
+static inline GptSpan gpt_same_age(const GptParam *p, size_t n, size_t end) {
+    if (!p->born) return (GptSpan){n, end};
+    GptSpan span = {n, n + LINE};
+    while (span.end < end && gpt_born(p, span.end) == gpt_born(p, n))
+        span.end += LINE;
+    return span;
 }
 static inline void gpt_adamw_piece(void *arg, size_t piece, size_t worker) {
     const GptUpdate *u = arg;
-    const size_t from = piece * PIECE, to = size_min(from + PIECE, u->m->floats);
+    const GptSpan span = gpt_piece(u->m, piece);
     (void)worker;
     for (size_t k = 0; k < u->m->count; k++) {
         const GptParam *p = &u->m->table[k];
-        const size_t a = size_max(p->at, from), b = size_min(p->at + p->size, to);
-        for (size_t i = a, end; i < b; i = end) {           /* runs of lines of one age */
-            end = p->born ? i + LINE : b;
-            const uint32_t born = p->born ? p->born[(i - p->at) / LINE] : 0;
-            while (end < b && p->born[(end - p->at) / LINE] == born) end += LINE;
-            gpt_adamw_range(u, p, i, end, u->t - born);
+        const GptSpan part = gpt_part(span, p);
+        size_t n = part.from;
+        while (n < part.end) {
+            const GptSpan run = gpt_same_age(p, n, part.end);
+            gpt_adamw_range(u, p, run, u->step - gpt_born(p, n));
+            n = run.end;
         }
     }
 }
 
-/* Completes the gradient (lanes, both halves of wte) and returns its global norm. */
-static inline double gpt_gradient_norm(Gpt *m, DfPool *pool) {
-    GptUpdate u = {.m = m, .sums = mem_new(gpt_pieces(m), sizeof(double))};
-    double sum = 0;
-    gpt_gather_gradient(m);
-    df_run(pool, gpt_norm_piece, &u, gpt_pieces(m));
-    for (size_t i = 0; i < gpt_pieces(m); i++) sum += u.sums[i];
-    free(u.sums);
-    return sqrt(sum);
-}
-
-/* Step t = 1, 2 ... on a completed gradient of that norm, which is left zero. */
-static inline void gpt_adamw(Gpt *m, DfPool *pool, const GptAdam *o, size_t t, double norm) {
-    const GptUpdate u = {.m = m, .o = o, .t = t, .clip = (float)(o->clip > 0 && norm + 1e-6 > o->clip
-                                                                     ? o->clip / (norm + 1e-6) : 1)};
-    df_run(pool, gpt_adamw_piece, (void *)&u, gpt_pieces(m));
+/* Step 1, 2 ... with the gradient whose norm gpt_gradient_norm has returned. */
+static inline void gpt_adamw(Gpt *m, DfPool *pool, const GptAdam *adam,
+                             size_t step, double norm) {
+    GptUpdate u = {m, adam, step, (float)spec_clip(norm, adam->clip)};
+    df_run(pool, gpt_adamw_piece, &u, gpt_pieces(m));
 }
 #endif

@@ -58,10 +58,10 @@ cross-entropy, averaged|s/r->dscale = 1 \/ (float)count/r->dscale = 1/
 residual around the MLP|s/saved->mid, dout, saved->norm2)/saved->mid, NONE, saved->norm2)/
 residual around attention|s/saved->x, dmid, saved->norm1)/saved->x, NONE, saved->norm1)/
 AdamW, decay on everything|s/const float keep = p->decay ?/const float keep = 1 ?/
-AdamW, eps inside the root|s/(vf_sqrt(moment2) \* vf_all(root2) + vf_all(eps))/vf_sqrt(moment2 * vf_all(root2 * root2) + vf_all(eps))/
-AdamW, bias correction|s/u->o->lr \/ (1 - b1))/u->o->lr)/
-AdamW, clipping|s/(float)(o->clip > 0 \&\& norm + 1e-6 > o->clip/(float)(0 \&\& norm + 1e-6 > o->clip/
-tied gradients|s/vf_load(g + i) + vf_load(from_lookup + i)/vf_load(g + i)/
+AdamW, eps inside the root|s/vf_sqrt(moment2) \* vf_all(root2) + vf_all(eps)/vf_sqrt(moment2 * vf_all(root2 * root2) + vf_all(eps))/
+AdamW, bias correction|s/adam->lr \/ c1)/adam->lr)/
+AdamW, clipping|s/(float)spec_clip(norm, adam->clip)/1/
+tied gradients|s/vf_load(g + n) + vf_load(lookup_g + n)/vf_load(g + n)/
 TABLE
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

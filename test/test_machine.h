@@ -5,6 +5,7 @@
 #define TEST_MACHINE_H
 #include "test_gpt.h"
 #include "../data/run/chip.h"
+#include "../data/run/clock.h"
 
 typedef struct { GptConfig c; int mask; size_t B, T, P, group, workers; } MachineCase;
 

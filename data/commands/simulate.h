@@ -14,6 +14,7 @@
 #define SIMULATE_H
 #include "../model/formats.h"
 #include "../run/chip.h"
+#include "../run/clock.h"
 #include "../run/masks.h"
 
 /* Stages, streams, weights and FLOPs of a group of 16 tokens in the middle of a sequence. */

@@ -188,7 +188,7 @@ static inline void fault_flip(Spec *s, const Fault *f, bool undo) {
 static inline void fault_adamw(Spec *s, double **m, double **v, GptAdam o, size_t t, const Fault *f) {
     if (f->beta2 > 0) o.beta2 = f->beta2;
     const double norm = spec_norm(s), lr = o.lr;
-    const double by = o.clip > 0 && norm + 1e-6 > o.clip ? o.clip / (norm + 1e-6) : 1;
+    const double by = spec_clip(norm, o.clip);
     const double c1 = 1 - pow(o.beta1, (double)t), c2 = 1 - pow(o.beta2, (double)t);
     const double raise = f->eps_inside ? o.eps * c2 : 0;
     for (size_t k = 0; k < gpt_count(&s->c); k++) {

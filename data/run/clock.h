@@ -1,0 +1,412 @@
+/* clock.h: how long the chip would take: simulated cycles, with no data.
+ *
+ * It knows nothing of GPT, and nothing of the host enters, so the numbers are
+ * the same on any of them. It goes by events: every tile has a time, every
+ * panel the time at which a part gave it. A firing is ready when its inputs have
+ * come and its output has room. Of its ready firings a tile takes the earliest,
+ * of the last part if several, as the workers do; that takes the longer of its
+ * arithmetic and its traffic on chip. Off-chip traffic is charged to the section
+ * as a whole, at streaming or random rate: the section takes the longer of that
+ * and of its pipeline. Its weights come before it, unless the chip had room for
+ * them while the section before ran.
+ *
+ * What it cannot see: contention in the fabric, bank conflicts (a gathered line
+ * lies across all banks, so there are none; see df_bank_share), refresh, and
+ * bursts of off-chip traffic. Such models are optimistic.
+ *
+ *     df_stream         the panels that a section sees
+ *     df_clock          cycles, waits and bytes of a section
+ *     df_clock_kernel   of a stage by itself, on a chip that knows no dataflow
+ *
+ * Example: the picture at the head of dataflow.h is what df_clock tells of its
+ * three stages; a test draws it. */
+#ifndef CLOCK_H
+#define CLOCK_H
+#include "../../dataflow.h"
+
+/* ---- streams and traffic ------------------------------------------------- */
+
+typedef struct {
+    double cycles, seconds;         /* of the pipeline; in all */
+    double compute;                 /* cycles of the busiest tile */
+    double flops;
+    double utilisation;             /* of all tiles over the section's
+                                     * seconds */
+    double data_wait, credit_wait;  /* cycles, the mean over tiles used */
+    double weights, grads, in, out, random;         /* bytes off chip */
+    double on_chip, gathered;       /* bytes */
+    double load;                    /* seconds of weights that nothing hid */
+    const char *bound;
+} DfClock;
+
+/* The panels that a section sees, sequence by sequence. */
+typedef struct {
+    size_t panels;                  /* in all */
+    size_t per_sequence;
+    size_t groups, last_groups;     /* of a panel; of a sequence's last one */
+    bool forward;                   /* from a sequence's first panel to its
+                                     * last */
+} DfStream;
+
+typedef struct { size_t first, groups; } DfPanel;   /* first group; how many */
+
+/* The stream that a section beginning with stage `first` sees of so many
+ * sequences. */
+static inline DfStream df_stream(const DfGraph *graph, size_t first,
+                                 size_t sequences, size_t sequence_groups,
+                                 size_t groups) {
+    const size_t panels = (sequence_groups + groups - 1) / groups;
+    return (DfStream){.panels = sequences * panels, .per_sequence = panels,
+                      .groups = groups,
+                      .last_groups = sequence_groups - (panels - 1) * groups,
+                      .forward = first < graph->forward};
+}
+static inline DfPanel df_panel(const DfStream *stream, size_t i) {
+    const size_t last = stream->per_sequence - 1;
+    size_t at = i % stream->per_sequence;
+    if (!stream->forward) at = last - at;
+    const size_t groups = at == last ? stream->last_groups : stream->groups;
+    return (DfPanel){.first = at * stream->groups, .groups = groups};
+}
+/* Groups of all panels together. */
+static inline double df_stream_groups(const DfStream *stream) {
+    const size_t sequences = stream->panels / stream->per_sequence;
+    const size_t whole = (stream->per_sequence - 1) * stream->groups;
+    return (double)(sequences * (whole + stream->last_groups));
+}
+/* Rows that a stage reads and makes. */
+static inline double df_rows_in(const DfGraph *graph, const DfStage *stage) {
+    double rows = 0;
+    for (int k = 0; k < DF_INS; k++)
+        if (stage->in[k] != DF_NONE)
+            rows += (double)graph->edge[stage->in[k]].rows;
+    return rows;
+}
+static inline double df_rows_out(const DfGraph *graph, const DfStage *stage) {
+    double rows = 0;
+    for (int k = 0; k < DF_OUTS; k++)
+        if (stage->out[k] != DF_NONE)
+            rows += (double)graph->edge[stage->out[k]].rows;
+    return rows;
+}
+/* Lines of which an actor gathers or scatters, a group. */
+static inline double df_gathered(const DfPart *part, const DfActor *actor) {
+    const double times = part->s.gather + 2 * part->s.scatter;
+    return times * df_lines(&part->s, actor->u0, actor->u1);
+}
+/* Lines that a firing moves on chip besides, on so many groups: its share of
+ * the rows, and its weights. */
+static inline double df_moved(const DfGraph *graph, const DfPart *part,
+                              const DfActor *actor, double groups) {
+    const DfStage *stage = &part->s;
+    const double share = (double)(actor->u1 - actor->u0) / (double)stage->units;
+    const double all = stage->gather || stage->scatter
+                       ? (double)graph->edge[stage->in[0]].rows : 0;
+    double rows = df_rows_in(graph, stage) + df_rows_out(graph, stage);
+    if (stage->gather) rows -= all;             /* counted line by line */
+    rows *= share;
+    if (stage->scatter) rows += (1 - share) * all;
+    return rows * groups + df_lines(stage, actor->u0, actor->u1);
+}
+
+/* Is told of every firing, in cycles. */
+typedef void DfSeen(void *owner, const DfSection *section, size_t actor,
+                    size_t i, double from, double to);
+
+typedef struct {
+    const DfGraph *graph;
+    const DfChip *chip;
+    const DfSection *section;
+    const DfStream *stream;
+    DfSeen *seen;
+    void *owner;
+    size_t panels;                  /* firings of an actor */
+    double *last;                   /* [panels][parts] when the last of a part's
+                                     * tiles so far gave a panel */
+    uint32_t *fired;                /* [panels][parts] how many did */
+    double *time;                   /* [tiles] until when a tile is busy */
+    double *busy;                   /* [tiles] cycles of work */
+    size_t *done;                   /* [actors] panels */
+    bool *waits;                    /* [actors] in the heap */
+    Heap ready;                     /* actors, the earliest first */
+    DfClock clock;
+} DfSim;
+
+/* An actor is ready at that time: of those at one time the last part's is
+ * first. A time is not below 0, so its bits have its order. */
+static inline void df_ready_at(DfSim *sim, size_t actor, double time) {
+    const size_t part = sim->section->actor[actor].part;
+    uint64_t bits;
+    memcpy(&bits, &time, sizeof bits);
+    const uint64_t late = sim->section->parts - part;
+    heap_push(&sim->ready, bits, late << 32 | actor);
+}
+/* When part s gave panel i; INFINITY if it has not yet. */
+static inline double df_given(const DfSim *sim, size_t s, size_t i) {
+    const size_t at = i * sim->section->parts + s;
+    if (sim->fired[at] < sim->section->part[s].actors) return INFINITY;
+    return sim->last[at];
+}
+/* When an actor's next firing has its inputs; INFINITY if not known yet. */
+static inline double df_data_at(const DfSim *sim, size_t actor) {
+    const DfPart *part = &sim->section->part[sim->section->actor[actor].part];
+    const size_t i = size_min(sim->done[actor] + part->s.lag, sim->panels - 1);
+    double time = 0;
+    for (size_t k = 0; k < part->needs; k++)
+        time = fmax(time, df_given(sim, part->need[k], i));
+    return time;
+}
+/* When it has room for its outputs; INFINITY if not known yet. */
+static inline double df_room_at(const DfSim *sim, size_t actor) {
+    const DfPart *part = &sim->section->part[sim->section->actor[actor].part];
+    const size_t i = sim->done[actor];
+    double time = 0;
+    for (size_t k = 0; k < part->gives; k++)
+        if (i >= part->ahead[k])
+            time = fmax(time, df_given(sim, part->give[k], i - part->ahead[k]));
+    return time;
+}
+/* Puts an actor in the heap, if its next firing has a time. */
+static inline void df_wake(DfSim *sim, size_t actor) {
+    if (sim->waits[actor] || sim->done[actor] == sim->panels) return;
+    const double free_at = sim->time[sim->section->actor[actor].tile];
+    const double time = fmax(df_data_at(sim, actor), df_room_at(sim, actor));
+    if (time == INFINITY) return;
+    sim->waits[actor] = true;
+    df_ready_at(sim, actor, fmax(time, free_at));
+}
+static inline void df_wake_part(DfSim *sim, const DfPart *part) {
+    for (size_t k = 0; k < part->actors; k++) df_wake(sim, part->actor + k);
+}
+static inline bool df_touches(const DfPart *part, size_t s) {
+    for (size_t k = 0; k < part->needs; k++)
+        if (part->need[k] == s) return true;
+    for (size_t k = 0; k < part->gives; k++)
+        if (part->give[k] == s) return true;
+    return false;
+}
+/* Cycles of an actor's firing on panel i of its own; counts what it does. */
+static inline double df_cost(DfSim *sim, const DfActor *actor, size_t i) {
+    const DfPart *part = &sim->section->part[actor->part];
+    const size_t first = i * sim->section->span;
+    const size_t panels = sim->stream->panels;
+    const size_t end = size_min(first + sim->section->span, panels);
+    const double line = LINE * (double)sim->chip->element;
+    double bytes = 0;
+    double flops = 0;
+    for (size_t n = first; n < end; n++) {
+        const DfPanel panel = df_panel(sim->stream, n);
+        const double groups = (double)panel.groups;
+        const double gathered = df_gathered(part, actor) * groups * line;
+        bytes += gathered + df_moved(sim->graph, part, actor, groups) * line;
+        flops += df_flops(&part->s, actor->u0, actor->u1, panel.first,
+                          panel.groups);
+        sim->clock.gathered += gathered;
+    }
+    sim->clock.flops += flops;
+    sim->clock.on_chip += bytes;
+    return fmax(flops / sim->chip->flops, bytes / sim->chip->port);
+}
+/* An actor's next firing, from that time on:
+ *     1  how long it takes, and how long its tile waited for it, and why
+ *     2  its tile is busy so long
+ *     3  if its tile was the last to give the panel, who waited for it wakes */
+static inline void df_sim_fire(DfSim *sim, size_t number, double from) {
+    const DfSection *section = sim->section;
+    const DfActor *actor = &section->actor[number];
+    const DfPart *part = &section->part[actor->part];
+    const size_t i = sim->done[number];
+    const size_t at = i * section->parts + actor->part;
+    double *time = &sim->time[actor->tile];
+
+    const double data = df_data_at(sim, number);
+    const double room = df_room_at(sim, number);
+    const double cost = df_cost(sim, actor, i);
+    sim->clock.data_wait += fmax(0, fmin(data, from) - *time);
+    sim->clock.credit_wait += fmax(0, fmin(room, from) - fmax(*time, data));
+
+    *time = from + cost;
+    sim->busy[actor->tile] += cost;
+    sim->clock.cycles = fmax(sim->clock.cycles, *time);
+    if (sim->seen) sim->seen(sim->owner, section, number, i, from, *time);
+    sim->done[number]++;
+
+    sim->last[at] = fmax(sim->last[at], *time);
+    sim->fired[at]++;
+    df_wake(sim, number);
+    if (sim->fired[at] < part->actors) return;
+    for (size_t s = 0; s < section->parts; s++)
+        if (df_touches(&section->part[s], actor->part))
+            df_wake_part(sim, &section->part[s]);
+}
+/* The pipeline of a section over a stream: its cycles, waits and traffic on
+ * chip. */
+static inline DfClock df_pipeline(const DfGraph *graph, const DfPlan *plan,
+                                  const DfSection *section,
+                                  const DfStream *stream, DfSeen *seen,
+                                  void *owner) {
+    const size_t panels = (stream->panels + section->span - 1) / section->span;
+    const size_t tiles = size_max(section->tiles, 1);
+    DfSim sim = {.graph = graph, .chip = &plan->chip, .section = section,
+                 .stream = stream, .panels = panels, .seen = seen,
+                 .owner = owner};
+    sim.last = mem_new(size_mul(section->parts, panels), sizeof *sim.last);
+    sim.fired = mem_new(size_mul(section->parts, panels), sizeof *sim.fired);
+    sim.time = mem_new(tiles, sizeof *sim.time);
+    sim.busy = mem_new(tiles, sizeof *sim.busy);
+    sim.done = mem_new(section->actors, sizeof *sim.done);
+    sim.waits = mem_new(section->actors, sizeof *sim.waits);
+    for (size_t s = 0; s < section->parts; s++)
+        df_wake_part(&sim, &section->part[s]);
+    while (sim.ready.n) {
+        const HeapItem item = heap_pop(&sim.ready);
+        const size_t actor = (uint32_t)item.minor;
+        const double free_at = sim.time[section->actor[actor].tile];
+        double time;
+        memcpy(&time, &item.major, sizeof time);
+        if (free_at > time) {           /* another was before it on its tile */
+            df_ready_at(&sim, actor, free_at);
+            continue;
+        }
+        sim.waits[actor] = false;
+        df_sim_fire(&sim, actor, time);
+    }
+    for (size_t k = 0; k < tiles; k++)
+        sim.clock.compute = fmax(sim.clock.compute, sim.busy[k]);
+    sim.clock.data_wait /= (double)tiles;
+    sim.clock.credit_wait /= (double)tiles;
+    free(sim.last);
+    free(sim.fired);
+    free(sim.time);
+    free(sim.busy);
+    free(sim.done);
+    free(sim.waits);
+    free(sim.ready.item);
+    return sim.clock;
+}
+
+/* Adds the bytes that a section takes on and off the chip over a stream. */
+static inline void df_traffic(DfClock *clock, const DfGraph *graph,
+                              const DfPlan *plan, const DfSection *section,
+                              const DfStream *stream) {
+    const double line = LINE * (double)plan->chip.element;
+    const double groups = df_stream_groups(stream);
+    double often = 1;                   /* times that weights come */
+    if (section->streamed)
+        often = ceil((double)stream->panels / (double)section->span);
+    for (size_t s = 0; s < section->parts; s++) {
+        const DfStage *stage = &section->part[s].s;
+        const double lines = df_lines(stage, 0, stage->units);
+        clock->in += (stage->reads - stage->random) * groups * line;
+        clock->random += stage->random * groups * line;
+        clock->out += stage->writes * groups * line;
+        for (int k = 0; k < DF_OUTS; k++) {
+            const int e = stage->out[k];
+            if (e != DF_NONE && section->slot[e].stored)
+                clock->out += (double)graph->edge[e].rows * groups * line;
+        }
+        bool come = stage->weights;
+        if (section->streamed) come = stage->lines && !stage->grads;
+        /* 4 bytes: a line's column, though a dense matrix needs none */
+        if (come) clock->weights += lines * (line + 4) * often;
+        const double sums = (double)(stage->units * stage->sums);
+        clock->grads += 2 * (lines * stage->grads * often + sums) * line;
+    }
+}
+/* The time, from cycles and from seconds of traffic off chip, of which the
+ * longer counts, and seconds that neither hides; and what bounds it. */
+static inline void df_time(DfClock *clock, const DfChip *chip, double memory,
+                           double unhidden) {
+    const double pipeline = clock->cycles / chip->clock;
+    clock->seconds = fmax(pipeline, memory) + unhidden;
+    clock->bound = memory > pipeline ? "memory" : "compute";
+    clock->utilisation = clock->flops / ((double)chip->tiles * chip->flops
+                                         * chip->clock * clock->seconds);
+}
+/* The n-th section of a plan over a stream; seen is told of every firing. */
+static inline DfClock df_clock(const DfGraph *graph, const DfPlan *plan,
+                               size_t n, const DfStream *stream, DfSeen *seen,
+                               void *owner) {
+    const DfChip *chip = &plan->chip;
+    const DfSection *section = &plan->section[n];
+    DfClock clock = df_pipeline(graph, plan, section, stream, seen, owner);
+    df_traffic(&clock, graph, plan, section, stream);
+    double bytes = clock.in + clock.out + clock.grads;
+    double load = 0;
+    if (section->streamed) bytes += clock.weights;
+    else load = clock.weights / chip->memory;
+    clock.load = load;
+    if (n > 0 && section[-1].tiles + section->tiles <= chip->tiles)
+        clock.load = 0;             /* it came while that one ran */
+    const double memory = bytes / chip->memory + clock.random / chip->random;
+    df_time(&clock, chip, memory + load - clock.load, clock.load);
+    if (!strcmp(clock.bound, "compute") && clock.compute < 0.5 * clock.cycles)
+        clock.bound = "pipeline";
+    return clock;
+}
+
+/* A stage by itself over a stream, as a device without dataflow runs it: all
+ * tiles, every edge off chip. */
+static inline DfClock df_clock_kernel(const DfGraph *graph, const DfChip *chip,
+                                      const DfStage *stage,
+                                      const DfStream *stream) {
+    const double line = LINE * (double)chip->element;
+    const double lines = df_lines(stage, 0, stage->units);
+    const double all = df_stream_groups(stream) * line;
+    DfClock clock = {.random = stage->random * all};
+    clock.in = (stage->reads - stage->random + df_rows_in(graph, stage)) * all;
+    clock.out = (stage->writes + df_rows_out(graph, stage)) * all;
+    if (stage->lines && !stage->grads) clock.weights = lines * (line + 4);
+    if (stage->grads) clock.grads = 2 * lines * line;
+    clock.grads += 2 * (double)(stage->units * stage->sums) * line;
+    for (size_t i = 0; i < stream->panels; i++) {
+        const DfPanel panel = df_panel(stream, i);
+        clock.flops += df_flops(stage, 0, stage->units, panel.first,
+                                panel.groups);
+    }
+    clock.cycles = clock.flops / ((double)chip->tiles * chip->flops);
+    clock.compute = clock.cycles;
+    const double bytes = clock.in + clock.out + clock.weights + clock.grads;
+    df_time(&clock, chip, bytes / chip->memory + clock.random / chip->random,
+            chip->launch);
+    return clock;
+}
+static inline double df_off_chip(const DfClock *clock) {
+    return clock->weights + clock->grads + clock->in + clock->out +
+           clock->random;
+}
+static inline void df_clock_add(DfClock *sum, const DfClock *clock) {
+    sum->cycles += clock->cycles;
+    sum->seconds += clock->seconds;
+    sum->flops += clock->flops;
+    sum->load += clock->load;
+    sum->weights += clock->weights;
+    sum->grads += clock->grads;
+    sum->in += clock->in;
+    sum->out += clock->out;
+    sum->random += clock->random;
+    sum->on_chip += clock->on_chip;
+    sum->gathered += clock->gathered;
+    sum->data_wait += clock->data_wait;
+    sum->credit_wait += clock->credit_wait;
+}
+
+/* The share of a memory's throughput that `lanes` reads at random get from so
+ * many banks, 64 at most, when all wait for the fullest: 1 / E[most in a bank],
+ * by drawing. 16 into 16: 0.325. A whole line across all banks: 1. */
+static inline double df_bank_share(size_t lanes, size_t banks, size_t draws) {
+    double sum = 0;
+    for (size_t draw = 0; draw < draws; draw++) {
+        size_t full[64] = {0};
+        size_t most = 0;
+        for (size_t lane = 0; lane < lanes; lane++) {
+            const uint64_t drawn = rng_u64(77, draw * lanes + lane);
+            const size_t bank = drawn % size_min(banks, 64);
+            full[bank]++;
+            most = size_max(most, full[bank]);
+        }
+        sum += (double)most;
+    }
+    return (double)draws / sum;
+}
+#endif
