@@ -430,7 +430,7 @@ static const struct {
     {"tokenize", TOKENIZE, cmd_tokenize, "standard input to ids, and back"},
     {"verify", VERIFY, cmd_verify, "DUMP: another program's numbers, or an llm.c debug state, by tensor"},
     {"dump", DUMP, cmd_dump, "OUT: a model, a batch and what must come of them, for others to check"},
-    {"convert", CONVERT, cmd_convert, "IN OUT: between checkpoints, Hugging Face's and llm.c's models"},
+    {"convert", CONVERT, cmd_convert, "IN OUT: between checkpoints and models of Hugging Face, llm.c, llama.cpp"},
     {"simulate", SIMULATE, cmd_simulate,
      "a training step on a described chip: sections, traffic, cycles; no data"},
     {"bench", BENCH, cmd_bench, "kernels and whole steps against this machine's own peak"},

@@ -13,6 +13,7 @@
 #include "test_files.h"
 #include "test_train.h"
 #include "test_formats.h"
+#include "test_models.h"
 #include "test_compare.h"
 #include "test_measure.h"
 #include "test_report.h"
@@ -30,6 +31,7 @@ int program(int argc, char **argv) {
         {"train", test_train},
         {"files", test_files},
         {"formats", test_formats},
+        {"models", test_models},
         {"compare", test_compare},
         {"measure", test_measure},
         {"report", test_report},

@@ -255,7 +255,7 @@ static void files_smaller(void) {
                   file_in("marks")) == 0 &&
           file_bits(file_in("v1")) == file_bits(file_in("v2")), "two ways in, one vocabulary");
     files_text("model.safetensors.index.json", "{\"metadata\": {}, \"weight_map\": {}}");
-    check_refused("found a text in JSON", "eval %s", file_in("model.safetensors.index.json"));
+    check_refused("expected a config.json beside it", "eval %s", file_in("model.safetensors.index.json"));
 }
 
 static void test_files(void) {

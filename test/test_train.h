@@ -497,7 +497,7 @@ static void test_bad_files(void) {
         memcpy(shard + cut[i].at, &cut[i].value, 4);
         file_put(file_in("shard"), shard, cut[i].n);
         Tokens t = {0};
-        const bool died = DIES(tokens_read_shard(&t, file_in("shard"), 50257));
+        const bool died = DIES(tokens_read(&t, file_in("shard"), 50257, false));
         CHECK(died && strstr(check_line, cut[i].expected), "shard %zu: expected '%s' in: %s", i,
               cut[i].expected, check_line);
     }
@@ -536,6 +536,11 @@ static void test_batches(void) {
 }
 
 /* With the cache of keys and values the same bits of logits as without. */
+static uint32_t choose(const float *logits, GptChoice how, double u) {      /* of four */
+    GptCandidate c[4];
+    for (uint32_t v = 0; v < 4; v++) c[v] = (GptCandidate){(double)logits[v * LINE], v};
+    return gpt_choose(c, 4, &how, u);
+}
 static void test_sample(void) {
     GptPair p = pair_new((GptConfig){2, 2, 24, 50, 70}, 1, 70, 0.3, 2);
     GptRun *cached = gpt_run_new(p.m, p.pool, 1, 70, 64, false),
@@ -553,11 +558,11 @@ static void test_sample(void) {
                   n);
     }
     const float logits[4 * LINE] = {[0] = 1, [LINE] = 3, [2 * LINE] = 3, [3 * LINE] = 0};
-    CHECK(gpt_choose(logits, 4, &(GptChoice){0, 1, 0}, 0.99) == 1,
+    CHECK(choose(logits, (GptChoice){0, 1, 0}, 0.99) == 1,
           "temperature 0: the largest, ties to the smaller id");
-    CHECK(gpt_choose(logits, 4, &(GptChoice){1, 1, 2}, 0.99) == 2, "top-k keeps two");
-    CHECK(gpt_choose(logits, 4, &(GptChoice){1, 0.3, 0}, 0.99) == 1, "top-p keeps one");
-    CHECK(gpt_choose(logits, 4, &(GptChoice){1, 1, 0}, 0.999999) == 3, "all four");
+    CHECK(choose(logits, (GptChoice){1, 1, 2}, 0.99) == 2, "top-k keeps two");
+    CHECK(choose(logits, (GptChoice){1, 0.3, 0}, 0.99) == 1, "top-p keeps one");
+    CHECK(choose(logits, (GptChoice){1, 1, 0}, 0.999999) == 3, "all four");
     gpt_run_free(cached), gpt_run_free(fresh), pair_free(&p);
 }
 

@@ -351,6 +351,12 @@ static inline void file_regular(const char *path) {
     if (!S_ISREG(st.st_mode)) die("%s: expected a regular file, found another kind", path);
 }
 
+/* Dies of what gzip has packed: nothing here unpacks it. */
+static inline void file_unpacked(Bytes b) {
+    if (b.n > 2 && b.p[0] == 0x1f && b.p[1] == 0x8b && b.p[2] == 8)
+        die("%s: expected it unpacked, found a gzip file (gzip -dc FILE > UNPACKED makes it one)", b.name);
+}
+
 /* A whole file, memory-mapped if that is possible. Dies on what cannot be read; an empty file has n = 0. */
 static inline Bytes file_read(const char *path) {
     struct stat st;
@@ -362,12 +368,14 @@ static inline Bytes file_read(const char *path) {
         void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
         if (p == MAP_FAILED) die("%s: cannot map: %s", path, strerror(errno));
         close(fd);
-        return (Bytes){p, (size_t)st.st_size, path, true};
+        const Bytes b = {p, (size_t)st.st_size, path, true};
+        file_unpacked(b);
+        return b;
     }
     FILE *f = fdopen(fd, "rb");
     if (!f) die("%s: cannot open: %s", path, strerror(errno));
     Bytes b = file_slurp(f, path);
-    fclose(f);
+    fclose(f), file_unpacked(b);
     return b;
 }
 static inline void file_free(Bytes *b) {

@@ -1,12 +1,21 @@
 /* sample.h: text from a model: `train sample`.
  *
  * Each token is drawn from the model's distribution with a number that is a function of (seed, place), so the
- * same seed gives the same text. Past the context the model goes on from the last half of it. */
+ * same seed gives the same text. Before the prompt stands the end-of-text id, unless --no-eot. Of a prompt as
+ * long as the context or longer the first token comes from the last T tokens, T being the context; past it the
+ * model goes on from the last half. */
 #ifndef SAMPLE_H
 #define SAMPLE_H
 #include "../run/state.h"
 
 typedef struct { double temperature, top_p; size_t top_k; } GptChoice;
+
+/* What stands before the first token that is drawn. */
+typedef struct {
+    const char *text;
+    bool no_eot;                    /* no end-of-text id before it */
+    bool special;                   /* <|endoftext|> in it is the id */
+} GptPrompt;
 
 typedef struct { double logit; uint32_t id; } GptCandidate;
 
@@ -15,48 +24,63 @@ static inline int gpt_by_logit(const void *a, const void *b) { /* largest first,
     return x->logit != y->logit ? (x->logit < y->logit ? 1 : -1) : x->id < y->id ? -1 : x->id > y->id;
 }
 
-/* Draws an id from V logits 16 floats apart, with u uniform in [0, 1): the softmax of logits / temperature,
- * of the top_k largest (0: all), cut to the smallest set of them that holds a share top_p. Temperature 0: the
- * largest. */
-static inline uint32_t gpt_choose(const float *logits, size_t V, const GptChoice *how, double u) {
-    GptCandidate *c = mem_new(V, sizeof *c);
-    size_t n = V, kept = 0;
+/* The ids that may be drawn, and their logits, 16 floats apart: those of text and <|endoftext|>. An id that no
+ * token has, or a special one, no text holds. Returns how many. */
+static inline size_t gpt_candidates(GptCandidate *c, const float *logits, const Tokenizer *tok) {
+    size_t n = 0;
+    for (uint32_t v = 0; v < tok->V; v++)
+        if (tok_is_text(tok, v) || v == tok->eot) c[n++] = (GptCandidate){(double)logits[v * LINE], v};
+    return n;
+}
+
+/* Draws one of n candidates, with u uniform in [0, 1): the softmax of logits / temperature, of the top_k largest
+ * (0: all), cut to the smallest set of them that holds a share top_p. Temperature 0: the largest. */
+static inline uint32_t gpt_choose(GptCandidate *c, size_t n, const GptChoice *how, double u) {
+    size_t kept = 0, k = 0;
     double sum = 0, share = 0;
-    for (size_t v = 0; v < V; v++) c[v] = (GptCandidate){(double)logits[v * LINE], (uint32_t)v};
-    qsort(c, V, sizeof *c, gpt_by_logit);
+    qsort(c, n, sizeof *c, gpt_by_logit);
     if (how->temperature <= 0) n = 1;
     else if (how->top_k && how->top_k < n) n = how->top_k;
     const double top = c[0].logit;
-    for (size_t k = 0; k < n; k++)
-        sum += c[k].logit = n == 1 ? 1 : exp((c[k].logit - top) / how->temperature);
+    for (size_t i = 0; i < n; i++) sum += c[i].logit = n == 1 ? 1 : exp((c[i].logit - top) / how->temperature);
     while (kept < n && (kept == 0 || share < how->top_p * sum)) share += c[kept++].logit;
     double at = u * share;
-    size_t k = 0;
     while (k + 1 < kept && at >= c[k].logit) at -= c[k++].logit;
-    const uint32_t id = c[k].id;
-    free(c);
-    return id;
+    return c[k].id;
+}
+
+/* The ids of a prompt, into room for its bytes and one more; returns how many. */
+static inline size_t prompt_encode(const Tokenizer *tok, const GptPrompt *prompt, uint32_t *ids) {
+    size_t n = 0;
+    if (!prompt->no_eot) ids[n++] = tok->eot;
+    for (const char *p = prompt->text, *end = p + strlen(p); p < end;) {
+        const char *mark = prompt->special ? strstr(p, TOK_EOT) : NULL, *stop = mark ? mark : end;
+        n += tok_encode(tok, (const uint8_t *)p, (size_t)(stop - p), ids + n);
+        if (mark) ids[n++] = tok->eot;
+        p = mark ? mark + strlen(TOK_EOT) : end;
+    }
+    return n;
 }
 
 /* Writes to f what the model adds to the prompt, as it comes: at most n tokens, until <|endoftext|>. */
-static inline void sample(FILE *f, const State *s, DfPool *pool, const char *prompt, size_t n,
+static inline void sample(FILE *f, const State *s, DfPool *pool, const GptPrompt *prompt, size_t n,
                           const GptChoice *how, uint64_t seed) {
-    const size_t ctx = s->m->c.ctx, bytes = strlen(prompt);
+    const size_t ctx = s->m->c.ctx;
     GptRun *r = gpt_run_new(s->m, pool, 1, ctx, 64, false);
-    int32_t *window = mem_new(ctx + bytes + 2, sizeof *window);
-    size_t have = 0, done = 0;
+    GptCandidate *candidates = mem_new(s->m->c.V, sizeof *candidates);
+    int32_t *window = mem_new(ctx + strlen(prompt->text) + 2, sizeof *window);
+    size_t have = prompt_encode(s->tok, prompt, (uint32_t *)window), done = 0, keep = ctx;
     Unfinished rest = {0};
-    window[have++] = (int32_t)s->tok->eot;
-    have += tok_encode(s->tok, (const uint8_t *)prompt, bytes, (uint32_t *)window + have);
     for (size_t k = 0; k < n; k++) {
-        if (have > ctx) {                                   /* past the context: on from the last half */
-            const size_t keep = (ctx + 1) / 2;
+        if (have > ctx) {                       /* of a long prompt the last ctx tokens; then on from the last half */
             memmove(window, window + have - keep, keep * sizeof *window);
             have = keep, done = 0;
         }
+        keep = (ctx + 1) / 2;
         const float *logits = gpt_next(r, window, have, done);
         done = have;
-        const uint32_t id = gpt_choose(logits, s->m->c.V, how, rng_f64(rng_key(seed, "sample"), k));
+        const size_t count = gpt_candidates(candidates, logits, s->tok);
+        const uint32_t id = gpt_choose(candidates, count, how, rng_f64(rng_key(seed, "sample"), k));
         if (id == s->tok->eot) break;
         size_t len;
         const uint8_t *text = tok_bytes(s->tok, id, &len);
@@ -65,16 +89,17 @@ static inline void sample(FILE *f, const State *s, DfPool *pool, const char *pro
         window[have++] = (int32_t)id;
     }
     show(f, rest.byte, rest.n);
-    gpt_run_free(r), free(window);
+    gpt_run_free(r), free(window), free(candidates);
 }
 
 static inline int cmd_sample(int argc, char **argv) {
     Options *o = options_read(argc, argv, SAMPLE, "a checkpoint");
     State s = checkpoint_read(o->file, o, false);
+    if (o->no_eot && (!o->prompt || !*o->prompt)) usage("--no-eot needs a --prompt to begin with");
     if (!s.tok) die("%s: the model has no vocabulary of its own", o->file);
     DfPool *pool = df_begin(o->threads);
     if (!o->quiet && o->prompt) fputs(o->prompt, stdout);
-    sample(stdout, &s, pool, o->prompt ? o->prompt : "", o->count,
+    sample(stdout, &s, pool, &(GptPrompt){o->prompt ? o->prompt : "", o->no_eot, o->special}, o->count,
            &(GptChoice){o->temperature, o->top_p, o->top_k}, o->seed);
     putchar('\n');
     gpt_free(s.m), tok_free(s.tok), df_end(pool);

@@ -22,13 +22,26 @@ static inline void decode(const Tokenizer *t, Bytes in) {
     show(stdout, rest.byte, rest.n);
 }
 
+/* The ids of the documents of a text as a run would read them; returns how many. */
+static inline size_t documents_encode(const Tokenizer *t, Bytes in, uint32_t *ids) {
+    Documents docs = {0};
+    documents_split(&docs, in.p, in.n, false);
+    Tokens tokens = documents_tokens(&docs, t, false);
+    const size_t n = tokens.n;
+    tokens_get(&tokens, 0, n, (int32_t *)ids);
+    tokens_free(&tokens), documents_free(&docs);
+    return n;
+}
+
 static inline int cmd_tokenize(int argc, char **argv) {
     Options *o = options_read(argc, argv, TOKENIZE, NULL);
     outputs_check(o, NULL, 0);
     const size_t size = vocab_number(o->vocab);
     if (!size && o->text.n) usage("tokenize: --text is for training a vocabulary, --vocab names a file");
     if (o->decode && (size || o->shard)) usage("tokenize: --decode needs --vocab FILE and no --shard");
+    if (o->decode && o->documents) usage("tokenize: --decode contradicts --documents");
     Bytes in = file_slurp(stdin, "standard input");
+    file_unpacked(in);
     Tokenizer *t;
     if (size) {
         Documents docs = {0};
@@ -49,8 +62,8 @@ static inline int cmd_tokenize(int argc, char **argv) {
     }
     if (o->decode) decode(t, in);
     else {
-        uint32_t *ids = mem_new(in.n + 1, sizeof *ids);
-        const size_t n = tok_encode(t, in.p, in.n, ids);
+        uint32_t *ids = mem_new(2 * in.n + 2, sizeof *ids);
+        const size_t n = o->documents ? documents_encode(t, in, ids) : tok_encode(t, in.p, in.n, ids);
         if (o->shard) write_shard(o->shard, ids, n, t->V);
         else {
             for (size_t i = 0; i < n; i++) printf(i ? " %u" : "%u", ids[i]);

@@ -2,6 +2,7 @@
 #ifndef COMPARE_H
 #define COMPARE_H
 #include "../run/lock.h"
+#include "../run/peak.h"
 #include "page.h"
 #include "turns.h"
 
@@ -22,7 +23,7 @@ static inline void sweep(const Options *common, const char name[][ARM_NAME], siz
     for (size_t k = 0; k < n * RATES; k++) {
         ArmRun *a = &grid[k];
         const char *arm = name[k / RATES];
-        a->o = arm_options(common, arm, APART, tok ? tok->V : GPT2_VOCAB);
+        a->o = arm_options(common, arm, APART, tok ? tok->V : common->vocab_size);
         if (k % RATES == 0) {                               /* the rate it has by itself */
             Options ready = a->o;
             gpt_free(state_fresh(&ready, &d, tok).m), rate = ready.lr;
@@ -59,7 +60,7 @@ static inline void seed_run(const Options *o, const char name[][ARM_NAME], const
     signals_catch();                                        /* a wait for the text ends with the process */
     for (size_t k = 0; k < n; k++) {
         snprintf(a[k].name, sizeof a[k].name, "%.*s", ARM_NAME, name[k]);
-        a[k].o = arm_options(o, name[k], nth, tok ? tok->V : GPT2_VOCAB);
+        a[k].o = arm_options(o, name[k], nth, tok ? tok->V : o->vocab_size);
         if (!isnan(lr[k])) a[k].o.lr = lr[k];
         gpt_free(state_fresh(&a[k].o, &d, tok).m);          /* works out the options that are automatic */
         a[k].quiet = o->quiet, a[k].o.quiet = true;
@@ -93,6 +94,7 @@ static inline bool compare(const Options *o, RunStep *step, Cmp *c) {
     double lr[ARMS_MAX];
     const size_t n = arm_names(o, name);
     struct stat st;
+    peak_note();
     if (mkdir(o->dir, 0777) && errno != EEXIST)
         die("%s: cannot make the folder: %s", o->dir, strerror(errno));
     if (stat(o->dir, &st) || !S_ISDIR(st.st_mode)) die("%s: expected a folder, found a file", o->dir);

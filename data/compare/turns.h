@@ -174,7 +174,7 @@ static inline void arm_exhibit(ArmRun *a, DfPool *pool) {
     Out out = {.f = open_memstream(&members, &bytes), .comma = true};
     if (s.tok) {
         FILE *f = open_memstream(&text, &n);
-        sample(f, &s, pool, "", 200, &(GptChoice){0.8, 1, 0}, a->o.seed), fclose(f);
+        sample(f, &s, pool, &(GptPrompt){.text = ""}, 200, &(GptChoice){0.8, 1, 0}, a->o.seed), fclose(f);
         exhibit_text(&out, "sample", text, n), free(text);
     }
     exhibit_masks(&out, s.m), exhibit_pipeline(&out, s.m, &a->o);
@@ -189,7 +189,7 @@ static inline void seed_train(ArmRun *a, size_t n, const Data *d, Tokenizer *tok
     double need = data_bytes(d);
     for (size_t k = 0; k < n; k++) {
         const Options *o = &a[k].o;
-        const GptConfig c = {o->layers, o->heads, o->width, tok ? tok->V : GPT2_VOCAB, o->context};
+        const GptConfig c = {o->layers, o->heads, o->width, tok ? tok->V : o->vocab_size, o->context};
         const bool sparse = masks_at_start(o) && masks_to(o) == o->steps;
         double density[4];
         mask_densities(o, o->width, density);

@@ -220,9 +220,6 @@ static inline Safetensors st_parse_header(Bytes b, size_t n, size_t total) {
 /* Takes over b: st_free frees it; b.name must outlive the result. Dies on any fault. */
 static inline Safetensors st_parse(Bytes b) {
     const uint64_t n = b.n < 8 ? 0 : get_u64(b.p);
-    if (n > ST_HEADER && *b.p == '{')
-        die("%s: expected safetensors, found a text in JSON; of a model in several files, with an index, none "
-            "is read", b.name);
     if (b.n < 8 || n > b.n - 8 || n > ST_HEADER)
         die("%s: expected safetensors, found a header of %llu bytes in a file of %zu", b.name,
             (unsigned long long)n, b.n);
@@ -277,6 +274,16 @@ static inline float st_from_half(uint32_t h) {
     const uint32_t sign = (h & 0x8000) << 16, e = h >> 10 & 31, m = h & 0x3ff;
     if (!e) return (sign ? -0x1p-24f : 0x1p-24f) * (float)m;
     return f32_of(sign | (e == 31 ? 255 : e + 112) << 23 | m << 13);
+}
+/* The nearest number of half precision, of two the even one; an infinity for what is too large. */
+static inline uint32_t st_to_half(float x) {
+    uint32_t u;
+    memcpy(&u, &x, 4);
+    const uint32_t sign = u >> 16 & 0x8000, e = u >> 23 & 255, m = u & 0x7fffff, rest = m & 0x1fff;
+    if (e < 113) return sign | (uint32_t)rintf(fabsf(x) * 0x1p24f);         /* below the normal numbers */
+    if (e > 142) return sign | 0x7c00;
+    const uint32_t h = (e - 112) << 10 | m >> 13;
+    return sign | (h + (rest > 0x1000 || (rest == 0x1000 && h & 1)));
 }
 static inline float st_from_double(uint64_t u) {
     double d;

@@ -6,8 +6,6 @@
 #include "options.h"
 #include "../text/loader.h"
 
-enum { GPT2_VOCAB = 50257 };        /* of token shards that come without a vocabulary */
-
 /* A whole number of tokens to train, or 0 if the argument is a file. */
 static inline size_t vocab_number(const char *vocab) {
     if (vocab[strspn(vocab, "0123456789")]) return 0;
@@ -30,15 +28,18 @@ static inline Data data_read(const Options *o, Tokenizer **tok, size_t V, bool t
         usage("--val-share needs --text and no --val");
     if (!o->text.n && !o->tokens.n) mem_check(3.0 * (double)o->corpus, "--corpus");
     if (o->tokens.n && named && !file) usage("--tokens needs a vocabulary file, not a number to train");
+    if (o->raw16 && !o->tokens.n) usage("--raw16 needs --tokens");
+    if (option_given(o, "vocab-size") && (V || *tok || named || !o->tokens.n))
+        usage("--vocab-size is for --tokens where no vocabulary and no model says how many ids there are");
     if (V && !*tok && !o->tokens.n)
         die("the model has no vocabulary of its own: it needs --tokens, not text");
     if (!V && !*tok && named && file) *tok = tok_load(o->vocab, parse_pattern(o));
     if (o->tokens.n) {
-        if (!V) V = *tok ? (*tok)->V : GPT2_VOCAB;
+        if (!V) V = *tok ? (*tok)->V : o->vocab_size;
         for (size_t k = 0; k < o->tokens.n; k++)
-            tokens_read_shard(train ? &d.train : &d.val, o->tokens.item[k], V);
+            tokens_read(train ? &d.train : &d.val, o->tokens.item[k], V, o->raw16);
         if (train && !o->val) usage("--tokens needs --val");
-        if (o->val) tokens_read_shard(&d.val, o->val, V);
+        if (o->val) tokens_read(&d.val, o->val, V, o->raw16);
     } else {
         for (size_t k = 0; k < o->text.n; k++) documents_read(&docs, o->text.item[k], !train);
         if (!o->text.n) documents_stories(&docs, o->corpus, o->seed);

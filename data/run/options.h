@@ -41,7 +41,7 @@ typedef struct {
     const char *file, *to;                                  /* the arguments that are no options */
     struct { size_t layers, heads, width, context, vocab, batch, steps; double sparsity; const char *block;
     } dump;
-    const char *format;
+    const char *format, *type;
     double tolerance;
     bool acts;
     const char *val, *vocab, *pattern, *model, *out, *resume, *init, *log, *json, *prompt, *save, *shard;
@@ -56,7 +56,8 @@ typedef struct {
     bool show_graph, products;
     double lr, min_lr, decay, beta1, beta2, eps, clip, val_share, temperature, top_p;
     double sparsity, drop, mask_stop, densify, dense_first;
-    bool quiet, decode, show_mask, sweep;
+    bool quiet, decode, documents, show_mask, sweep, raw16, no_eot, special;
+    size_t vocab_size;
     bool given[128];                                        /* by place in the table below */
 } Options;
 
@@ -77,7 +78,9 @@ static const Option options[] = {
     {"text", 'l', 0, TRAIN | EVAL, AT(text), 0, 0, "", "FILE... text to read; default: the built-in corpus"},
     {"text", 'l', 0, TOKENIZE, AT(text), 0, 0, "",
      "FILE... to train the vocabulary on; default: standard input"},
-    {"tokens", 'l', 0, TRAIN | EVAL, AT(tokens), 0, 0, "", "SHARD... of llm.c instead of text"},
+    {"tokens", 'l', 0, TRAIN | EVAL, AT(tokens), 0, 0, "", "SHARD... of llm.c, or .npy, instead of text"},
+    {"raw16", 'b', 0, TRAIN | EVAL, AT(raw16), 0, 0, "", "the files of --tokens and --val are bare uint16, as nanoGPT's"},
+    {"vocab-size", 'u', 0, TRAIN, AT(vocab_size), 2, 1u << 26, "50257", "ids of --tokens that come without a vocabulary"},
     {"tokens", 'u', 0, SAMPLE, AT(count), 0, 1e9, "200", "N, at most so many"},
     {"val", 's', 0, TRAIN, AT(val), 0, 0, "",
      "FILE to validate on, of the same kind; default: a held-out share"},
@@ -174,12 +177,17 @@ static const Option options[] = {
     {"out", 's', 0, COMPARE, AT(dir), 0, 0, "compare",
      "DIR of the runs: finished ones are not repeated, others go on"},
     {"quiet", 'b', 0, TRAIN | SAMPLE, AT(quiet), 0, 0, "", "no progress"},
+    {"no-eot", 'b', 0, SAMPLE, AT(no_eot), 0, 0, "",
+     "no end-of-text id before the prompt; else one goes there, as in training"},
+    {"special", 'b', 0, SAMPLE, AT(special), 0, 0, "", "<|endoftext|> in the prompt is the id, not these letters"},
     {"prompt", 's', 0, SAMPLE, AT(prompt), 0, 0, "", "TEXT to continue"},
     {"temperature", 'f', 0, SAMPLE, AT(temperature), 0, 1000, "0.8", "0: always the likeliest token"},
     {"top-k", 'u', 0, SAMPLE, AT(top_k), 0, 1e9, "0", "of the k likeliest only; 0: all"},
     {"top-p", 'f', 0, SAMPLE, AT(top_p), 0, 1, "1", "of the likeliest that hold this share"},
     {"save", 's', 0, TOKENIZE, AT(save), 0, 0, "", "FILE for the vocabulary"},
     {"shard", 's', 0, TOKENIZE, AT(shard), 0, 0, "", "FILE for the tokens, in llm.c's format"},
+    {"documents", 'b', 0, TOKENIZE, AT(documents), 0, 0, "",
+     "the text is documents, as run reads it: an end-of-text id before, between and after them"},
     {"decode", 'b', 0, TOKENIZE, AT(decode), 0, 0, "", "ids to text"},
     {"tolerance", 'f', 0, VERIFY, AT(tolerance), 1e-12, 1e3, "auto",
      "relative error allowed; default: 16 times our own float32's"},
@@ -194,7 +202,8 @@ static const Option options[] = {
     {"block", 's', 0, DUMP, AT(dump.block), 0, 0, "1x1", "OUTPUTSxINPUTS masked together, such as 16x4"},
     {"acts", 'b', 0, DUMP, AT(acts), 0, 0, "", "activations of every stage too"},
     {"format", 's', 0, CONVERT, AT(format), 0, 0, "",
-     "native, hf or llmc; default: by the name, .ckpt, a directory or .safetensors, .bin"},
+     "native, hf, llmc or gguf; default: by the name, .ckpt, a directory or .safetensors, .bin, .gguf"},
+    {"type", 's', 0, CONVERT, AT(type), 0, 0, "f32", "f32 or f16, of the matrices in a .gguf"},
 #undef AT
 };
 enum { OPTIONS = sizeof options / sizeof *options };
@@ -225,6 +234,9 @@ static inline int parse_schedule(const Options *o) {
 }
 static inline bool parse_pattern(const Options *o) {        /* whether it was given */
     return o->pattern && !parse_word("pattern", o->pattern, (const char *const[]){"gpt2"}, 1);
+}
+static inline bool parse_type(const Options *o) {           /* whether it is half precision */
+    return parse_word("type", o->type, (const char *const[]){"f32", "f16"}, 2);
 }
 static inline size_t parse_block(const Options *o) {        /* W of 16xW */
     const char *w = !strncmp(o->block, "16x", 3) ? o->block + 3 : "";

@@ -43,15 +43,15 @@ static inline bool checkpoint_write(const State *s, const char *path) {
 static inline State foreign_read(ModelFile *f, const Options *o, bool train) {
     State s = {.o = mem_new(1, sizeof *s.o), .best = INFINITY};
     SpMat *mats = mem_new(gpt_count(&f->c), sizeof *mats);
-    GptParam *table = gpt_table(&f->c);
-    for (size_t k = 0; k < gpt_count(&f->c) && f->kind == MODEL_HF; k++)
-        for (size_t w = LINE; gpt_maskable(&table[k]) && w && !mats[k].first; w /= 2) {
-            const bool fits = table[k].rows % w == 0 &&     /* masks come in the widest blocks that fit */
-                              checkpoint_element_mask(&f->st, &table[k], w, &mats[k]);
-            if (fits && mats[k].keep && w > 1) sp_free(&mats[k]);
+    for (size_t k = 0; k < gpt_count(&f->c); k++)           /* masks come in the widest blocks that fit */
+        for (size_t w = LINE; f->mask[k] && w && !mats[k].first; w /= 2) {
+            const GptParam *p = &f->table[k];
+            if (p->rows % w) continue;
+            mats[k] = sp_elements_pattern(p->cols, p->rows, w, f->mask[k]);
+            if (mats[k].keep && w > 1) sp_free(&mats[k]);
         }
     s.m = gpt_make(f->c, mats, train, train);
-    free(mats), free(table);
+    free(mats);
     *s.o = *o;
     for (int k = 0; k < OPTIONS; k++) {
         void *field = (char *)s.o + options[k].at;
@@ -70,10 +70,9 @@ static inline State foreign_read(ModelFile *f, const Options *o, bool train) {
     return s;
 }
 
-/* Reads a checkpoint into a state with its own options (a copy of o, deciding options replaced by the
- * file's). */
-static inline State checkpoint_read(const char *path, const Options *o, bool train) {
-    ModelFile model = model_open(path);
+/* The state in an open model, with its own options: a copy of o, deciding options replaced by the file's. Takes
+ * over the model. */
+static inline State state_read(ModelFile model, const char *path, const Options *o, bool train) {
     if (model.kind != MODEL_NATIVE) return foreign_read(&model, o, train);
     Safetensors st = model.st;
     State s = {.o = mem_new(1, sizeof *s.o), .best = INFINITY};
@@ -92,6 +91,9 @@ static inline State checkpoint_read(const char *path, const Options *o, bool tra
     if (train) masks_ready(s.o, s.m);
     model_close(&model);
     return s;
+}
+static inline State checkpoint_read(const char *path, const Options *o, bool train) {
+    return state_read(model_open(path), path, o, train);
 }
 
 /* ---- how a run begins --------------------------------------------------------------------------------- */
@@ -122,7 +124,7 @@ static inline State state_ready(State s, const Data *d) {
 static inline State state_fresh(Options *o, const Data *d, Tokenizer *tok) {
     State s = {.o = o, .tok = tok, .best = INFINITY};
     model_shape(o), masks_check(o);
-    const GptConfig c = {o->layers, o->heads, o->width, tok ? tok->V : GPT2_VOCAB, o->context};
+    const GptConfig c = {o->layers, o->heads, o->width, tok ? tok->V : o->vocab_size, o->context};
     data_check(o, d), model_check(&c, "the model");
     mem_check(model_bytes(&c, masks_at_start(o) ? 1 - o->sparsity : 1), "the model");
     SpMat *mats = masks_at_start(o) ? masks_new(o, &c, NULL) : NULL;

@@ -15,7 +15,8 @@
  * there.
  *
  * Token shards are llm.c's: 1024 bytes of header, magic 20240520 (uint16 tokens) or 20240801 (uint32),
- * version 1 or 7, number of tokens; then the tokens, little-endian. They are read where they are mapped. */
+ * version 1 or 7, number of tokens; then the tokens, little-endian. Read are also NumPy's .npy and nanoGPT's bare
+ * uint16. They are read where they are mapped. */
 #ifndef LOADER_H
 #define LOADER_H
 #include "../base/base.h"
@@ -69,25 +70,61 @@ static inline uint64_t tokens_hash(const Tokens *t) {
     return h;
 }
 
-/* Adds an llm.c shard. Every token must be below V (0: not checked). */
-static inline void tokens_read_shard(Tokens *t, const char *path, size_t V) {
-    const Bytes b = file_read(path);
-    if (b.n < 1024) die("%s: expected a token shard with a header of 1024 bytes, found %zu bytes", path, b.n);
+/* Where the ids of a file lie, and how many bytes each takes. */
+typedef struct { const uint8_t *p; size_t n; int width; } TokenIds;
+
+static inline TokenIds ids_of_shard(Bytes b) {              /* llm.c's */
+    if (b.n < 1024)
+        die("%s: expected a token shard with a header of 1024 bytes (or --raw16), found %zu bytes", b.name, b.n);
     const uint32_t magic = get_u32(b.p), version = get_u32(b.p + 4), n = get_u32(b.p + 8);
     if (magic != 20240520 && magic != 20240801)
-        die("%s: byte 0: expected magic 20240520 or 20240801, found %u", path, magic);
+        die("%s: byte 0: expected magic 20240520 or 20240801 (or --raw16), found %u", b.name, magic);
     const int width = magic == 20240520 ? 2 : 4;
     if (version != (width == 2 ? 1 : 7))
-        die("%s: byte 4: expected version %d, found %u", path, width == 2 ? 1 : 7, version);
+        die("%s: byte 4: expected version %d, found %u", b.name, width == 2 ? 1 : 7, version);
     if (b.n != 1024 + (size_t)n * (size_t)width)
-        die("%s: byte 8: %u tokens need a file of %zu bytes, found %zu", path, n,
+        die("%s: byte 8: %u tokens need a file of %zu bytes, found %zu", b.name, n,
             1024 + (size_t)n * (size_t)width, b.n);
-    header_rest(b.p, 3, path);
-    for (size_t i = 0; i < n && V; i++) {
-        const uint32_t id = width == 2 ? get_u16(b.p + 1024 + 2 * i) : get_u32(b.p + 1024 + 4 * i);
+    header_rest(b.p, 3, b.name);
+    return (TokenIds){b.p + 1024, n, width};
+}
+static inline TokenIds ids_of_raw(Bytes b) {                /* nanoGPT's: u16, and nothing else */
+    if (!b.n || b.n % 2) die("%s: expected ids of 2 bytes, found a file of %zu bytes", b.name, b.n);
+    return (TokenIds){b.p, b.n / 2, 2};
+}
+/* NumPy's: magic, version, length of the header in 2 bytes or 4, the header as Python would print it, the ids. */
+static const char npy_magic[] = "\x93NUMPY";
+static inline TokenIds ids_of_npy(Bytes b) {
+    const size_t at = b.n < 12 ? 0 : b.p[6] == 1 ? 10 : b.p[6] == 2 || b.p[6] == 3 ? 12 : 0;
+    const size_t len = !at ? 0 : at == 10 ? get_u16(b.p + 8) : get_u32(b.p + 8);
+    char header[512] = "", descr[8] = "", order[8] = "", count[20] = "";
+    int end = 0;
+    if (!at || len > b.n - at) die("%s: expected a header of NumPy's version 1, 2 or 3, found none", b.name);
+    memcpy(header, b.p + at, size_min(len, sizeof header - 1));
+    sscanf(header, "{ 'descr' : '%7[^']' , 'fortran_order' : %7[FTalsrue] , 'shape' : ( %19[0-9] ,) , } %n", descr,
+           order, count, &end);
+    const int width = !strcmp(descr, "<u2") ? 2 : !strcmp(descr, "<u4") ? 4 : 0;
+    if (!end || (size_t)end != len || !width)
+        die("%s: expected an array of one dimension of '<u2' or '<u4', found %.*s", b.name,
+            (int)strcspn(header, "\n"), header);
+    const unsigned long long n = strtoull(count, NULL, 10);
+    if (n != (b.n - at - len) / (size_t)width || (b.n - at - len) % (size_t)width)
+        die("%s: expected %s ids of %d bytes after the header, found %zu bytes", b.name, count, width,
+            b.n - at - len);
+    return (TokenIds){b.p + at + len, (size_t)n, width};
+}
+
+/* Adds a file of ids: of llm.c or NumPy, told by what it begins with, or if raw16 of nanoGPT. Every id must be
+ * below V (0: not checked). */
+static inline void tokens_read(Tokens *t, const char *path, size_t V, bool raw16) {
+    const Bytes b = file_read(path);
+    const bool npy = b.n > 6 && !memcmp(b.p, npy_magic, 6);
+    const TokenIds x = raw16 ? ids_of_raw(b) : npy ? ids_of_npy(b) : ids_of_shard(b);
+    for (size_t i = 0; i < x.n && V; i++) {
+        const uint32_t id = x.width == 2 ? get_u16(x.p + 2 * i) : get_u32(x.p + 4 * i);
         if (id >= V) die("%s: token %zu: expected an id below %zu, found %u", path, i, V, id);
     }
-    tokens_add(t, b.p + 1024, n, width, b);
+    tokens_add(t, x.p, x.n, x.width, b);
 }
 static inline void write_shard(const char *path, const uint32_t *ids, size_t n, size_t V) {
     const int width = V <= 65536 ? 2 : 4;

@@ -645,8 +645,16 @@ static inline void src_read_llmc(TokSource *s) {
     if (s->p != s->end) src_die(s, "%u tokens, found %td bytes more", n, s->end - s->p);
 }
 
-/* {"token": id, ...}: an encoder.json, or the vocab in a tokenizer.json. What is neither a byte, nor a merge's
- * result, nor <|endoftext|> no text makes: a special token. */
+/* The token that s->text, len bytes, names has this id. What is neither a byte, nor a merge's result, nor
+ * <|endoftext|> no text makes: a special token. */
+static inline void src_named(TokSource *s, size_t len, uint64_t id) {
+    uint32_t token = src_spelled(s, s->text, len, false) ? src_token(s, s->text, len) : TOK_NONE;
+    if (token == TOK_NONE && !strcmp(s->text, TOK_EOT)) token = (uint32_t)s->t->n;
+    if (token == TOK_NONE) token = src_special(s, s->text, len);
+    src_id(s, token, id);
+}
+
+/* {"token": id, ...}: an encoder.json, or the vocab in a tokenizer.json. */
 static inline void src_json_ids(TokSource *s, Json j) {
     s->unit = "token of id", s->name = j.name;
     json_expect(&j, '{');
@@ -654,10 +662,7 @@ static inline void src_json_ids(TokSource *s, Json j) {
         const size_t len = json_string(&j, s->text, s->cap);
         json_expect(&j, ':');
         s->at = json_uint(&j);
-        uint32_t token = src_spelled(s, s->text, len, false) ? src_token(s, s->text, len) : TOK_NONE;
-        if (token == TOK_NONE && !strcmp(s->text, TOK_EOT)) token = (uint32_t)s->t->n;
-        if (token == TOK_NONE) token = src_special(s, s->text, len);
-        src_id(s, token, s->at);
+        src_named(s, len, s->at);
     }
 }
 

@@ -1,6 +1,7 @@
 /* fuzz_formats.c: libFuzzer on the readers of formats.h and dump.h. The first byte of an input says which: a
- * dump, an llm.c model, an llm.c debug state, or a Hugging Face model, whose config.json comes first, its
- * length in a byte. A model that is accepted gives all its values, a small dump is verified. die() is a
+ * dump, an llm.c model, an llm.c debug state, a GGUF file, or a Hugging Face model, whose config.json comes
+ * first, its length in a byte. A model that is accepted gives all its values and its vocabulary, a small dump is
+ * verified. die() is a
  * longjmp here, so all memory is kept on a list and freed after each run. */
 #include "held.h"
 #include <sys/mman.h>
@@ -45,12 +46,22 @@ static void fuzz_debug(Bytes b) {
     for (size_t k = 0; k < gpt_count(&c); k++) model_unpack(&d.grad[k], &table[k], true, values);
     if (get_u32(d.inputs) + get_u32(d.targets + 4 * (d.B * d.T - 1)) == 12345) free(values);
 }
+static void fuzz_gguf(Bytes b) {
+    ModelFile f = {.path = text_copy("fuzz")};
+    gguf_read(&f, b);
+    Tokenizer *t = gguf_try(&f);
+    uint32_t ids[16];
+    if (t && tok_encode(t, (const uint8_t *)" lowlo\xff 12's", 13, ids) > 13) abort();
+    fuzz_values(&f);
+}
 static void fuzz_hf(Bytes b) {
     ModelFile f = {.kind = MODEL_HF};
     const size_t n = b.n ? b.p[0] : 0;
     if (n + 1 > b.n) die("short");
     f.c = hf_config(fuzz_bytes(b.p + 1, n).p, n, "config");
-    f.st = st_parse(fuzz_bytes(b.p + 1 + n, b.n - 1 - n));
+    const Safetensors part = st_parse(fuzz_bytes(b.p + 1 + n, b.n - 1 - n));
+    hf_gather(&f, &part);
+    st_sort("fuzz", f.st.tensors, f.st.n, sizeof *f.st.tensors);
     hf_place(&f), fuzz_values(&f);
 }
 
@@ -58,10 +69,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     if (n && !setjmp(fuzz_jump)) {
         const Bytes b = fuzz_bytes(data + 1, n - 1);
         ModelFile f = {.kind = MODEL_LLMC, .file = b};
-        switch (data[0] % 4) {
+        switch (data[0] % 5) {
         case 0: fuzz_dump(b); break;
         case 1: llmc_read(&f), fuzz_values(&f); break;
         case 2: fuzz_debug(b); break;
+        case 4: fuzz_gguf(b); break;
         default: fuzz_hf(b);
         }
     }

@@ -1,4 +1,4 @@
-/* fuzz_train.c: libFuzzer on what train.c and the loader read: checkpoints, texts, token shards, lines of ids
+/* fuzz_train.c: libFuzzer on what train.c and the loader read: checkpoints, texts, files of ids, lines of ids
  * and command lines. The first byte of an input says which; the rest is the file or the line.
  *
  * A checkpoint ends with the hash of its own header, which no fuzzer guesses: it is put right before reading,
@@ -72,7 +72,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
         switch (data[0] % 5) {
         case 0: fuzz_checkpoint(copy, n - 1); break;
         case 1: fuzz_text(copy, n - 1); break;
-        case 2: tokens_read_shard(&t, fuzz_file(copy, n - 1), data[0]); break;
+        case 2: tokens_read(&t, fuzz_file(copy, n - 1), data[0], data[0] >= 128); break;
         case 3: decode(tok_parse((const uint8_t *)TOK_MAGIC "1 0\n", strlen(TOK_MAGIC) + 4, "none"),
                        (Bytes){copy, n - 1, "ids", false}); break;
         default: fuzz_options(copy, n - 1);
