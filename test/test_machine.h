@@ -122,9 +122,11 @@ static double line_cycles(DfGraph *g, DfChip chip, size_t depth, size_t panels, 
     return c.cycles;
 }
 /* The picture at the head of dataflow.h: who works on which panel in which cycle. */
-static void draw_firing(void *picture, const DfSection *x, size_t actor, size_t panel, double from, double to) {
+static void draw_firing(void *picture, const DfSection *x, size_t actor, size_t panel, double from,
+                        double to) {
     char (*row)[48] = picture;
-    for (size_t t = (size_t)from; t < (size_t)to; t++) row[x->actor[actor].part][t] = (char)('0' + panel);
+    const size_t part = x->actor[actor].part;
+    for (size_t t = (size_t)from; t < (size_t)to && t < sizeof *row; t++) row[part][t] = (char)('0' + panel);
 }
 static void test_picture(void) {
     static const char *const want[3] = {

@@ -2,12 +2,12 @@
  *
  * It knows nothing of GPT, and nothing of the host enters, so the numbers are
  * the same on any of them. It goes by events: every tile has a time, every
- * panel the time at which a part gave it. A firing is ready when its inputs have
- * come and its output has room. Of its ready firings a tile takes the earliest,
- * of the last part if several, as the workers do; that takes the longer of its
- * arithmetic and its traffic on chip. Off-chip traffic is charged to the section
- * as a whole, at streaming or random rate: the section takes the longer of that
- * and of its pipeline. Its weights come before it, unless the chip had room for
+ * panel the time at which a part gave it. A firing is ready when its inputs
+ * have come and its output has room. Of its ready firings a tile takes the
+ * earliest, of the last part if several, as the workers do; that takes the
+ * longer of its arithmetic and its traffic on chip. Off-chip traffic is charged
+ * to the section as a whole, at streaming or random rate: the section takes the
+ * longer of that and of its pipeline. Its weights come before it, unless the chip had room for
  * them while the section before ran.
  *
  * What it cannot see: contention in the fabric, bank conflicts (a gathered line
