@@ -24,8 +24,8 @@ static void check_logits(const char *path) {
     }
     spec_forward(spec, inputs, inputs);
     for (size_t i = 0; i < want->count; i++) {
-        worst = fmax(worst, fabs(spec->logits[i] - (double)tensor_get(want, i)));
-        largest = fmax(largest, fabs((double)tensor_get(want, i)));
+        worst = larger(worst, fabs(spec->logits[i] - (double)tensor_get(want, i)));
+        largest = larger(largest, fabs((double)tensor_get(want, i)));
     }
     CHECK(worst < 1e-5 * largest, "%s: logits are off by %g of %g", path, worst, largest);
     CHECK(s.tok && s.tok->V == 263 && s.tok->eot == 259, "%s: the vocabulary", path);
@@ -223,20 +223,20 @@ static void test_gguf_refused(void) {
         CHECK(NOTED(k ? "earlier merges" : "expected gpt-2"), "a note of it");
     }
 }
-/* Every value that must be neutral is refused by name if it is not. */
+/* A value that must be neutral is refused by name if it is not; others are taken. */
+static void check_gguf_field(const JsonField *field) {
+    GgufValue v[2] = {{(char *)(uintptr_t)field->key, GGUF_U32, GGUF_U32, 1, (const uint8_t *)"\7\7\0"},
+                      {(char[]){"zzz"}, GGUF_U32, GGUF_U32, 1, (const uint8_t *)"\7\7\0"}};
+    Gguf g = {.value = v, .n = 2};
+    ModelFile f = {.path = (char[]){"gguf"}, .gguf = &g};
+    NOTED("");
+    const bool died = DIES(gguf_check_fields(&f));
+    CHECK(died == (field->use == JSON_NEUTRAL), "%s: %s", field->key, died ? check_line : "taken");
+    CHECK(died ? strstr(check_line, field->key) != NULL : NOTED("1 values that are not known, 'zzz'"), "%s: %s",
+          field->key, check_line);
+}
 static void test_gguf_fields(void) {
-    for (size_t k = 0; k < sizeof gguf_fields / sizeof *gguf_fields; k++) {
-        const JsonField *field = &gguf_fields[k];
-        GgufValue v[2] = {{(char *)(uintptr_t)field->key, GGUF_U32, GGUF_U32, 1, (const uint8_t *)"\7\7\0"},
-                          {(char[]){"zzz"}, GGUF_U32, GGUF_U32, 1, (const uint8_t *)"\7\7\0"}};
-        Gguf g = {.value = v, .n = 2};
-        ModelFile f = {.path = (char[]){"gguf"}, .gguf = &g};
-        NOTED("");
-        const bool died = DIES(gguf_check_fields(&f));
-        CHECK(died == (field->use == JSON_NEUTRAL), "%s: %s", field->key, died ? check_line : "taken");
-        CHECK(died ? strstr(check_line, field->key) != NULL : NOTED("1 values that are not known, 'zzz'"), "%s: %s",
-              field->key, check_line);
-    }
+    for (size_t k = 0; k < sizeof gguf_fields / sizeof *gguf_fields; k++) check_gguf_field(&gguf_fields[k]);
 }
 /* Cut anywhere, it is refused. */
 static void test_gguf_cut(void) {

@@ -21,9 +21,6 @@ static SpMat some_pattern(size_t OC, size_t IC, size_t w, double density) {
     return m;
 }
 
-/* Not inlined: gcc 12 for ARM fails on a loop that keeps the maximum of doubles. */
-__attribute__((noinline)) static double larger(double a, double b) { return a > b ? a : b; }
-
 /* Checks y = W x, dx = W' y and dw = y x' of ng groups against plain loops in double precision. */
 static void check_products(SpMat m, size_t ng) {
     const size_t xs = m.IC * LINE, ys = m.nb * LINE * LINE, half = m.nb / 2;

@@ -237,6 +237,7 @@ static inline void st_free(Safetensors *s) {
 
 /* NULL if there is none. Both live as long as s. */
 static inline const StTensor *st_find(const Safetensors *s, const char *name) {
+    if (!s->n) return NULL;
     return bsearch(&name, s->tensors, s->n, sizeof *s->tensors, st_by_name);
 }
 static inline const char *st_meta(const Safetensors *s, const char *key) {
