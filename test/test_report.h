@@ -246,7 +246,7 @@ static void test_report(void) {
     CHECK(status == 0, "%s", check_line);
     if (!status) test_whole_page();
     test_bare_pages(), test_demo();
-    check_refused("/nothere/x", "compare --arms dense --report /nothere/x");
+    check_refused("/nothere/x", "compare --arms dense --report /nothere/x --out %s", file_in("refused"));
     outside("rm -r %s", folder);
 }
 #endif

@@ -95,9 +95,6 @@ static inline bool compare(const Options *o, RunStep *step, Cmp *c) {
     const size_t n = arm_names(o, name);
     struct stat st;
     peak_note();
-    if (mkdir(o->dir, 0777) && errno != EEXIST)
-        die("%s: cannot make the folder: %s", o->dir, strerror(errno));
-    if (stat(o->dir, &st) || !S_ISDIR(st.st_mode)) die("%s: expected a folder, found a file", o->dir);
     for (int k = 0; k < 2; k++) {
         const char *path = k ? o->report : o->json, *end = path ? strrchr(path, '.') : NULL;
         if (end && (!strcmp(end, ".ckpt") || !strcmp(end, ".csv") || !strcmp(end, ".scores")))
@@ -113,6 +110,9 @@ static inline bool compare(const Options *o, RunStep *step, Cmp *c) {
         die("%.60s...: expected a shorter path", o->dir);
     for (size_t k = 0; k < o->text.n && (o->sweep || o->seeds > 1); k++)
         file_regular(o->text.item[k]);                      /* each seed reads it again */
+    if (mkdir(o->dir, 0777) && errno != EEXIST)
+        die("%s: cannot make the folder: %s", o->dir, strerror(errno));
+    if (stat(o->dir, &st) || !S_ISDIR(st.st_mode)) die("%s: expected a folder, found a file", o->dir);
     lock_take(folder);
     outputs_check(o, (const char *const[]){lock_held.path}, 1);
     ArmRun *all = mem_new(n * o->seeds, sizeof *all);
