@@ -35,6 +35,7 @@
 #include "data/commands/tokenize.h"
 #include "data/compare/demo.h"
 #include "data/judge/measure.h"
+#include "data/run/adamw.h"
 #include "data/run/lock.h"
 #include "data/run/peak.h"
 #include "data/run/state.h"

@@ -34,6 +34,7 @@ TABLE
 sed -n 's/^\([a-z_]*\) .*/    (void *)\1,/p' "$dir/table" >"$dir/all"
 {
     echo '#include "gpt.h"'
+    echo '#include "data/run/adamw.h"'
     echo 'void *const named[] = {'
     grep gpt_ "$dir/all"
     echo '};'

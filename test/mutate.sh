@@ -1,21 +1,22 @@
 #!/bin/sh
 # mutate.sh: can the tests of the model fail? Breaks each backward stage, and the optimizer, once, and expects a
-# failure every time. A line of the table: what is broken, then a sed expression that must change gpt.h, sparse.h or
-# data/run/schedule.h.
+# failure every time. A line of the table: what is broken, then a sed expression that must change one of $files.
 # Usage: test/mutate.sh [C compiler], from the top of the tree. Not part of make test: it compiles once a line.
 cc=${1:-cc} dir=$(mktemp -d) passed=0 failed=0
+files='gpt.h sparse.h data/panel/*.h data/run/schedule.h data/run/adamw.h'
 trap 'rm -rf "$dir"' EXIT
-mkdir "$dir/test" && cp -r data test/golden test/*.h "$dir" && mv "$dir/golden" "$dir"/test*.h "$dir"/check.h "$dir/test"
+mkdir "$dir/test" && cp -r ./*.h data test/golden test/*.h "$dir" && mv "$dir/golden" "$dir"/test*.h "$dir"/check.h "$dir/test"
 printf '#include "check.h"\n#include "test_gpt.h"\nint main(void) { test_gpt(); return check_failed > 0; }\n' >"$dir/test/gpt.c"
 flags='-std=c11 -O1 -D_GNU_SOURCE -ffp-contract=off -fno-math-errno -w'
 echo 'int x;' | $cc -march=native -c -x c -o /dev/null - 2>/dev/null && flags="$flags -march=native"
 
 try() {     # name, expression
-    cp ./*.h "$dir"
-    cp data/run/schedule.h "$dir/data/run"
-    sed -i "$2" "$dir/gpt.h" "$dir/sparse.h" "$dir/data/run/schedule.h"
-    if cmp -s gpt.h "$dir/gpt.h" && cmp -s sparse.h "$dir/sparse.h" &&
-        cmp -s data/run/schedule.h "$dir/data/run/schedule.h" && [ "$1" != none ]; then
+    changed=0
+    for file in $files; do
+        sed "$2" "$file" >"$dir/$file"
+        cmp -s "$file" "$dir/$file" || changed=1
+    done
+    if [ $changed = 0 ] && [ "$1" != none ]; then
         failed=$((failed + 1)); echo "$1: the expression changes nothing"; return
     fi
     # shellcheck disable=SC2086

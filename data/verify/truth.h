@@ -4,6 +4,8 @@
 #ifndef TRUTH_H
 #define TRUTH_H
 #include "faults.h"
+#include "../model/weights.h"
+#include "../run/adamw.h"
 #include "../run/schedule.h"
 
 /* ---- distances ---------------------------------------------------------------------------------------- */
