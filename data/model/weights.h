@@ -1,5 +1,5 @@
-/* weights.h: the numbers of a tensor, one by one: by name and place for files, and
- * as they are before the first step.
+/* weights.h: a model's numbers: their memory, the numbers of a tensor one by one,
+ * and what they are before the first step.
  *
  * On the machine a matrix lies in row blocks (sparse.h), padded to whole ones, and
  * without what is masked; for everybody else it has rows and columns:
@@ -11,6 +11,57 @@
 #ifndef WEIGHTS_H
 #define WEIGHTS_H
 #include "../../gpt.h"
+
+/* A model of zeros. mats[k] is the pattern of tensor k, taken over; where it is
+ * empty, and with mats NULL everywhere, the tensor is dense. gradient: to train;
+ * moments: with an optimizer. Freed with gpt_free. */
+static inline Gpt *gpt_make(GptConfig c, const SpMat *mats, bool gradient,
+                            bool moments) {
+    Gpt *m = mem_new(1, sizeof *m);
+    *m = (Gpt){.c = c, .table = gpt_table(&c), .count = gpt_count(&c)};
+    for (size_t k = 0; k < m->count; k++) {
+        GptParam *p = &m->table[k];
+        const size_t cols = p->rank == 2 ? p->cols : 1;
+        if (mats && mats[k].first) p->mat = mats[k];
+        else if (p->in_out) p->mat = sp_dense(cols, p->rows);
+        else p->mat = sp_dense(p->rows, cols);
+        p->rate = 1;
+        p->at = m->floats;
+        p->size = p->mat.lines * LINE;
+        m->floats += p->size;
+        if (p->rank == 2) continue;
+        p->lane = m->lanes;
+        m->lanes += p->size;
+    }
+    m->w = mem_new(m->floats, sizeof(float));
+    if (gradient) {
+        m->g = mem_new(m->floats, sizeof(float));
+        m->lane_g = mem_new(m->lanes * LINE, sizeof(float));
+        m->lookup_g = mem_new(m->table[WTE].size, sizeof(float));
+    }
+    if (moments) {
+        m->moment1 = mem_new(m->floats, sizeof(float));
+        m->moment2 = mem_new(m->floats, sizeof(float));
+    }
+    return m;
+}
+static inline Gpt *gpt_new(GptConfig c, bool train) {
+    return gpt_make(c, NULL, train, train);
+}
+static inline void gpt_free(Gpt *m) {
+    for (size_t k = 0; k < m->count; k++) {
+        sp_free(&m->table[k].mat);
+        free(m->table[k].born);
+    }
+    free(m->table);
+    free(m->w);
+    free(m->g);
+    free(m->moment1);
+    free(m->moment2);
+    free(m->lane_g);
+    free(m->lookup_g);
+    free(m);
+}
 
 /* The numbers of a tensor that are kept, one after the other; what is padding or
  * masked is passed over:

@@ -1,6 +1,8 @@
-/* adamw.h: what becomes of a gradient: its norm, and a step of AdamW.
+/* adamw.h: what becomes of a gradient: its norm, and a step of AdamW, twice.
  *
- * spec_norm and spec_adamw (gpt.h) in float32, on the model's flat arrays.
+ * First the specification's, in double precision, which tests and `verify`
+ * compare with. Then the machine's: the same in float32, on the model's flat
+ * arrays (gpt.h).
  *
  *     norm = gpt_gradient_norm(model, pool);      after gpt_train, once
  *     gpt_adamw(model, pool, &adam, step, norm);  step 1, 2 ...
@@ -16,10 +18,74 @@
  *               | piece 0    | piece 1    | piece 2    | ...  | the last  |
  *
  * It refuses to read any of the four arrays twice: masks, the lanes of biases
- * and the two halves of wte's gradient are put together on the way to the norm. */
+ * and the two halves of wte's gradient are put together on the way to the norm.
+ *
+ * Example: a first step at rate 0.001. moment1 is 0.1 g, c1 is 0.1; moment2 is
+ * 0.001 g^2, c2 is 0.001: the weight moves by 0.001 g / |g|, whatever g is. */
 #ifndef ADAMW_H
 #define ADAMW_H
 #include "../../gpt.h"
+
+/* ---- the specification --------------------------------------------------- */
+
+typedef struct {
+    double lr;                  /* learning rate */
+    double beta1, beta2;        /* how much of its moments it keeps a step */
+    double eps;
+    double decay;
+    double clip;                /* the largest norm of a gradient; 0: any */
+} GptAdam;
+
+/* The global norm of the gradient: the root of the sum of all its squares. */
+static inline double spec_norm(const Spec *s) {
+    double sum = 0;
+    for (size_t k = 0; k < gpt_count(&s->c); k++)
+        for (size_t i = 0; i < gpt_elements(&s->table[k]); i++)
+            sum += s->dw[k][i] * s->dw[k][i];
+    return sqrt(sum);
+}
+
+/* What a gradient of that norm is multiplied by, so that its norm is at most
+ * clip, as PyTorch's clip_grad_norm_ does: clip / (norm + 1e-6), if below 1. */
+static inline double spec_clip(double norm, double clip) {
+    if (clip > 0 && norm + 1e-6 > clip) return clip / (norm + 1e-6);
+    return 1;
+}
+
+/* Step 1, 2 ... of AdamW (Loshchilov and Hutter 2019) as PyTorch has it, for
+ * every weight w and its number g of the clipped gradient. moment1 and moment2
+ * are arrays like s->w, zero before the first step:
+ *
+ *     w       -= lr decay w                             matrices only
+ *     moment1  = beta1 moment1 + (1 - beta1) g          a mean of g
+ *     moment2  = beta2 moment2 + (1 - beta2) g^2        a mean of its square
+ *     w       -= lr (moment1 / c1) / (sqrt(moment2 / c2) + eps)
+ *
+ * c1 = 1 - beta1^step and c2 = 1 - beta2^step make up for the zero that the
+ * moments began with. The decay does not pass through the moments, and eps
+ * stands outside the root. */
+static inline void spec_adamw(Spec *s, double **moment1, double **moment2,
+                              const GptAdam *adam, size_t step) {
+    const double clip = spec_clip(spec_norm(s), adam->clip);
+    const double c1 = 1 - pow(adam->beta1, (double)step);
+    const double c2 = 1 - pow(adam->beta2, (double)step);
+    for (size_t k = 0; k < gpt_count(&s->c); k++) {
+        const double decay = s->table[k].decay ? adam->decay : 0;
+        double *w = s->w[k];            /* [elements], and so are the others */
+        const double *dw = s->dw[k];
+        double *m1 = moment1[k];
+        double *m2 = moment2[k];
+        for (size_t i = 0; i < gpt_elements(&s->table[k]); i++) {
+            const double g = dw[i] * clip;
+            w[i] *= 1 - adam->lr * decay;
+            m1[i] = adam->beta1 * m1[i] + (1 - adam->beta1) * g;
+            m2[i] = adam->beta2 * m2[i] + (1 - adam->beta2) * g * g;
+            w[i] -= adam->lr * (m1[i] / c1) / (sqrt(m2[i] / c2) + adam->eps);
+        }
+    }
+}
+
+/* ---- the machine's ------------------------------------------------------- */
 
 enum { PIECE = 1 << 15 };           /* floats a task */
 

@@ -5,7 +5,6 @@
 #define TRUTH_H
 #include "faults.h"
 #include "../model/weights.h"
-#include "../run/adamw.h"
 #include "../run/schedule.h"
 
 /* ---- distances ---------------------------------------------------------------------------------------- */
