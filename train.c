@@ -332,9 +332,10 @@ static void run_describe(const Run *run, double need) {
            m->c.L, m->c.C, m->c.NH, m->c.V, m->c.ctx, all / 1e6);
     if (masks_wanted(o) || active < all)
         printf("the four matrices of each layer %.4g %% dense now, in blocks of %s: "
-               "%.2f M parameters active; masks %s, %s; learning rate %.4g\n",
+               "%.2f M parameters active; masks %s, %s\n",
                100 * masks_density(o, m, true), o->block, active / 1e6, mask,
-               o->update, o->lr);
+               o->update);
+    rate_describe(o, m);
     printf("%zu training and %zu validation tokens; batch %zu x %zu, "
            "%zu sequences at a time; %.2f GiB of memory\n",
            run->d->train.n, run->d->val.n, o->batch, o->context, run->r->B,

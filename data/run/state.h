@@ -7,7 +7,7 @@
 #define STATE_H
 #include "chip.h"
 #include "data.h"
-#include "masks.h"
+#include "rate.h"
 #include "../model/formats.h"
 #include <signal.h>
 
@@ -109,8 +109,7 @@ static inline double model_bytes(const GptConfig *c, double density) {
 static inline State state_ready(State s, const Data *d) {
     Options *o = s.o;
     masks_ready(o, s.m);
-    const double density = masks_density(o, s.m, !masks_wanted(o) || masks_at_start(o));
-    if (isnan(o->lr)) o->lr = 0.002 * 256 / (double)s.m->c.C / (sqrt(density) * sqrt(sqrt(density)));
+    if (isnan(o->lr)) o->lr = rate_product(rate_of(o, s.m));
     if (o->warmup == AUTO) o->warmup = o->steps * 3 / 100;
     if (isnan(o->min_lr)) o->min_lr = o->lr / 10;
     if (o->warmup > o->steps)
