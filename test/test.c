@@ -12,6 +12,7 @@
 #include "test_machine.h"
 #include "test_files.h"
 #include "test_train.h"
+#include "test_rate.h"
 #include "test_formats.h"
 #include "test_models.h"
 #include "test_compare.h"
@@ -30,6 +31,7 @@ int program(int argc, char **argv) {
         {"cloze", test_cloze},
         {"machine", test_machine},
         {"train", test_train},
+        {"rate", test_rate},
         {"files", test_files},
         {"formats", test_formats},
         {"models", test_models},

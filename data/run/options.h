@@ -100,7 +100,7 @@ static const Option options[] = {
     {"batch", 'u', 1, TRAIN | SIMULATE, AT(batch), 1, 1e6, "16", "sequences per step"},
     {"steps", 'u', 1, TRAIN, AT(steps), 1, 1e12, "500", "steps of the whole schedule"},
     {"lr", 'f', 1, TRAIN | DUMP, AT(lr), 0, 100, "auto",
-     "learning rate; default 0.002 x 256 / width / density^0.75"},
+     "learning rate; default by width, depth and density: run says which, and why"},
     {"min-lr", 'f', 1, TRAIN, AT(min_lr), 0, 100, "auto", "at the end of the cosine; default lr / 10"},
     {"warmup", 'u', 1, TRAIN, AT(warmup), 0, 1e12, "auto",
      "steps of linear warm-up; default 3 % of the steps"},
