@@ -280,7 +280,7 @@ static inline void choices_print(const Choices *c) {
 }
 static inline void choices_json(const Choices *c, const char *path) {
     Out out = out_open(path);
-    fputc('{', out.f);
+    out_char(&out, '{');
     json_member_put(&out, "items", (double)c->items);
     json_member_put(&out, "endings", (double)c->rows);
     json_member_put(&out, "chance", choices_chance(c));
@@ -294,12 +294,12 @@ static inline void choices_json(const Choices *c, const char *path) {
 /* A line an ending, its item and its place there from 0. */
 static inline void choices_csv(const Choices *c, const char *path) {
     Out out = out_open(path);
-    fputs("item,line,ending,right,tokens,log_probability,picked,picked_norm\n", out.f);
+    out_text(&out, "item,line,ending,right,tokens,log_probability,picked,picked_norm\n");
     for (size_t k = 0; k < c->rows; k++) {
         const ChoiceRow *row = &c->row[k];
         const ChoiceItem *item = &c->item[row->item];
         const size_t place = k - item->first;
-        fprintf(out.f, "%zu,%zu,%zu,%d,%zu,%.9g,%d,%d\n", row->item, item->line, place,
+        out_print(&out, "%zu,%zu,%zu,%d,%zu,%.9g,%d,%d\n", row->item, item->line, place,
                 place == item->right, row->scored, -row->nats,
                 choice_picked(c, item, place, false), choice_picked(c, item, place, true));
     }
