@@ -72,7 +72,7 @@ static double share_of_peak(const Run *run, double step) {
 static void run_json(const Run *run, const Score *val, double step) {
     Out out = out_open(run->s.o->json);
     const double none = run->n ? 1 : NAN;   /* no step was taken, none measured */
-    fputc('{', out.f);
+    out_char(&out, '{');
     json_member_put(&out, "steps", (double)run->s.step);
     json_member_put(&out, "train_loss", none * run->loss);
     json_score(&out, val, run->d->floor);
@@ -217,16 +217,15 @@ static bool run_step(Run *run) {
     return finite;
 }
 
-/* One line of the CSV log. What the disk does not take ends the run, after a
+/* One line of the CSV log, if there is one. What the disk does not take ends the run, after a
  * checkpoint. */
 static void run_log(Run *run, double bits) {
-    fprintf(run->log, "%zu,%.9g,%.6g,%.6g,%.6g,%.4f\n", run->s.step, run->loss,
-            bits, run->lr, run->norm, run->took[run->n - 1]);
-    if (!fflush(run->log) && !ferror(run->log)) return;
-    const int error = errno;
+    out_print(&run->log, "%zu,%.9g,%.6g,%.6g,%.6g,%.4f\n", run->s.step, run->loss,
+              bits, run->lr, run->norm, run->took[run->n - 1]);
+    if (out_flush(&run->log)) return;
     run_save(run, run->out);
     die("%s: cannot write: %s; the checkpoint is written", run->s.o->log,
-        strerror(error));
+        why(run->log.error));
 }
 
 /* Whether the step just done is to be shown: on a terminal five times a second,
@@ -251,7 +250,7 @@ static void run_loop(Run *run) {
         if (!run_step(run)) run_not_finite(run);
         const double nats = run->loss * tokens_per_step(o);
         const double bits = run->bytes > 0 ? nats / run->bytes / NATS_PER_BIT : 0;
-        if (run->log) run_log(run, bits);
+        run_log(run, bits);
         if (run_shows(run, shown, end)) {
             run_progress(run, bits);
             shown = seconds();
@@ -262,9 +261,23 @@ static void run_loop(Run *run) {
 
 /* ---- run: its files and words --------------------------------------------- */
 
+static const char log_head[] = "step,loss,bits_per_byte,lr,grad_norm,seconds\n";
+
+static bool log_has_head(const Bytes *log) {
+    const size_t n = strlen(log_head);
+    return log->n >= n && !memcmp(log->p, log_head, n);
+}
+/* Whether the log has no line: a run that died before its first checkpoint leaves
+ * it so. */
+static bool log_is_new(const char *path) {
+    Bytes log = file_read(path);
+    const bool head = log_has_head(&log) && log.n == strlen(log_head);
+    file_free(&log);
+    return head;
+}
 /* Where the lines of a log end that a run at `step` has written, in bytes. */
-static size_t log_kept(const Bytes *old, const char *head, size_t step) {
-    size_t at = strlen(head);
+static size_t log_kept(const Bytes *old, size_t step) {
+    size_t at = strlen(log_head);
     while (at < old->n && old->p[at] >= '0' && old->p[at] <= '9') {
         const uint8_t *end = memchr(old->p + at, '\n', old->n - at);
         if (!end || strtoull((const char *)old->p + at, NULL, 10) > step) break;
@@ -274,22 +287,20 @@ static size_t log_kept(const Bytes *old, const char *head, size_t step) {
 }
 /* Opens the CSV log. A resumed run goes on after the line of its step: later
  * ones, of a run that was killed, go. */
-static FILE *log_open(const char *path, size_t step) {
-    static const char head[] = "step,loss,bits_per_byte,lr,grad_norm,seconds\n";
+static Out log_open(const char *path, size_t step) {
     struct stat st;
-    if (!path) return NULL;
+    if (!path) return (Out){0};
     Bytes old = {0};
     if (!stat(path, &st) && S_ISREG(st.st_mode)) old = file_read(path);
-    if (old.n && (old.n < strlen(head) || memcmp(old.p, head, strlen(head))))
-        die("%s: line 1: expected %.*s, found another", path, (int)strlen(head) - 1,
-            head);
+    if (old.n && !log_has_head(&old))
+        die("%s: line 1: expected %.*s, found another", path,
+            (int)strlen(log_head) - 1, log_head);
     Out out = out_open(path);
-    if (old.n) out_bytes(&out, old.p, log_kept(&old, head, step));
-    else out_bytes(&out, head, strlen(head));
+    if (old.n) out_bytes(&out, old.p, log_kept(&old, step));
+    else out_text(&out, log_head);
     out_done(&out);
-    FILE *f = fopen(path, "a");
-    if (!f) die("%s: cannot write: %s", path, strerror(errno));
-    return f;
+    file_free(&old);
+    return out_append(path);
 }
 
 /* Dies if a run would begin over another's files. */
@@ -299,12 +310,13 @@ static void run_check(const Run *run, const Options *o) {
     for (int k = 0; k < 3; k++) {
         const bool log = output[k] == o->log;
         const bool own = o->resume && (log || file_same(run->out, o->resume));
-        if (output[k] && !own && !stat(output[k], &st) && S_ISREG(st.st_mode))
+        if (!output[k] || own || stat(output[k], &st) || !S_ISREG(st.st_mode)) continue;
+        if (!log || !log_is_new(output[k]))
             die("%s: exists already: --resume it, or name another file", output[k]);
     }
     output_check(run->out, o, NULL);
     output_check(run->best, o, o->resume);
-    const char *const taken[3] = {run->out, run->best, lock_held.path};
+    const char *const taken[3] = {run->out, run->best, lock_path()};
     outputs_check(o, taken, 3);
 }
 
@@ -433,8 +445,7 @@ static int cmd_run(int argc, char **argv) {
     const bool early = interrupted;
     if (early) printf("%sinterrupted at step %zu\n", run.terminal ? "\n" : "", run.s.step);
     if (early || !o->quiet) run_next(&run);
-    if (run.log && fclose(run.log))
-        die("%s: cannot write: %s", o->log, strerror(errno));
+    out_done(&run.log);
     run_close(&run);
     tok_free(run.s.tok);
     data_free(&d);
@@ -513,8 +524,9 @@ int program(int argc, char **argv) {
     machine_ready();
     if (FLT_EVAL_METHOD)
         note("this build computes in wider registers (x87): its bits are its own");
-    signal(SIGXFSZ, SIG_IGN);                   /* errors of fwrite, not ends of ... */
+    signal(SIGXFSZ, SIG_IGN);                   /* errors of write, not ends of ... */
     signal(SIGPIPE, SIG_IGN);                   /* ... the program */
+    signals_to(passing_signal);
     if (!strcmp(last, "--help") || !strcmp(last, "-h"))
         status = cmd_help(argc - 1, argv);
     else if (argc > 1)
@@ -522,6 +534,6 @@ int program(int argc, char **argv) {
     else
         status = cmd_demo(argc, argv, run_step);
     if (fflush(stdout) || ferror(stdout))
-        die("standard output: cannot write: %s", strerror(errno));
+        die("standard output: cannot write: %s", why(errno));
     return status;
 }

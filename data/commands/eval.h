@@ -38,7 +38,7 @@ static inline int cmd_eval(int argc, char **argv) {
     else measures_print(x);
     if (o->json) {
         Out out = out_open(o->json);
-        fputc('{', out.f);
+        out_char(&out, '{');
         if (models > 1) json_pair(&out, x, o->margin, paired);
         else json_measures(&out, x);
         json_end(&out);

@@ -95,10 +95,10 @@ static inline bool compare(const Options *o, RunStep *step, Cmp *c) {
     for (size_t k = 0; k < o->text.n && (o->sweep || o->seeds > 1); k++)
         file_regular(o->text.item[k]);                      /* each seed reads it again */
     if (mkdir(o->dir, 0777) && errno != EEXIST)
-        die("%s: cannot make the folder: %s", o->dir, strerror(errno));
+        die_of(o->dir, "make the folder");
     if (stat(o->dir, &st) || !S_ISDIR(st.st_mode)) die("%s: expected a folder, found a file", o->dir);
     lock_take(folder);
-    outputs_check(o, (const char *const[]){lock_held.path}, 1);
+    outputs_check(o, (const char *const[]){lock_path()}, 1);
     ArmRun *all = mem_new(n * o->seeds, sizeof *all);
     DfPool *pool = df_begin(o->threads);
     for (size_t k = 0; k < n; k++) lr[k] = NAN;
@@ -119,10 +119,7 @@ static inline bool compare(const Options *o, RunStep *step, Cmp *c) {
 
 /* Writes the results as JSON and the page that is made of it; returns the JSON, *n bytes. */
 static inline char *compare_write(const Cmp *c, const Options *o, size_t *n) {
-    char *text = NULL;
-    FILE *f = open_memstream(&text, n);
-    if (!f) die("out of memory for the results");
-    cmp_json(c, f), fclose(f);
+    char *text = cmp_json(c, n);
     if (o->json) {
         Out out = out_open(o->json);
         out_bytes(&out, text, *n);

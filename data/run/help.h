@@ -74,20 +74,17 @@ static inline void help_options(int command, const char *name, bool all) {
 /* "./train" and n words after it as a shell takes them: in '' where one has a
  * letter that it minds. On the heap. */
 static inline char *words_join(int n, const char *const *words) {
-    char *line = NULL;
-    size_t bytes;
-    FILE *f = open_memstream(&line, &bytes);
-    fputs("./train", f);
+    Out line = out_memory();
+    out_text(&line, "./train");
     for (int k = 0; k < n; k++) {
         const char *w = words[k];
         const bool plain = *w && !strpbrk(w, " \t\n'\"\\$`&|;<>()*?[]{}~#!");
-        fputs(plain ? " " : " '", f);
+        out_text(&line, plain ? " " : " '");
         for (; *w; w++)
-            if (*w == '\'') fputs("'\\''", f);
-            else fputc(*w, f);
-        if (!plain) fputc('\'', f);
+            if (*w == '\'') out_text(&line, "'\\''");
+            else out_char(&line, *w);
+        if (!plain) out_char(&line, '\'');
     }
-    fclose(f);
-    return line;
+    return out_string(&line);
 }
 #endif
