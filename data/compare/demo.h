@@ -60,7 +60,7 @@ static inline int cmd_demo(int argc, char **argv, RunStep *step) {
     char *word[64], *words = text_copy(line);
     size_t n = 0;
     for (char *w = strtok(words, " "); w; w = strtok(NULL, " ")) word[n++] = w;
-    Cmp c = {.command = words_join((int)n, word)};
+    Cmp c = {.command = words_join((int)n, (const char *const *)word)};
     Options *o = options_read((int)n, word, COMPARE, NULL);
     for (int k = 0; k < 2; k++) {
         const char *file = k ? o->json : o->report;
