@@ -51,7 +51,7 @@ typedef struct {
         threads;
     size_t top_k, val_tokens, count;
     size_t mask_seed, mask_every, tiles, sram, depth, sim_vocab, items;
-    const char *trace, *csv, *dir, *arms, *report;
+    const char *trace, *csv, *dir, *arms, *report, *choices;
     size_t seeds;
     double margin;
     bool show_graph, products;
@@ -169,6 +169,8 @@ static const Option options[] = {
      "FILE for the results as one object"},
     {"items", 'u', 0, EVAL | COMPARE, DATA, AT(items), 0, 1e6, "2000",
      "cloze items of each sort: questions, last words, continuations"},
+    {"choices", 's', 0, EVAL, DATA, AT(choices), 0, 0, "",
+     "FILE of multiple choice instead of a text: JSON lines as HellaSwag's or BLiMP's"},
     {"margin", 'f', 0, EVAL | COMPARE, TRAINING, AT(margin), 0, 100, "0.01",
      "bits/byte below which a difference does not matter"},
     {"report", 's', 0, COMPARE, FILES, AT(report), 0, 0, "", "FILE.html for the results as a page"},
@@ -193,6 +195,7 @@ static const Option options[] = {
     {"trace", 's', 0, RUN | SIMULATE, MACHINE, AT(trace), 0, 0, "",
      "FILE.json for Perfetto: the simulated tiles and, of a run's first step, the host's threads"},
     {"csv", 's', 0, SIMULATE, FILES, AT(csv), 0, 0, "", "FILE of the section table"},
+    {"csv", 's', 0, EVAL, FILES, AT(csv), 0, 0, "", "FILE for the endings of --choices, a line each"},
     {"products", 'b', 0, BENCH, MACHINE, AT(products), 0, 0, "",
      "the products alone, dense and an eighth in blocks of --block"},
     {"threads", 'u', 0, ANY, MACHINE, AT(threads), 1, DF_WORKERS, "auto",
@@ -404,7 +407,7 @@ static inline Options *options_read(int argc, char **argv, int command, const ch
 
 /* Dies if a file to write cannot be written, or is one that is read: of the options, or `more`. */
 static inline void output_check(const char *path, const Options *o, const char *more) {
-    const char *other[] = {o->val, o->vocab, o->init, o->file, o->to, o->mask, o->chip, more};
+    const char *other[] = {o->val, o->vocab, o->init, o->file, o->to, o->mask, o->chip, o->choices, more};
     const size_t n = sizeof other / sizeof *other, lists = o->text.n + o->tokens.n;
     struct stat st;
     const bool there = !stat(path, &st) && !S_ISCHR(st.st_mode);
