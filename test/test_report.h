@@ -256,7 +256,8 @@ static void test_report(void) {
     const int status = command("compare --corpus 100000 --vocab 300 --layers 1 --width 32 --heads 2 "
                                "--context 48 --batch 4 --steps 12 --every 3 --val-tokens 500 --items 60 "
                                "--seeds 2 --quiet "
-                               "--arms dense,sparse,wide --out %s --json %s --report %s",
+                               "--arms dense,sparse,wide --arm sparse:lr=0.0761 wide:lr=0.0436 "
+                               "--out %s --json %s --report %s",
                                file_in("runs"), file_in("json"), file_in("html"));
     CHECK(status == 0, "%s", check_line);
     if (!status) test_whole_page();

@@ -429,6 +429,8 @@ static const struct { const char *line, *expected;
     {"run --model d+1", "--model"},
     {"run --out --quiet", "needs a value"},
     {"run --steps 10 --warmup 11 --corpus 100000 --vocab 300", "--warmup"},
+    {"run --steps 10 --warmup 11 --text nothere", "--warmup"},
+    {"run --lr 0.1 --min-lr 0.2 --text nothere", "--min-lr"},
     {"run --val x", "--val needs"},
     {"run --text x --corpus 100000", "contradicts"},
     {"run --corpus 100000 --out /nothere/x", "/nothere/x"},
