@@ -37,6 +37,7 @@ typedef struct {
  * row blocks or features, each over the whole run. */
 typedef enum { BY_PANEL, BY_HEAD, BY_ROWS, BY_FEATURES } ProgCut;
 
+/* A stage: what the machine must know of it, and what its mathematics needs. */
 typedef struct {
     DfStage df;                 /* edges, units, FLOPs, lines: what is planned
                                  * and counted; df.kind: its place here */

@@ -54,6 +54,8 @@ static inline double gpt_share(const Firing *f, double lines) {
 static inline bool gpt_ends(const Firing *f) {
     return f->block_end == f->r->m->table[f->stage->param].mat.nb;
 }
+/* Fires a stage: its mathematics, then its outputs padded and stored, and what it
+ * moved counted. */
 static inline void gpt_fire(const Firing *f) {
     const ProgStage *s = f->stage;
     const bool last = f->end == s->df.units;
@@ -631,18 +633,18 @@ static inline void gpt_train(GptRun *r, const int32_t *inputs, const int32_t *ta
     gpt_loss_add(r, sum);
 }
 
-/* Forward and backward over a batch (B,T) in groups of at most r->B sequences: the
- * mean loss. */
-static inline double train_groups(GptRun *r, size_t B, const int32_t *inputs,
-                                  const int32_t *targets) {
+/* Forward and backward over a batch (B,T), as many sequences at a time as the run
+ * has memory for: the mean loss. */
+static inline double train_batch(GptRun *r, size_t B, const int32_t *inputs,
+                                 const int32_t *targets) {
     const size_t T = r->T;
-    const size_t group = r->B;
+    const size_t most = r->B;
     double sum = 0;
-    for (size_t b = 0; b < B; b += group) {
-        r->B = size_min(B - b, group);
+    for (size_t b = 0; b < B; b += most) {
+        r->B = size_min(B - b, most);
         gpt_train(r, inputs + b * T, targets + b * T, B * T, &sum);
     }
-    r->B = group;
+    r->B = most;
     return sum / (double)(B * T);
 }
 
