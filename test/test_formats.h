@@ -34,7 +34,7 @@ static void test_dumps(DfPool *pool) {
     for (size_t k = 0; k < GOLDEN_GOOD; k++) {
         Dump d = dump_parse(golden_copy(golden_good[k]), NULL);
         const bool right = verify(&d, pool, 0);
-        CHECK(right, "%s: %s is wrong", golden_good[k], first_wrong(&d) ? first_wrong(&d)->name : "none");
+        CHECK(right, "%s: %s is wrong", golden_good[k], verify_wrong(&d) ? verify_wrong(&d)->name : "none");
         for (size_t i = 0; i < d.n; i++)
             CHECK(d.check[i].own.error < 1e-4, "%s: our own %s is off by %.3g", golden_good[k],
                   d.check[i].name, d.check[i].own.error);
@@ -48,9 +48,9 @@ static void test_dumps(DfPool *pool) {
         CHECK(!right, "%s passes", name);
         if (!right) {
             verify_fault(&d);
-            CHECK(d.fault == k, "%s is called %s", name, d.fault < 0 ? "unknown" : faults[d.fault].name);
-            CHECK(phase_of(first_wrong(&d)->kind) <= faults[k].phase || k < 4, "%s: first wrong is %s", name,
-                  first_wrong(&d)->name);
+            CHECK(d.fault == &faults[k], "%s is called %s", name, d.fault ? d.fault->name : "unknown");
+            CHECK(check_phase(verify_wrong(&d)->kind) <= faults[k].phase || k < 4, "%s: first wrong is %s", name,
+                  verify_wrong(&d)->name);
         }
         dump_close(&d);
     }
@@ -78,10 +78,10 @@ static void test_single_faults(DfPool *pool) {
             const float a = tensor_get(t, i), b = tensor_get(t, j);
             if (c > r) tensor_put(t, i, (double)b), tensor_put(t, j, (double)a);
         }
-        CHECK(!verify(&d, pool, 0) && !strcmp(first_wrong(&d)->name, bad[k].tensor), "%s was changed",
+        CHECK(!verify(&d, pool, 0) && !strcmp(verify_wrong(&d)->name, bad[k].tensor), "%s was changed",
               bad[k].tensor);
         verify_fault(&d);
-        const char *found = d.fault < 0 ? NULL : faults[d.fault].name;
+        const char *found = d.fault ? d.fault->name : NULL;
         CHECK(bad[k].fault ? found && !strcmp(found, bad[k].fault) : !found, "%s: expected %s, found %s",
               bad[k].tensor, bad[k].fault ? bad[k].fault : "none", found ? found : "none");
         dump_close(&d);
@@ -126,7 +126,7 @@ static void scaled_put(const char *path, double scale) {
     gpt_init(m, 1, true), dump_weights(&d, m), dump_batch(&d, 1);
     for (size_t k = 0; k < d.count; k++)
         for (size_t i = 0; i < gpt_elements(&d.table[k]); i++) d.w[k][i] = (float)(d.w[k][i] * scale);
-    dump_write(&d, path, false, 0, "1x1");
+    dump_write(&d, path, false, &(DumpBlocks){.name = "1x1"});
     dump_close(&d), gpt_free(m);
 }
 /* Plants fault n of the 40 in a dump; returns how far that moves the tensor, as a share of its norm. */
@@ -160,10 +160,10 @@ static void test_planted(DfPool *pool) {
             double moved = 0;
             const char *name = n < 0 ? "nothing" : plant(&d, n, &moved);
             const bool right = verify(&d, pool, 0);
-            const Check *wrong = first_wrong(&d);
+            const Check *wrong = verify_wrong(&d);
             CHECK(n >= 0 || !wrong, "times %g: %s is right", scale[k], wrong ? wrong->name : "");
             CHECK(n >= 0 || k || right, "a model of the usual size can be judged: %s",
-                  first_blind(&d) ? first_blind(&d)->name : "");
+                  verify_blind(&d) ? verify_blind(&d)->name : "");
             if (wrong && n >= 0)
                 CHECK(!strcmp(wrong->name, name), "times %g: %s was changed, %s found", scale[k], name, wrong->name);
             for (size_t i = 0; i < d.n && right && n >= 0; i++)     /* then it is no fault that can be seen */
@@ -192,7 +192,7 @@ static void test_random_dumps(DfPool *pool) {
                       rng_u64(key, 7) % 2 ? "0" : "0.75") == 0, "%s", check_line);
         Dump d = dump_open(path, NULL);
         CHECK(verify(&d, pool, 0), "random dump %zu: %s", n,
-              first_wrong(&d) ? first_wrong(&d)->name : first_blind(&d) ? first_blind(&d)->name : "");
+              verify_wrong(&d) ? verify_wrong(&d)->name : verify_blind(&d) ? verify_blind(&d)->name : "");
         dump_close(&d);
     }
     unlink(path);
@@ -211,7 +211,7 @@ static void test_rows(DfPool *pool) {
         if (fabsf(tensor_get(t, k)) > fabsf(tensor_get(t, i))) i = k;
     tensor_put(t, i, 1.0005 * (double)tensor_get(t, i));
     const bool right = verify(&d, pool, 0);
-    const Check *wrong = first_wrong(&d);
+    const Check *wrong = verify_wrong(&d);
     CHECK(!right && wrong && wrong->row == row && wrong->dump.worst == i, "an error of 5e-4 in row %zu: %s, %zu",
           row, wrong ? wrong->name : "not found", wrong ? wrong->row : 0);
     dump_close(&d), unlink(path);
@@ -247,7 +247,7 @@ static void check_corruptions(DfPool *pool, Bytes good, size_t each) {
             if (c->kind == GRAD && sqrt(sum) < 1e-6 * d.norm) continue;     /* below the floor */
             tensor_put(&c->t, i, (double)x * (n % 2 ? 1.003 : 0.997));
             verify(&d, pool, 0);
-            const Check *wrong = first_wrong(&d);
+            const Check *wrong = verify_wrong(&d);
             CHECK(wrong == c && wrong->dump.worst == i, "%s: %s[%zu] = %g was changed, found %s[%zu]",
                   good.name, c->name, i, (double)x, wrong ? wrong->name : "nothing",
                   wrong ? wrong->dump.worst : 0);
@@ -588,7 +588,7 @@ static void test_llmc(DfPool *pool) {
     for (size_t i = 0; i < d.n; i++)
         if (!strcmp(d.check[i].name, "grad.h.1.attn.c_attn.weight")) c = &d.check[i];
     tensor_put(&c->t, 5 * 12 + 3, 1);                       /* (out 5, in 3): ours is [3,5] */
-    CHECK(!verify(&d, pool, 0) && first_wrong(&d) == c && c->dump.worst == 3 * 36 + 5, "element %zu",
+    CHECK(!verify(&d, pool, 0) && verify_wrong(&d) == c && c->dump.worst == 3 * 36 + 5, "element %zu",
           c->dump.worst);
     dump_close(&d);
     const BadWord state[] = {
