@@ -1,11 +1,12 @@
-/* cpu.h: what the processor can do, told at run time, beside what this binary was
- * compiled for.
+/* cpu.h: what the processor can do, told at run time, beside what this binary
+ * was compiled for.
  *
- * The compiler decides once how wide the kernels are; the processor that runs them may
- * be wider, and then time is lost, or narrower, and then the first wide instruction ends
- * the program. So both are asked here: start.c refuses what cannot run, a note names
- * what is left unused, and bench holds the kernels against the widest multiply-add that
- * processor and operating system have, whatever the compiler made of them.
+ * The compiler decides once how wide the kernels are; the processor that runs
+ * them may be wider, and then time is lost, or narrower, and then the first
+ * wide instruction ends the program. So both are asked here: start.c refuses
+ * what cannot run, a note names what is left unused, and bench holds the
+ * kernels against the widest multiply-add that processor and operating system
+ * have, whatever the compiler made of them.
  *
  *                     floats a multiply-add   told by
  *     x86 AVX-512               16            cpuid, and the registers that the system
@@ -15,8 +16,9 @@
  *                                             not looked for
  *     any other                  4            a guess: what compilers make of 16 bytes
  *
- * It refuses to choose: one binary has one width. Example: on a processor of Zen 4
- * cpu_lanes is 16, and a binary made for AVX2 has LANES 8: half of it is left unused. */
+ * It refuses to choose: one binary has one width. Example: on a processor of
+ * Zen 4 cpu_lanes is 16, and a binary made for AVX2 has LANES 8: half of it is
+ * left unused. */
 #ifndef CPU_H
 #define CPU_H
 #include <stdbool.h>
@@ -30,7 +32,8 @@ static inline size_t cpu_lanes(void) {
 #if defined __x86_64__
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512f")) return 16;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return 8;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        return 8;
 #endif
     return 4;
 }
@@ -42,7 +45,8 @@ static inline const char *cpu_width_name(size_t lanes) {
     return "4 floats a multiply-add";
 }
 
-/* The first line of a file of the system, without its end; "" if it cannot be read. */
+/* The first line of a file of the system, without its end; "" if it cannot be
+ * read. */
 static inline void cpu_line(const char *path, char *line, int size) {
     FILE *f = fopen(path, "r");
     line[0] = 0;
@@ -52,8 +56,8 @@ static inline void cpu_line(const char *path, char *line, int size) {
     fclose(f);
 }
 
-/* What the processor calls itself, as Linux lists it; "a processor without a name"
- * elsewhere. */
+/* What the processor calls itself, as Linux lists it; "a processor without a
+ * name" elsewhere. */
 static inline void cpu_name(char name[128]) {
     char line[256];
     FILE *f = fopen("/proc/cpuinfo", "r");
@@ -73,11 +77,12 @@ static inline void cpu_name(char name[128]) {
 /* A line that Linux has of cache k of core 0: its type, level or size. */
 static inline void cpu_cache(int k, const char *what, char line[32]) {
     char path[80];
-    snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu0/cache/index%d/%s", k, what);
+    snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu0/cache/index%d/%s",
+             k, what);
     cpu_line(path, line, 32);
 }
-/* Sizes of the caches of core 0, such as "L1 32K, L2 1024K, L3 32768K", as Linux lists
- * them; "" elsewhere. */
+/* Sizes of the caches of core 0, such as "L1 32K, L2 1024K, L3 32768K", as
+ * Linux lists them; "" elsewhere. */
 static inline void cpu_caches(char text[128]) {
     size_t at = 0;
     text[0] = 0;
@@ -89,8 +94,8 @@ static inline void cpu_caches(char text[128]) {
         if (!type[0] || !strcmp(type, "Instruction")) continue;
         cpu_cache(k, "level", level);
         cpu_cache(k, "size", size);
-        at += (size_t)snprintf(text + at, 128 - at, "%sL%.7s %s", at ? ", " : "", level,
-                               size);
+        at += (size_t)snprintf(text + at, 128 - at, "%sL%.7s %s",
+                               at ? ", " : "", level, size);
     }
 }
 
@@ -131,7 +136,8 @@ static inline void cpu_caches(char text[128]) {
     "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v16", "v17", "v18",       \
     "v19", "v20", "v21", "v22", "v23", "v30", "v31", "cc", "memory"
 
-/* Runs `steps` steps of all chains on the widest multiply-add; returns how many FLOPs that was. */
+/* Runs `steps` steps of all chains on the widest multiply-add; returns how many
+ * FLOPs that was. */
 static inline double cpu_multiply_add(size_t steps) {
     static const float mc[2] = {0.9999f, 0.1f};
     const size_t lanes = cpu_lanes();
@@ -160,10 +166,10 @@ static inline double cpu_multiply_add(size_t steps) {
     return done * 12;
 }
 
-/* ---- what this translation unit was compiled for ------------------------------ */
+/* ---- what this translation unit was compiled for ------------------------- */
 
-/* The instruction sets beyond the family's plainest processor that the compiler was
- * allowed to use. */
+/* The instruction sets beyond the family's plainest processor that the compiler
+ * was allowed to use. */
 static const char *const cpu_built_for[] = {
 #ifdef __SSE4_2__
     "sse4.2",

@@ -1,7 +1,8 @@
 /* stats.h: how sure one can be of a difference.
  *
- * Everything is a 95 % interval of a mean difference, paired, with the smallest true
- * difference that it would have shown; and a verdict against a margin fixed beforehand.
+ * Everything is a 95 % interval of a mean difference, paired, with the smallest
+ * true difference that it would have shown; and a verdict against a margin
+ * fixed beforehand.
  *
  *     several seeds    stats_t_interval over the seeds' differences: three seeds give
  *                      t = 4.30, where a bootstrap over three would claim far too much
@@ -12,10 +13,11 @@
  *
  * It refuses unpaired comparisons, and a significance without its size.
  *
- * The worked example is of the tests: losses that differ by 1, 2 and 3 over three seeds
- * have mean 2, standard error 1 / sqrt(3) = 0.577 and, with t(0.975, 2) = 4.303, the
- * interval -0.48 .. 4.48: nothing is shown yet. With t(0.8, 2) = 1.061 the smallest
- * difference that would be seen four times out of five is (4.303 + 1.061) 0.577 = 3.10. */
+ * The worked example is of the tests: losses that differ by 1, 2 and 3 over
+ * three seeds have mean 2, standard error 1 / sqrt(3) = 0.577 and, with
+ * t(0.975, 2) = 4.303, the interval -0.48 .. 4.48: nothing is shown yet. With
+ * t(0.8, 2) = 1.061 the smallest difference that would be seen four times out
+ * of five is (4.303 + 1.061) 0.577 = 3.10. */
 #ifndef STATS_H
 #define STATS_H
 #include "base.h"
@@ -29,7 +31,7 @@ typedef struct {
 static const double STATS_Z = 1.959963984540054;            /* normal, 0.975 */
 static const double STATS_POWER_Z = 0.8416212335729143;     /* normal, 0.8 */
 
-/* ---- the middle --------------------------------------------------------------- */
+/* ---- the middle ---------------------------------------------------------- */
 
 static inline int stats_by_size(const void *a, const void *b) {
     const double x = *(const double *)a;
@@ -43,11 +45,11 @@ static inline double stats_median(double *x, size_t n) {
     return n % 2 ? x[n / 2] : (x[n / 2 - 1] + x[n / 2]) / 2;
 }
 
-/* ---- the t distribution ------------------------------------------------------- */
+/* ---- the t distribution -------------------------------------------------- */
 
-/* I_x(a, b), the regularised incomplete beta function: the continued fraction of the
- * Digital Library of Mathematical Functions, 8.17.22, by the modified method of Lentz;
- * it converges fast for x below (a + 1) / (a + b + 2), and
+/* I_x(a, b), the regularised incomplete beta function: the continued fraction
+ * of the Digital Library of Mathematical Functions, 8.17.22, by the modified
+ * method of Lentz; it converges fast for x below (a + 1) / (a + b + 2), and
  * I_x(a, b) = 1 - I_(1-x)(b, a). */
 static inline double stats_beta(double a, double b, double x) {
     if (x <= 0 || x >= 1) return x > 0;
@@ -88,7 +90,7 @@ static inline double stats_t_quantile(double p, double df) {
     return (lo + hi) / 2;
 }
 
-/* ---- intervals ---------------------------------------------------------------- */
+/* ---- intervals ----------------------------------------------------------- */
 
 /* Of a standard error; t and power: the quantiles of 0.975 and of 0.8. */
 static inline StatsInterval stats_around(double diff, double se, double t,
@@ -96,36 +98,40 @@ static inline StatsInterval stats_around(double diff, double se, double t,
     return (StatsInterval){diff, diff - t * se, diff + t * se, (t + power) * se};
 }
 
-/* Of the mean of n paired differences, one per seed. One difference says nothing of the
- * next: its interval is infinite. */
+/* Of the mean of n paired differences, one per seed. One difference says
+ * nothing of the next: its interval is infinite. */
 static inline StatsInterval stats_t_interval(const double *diff, size_t n) {
     double mean = 0;
     double square = 0;
     for (size_t k = 0; k < n; k++) mean += diff[k] / (double)n;
     if (n < 2) return (StatsInterval){mean, -INFINITY, INFINITY, INFINITY};
-    for (size_t k = 0; k < n; k++) square += (diff[k] - mean) * (diff[k] - mean);
+    for (size_t k = 0; k < n; k++)
+        square += (diff[k] - mean) * (diff[k] - mean);
     const double df = (double)n - 1;
     const double se = sqrt(square / df / (double)n);
-    return stats_around(mean, se, stats_t_quantile(0.975, df), stats_t_quantile(0.8, df));
+    return stats_around(mean, se, stats_t_quantile(0.975, df),
+                        stats_t_quantile(0.8, df));
 }
 
-/* The ratio of the sums of n of num (n) and den (n), drawn with replacement; the draw-th
- * such draw. */
+/* The ratio of the sums of n of num (n) and den (n), drawn with replacement;
+ * the draw-th such draw. */
 static inline double stats_draw(const double *num, const double *den, size_t n,
                                 uint64_t key, uint64_t draw) {
     double sum_num = 0;
     double sum_den = 0;
     for (size_t k = 0; k < n; k++) {
-        const size_t one = (size_t)((rng_u64(key, draw * n + k) >> 32) * n >> 32);
+        const size_t one =
+            (size_t)((rng_u64(key, draw * n + k) >> 32) * n >> 32);
         sum_num += num[one];
         sum_den += den[one];
     }
     return sum_num / sum_den;
 }
-/* Of sum num / sum den over n documents: num (n) the bits of each, or the difference of
- * two models' bits; den (n) its bytes. The documents are drawn anew, with replacement,
- * 10,000 times; the interval is what lies between the 250th smallest and the 250th
- * largest ratio (Efron and Tibshirani 1993, chapter 13). That of one is infinite. */
+/* Of sum num / sum den over n documents: num (n) the bits of each, or the
+ * difference of two models' bits; den (n) its bytes. The documents are drawn
+ * anew, with replacement, 10,000 times; the interval is what lies between the
+ * 250th smallest and the 250th largest ratio (Efron and Tibshirani 1993,
+ * chapter 13). That of one is infinite. */
 static inline StatsInterval stats_bootstrap(const double *num, const double *den,
                                             size_t n, uint64_t seed) {
     enum { DRAWS = 10000, CUT = DRAWS / 40 };
@@ -156,7 +162,7 @@ static inline StatsInterval stats_bootstrap(const double *num, const double *den
     return s;
 }
 
-/* ---- right or wrong ----------------------------------------------------------- */
+/* ---- right or wrong ------------------------------------------------------ */
 
 /* Of a share, `right` of n items: Wilson's interval (1927). */
 static inline StatsInterval stats_share(size_t right, size_t n) {
@@ -174,9 +180,9 @@ static inline StatsInterval stats_share(size_t right, size_t n) {
     };
 }
 
-/* How likely so uneven a split of items is, of which only a has a_only right and only b
- * b_only, if neither model is better (McNemar 1947; exact, two-sided): with X binomial
- * (a_only + b_only, 1/2)
+/* How likely so uneven a split of items is, of which only a has a_only right
+ * and only b b_only, if neither model is better (McNemar 1947; exact,
+ * two-sided): with X binomial (a_only + b_only, 1/2)
  *
  *     2 P(X <= few), where P(X <= k) = I_(1-1/2)(split - k, k + 1) */
 static inline double stats_mcnemar_p(size_t a_only, size_t b_only) {
@@ -186,10 +192,10 @@ static inline double stats_mcnemar_p(size_t a_only, size_t b_only) {
     const double p = 2 * stats_beta(split - few, few + 1, 0.5);
     return p > 1 ? 1 : p;
 }
-/* Of the share that a gets right less that of b, over n items: one added to either count,
- * two to n (Bonett and Price 2012). *p: as stats_mcnemar_p. */
-static inline StatsInterval stats_mcnemar(size_t a_only, size_t b_only, size_t n,
-                                          double *p) {
+/* Of the share that a gets right less that of b, over n items: one added to
+ * either count, two to n (Bonett and Price 2012). *p: as stats_mcnemar_p. */
+static inline StatsInterval stats_mcnemar(size_t a_only, size_t b_only,
+                                          size_t n, double *p) {
     const double N = (double)n + 2;
     const double one = ((double)a_only + 1) / N;
     const double other = ((double)b_only + 1) / N;
@@ -202,11 +208,11 @@ static inline StatsInterval stats_mcnemar(size_t a_only, size_t b_only, size_t n
     return s;
 }
 
-/* ---- verdicts ----------------------------------------------------------------- */
+/* ---- verdicts ------------------------------------------------------------ */
 
-/* On a against b, if s is the interval of a's loss less b's and differences below margin
- * do not matter. The first that holds: a small difference is "equal" even where it is
- * certain. */
+/* On a against b, if s is the interval of a's loss less b's and differences
+ * below margin do not matter. The first that holds: a small difference is
+ * "equal" even where it is certain. */
 static inline const char *stats_verdict(StatsInterval s, double margin) {
     if (s.lo > -margin && s.hi < margin) return "equal";
     if (s.hi < 0) return "better";

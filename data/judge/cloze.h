@@ -1,8 +1,8 @@
 /* cloze.h: questions that a text itself answers, and which of them a model gets
  * right.
  *
- * A loss says how well a model predicts the average token; these items say whether it
- * uses what it has read:
+ * A loss says how well a model predicts the average token; these items say
+ * whether it uses what it has read:
  *
  *     who_holds where   of the built-in stories, where the facts force the answer.
  *     how_many whose    Right if, of the four answers given, the model picks it token
@@ -16,23 +16,25 @@
  *                       documents. Right if its log-probability per byte is the
  *                       largest. Chance: 1/4.
  *
- * An item lies in a row of T tokens, a window of the text; of a continuation's four
- * rows the first is the true one:
+ * An item lies in a row of T tokens, a window of the text; of a continuation's
+ * four rows the first is the true one:
  *
  *     | context .................... | answer | what is left |
  *       0                              at       at + n       T
  *
- * It refuses to generate: where the answers part is known beforehand, so that one
- * forward pass over a window of the text scores every item in it; only a continuation
- * needs three more, over its last 16 tokens. Which items there are is a function of
- * text, vocabulary, seed and window, so that two models can be compared item by item.
- * A tie, or a logit that is not a number, counts as wrong.
+ * It refuses to generate: where the answers part is known beforehand, so that
+ * one forward pass over a window of the text scores every item in it; only a
+ * continuation needs three more, over its last 16 tokens. Which items there are
+ * is a function of text, vocabulary, seed and window, so that two models can be
+ * compared item by item. A tie, or a logit that is not a number, counts as
+ * wrong.
  *
- * Example: "Who has the kite?" "It is with" goes on with " Mia", token 301; the wrong
- * answers " Tom", " Ida", " Max" are tokens 310, 355, and 340 with 88 after it. The
- * item is right if, after "with", the logit of 301 is above those of 310, 355 and 340;
- * chance 1/4. Were " Mia" 340 and 20, then after "with" 340 would have to be above 310
- * and 355, and after that 20 above 88; chance 1/3 x 1/2. */
+ * Example: "Who has the kite?" "It is with" goes on with " Mia", token 301; the
+ * wrong answers " Tom", " Ida", " Max" are tokens 310, 355, and 340 with 88
+ * after it. The item is right if, after "with", the logit of 301 is above those
+ * of 310, 355 and 340; chance 1/4. Were " Mia" 340 and 20, then after "with"
+ * 340 would have to be above 310 and 355, and after that 20 above 88; chance
+ * 1/3 x 1/2. */
 #ifndef CLOZE_H
 #define CLOZE_H
 #include "../run/schedule.h"
@@ -49,7 +51,8 @@ enum { CLOZE_T = 256 };                 /* tokens of its window, at most */
 enum { CLOZE_GROUPS = 5 };              /* of 16 tokens: a continuation with its
                                          * context */
 
-/* What a wrong answer has instead, at the place where it leaves the right one. */
+/* What a wrong answer has instead, at the place where it leaves the right
+ * one. */
 typedef struct {
     size_t at;
     int32_t token;
@@ -88,24 +91,26 @@ static inline ClozeItem *cloze_item(Cloze *z, ClozeItem item) {
     return &z->item[z->items++];
 }
 
-/* ---- the built-in stories ----------------------------------------------------- */
+/* ---- the built-in stories ------------------------------------------------ */
 
-/* Where the three wrong answers to q leave the right one, which stands in row (T). */
+/* Where the three wrong answers to q leave the right one, which stands in row
+ * (T). */
 static inline void cloze_rivals(ClozeItem *item, const Tokenizer *tok,
                                 const int32_t *row, const CorpusItem *q) {
     const int32_t *right = row + item->at;          /* [n] */
     uint32_t id[CORPUS_WORD];
     for (int k = 0; k < 3; k++) {
         const char *wrong = q->option[k + 1];
-        const size_t n = tok_encode(tok, (const uint8_t *)wrong, strlen(wrong), id);
+        const size_t n =
+            tok_encode(tok, (const uint8_t *)wrong, strlen(wrong), id);
         size_t i = 0;
         while (i < n && i + 1 < item->n && (int32_t)id[i] == right[i]) i++;
         item->rival[k].at = item->at + i;
         item->rival[k].token = (int32_t)id[i];
     }
 }
-/* The ways on from place `at` of the answer: the right token and its rivals, those that
- * are the same token once. */
+/* The ways on from place `at` of the answer: the right token and its rivals,
+ * those that are the same token once. */
 static inline size_t cloze_ways(const ClozeItem *item, size_t at) {
     size_t ways = 1;
     for (int k = 0; k < 3; k++) {
@@ -149,8 +154,8 @@ static inline void cloze_tell(ClozeStory *s, const Tokenizer *tok, uint64_t key,
         at += len;
     }
 }
-/* Finds the tokens of the answers, found [questions]. Returns where the last one ends
- * that is still wanted, or 0. */
+/* Finds the tokens of the answers, found [questions]. Returns where the last
+ * one ends that is still wanted, or 0. */
 static inline size_t cloze_answers(const ClozeStory *s, const Tokenizer *tok,
                                    const size_t *left, ClozeItem *found) {
     size_t end = 0;
@@ -161,14 +166,15 @@ static inline size_t cloze_answers(const ClozeStory *s, const Tokenizer *tok,
         uint32_t answer[CORPUS_WORD];
         while (i < s->n && s->from[i] < q->at) i++;
         found[k] = (ClozeItem){.kind = q->kind, .at = i};
-        found[k].n = tok_encode(tok, (const uint8_t *)right, strlen(right), answer);
+        found[k].n =
+            tok_encode(tok, (const uint8_t *)right, strlen(right), answer);
         if (left[q->kind]) end = i + found[k].n;
     }
     return end;
 }
-/* The questions of one story that are still wanted, left[kind] of each kind, in one
- * row: the T tokens that end with the last answer. A question there has the whole story
- * before it, or more than T / 2 tokens. */
+/* The questions of one story that are still wanted, left[kind] of each kind, in
+ * one row: the T tokens that end with the last answer. A question there has the
+ * whole story before it, or more than T / 2 tokens. */
 static inline void cloze_story(Cloze *z, const Tokenizer *tok, uint64_t key,
                                uint64_t story, size_t *left) {
     ClozeStory s;
@@ -198,23 +204,25 @@ static inline void cloze_shorten(Cloze *z) {
         longest = size_max(longest, z->item[k].at + z->item[k].n);
     if (!longest) return;
     for (size_t k = 0; k < z->rows; k++)
-        memmove(z->row + k * longest, z->row + k * z->T, longest * sizeof *z->row);
+        memmove(z->row + k * longest, z->row + k * z->T,
+                longest * sizeof *z->row);
     z->T = longest;
 }
-/* At most `most` questions about the stories of that key, as many of each kind; windows
- * of at most T. */
-static inline Cloze cloze_stories(const Tokenizer *tok, uint64_t key, size_t most,
-                                  size_t T) {
+/* At most `most` questions about the stories of that key, as many of each kind;
+ * windows of at most T. */
+static inline Cloze cloze_stories(const Tokenizer *tok, uint64_t key,
+                                  size_t most, size_t T) {
     Cloze z = {.T = T};
     size_t left[CORPUS_KINDS];
-    for (size_t k = 0; k < CORPUS_KINDS; k++) left[k] = (most + k) / CORPUS_KINDS;
+    for (size_t k = 0; k < CORPUS_KINDS; k++)
+        left[k] = (most + k) / CORPUS_KINDS;
     for (uint64_t story = 0; story < 2 * most && z.items < most; story++)
         cloze_story(&z, tok, key, story, left);
     cloze_shorten(&z);
     return z;
 }
 
-/* ---- any text: last words ----------------------------------------------------- */
+/* ---- any text: last words ------------------------------------------------ */
 
 /* A document's tokens in a window, and the bytes they are. */
 typedef struct {
@@ -229,8 +237,8 @@ typedef struct {
     size_t n;
 } ClozeWord;
 
-static inline ClozeText cloze_bytes(const Tokenizer *tok, const int32_t *id, size_t first,
-                                   size_t n) {
+static inline ClozeText cloze_bytes(const Tokenizer *tok, const int32_t *id,
+                                    size_t first, size_t n) {
     ClozeText x = {.first = first, .n = n};
     size_t len;
     x.from = mem_new(n + 1, sizeof *x.from);
@@ -251,16 +259,17 @@ static inline bool cloze_seen(const ClozeWord *word, size_t words, ClozeWord w) 
         if (word[k].n == w.n && !memcmp(word[k].p, w.p, w.n)) return true;
     return false;
 }
-/* Adds an item if bytes i .. j - 1 of the text, a word of `words` known ones, are whole
- * tokens (a shard may have been cut otherwise), end a clause and lie in the second half
- * of the window. */
-static inline void cloze_last_word(Cloze *z, const ClozeText *x, size_t i, size_t j,
-                                   size_t words) {
+/* Adds an item if bytes i .. j - 1 of the text, a word of `words` known ones,
+ * are whole tokens (a shard may have been cut otherwise), end a clause and lie
+ * in the second half of the window. */
+static inline void cloze_last_word(Cloze *z, const ClozeText *x, size_t i,
+                                   size_t j, size_t words) {
     size_t k = 0;
     while (x->from[k] < i) k++;
     size_t end = k;
     while (x->from[end] < j) end++;
-    const bool clause = j < x->bytes && x->text[j] && strchr(".,;:!?", x->text[j]);
+    const bool clause = j < x->bytes && x->text[j] &&
+                        strchr(".,;:!?", x->text[j]);
     const bool tokens = x->from[k] == i && x->from[end] == j;
     if (!clause || !tokens || x->first + k < z->T / 2) return;
     cloze_item(z, (ClozeItem){
@@ -271,11 +280,12 @@ static inline void cloze_last_word(Cloze *z, const ClozeText *x, size_t i, size_
         .n = end - k,
     });
 }
-/* The last words of clauses, at most `most` of them in all, among n tokens of a window
- * from `first` on, which are of one document. A word is one of the vocabulary's pieces
- * (tok_piece), less the space before it. */
-static inline void cloze_document(Cloze *z, const Tokenizer *tok, const int32_t *id,
-                                  size_t first, size_t n, size_t most) {
+/* The last words of clauses, at most `most` of them in all, among n tokens of a
+ * window from `first` on, which are of one document. A word is one of the
+ * vocabulary's pieces (tok_piece), less the space before it. */
+static inline void cloze_document(Cloze *z, const Tokenizer *tok,
+                                  const int32_t *id, size_t first, size_t n,
+                                  size_t most) {
     ClozeText x = cloze_bytes(tok, id, first, n);
     ClozeWord *word = mem_new(x.bytes / CLOZE_LETTERS, sizeof *word);   /* [words] */
     size_t words = 0;
@@ -294,10 +304,10 @@ static inline void cloze_document(Cloze *z, const Tokenizer *tok, const int32_t 
     free(x.text);
     free(word);
 }
-/* At most `most` last words from windows of T tokens, T / 2 apart, in an order that the
- * seed gives. */
-static inline Cloze cloze_words(const Tokenizer *tok, const Tokens *t, uint64_t seed,
-                                size_t most, size_t T) {
+/* At most `most` last words from windows of T tokens, T / 2 apart, in an order
+ * that the seed gives. */
+static inline Cloze cloze_words(const Tokenizer *tok, const Tokens *t,
+                                uint64_t seed, size_t most, size_t T) {
     Cloze z = {.T = size_min(T, CLOZE_T)};
     const size_t step = z.T / 2;
     const size_t windows = step ? t->n / step : 0;
@@ -320,12 +330,12 @@ static inline Cloze cloze_words(const Tokenizer *tok, const Tokens *t, uint64_t 
     return z;
 }
 
-/* ---- any text: continuations -------------------------------------------------- */
+/* ---- any text: continuations --------------------------------------------- */
 
 /* Reads n tokens from `at` on into id. True if they are of one document and the
  * word-th begins a word. */
-static inline bool cloze_passage(const Tokenizer *tok, const Tokens *t, size_t at,
-                                 size_t n, size_t word, int32_t *id) {
+static inline bool cloze_passage(const Tokenizer *tok, const Tokens *t,
+                                 size_t at, size_t n, size_t word, int32_t *id) {
     size_t len;
     if (at + n > t->n) return false;
     tokens_get(t, at, n, id);
@@ -333,8 +343,8 @@ static inline bool cloze_passage(const Tokenizer *tok, const Tokens *t, size_t a
         if ((uint32_t)id[k] == tok->eot) return false;
     return *tok_bytes(tok, (uint32_t)id[word], &len) == ' ';
 }
-/* The passages of one item: the true one in the first row, in the others its context
- * with something else after it. */
+/* The passages of one item: the true one in the first row, in the others its
+ * context with something else after it. */
 typedef struct {
     const Tokenizer *tok;
     const Tokens *t;
@@ -344,8 +354,8 @@ typedef struct {
     int32_t *id;                        /* (4,T) */
 } ClozeFour;
 
-/* Finds the three wrong ones, which are of other parts than the true one at place `at`
- * of the text. False if a hundred places hold none. */
+/* Finds the three wrong ones, which are of other parts than the true one at
+ * place `at` of the text. False if a hundred places hold none. */
 static inline bool cloze_wrong(ClozeFour *f, size_t at) {
     const uint32_t part = f->of[at + f->context - 1];
     size_t found = 0;
@@ -359,12 +369,12 @@ static inline bool cloze_wrong(ClozeFour *f, size_t at) {
     }
     return found == 3;
 }
-/* At most `most` continuations, in an order that the seed gives. A row has
- * 1 + 16 (groups - 1) tokens of context and 15 more. of[k]: the part of the text that
- * token k + 1 is in. */
+/* At most `most` continuations, in an order that the seed gives. A row has 1 +
+ * 16 (groups - 1) tokens of context and 15 more. of[k]: the part of the text
+ * that token k + 1 is in. */
 static inline Cloze cloze_continuations(const Tokenizer *tok, const Tokens *t,
-                                        const uint32_t *of, uint64_t seed, size_t most,
-                                        size_t T) {
+                                        const uint32_t *of, uint64_t seed,
+                                        size_t most, size_t T) {
     const size_t groups = size_min(T / LINE, CLOZE_GROUPS);
     const size_t n = LINE - 1;
     Cloze z = {.T = groups * LINE};
@@ -377,7 +387,8 @@ static inline Cloze cloze_continuations(const Tokenizer *tok, const Tokens *t,
     for (size_t k = 0; k < slots && z.items < most; k++) {
         size_t at = z.T * rng_permute(order, k, slots);
         const size_t last = at + LINE;
-        while (at < last && !cloze_passage(tok, t, at, z.T, context, f.id)) at++;
+        while (at < last && !cloze_passage(tok, t, at, z.T, context, f.id))
+            at++;
         if (at == last || !cloze_wrong(&f, at)) continue;
         cloze_item(&z, (ClozeItem){
             .kind = CLOZE_CONTINUATION,
@@ -393,10 +404,10 @@ static inline Cloze cloze_continuations(const Tokenizer *tok, const Tokens *t,
     return z;
 }
 
-/* ---- scoring ------------------------------------------------------------------ */
+/* ---- scoring ------------------------------------------------------------- */
 
-/* Whether the token at place `at` of an item's row beats its rivals there, by the V
- * logits before it, 16 floats apart. */
+/* Whether the token at place `at` of an item's row beats its rivals there, by
+ * the V logits before it, 16 floats apart. */
 static inline bool cloze_beats(const ClozeItem *item, size_t at, int32_t token,
                                const float *logits, size_t V) {
     const float best = logits[(size_t)token * LINE];
@@ -404,7 +415,8 @@ static inline bool cloze_beats(const ClozeItem *item, size_t at, int32_t token,
     if (item->kind < CORPUS_KINDS)
         for (int k = 0; k < 3; k++) {
             const ClozeRival *rival = &item->rival[k];
-            if (rival->at == at) right &= best > logits[(size_t)rival->token * LINE];
+            if (rival->at == at)
+                right &= best > logits[(size_t)rival->token * LINE];
         }
     if (item->kind == CLOZE_WORD)
         for (size_t v = 0; v < V; v++)
@@ -442,7 +454,8 @@ static inline void cloze_panels(Cloze *z, const ClozeTurn *turn) {
     }
 }
 
-/* The nats of a row's answer, from the losses of the run's sequence b, per byte. */
+/* The nats of a row's answer, from the losses of the run's sequence b, per
+ * byte. */
 static inline double cloze_nats(const GptRun *r, const Tokenizer *tok,
                                 const int32_t *row, size_t b, size_t context) {
     const double *loss = r->loss + b * r->stride * LINE;
@@ -456,11 +469,11 @@ static inline double cloze_nats(const GptRun *r, const Tokenizer *tok,
     }
     return nats / bytes;
 }
-/* The items of a turn, at most B, are continuations: their first rows whole, then only
- * the last group of 16 tokens of the other three, whose context is the same.
- * inputs (B,T) is room. */
-static inline void cloze_fours(Cloze *z, const ClozeTurn *turn, const Tokenizer *tok,
-                               int32_t *inputs) {
+/* The items of a turn, at most B, are continuations: their first rows whole,
+ * then only the last group of 16 tokens of the other three, whose context is
+ * the same. inputs (B,T) is room. */
+static inline void cloze_fours(Cloze *z, const ClozeTurn *turn,
+                               const Tokenizer *tok, int32_t *inputs) {
     GptRun *r = turn->r;
     const size_t T = z->T;
     const size_t n = turn->end - turn->from;
@@ -474,7 +487,8 @@ static inline void cloze_fours(Cloze *z, const ClozeTurn *turn, const Tokenizer 
             const int32_t *row = z->row + row_number * T;       /* (T) */
             memcpy(inputs + b * T, row, T * sizeof *row);
             for (size_t t = 0; t < T; t++)
-                targets[b * T + t] = t + 1 < T && t + 1 >= context ? row[t + 1] : -1;
+                targets[b * T + t] = t + 1 < T && t + 1 >= context ? row[t + 1]
+                                                                   : -1;
         }
         r->from = way ? r->groups - 1 : 0;
         gpt_eval(r, inputs, targets, &unused);
@@ -489,8 +503,8 @@ static inline void cloze_fours(Cloze *z, const ClozeTurn *turn, const Tokenizer 
     free(targets);
     free(best);
 }
-/* One forward pass scores the items of a turn. inputs (B,T) is room; past the last row
- * any tokens will do. */
+/* One forward pass scores the items of a turn. inputs (B,T) is room; past the
+ * last row any tokens will do. */
 static inline void cloze_once(Cloze *z, const ClozeTurn *turn, int32_t *inputs) {
     for (size_t b = 0; b < turn->r->B; b++) {
         const size_t row = turn->row + b < z->rows ? turn->row + b : turn->row;
@@ -500,9 +514,10 @@ static inline void cloze_once(Cloze *z, const ClozeTurn *turn, int32_t *inputs) 
     gpt_forward(turn->r);
     cloze_panels(z, turn);
 }
-/* Finds out which items the model gets right, B rows at a time, P tokens a panel. */
-static inline void cloze_score(Cloze *z, Gpt *m, const Tokenizer *tok, DfPool *pool,
-                               size_t B, size_t P) {
+/* Finds out which items the model gets right, B rows at a time, P tokens a
+ * panel. */
+static inline void cloze_score(Cloze *z, Gpt *m, const Tokenizer *tok,
+                               DfPool *pool, size_t B, size_t P) {
     if (!z->items) return;
     GptRun *r = gpt_run_new(m, pool, B, z->T, P, false);
     int32_t *inputs = mem_new(B * z->T, sizeof *inputs);        /* (B,T) */
@@ -524,9 +539,10 @@ static inline void cloze_score(Cloze *z, Gpt *m, const Tokenizer *tok, DfPool *p
     gpt_run_free(r);
 }
 
-/* ---- results ------------------------------------------------------------------ */
+/* ---- results ------------------------------------------------------------- */
 
-/* Of the items of a kind: how many model a, and on the same items b, gets right. */
+/* Of the items of a kind: how many model a, and on the same items b, gets
+ * right. */
 typedef struct {
     size_t items;
     size_t right[2];

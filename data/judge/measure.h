@@ -1,30 +1,32 @@
-/* measure.h: what a model is worth on a text: its loss, the questions it gets right, and
- * how sure one can be.
+/* measure.h: what a model is worth on a text: its loss, the questions it gets
+ * right, and how sure one can be.
  *
- * The text is read in windows of T tokens (batch_val), each token but the first a target
- * exactly once. Every target belongs to a part, and an interval is over the parts: a
- * text's documents or, where it has fewer than 20 of them, at most 100 equal blocks:
+ * The text is read in windows of T tokens (batch_val), each token but the first
+ * a target exactly once. Every target belongs to a part, and an interval is
+ * over the parts: a text's documents or, where it has fewer than 20 of them, at
+ * most 100 equal blocks:
  *
  *     windows   |----- T -----|----- T -----|----- T -----|----- T -----|
  *     parts     |-- document --|---- document ----|--- document ---|-- ..
  *
- * An interval over documents tells what to expect on another text of the same kind, one
- * over blocks of a single novel on more of this novel: the program says which it is.
+ * An interval over documents tells what to expect on another text of the same
+ * kind, one over blocks of a single novel on more of this novel: the program
+ * says which it is.
  *
- * It refuses to average over documents: a text's bits per byte are the sum of its parts'
- * bits over the sum of their bytes, so the parts add up to the loss that a run reports,
- * which is this one.
+ * It refuses to average over documents: a text's bits per byte are the sum of
+ * its parts' bits over the sum of their bytes, so the parts add up to the loss
+ * that a run reports, which is this one.
  *
- * Example: 269 stories of 96,670 tokens are 269 parts; two novels are 100 blocks, of
- * 24,910 bytes each if there are 2,491,000. A token lies in the block in which its first
- * byte lies. */
+ * Example: 269 stories of 96,670 tokens are 269 parts; two novels are 100
+ * blocks, of 24,910 bytes each if there are 2,491,000. A token lies in the
+ * block in which its first byte lies. */
 #ifndef MEASURE_H
 #define MEASURE_H
 #include "cloze.h"
 #include "../base/stats.h"
 #include "../run/state.h"
 
-/* ---- scores ------------------------------------------------------------------- */
+/* ---- scores -------------------------------------------------------------- */
 
 typedef struct {
     double nats, bytes;                 /* sums over its tokens; bytes 0: not known */
@@ -34,7 +36,9 @@ typedef struct {
 static inline double score_bits(const Score *s) {           /* per byte; 0: not known */
     return s->bytes > 0 ? s->nats / NATS_PER_BIT / s->bytes : 0;
 }
-static inline double score_loss(const Score *s) { return s->nats / (double)s->tokens; }
+static inline double score_loss(const Score *s) {
+    return s->nats / (double)s->tokens;
+}
 static inline const char *score_unit(const Score *s) {
     return s->bytes > 0 ? "bits/byte" : "bits/token";
 }
@@ -56,8 +60,8 @@ static inline double parts_bytes(const Data *d, int32_t id) {
     return d->bytes ? d->bytes[id] : 1;
 }
 /* Divides n targets into equal blocks; total: their bytes. */
-static inline void parts_blocks(Parts *p, const Data *d, const int32_t *id, size_t n,
-                                double total) {
+static inline void parts_blocks(Parts *p, const Data *d, const int32_t *id,
+                                size_t n, double total) {
     const size_t few = 1 + (size_t)total / PARTS_BYTES;
     double done = 0;
     p->blocks = true;
@@ -68,7 +72,8 @@ static inline void parts_blocks(Parts *p, const Data *d, const int32_t *id, size
         done += parts_bytes(d, id[k]);
     }
 }
-/* The parts of d->val, still without scores. EOT ends a document and belongs to it. */
+/* The parts of d->val, still without scores. EOT ends a document and belongs to
+ * it. */
 static inline Parts parts_new(const Data *d) {
     const size_t n = d->val.n - 1;
     int32_t *id = mem_new(n, sizeof *id);           /* [n] */
@@ -91,8 +96,8 @@ static inline void parts_free(Parts *p) {
     *p = (Parts){0};
 }
 
-/* Adds the loss of targets (B,T) that gpt_eval has just computed, windows `first` on of
- * d->val, to their parts. */
+/* Adds the loss of targets (B,T) that gpt_eval has just computed, windows
+ * `first` on of d->val, to their parts. */
 static inline void parts_add(Parts *p, const GptRun *r, const Data *d,
                              const int32_t *targets, size_t first) {
     for (size_t i = 0; i < r->B * r->T; i++) {
@@ -105,10 +110,11 @@ static inline void parts_add(Parts *p, const GptRun *r, const Data *d,
     }
 }
 
-/* Bits per byte or, without a vocabulary, per token: of one model or, if b is not NULL,
- * a's less b's on the same text. Fewer than 10 parts have no finite interval: a
- * bootstrap of 5 covers 82 % and not 95. */
-static inline StatsInterval parts_interval(const Parts *a, const Parts *b, bool bytes) {
+/* Bits per byte or, without a vocabulary, per token: of one model or, if b is
+ * not NULL, a's less b's on the same text. Fewer than 10 parts have no finite
+ * interval: a bootstrap of 5 covers 82 % and not 95. */
+static inline StatsInterval parts_interval(const Parts *a, const Parts *b,
+                                           bool bytes) {
     double *num = mem_new(a->n, sizeof *num);       /* [n] bits */
     double *den = mem_new(a->n, sizeof *den);       /* [n] bytes or tokens */
     for (size_t k = 0; k < a->n; k++) {
@@ -127,9 +133,10 @@ static inline StatsInterval parts_interval(const Parts *a, const Parts *b, bool 
     return s;
 }
 
-/* The loss over windows of d->val that hold the first `most` tokens (0: all); of its
- * parts too, unless they are NULL. */
-static inline Score evaluate(GptRun *r, const Data *d, size_t most, Parts *parts) {
+/* The loss over windows of d->val that hold the first `most` tokens (0: all);
+ * of its parts too, unless they are NULL. */
+static inline Score evaluate(GptRun *r, const Data *d, size_t most,
+                             Parts *parts) {
     const size_t B = r->B;
     const size_t T = r->T;
     const size_t end = most ? (most + T - 1) / T : SIZE_MAX;
@@ -150,7 +157,7 @@ static inline Score evaluate(GptRun *r, const Data *d, size_t most, Parts *parts
     return s;
 }
 
-/* ---- everything that is measured ---------------------------------------------- */
+/* ---- everything that is measured ----------------------------------------- */
 
 typedef struct {
     const char *name;                   /* of the model */
@@ -192,14 +199,15 @@ static inline void measure_cloze(Measures *x, const State *s, DfPool *pool,
     const size_t most = x->wanted;
     if (stories) x->cloze[0] = cloze_stories(s->tok, key, most, T);
     x->cloze[1] = cloze_words(s->tok, &d->val, o->seed, most, T);
-    x->cloze[2] = cloze_continuations(s->tok, &d->val, x->parts.of, o->seed, most, T);
+    x->cloze[2] =
+        cloze_continuations(s->tok, &d->val, x->parts.of, o->seed, most, T);
     for (int k = 0; k < 3; k++) {
         const size_t B = group_size(o, &s->m->c, k < 2 ? 16 : 64, false);
         cloze_score(&x->cloze[k], s->m, s->tok, pool, B, o->panel);
     }
 }
-/* Everything that is measured of a model on d, on d->train too if it is there; windows
- * of items of at most T. */
+/* Everything that is measured of a model on d, on d->train too if it is there;
+ * windows of items of at most T. */
 static inline Measures measure(const State *s, const char *name, DfPool *pool,
                                const Data *d, size_t T) {
     Measures x = {.name = name, .parts = parts_new(d), .floor = d->floor};
@@ -216,17 +224,19 @@ static inline const char *parts_name(const Parts *p) {
 /* The bits per byte, or per token, of part k. */
 static inline double parts_bits(const Measures *x, size_t k) {
     const Score *s = &x->parts.part[k];
-    return s->nats / NATS_PER_BIT / (x->val.bytes > 0 ? s->bytes : (double)s->tokens);
+    return s->nats / NATS_PER_BIT /
+           (x->val.bytes > 0 ? s->bytes : (double)s->tokens);
 }
 static inline StatsInterval measures_interval(const Measures *x) {
     return parts_interval(&x->parts, NULL, x->val.bytes > 0);
 }
 
-/* ---- one model in words ------------------------------------------------------- */
+/* ---- one model in words -------------------------------------------------- */
 
 static inline void score_print(const char *what, const Score *s, double floor) {
     const double bits = score_bits(s);
-    printf("%s loss %.4f, perplexity %.2f", what, score_loss(s), exp(score_loss(s)));
+    printf("%s loss %.4f, perplexity %.2f", what, score_loss(s),
+           exp(score_loss(s)));
     if (s->bytes > 0) printf(", %.4f bits/byte", bits);
     if (s->bytes > 0 && floor > 0)
         printf(" (floor %.4f, %.4f above)", floor, bits - floor);
@@ -239,7 +249,8 @@ static inline void cloze_print_kind(const ClozeTally *t, int kind, bool two) {
     printf("%-13s %6zu  %5.1f %%", cloze_kinds[kind], t->items, 100 * one.diff);
     if (two) {
         double p;
-        const StatsInterval both = stats_mcnemar(t->only[0], t->only[1], t->items, &p);
+        const StatsInterval both =
+            stats_mcnemar(t->only[0], t->only[1], t->items, &p);
         printf("  %5.1f %%  %+5.1f %%  %+5.1f .. %+5.1f %%  %7.2g",
                100 * (double)t->right[1] / (double)t->items, 100 * both.diff,
                100 * both.lo, 100 * both.hi, p);
@@ -248,7 +259,8 @@ static inline void cloze_print_kind(const ClozeTally *t, int kind, bool two) {
 }
 /* Kind by kind, what model a and, if it is not NULL, b gets right. */
 static inline void cloze_print(const Measures *a, const Measures *b) {
-    static const char *const list[3] = {"questions", "last_word", "continuation"};
+    static const char *const list[3] = {"questions", "last_word",
+                                        "continuation"};
     if (b)
         printf("cloze          items    first   second   differ  95 %% interval"
                "          p   chance\n");
@@ -273,15 +285,17 @@ static inline void measures_print(const Measures *x) {
         hardest = fmax(hardest, parts_bits(x, k));
     }
     score_print(x->name, &x->val, x->floor);
-    printf("95 %% interval %.4f .. %.4f over %zu %s, from %.4f to %.4f %s\n", s.lo, s.hi,
-           x->parts.n, parts_name(&x->parts), easiest, hardest, score_unit(&x->val));
+    printf("95 %% interval %.4f .. %.4f over %zu %s, from %.4f to %.4f %s\n",
+           s.lo, s.hi, x->parts.n, parts_name(&x->parts), easiest, hardest,
+           score_unit(&x->val));
     if (x->train.tokens)
         printf("on as much of its training text %.4f bits/byte, a gap of %.4f\n",
-               score_bits(&x->train), score_bits(&x->val) - score_bits(&x->train));
+               score_bits(&x->train),
+               score_bits(&x->val) - score_bits(&x->train));
     if (x->wanted) cloze_print(x, NULL);
 }
 
-/* ---- one model as JSON, the members of an object ------------------------------ */
+/* ---- one model as JSON, the members of an object ------------------------- */
 
 static inline void json_score(Out *out, const Score *s, double floor) {
     json_member_put(out, "val_loss", score_loss(s));
@@ -297,14 +311,16 @@ static inline void json_interval(Out *out, const char *key, StatsInterval s) {
 static inline void json_over(Out *out, const Parts *p) {
     json_member_text(out, "over", p->blocks ? "blocks" : "documents");
 }
-static inline void json_cloze_kind(Out *out, const ClozeTally *t, int kind, bool two) {
+static inline void json_cloze_kind(Out *out, const ClozeTally *t, int kind,
+                                   bool two) {
     json_begin(out, NULL, '{');
     json_member_text(out, "kind", cloze_kinds[kind]);
     json_member_put(out, "items", (double)t->items);
     json_member_put(out, "chance", t->chance);
     if (two) {
         double p;
-        json_interval(out, "diff", stats_mcnemar(t->only[0], t->only[1], t->items, &p));
+        json_interval(out, "diff",
+                      stats_mcnemar(t->only[0], t->only[1], t->items, &p));
         json_member_put(out, "p", p);
         json_member_put(out, "only_a", (double)t->only[0]);
         json_member_put(out, "only_b", (double)t->only[1]);
@@ -329,12 +345,13 @@ static inline void json_measures(Out *out, const Measures *x) {
     json_member_put(out, "lo", s.lo);
     json_member_put(out, "hi", s.hi);
     json_begin(out, "parts", '[');
-    for (size_t k = 0; k < x->parts.n; k++) json_member_put(out, NULL, parts_bits(x, k));
+    for (size_t k = 0; k < x->parts.n; k++)
+        json_member_put(out, NULL, parts_bits(x, k));
     json_close(out, ']');
     json_cloze(out, x, NULL);
 }
 
-/* ---- two models on the same text ---------------------------------------------- */
+/* ---- two models on the same text ----------------------------------------- */
 
 /* Whether both have bytes; else they are compared by the token. */
 static inline bool pair_bytes(const Measures x[2]) {
@@ -351,17 +368,19 @@ static inline void pair_print(const Measures x[2], double margin, bool paired) {
         else score_print(x[k].name, &x[k].val, x[k].floor);
     }
     if (!paired)
-        printf("their vocabularies differ: compared by the byte, and the items are not "
-               "paired\n");
+        printf(
+            "their vocabularies differ: compared by the byte, and the items are not "
+            "paired\n");
     printf("first less second %+.4f %s, 95 %% interval %+.4f .. %+.4f over %zu %s\n",
-           s.diff, pair_bytes(x) ? "bits/byte" : "bits/token", s.lo, s.hi, x->parts.n,
-           parts_name(&x->parts));
+           s.diff, pair_bytes(x) ? "bits/byte" : "bits/token", s.lo, s.hi,
+           x->parts.n, parts_name(&x->parts));
     printf("the first is %s (margin %g); a difference of %.4f would be seen four times "
            "in five\n",
            stats_verdict(s, margin), margin, s.detectable);
     if (paired && x->wanted) cloze_print(&x[0], &x[1]);
 }
-static inline void json_pair(Out *out, const Measures x[2], double margin, bool paired) {
+static inline void json_pair(Out *out, const Measures x[2], double margin,
+                             bool paired) {
     const StatsInterval s = pair_interval(x);
     for (int k = 0; k < 2; k++) {
         json_begin(out, k ? "b" : "a", '{');

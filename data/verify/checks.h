@@ -1,5 +1,5 @@
-/* checks.h: a model, a batch and what some implementation made of them, as a list
- * of tensors to check:
+/* checks.h: a model, a batch and what some implementation made of them, as a
+ * list of tensors to check:
  *
  *     weights w[k], masks, batch, AdamW's settings        what to compute with
  *     check[0 .. n-1]                                     what came out, in the
@@ -12,9 +12,10 @@
  *
  * It refuses to read, to compute and to judge: dump.h, truth.h and verify.h do.
  *
- * Example: of a model with one layer, the activations alone are ten checks: embed;
- * the layer's ln_1, attn.c_attn, attention, mid, ln_2, mlp.c_fc, mlp.gelu, out;
- * and ln_f. If ln_1 is right and attn.c_attn wrong, the fault is in that product. */
+ * Example: of a model with one layer, the activations alone are ten checks:
+ * embed; the layer's ln_1, attn.c_attn, attention, mid, ln_2, mlp.c_fc,
+ * mlp.gelu, out; and ln_f. If ln_1 is right and attn.c_attn wrong, the fault is
+ * in that product. */
 #ifndef CHECKS_H
 #define CHECKS_H
 #include "../model/formats.h"
@@ -83,8 +84,8 @@ typedef struct {
     LlmcDebug debug;
 } Dump;
 
-/* The stages of a layer by name, then those of the model: the array of a SpecLayer
- * that holds them, and their width in units of C. */
+/* The stages of a layer by name, then those of the model: the array of a
+ * SpecLayer that holds them, and their width in units of C. */
 enum { STAGE_OUT = 7, STAGE_EMBED, STAGE_LNF, STAGES };
 typedef struct {
     const char *name;

@@ -1,5 +1,5 @@
-/* dump.h: the reference dump, a model with a batch and what some implementation made
- * of them, read and written: `train dump`.
+/* dump.h: the reference dump, a model with a batch and what some implementation
+ * made of them, read and written: `train dump`.
  *
  *     found in a file             becomes
  *     param.NAME  mask.NAME       w[k]  mask[k]
@@ -7,10 +7,10 @@
  *     metadata                    c, steps, adam
  *     logits, grad.NAME ...       a check each (checks.h)
  *
- * It reads two kinds, told from their content, without trust: our own (safetensors;
- * every name in README.md beside this file) and llm.c's debug state, whose weights
- * are those of a model named beside it. A result that the file does not hold has no
- * check. It refuses to judge: verify.h does.
+ * It reads two kinds, told from their content, without trust: our own
+ * (safetensors; every name in README.md beside this file) and llm.c's debug
+ * state, whose weights are those of a model named beside it. A result that the
+ * file does not hold has no check. It refuses to judge: verify.h does.
  *
  * Example: a file with `logits` and `grad.wte.weight` has two checks. */
 #ifndef DUMP_H
@@ -19,19 +19,22 @@
 #include "../model/weights.h"
 #include "../run/state.h"
 
-/* ---- the list of its tensors -------------------------------------------------- */
+/* ---- the list of its tensors --------------------------------------------- */
 
-/* Adds a check of that shape: if st has a tensor of that name (of the right shape,
- * or it dies), or if st is NULL. */
-static inline void dump_expect(Dump *d, const Safetensors *st, Check c, int rank,
-                               const size_t *shape) {
+/* Adds a check of that shape: if st has a tensor of that name (of the right
+ * shape, or it dies), or if st is NULL. */
+static inline void dump_expect(Dump *d, const Safetensors *st, Check c,
+                               int rank, const size_t *shape) {
     if (st) {
         const StTensor *t = st_find(st, c.name);
         if (!t) return;
         const StType type = t->type <= ST_BF16 ? t->type : ST_F32;
         c.t = *st_need(st, c.name, type, rank, shape);
     } else {
-        c.t = (StTensor){.name = c.name, .file = "dump", .type = ST_F32, .rank = rank};
+        c.t = (StTensor){.name = c.name,
+                         .file = "dump",
+                         .type = ST_F32,
+                         .rank = rank};
         for (int k = 0; k < rank; k++) c.t.shape[k] = shape[k];
     }
     st_measure(&c.t);
@@ -39,24 +42,25 @@ static inline void dump_expect(Dump *d, const Safetensors *st, Check c, int rank
     d->check[d->n++] = c;
 }
 /* A result that is no parameter's. */
-static inline void dump_expect_result(Dump *d, const Safetensors *st, CheckKind kind,
-                                      const char *name, int rank,
-                                      const size_t *shape) {
+static inline void dump_expect_result(Dump *d, const Safetensors *st,
+                                      CheckKind kind, const char *name,
+                                      int rank, const size_t *shape) {
     Check c = {.kind = kind};
     snprintf(c.name, sizeof c.name, "%s", name);
     dump_expect(d, st, c, rank, shape);
 }
 /* A result in the shape of parameter k. */
-static inline void dump_expect_param(Dump *d, const Safetensors *st, CheckKind kind,
-                                     const char *prefix, size_t k) {
+static inline void dump_expect_param(Dump *d, const Safetensors *st,
+                                     CheckKind kind, const char *prefix,
+                                     size_t k) {
     const GptParam *p = &d->table[k];
     Check c = {.kind = kind, .k = k};
     snprintf(c.name, sizeof c.name, "%s%s", prefix, p->name);
     dump_expect(d, st, c, p->rank, (size_t[]){p->rows, p->cols});
 }
 /* The activation of a stage; of layer l unless the stage is embed or ln_f. */
-static inline void dump_expect_stage(Dump *d, const Safetensors *st, size_t stage,
-                                     size_t l) {
+static inline void dump_expect_stage(Dump *d, const Safetensors *st,
+                                     size_t stage, size_t l) {
     const size_t width = check_stages[stage].width * d->c.C;
     Check c = {.kind = ACT, .k = stage, .l = l};
     char layer[32] = "";
@@ -76,28 +80,31 @@ static inline void dump_expect_stages(Dump *d, const Safetensors *st) {
  * for. */
 static inline void dump_list(Dump *d, const Safetensors *st, bool acts) {
     if (acts) dump_expect_stages(d, st);
-    dump_expect_result(d, st, LOGITS, "logits", 3, (size_t[]){d->B, d->T, d->c.V});
+    dump_expect_result(d, st, LOGITS, "logits", 3,
+                       (size_t[]){d->B, d->T, d->c.V});
     dump_expect_result(d, st, LOSS, "loss", 1, (size_t[]){1});
     for (size_t k = d->count; k-- > 0;)     /* backward: the table from its end */
         dump_expect_param(d, st, GRAD, "grad.", k);
     if (!d->steps) return;
     dump_expect_result(d, st, STEP_LOSS, "step_loss", 1, &d->steps);
     dump_expect_result(d, st, STEP_NORM, "step_grad_norm", 1, &d->steps);
-    for (size_t k = 0; k < d->count; k++) dump_expect_param(d, st, AFTER, "after.", k);
+    for (size_t k = 0; k < d->count; k++)
+        dump_expect_param(d, st, AFTER, "after.", k);
 }
 
-/* ---- reading a dump ----------------------------------------------------------- */
+/* ---- reading a dump ------------------------------------------------------ */
 
-/* The ids (B,T) that lie at p, on the heap. Dies of one that the model lacks. */
-static inline int32_t *dump_ids(const Dump *d, const uint8_t *p, const char *what,
-                                const char *file) {
+/* The ids (B,T) that lie at p, on the heap. Dies of one that the model
+ * lacks. */
+static inline int32_t *dump_ids(const Dump *d, const uint8_t *p,
+                                const char *what, const char *file) {
     const size_t N = d->B * d->T;
     int32_t *ids = mem_new(N, sizeof *ids);         /* (B,T) */
     for (size_t i = 0; i < N; i++) {
         const uint32_t id = get_u32(p + 4 * i);
         if (id >= d->c.V)
-            die("%s: %s[%zu]: expected 0 .. %zu, found %d", file, what, i, d->c.V - 1,
-                (int)id);
+            die("%s: %s[%zu]: expected 0 .. %zu, found %d", file, what, i,
+                d->c.V - 1, (int)id);
         ids[i] = (int32_t)id;
     }
     return ids;
@@ -109,7 +116,8 @@ static inline void dump_fits(const Dump *d, const char *file) {
     const double L = (double)d->c.L;
     const double V = (double)d->c.V;
     const double heads = (double)(d->B * d->c.NH);
-    const double weights = (double)llmc_count(&d->c, d->c.V) * (d->steps ? 60 : 40);
+    const double weights = (double)llmc_count(&d->c, d->c.V) *
+                           (d->steps ? 60 : 40);
     const double layer = (heads * (double)(d->T * d->T) + 30 * N * C) * 8;
     mem_check(weights + (L + 1) * layer + N * V * 24, file);
 }
@@ -144,15 +152,15 @@ static inline bool dump_knows(const Dump *d, const char *name) {
         if (!strcmp(name, d->check[k].name)) return true;
     return !strcmp(name, "inputs") || !strcmp(name, "targets");
 }
-/* Counts the tensors that are not known; dies if one would be of the model, whose
- * results then are others. */
+/* Counts the tensors that are not known; dies if one would be of the model,
+ * whose results then are others. */
 static inline void dump_strangers(Dump *d, const char *path) {
     for (size_t i = 0; i < d->st.n; i++) {
         const char *name = d->st.tensors[i].name;
         if (dump_knows(d, name)) continue;
         if (!strncmp(name, "param.", 6) || !strncmp(name, "mask.", 5))
-            die("%s: '%.200s': expected a tensor of this model, found none such", path,
-                name);
+            die("%s: '%.200s': expected a tensor of this model, found none such",
+                path, name);
         if (!d->strange) d->stranger = name;
         d->strange++;
     }
@@ -186,7 +194,8 @@ static inline void dump_settings(Dump *d, const char *path) {
     d->c.V = meta_size(st, path, "vocab_size", 2, 1u << 26);
     d->c.ctx = meta_size(st, path, "n_ctx", 1, 1000000);
     model_check(&d->c, path);
-    d->steps = st_meta(st, "steps") ? meta_size(st, path, "steps", 0, DUMP_STEPS) : 0;
+    d->steps =
+        st_meta(st, "steps") ? meta_size(st, path, "steps", 0, DUMP_STEPS) : 0;
     if (!d->steps) return;
     meta_want(st, path, "weight_decay_on", "matrices");
     d->adam.lr = meta_number(st, path, "learning_rate", 0, 100);
@@ -285,8 +294,8 @@ static inline void dump_read_llmc(Dump *d, Bytes b, const Gpt *model) {
     }
 }
 
-/* A dump, or with a model an llm.c debug state. Takes over b, whose name must outlive
- * the result. Dies on any fault of the file. */
+/* A dump, or with a model an llm.c debug state. Takes over b, whose name must
+ * outlive the result. Dies on any fault of the file. */
 static inline Dump dump_parse(Bytes b, const Gpt *model) {
     const char *path = b.name;
     Dump d = {0};
@@ -333,7 +342,7 @@ static inline void dump_close(Dump *d) {
     *d = (Dump){0};
 }
 
-/* ---- making one --------------------------------------------------------------- */
+/* ---- making one ---------------------------------------------------------- */
 
 /* A share of weights to leave out, whole blocks of outputs x inputs. */
 typedef struct {
@@ -342,18 +351,22 @@ typedef struct {
     const char *name;           /* "16x4" */
 } DumpBlocks;
 
-/* Marks the elements of a mask (rows,cols) that lie in block `block` of outputs and
- * group `group` of inputs. */
-static inline void dump_keep(uint8_t *mask, const GptParam *p, const DumpBlocks *blocks,
-                             size_t block, size_t group) {
+/* Marks the elements of a mask (rows,cols) that lie in block `block` of outputs
+ * and group `group` of inputs. */
+static inline void dump_keep(uint8_t *mask, const GptParam *p,
+                             const DumpBlocks *blocks, size_t block,
+                             size_t group) {
     const size_t i_end = size_min((group + 1) * blocks->in, p->rows);
     const size_t o_end = size_min((block + 1) * blocks->out, p->cols);
     for (size_t i = group * blocks->in; i < i_end; i++)
-        for (size_t o = block * blocks->out; o < o_end; o++) mask[i * p->cols + o] = 1;
+        for (size_t o = block * blocks->out; o < o_end; o++)
+            mask[i * p->cols + o] = 1;
 }
-/* A random mask on every linear weight: of the groups of inputs, each block of outputs
- * keeps the share 1 - sparsity, at least one. Weights that are not kept become zero. */
-static inline void dump_sparsify(Dump *d, const DumpBlocks *blocks, uint64_t seed) {
+/* A random mask on every linear weight: of the groups of inputs, each block of
+ * outputs keeps the share 1 - sparsity, at least one. Weights that are not kept
+ * become zero. */
+static inline void dump_sparsify(Dump *d, const DumpBlocks *blocks,
+                                 uint64_t seed) {
     for (size_t k = 0; k < d->count; k++) {
         const GptParam *p = &d->table[k];
         if (!p->in_out) continue;
@@ -384,9 +397,10 @@ static inline void dump_batch(Dump *d, uint64_t seed) {
     }
 }
 
-/* ---- writing it --------------------------------------------------------------- */
+/* ---- writing it ---------------------------------------------------------- */
 
-static inline void dump_put(Dump *d, Check *c, const double *truth, void *writer) {
+static inline void dump_put(Dump *d, Check *c, const double *truth,
+                            void *writer) {
     float *values = mem_new(c->t.count, sizeof *values);
     for (size_t i = 0; i < c->t.count; i++) values[i] = (float)truth[i];
     st_write(writer, values, c->t.bytes);
@@ -433,9 +447,9 @@ static inline void dump_declare(const Dump *d, StWriter *w, const char *kind,
                (size_t[]){p->rows, p->cols});
 }
 
-/* Computes every result of d (configuration, weights, masks, batch and settings are
- * set) in double precision and writes the dump; with acts the activations too. Dies
- * if it cannot be written. */
+/* Computes every result of d (configuration, weights, masks, batch and settings
+ * are set) in double precision and writes the dump; with acts the activations
+ * too. Dies if it cannot be written. */
 static inline void dump_write(Dump *d, const char *path, bool acts,
                               const DumpBlocks *blocks) {
     const size_t BT[2] = {d->B, d->T};
@@ -444,7 +458,8 @@ static inline void dump_write(Dump *d, const char *path, bool acts,
     dump_put_metadata(d, &w, blocks);
     dump_list(d, NULL, acts);
 
-    for (size_t k = 0; k < d->count; k++) dump_declare(d, &w, "param.", ST_F32, k);
+    for (size_t k = 0; k < d->count; k++)
+        dump_declare(d, &w, "param.", ST_F32, k);
     for (size_t i = 0; i < d->n; i++) {
         const Check *c = &d->check[i];
         st_declare(&w, c->name, ST_F32, c->t.rank, c->t.shape);

@@ -1,5 +1,5 @@
-/* faults.h: what goes wrong in implementations of GPT-2, as a table; each can be
- * computed with.
+/* faults.h: what goes wrong in implementations of GPT-2, as a table; each can
+ * be computed with.
  *
  * It refuses to touch the specification of gpt.h, which knows no fault. Instead
  *
@@ -15,8 +15,8 @@
  *                     arguments
  *
  * Where weights are changed, the gradient by them becomes the one by the true
- * weights afterwards. To add a fault is to add a row, and a field if none of them
- * can say it.
+ * weights afterwards. To add a fault is to add a row, and a field if none of
+ * them can say it.
  *
  *     s->rules = fault_rules(s, f);
  *     fault_weights(s, f);
@@ -36,7 +36,8 @@
 enum { NO_BIAS = 1, NO_NORM = 2, NO_WPE = 4, NO_HEAD = 8, NO_LOOKUP = 16 };
 /* The parameters that weight decay is on. */
 enum { DECAY_MATRICES, DECAY_ALL, DECAY_LINEAR, DECAY_NONE, DECAYS };
-/* The weights that are used transposed: none, attn.c_proj.weight, all linear ones. */
+/* The weights that are used transposed: none, attn.c_proj.weight, all linear
+ * ones. */
 enum { CPROJ = 1, LINEAR };
 
 /* What differs from GPT-2; a field that is 0 is as it should be. */
@@ -70,7 +71,7 @@ typedef struct Fault {
     double beta2;
 } Fault;
 
-/* ---- other activations -------------------------------------------------------- */
+/* ---- other activations --------------------------------------------------- */
 
 /* GELU in its erf form, x P(X < x) for a normal X. */
 static inline double fault_gelu_erf(double x) {
@@ -92,7 +93,7 @@ static inline double fault_gelu_quick_slope(double x) {
 static inline double fault_relu(double x) { return x > 0 ? x : 0; }
 static inline double fault_relu_slope(double x) { return x > 0; }
 
-/* ---- the table ---------------------------------------------------------------- */
+/* ---- the table ----------------------------------------------------------- */
 
 static const Fault no_fault = {0};
 static const Fault faults[] = {
@@ -216,10 +217,10 @@ static const Fault faults[] = {
 };
 enum { FAULTS = sizeof faults / sizeof *faults };
 
-/* ---- the forward -------------------------------------------------------------- */
+/* ---- the forward --------------------------------------------------------- */
 
-/* The rules of the faulty program. A variance with 1 / (C - 1) is one with 1 / C,
- * and eps and the gain less: where gain^2 = (C - 1) / C
+/* The rules of the faulty program. A variance with 1 / (C - 1) is one with 1 /
+ * C, and eps and the gain less: where gain^2 = (C - 1) / C
  *
  *     1 / sqrt(var C / (C - 1) + eps) = gain / sqrt(var + eps gain^2) */
 static inline SpecRules fault_rules(const Spec *s, const Fault *f) {
@@ -254,7 +255,8 @@ static inline void fault_scale_by(double *a, size_t n, FaultScale scale) {
         if (i % scale.cols < scale.part) a[i] *= scale.by;
 }
 
-/* The place of parameter k in its layer, QKVW ..; PER_LAYER if it is of none. */
+/* The place of parameter k in its layer, QKVW ..; PER_LAYER if it is of
+ * none. */
 static inline size_t fault_place(const Spec *s, size_t k) {
     const bool layer = k >= LAYER0 && k < gpt_layer(s->c.L, 0);
     return layer ? (k - LAYER0) % PER_LAYER : PER_LAYER;
@@ -290,8 +292,8 @@ static inline void fault_weights(Spec *s, const Fault *f) {
             fault_transpose(s->w[k], p->cols, p->rows);
     }
 }
-/* Makes them the true ones again, and the gradient the one by these: w' = w by, so
- * dw = dw' by. */
+/* Makes them the true ones again, and the gradient the one by these: w' = w by,
+ * so dw = dw' by. */
 static inline void fault_weights_undo(Spec *s, const Fault *f) {
     for (size_t k = 0; k < gpt_count(&s->c); k++) {
         const GptParam *p = &s->table[k];
@@ -309,7 +311,7 @@ static inline void fault_weights_undo(Spec *s, const Fault *f) {
     }
 }
 
-/* ---- the backward ------------------------------------------------------------- */
+/* ---- the backward -------------------------------------------------------- */
 
 /* dw of wte without one of its halves.
  *     head: dw[v][i] = sum over n of dlogits[n][v] lnf[n][i] */
@@ -321,10 +323,12 @@ static inline void fault_untie(Spec *s, bool keep_head) {
         const double *dlogits = s->dlogits + n * V; /* (V) */
         const double *lnf = s->lnf + n * C;         /* (C) */
         for (size_t v = 0; v < V; v++)
-            for (size_t i = 0; i < C; i++) head[v * C + i] += dlogits[v] * lnf[i];
+            for (size_t i = 0; i < C; i++)
+                head[v * C + i] += dlogits[v] * lnf[i];
     }
     double *dwte = s->dw[WTE];                      /* (V,C) */
-    for (size_t i = 0; i < V * C; i++) dwte[i] = keep_head ? head[i] : dwte[i] - head[i];
+    for (size_t i = 0; i < V * C; i++)
+        dwte[i] = keep_head ? head[i] : dwte[i] - head[i];
     free(head);
 }
 /* Whether the gradient of parameter k is missing as a whole. */
@@ -340,11 +344,13 @@ static inline void fault_gradient(Spec *s, const Fault *f) {
     const double B = (double)s->B;
     const double N = B * (double)s->T;
     const double by = pow(N, f->grad_n) * pow(B, f->grad_b) * pow(2, f->grad_2);
-    if (f->missing & (NO_HEAD | NO_LOOKUP)) fault_untie(s, f->missing & NO_LOOKUP);
+    if (f->missing & (NO_HEAD | NO_LOOKUP))
+        fault_untie(s, f->missing & NO_LOOKUP);
     s->loss *= pow(N, f->loss_n);
     for (size_t k = 0; k < gpt_count(&s->c); k++) {
         const double factor = fault_missing(s, f, k) ? 0 : by;
-        for (size_t i = 0; i < gpt_elements(&s->table[k]); i++) s->dw[k][i] *= factor;
+        for (size_t i = 0; i < gpt_elements(&s->table[k]); i++)
+            s->dw[k][i] *= factor;
     }
 }
 /* Makes the gradients (out,in) that the faulty program writes so. */
@@ -361,7 +367,7 @@ static inline void fault_flip_undo(Spec *s, const Fault *f) {
     }
 }
 
-/* ---- the optimizer ------------------------------------------------------------ */
+/* ---- the optimizer ------------------------------------------------------- */
 
 static inline bool fault_decays(const GptParam *p, const Fault *f) {
     const bool decays[DECAYS] = {
@@ -372,15 +378,16 @@ static inline bool fault_decays(const GptParam *p, const Fault *f) {
     };
     return decays[f->decay];
 }
-/* The factor on the gradient of parameter k by which the faulty program clips it
- * before spec_adamw would. */
+/* The factor on the gradient of parameter k by which the faulty program clips
+ * it before spec_adamw would. */
 static inline double fault_clip(const Spec *s, const Fault *f, const GptAdam *o,
                                 double norm, size_t k) {
     if (f->per_tensor) {
         double square = 0;
         for (size_t i = 0; i < gpt_elements(&s->table[k]); i++)
             square += s->dw[k][i] * s->dw[k][i];
-        return o->clip > 0 && sqrt(square) > o->clip ? o->clip / sqrt(square) : 1;
+        return o->clip > 0 && sqrt(square) > o->clip ? o->clip / sqrt(square)
+                                                     : 1;
     }
     return f->l2 ? spec_clip(norm, o->clip) : 1;    /* before the decay is added */
 }
@@ -389,15 +396,16 @@ static inline void fault_add(Spec *s, double **v, double by) {
         for (size_t i = 0; i < gpt_elements(&s->table[k]); i++) v[k][i] += by;
 }
 
-/* Step t of AdamW with a fault of the optimizer: spec_adamw by other arguments. m and
- * v hold an array for each parameter. With c1 = 1 - beta1^t and c2 = 1 - beta2^t
+/* Step t of AdamW with a fault of the optimizer: spec_adamw by other arguments.
+ * m and v hold an array for each parameter. With c1 = 1 - beta1^t and c2 = 1 -
+ * beta2^t
  *
  *     without correction  lr m / (sqrt(v) + eps) =
  *                         lr' (m / c1) / (sqrt(v / c2) + eps')
  *                         where lr' = lr c1 / sqrt(c2), eps' = eps / sqrt(c2)
  *     eps inside          sqrt(v / c2 + eps): v is raised by eps c2 during the step */
-static inline void fault_adamw(Spec *s, double **m, double **v, GptAdam o, size_t t,
-                               const Fault *f) {
+static inline void fault_adamw(Spec *s, double **m, double **v, GptAdam o,
+                               size_t t, const Fault *f) {
     if (f->beta2 > 0) o.beta2 = f->beta2;
     const double norm = spec_norm(s);
     const double lr = o.lr;

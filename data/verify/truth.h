@@ -23,7 +23,7 @@
 #include "../model/weights.h"
 #include "../run/schedule.h"
 
-/* ---- distances ---------------------------------------------------------------- */
+/* ---- distances ----------------------------------------------------------- */
 
 /* The norm of want (n), at least floor; never 0. */
 static inline double truth_norm(const double *want, size_t n, double floor) {
@@ -31,11 +31,12 @@ static inline double truth_norm(const double *want, size_t n, double floor) {
     for (size_t i = 0; i < n; i++) square += want[i] * want[i];
     return fmax(fmax(sqrt(square), floor), 1e-300);
 }
-/* got (n) against want (n). A norm of want below floor counts as floor; slack (n),
- * or NULL, is forgiven. A NaN is as wrong as can be; where float32 cannot hold the
- * truth the distance is infinite, whatever is there. */
-static inline Distance truth_distance(const float *got, const double *want, size_t n,
-                                      double floor, const float *slack) {
+/* got (n) against want (n). A norm of want below floor counts as floor; slack
+ * (n), or NULL, is forgiven. A NaN is as wrong as can be; where float32 cannot
+ * hold the truth the distance is infinite, whatever is there. */
+static inline Distance truth_distance(const float *got, const double *want,
+                                      size_t n, double floor,
+                                      const float *slack) {
     Distance x = {0};
     double diff = 0;
     const double norm = truth_norm(want, n, floor);
@@ -58,7 +59,7 @@ static inline Distance truth_distance(const float *got, const double *want, size
     return x;
 }
 
-/* ---- this program's own float32 ----------------------------------------------- */
+/* ---- this program's own float32 ------------------------------------------ */
 
 typedef struct {
     Gpt *m;
@@ -75,14 +76,16 @@ static inline Own own_new(const Dump *d, DfPool *pool) {
     SpMat *mats = mem_new(d->count, sizeof *mats);
     for (size_t k = 0; k < d->count; k++) {
         const GptParam *p = &d->table[k];
-        if (d->mask[k]) mats[k] = sp_elements_pattern(p->cols, p->rows, 1, d->mask[k]);
+        if (d->mask[k])
+            mats[k] = sp_elements_pattern(p->cols, p->rows, 1, d->mask[k]);
     }
     Own o = {.m = gpt_make(d->c, mats, true, true), .pool = pool};
     free(mats);
     o.logits = mem_new(size_mul(d->B * d->T, d->c.V), sizeof *o.logits);
     o.step_loss = mem_new(d->steps + 1, sizeof *o.step_loss);
     o.step_norm = mem_new(d->steps + 1, sizeof *o.step_norm);
-    for (size_t k = 0; k < d->count; k++) gpt_set(&o.m->table[k], o.m->w, d->w[k]);
+    for (size_t k = 0; k < d->count; k++)
+        gpt_set(&o.m->table[k], o.m->w, d->w[k]);
     o.r = gpt_run_new(o.m, pool, d->B, d->T, 64, true);
     return o;
 }
@@ -110,7 +113,8 @@ static inline void own_logits(const Dump *d, Own *o) {
             if (t >= d->T) break;
             const float *group = panel + k / LINE * stride;     /* (V,16) */
             float *logits = o->logits + (b * d->T + t) * V;     /* (V) */
-            for (size_t v = 0; v < V; v++) logits[v] = group[v * LINE + k % LINE];
+            for (size_t v = 0; v < V; v++)
+                logits[v] = group[v * LINE + k % LINE];
         }
     }
 }
@@ -129,7 +133,8 @@ static inline float *own_values(const Own *o, const Check *c) {
     if (c->kind == ACT) return NULL;
     float *values = mem_new(c->t.count, sizeof *values);
     const double *steps = c->kind == STEP_NORM ? o->step_norm : o->step_loss;
-    if (c->kind == LOGITS) memcpy(values, o->logits, c->t.count * sizeof *values);
+    if (c->kind == LOGITS)
+        memcpy(values, o->logits, c->t.count * sizeof *values);
     else if (c->kind == GRAD) gpt_get(&o->m->table[c->k], o->m->g, values);
     else if (c->kind == AFTER) gpt_get(&o->m->table[c->k], o->m->w, values);
     else                                            /* loss: that of step 0 */
@@ -137,8 +142,8 @@ static inline float *own_values(const Own *o, const Check *c) {
     return values;
 }
 
-/* The slack of n weights of a row, for one step: g (n) is our gradient, dw (n) the
- * true one; kept (n) or NULL, all. */
+/* The slack of n weights of a row, for one step: g (n) is our gradient, dw (n)
+ * the true one; kept (n) or NULL, all. */
 static inline void own_slack_row(float *slack, const float *g, const double *dw,
                                  const uint8_t *kept, size_t n, double lr) {
     double noise = 0;
@@ -152,10 +157,10 @@ static inline void own_slack_row(float *slack, const float *g, const double *dw,
     }
 }
 /* AdamW divides a gradient by its own size: one that is all rounding moves its
- * weight by up to the learning rate either way, and one with a share r of rounding
- * adds about lr r to the weight's error. So a weight with 4 r > 0.001 is allowed
- * 4 r lr a step, at most 2 lr. r is noise / |gradient|, the noise that of our
- * float32, a root mean square over the row. */
+ * weight by up to the learning rate either way, and one with a share r of
+ * rounding adds about lr r to the weight's error. So a weight with 4 r > 0.001
+ * is allowed 4 r lr a step, at most 2 lr. r is noise / |gradient|, the noise
+ * that of our float32, a root mean square over the row. */
 static inline void own_slack(Dump *d, const Own *o, const Spec *s) {
     for (size_t k = 0; k < d->count; k++) {
         const GptParam *p = &d->table[k];
@@ -171,14 +176,15 @@ static inline void own_slack(Dump *d, const Own *o, const Spec *s) {
     }
 }
 
-/* ---- computing everything ----------------------------------------------------- */
+/* ---- computing everything ------------------------------------------------ */
 
-/* What is done with a check whose truth (its tensor's elements) has been computed. */
+/* What is done with a check whose truth (its tensor's elements) has been
+ * computed. */
 typedef void TruthVisit(Dump *d, Check *c, const double *truth, void *arg);
 
 /* Visits the checks of kinds from .. to. */
-static inline void truth_visit(Dump *d, const Spec *s, CheckKind from, CheckKind to,
-                               TruthVisit *visit, void *arg) {
+static inline void truth_visit(Dump *d, const Spec *s, CheckKind from,
+                               CheckKind to, TruthVisit *visit, void *arg) {
     for (size_t i = 0; i < d->n; i++) {
         Check *c = &d->check[i];
         if (c->kind < from || c->kind > to) continue;
@@ -204,16 +210,17 @@ static inline void truth_gradient(const Dump *d, Spec *s, const Fault *f) {
     for (size_t k = 0; k < d->count; k++) {
         const uint8_t *mask = d->mask[k];           /* (rows,cols) */
         if (!mask) continue;
-        for (size_t i = 0; i < gpt_elements(&d->table[k]); i++) s->dw[k][i] *= mask[i];
+        for (size_t i = 0; i < gpt_elements(&d->table[k]); i++)
+            s->dw[k][i] *= mask[i];
     }
     fault_gradient(s, f);
 }
 
-/* Everything a dump may hold, in double precision and with a fault; with own, which
- * may be NULL, in our float32 beside it. Each check is visited when its truth stands
- * in the specification's arrays. */
-static inline void truth_compute(Dump *d, const Fault *f, Own *own, TruthVisit *visit,
-                                 void *arg) {
+/* Everything a dump may hold, in double precision and with a fault; with own,
+ * which may be NULL, in our float32 beside it. Each check is visited when its
+ * truth stands in the specification's arrays. */
+static inline void truth_compute(Dump *d, const Fault *f, Own *own,
+                                 TruthVisit *visit, void *arg) {
     Spec *s = truth_new(d, f);
     double **m = d->steps ? spec_arrays(d->table, d->count) : NULL;     /* [count] */
     double **v = d->steps ? spec_arrays(d->table, d->count) : NULL;     /* [count] */

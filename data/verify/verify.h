@@ -1,17 +1,19 @@
 /* verify.h: is another implementation right, and if not, where does it first go
  * wrong, and why? `train verify`
  *
- * A dump (dump.h) holds a model, a batch and what another program made of them. All
- * of it is computed again twice (truth.h): in double precision, which is taken for
- * the truth, and in this program's own float32, whose distance from the truth is the
- * yardstick of what float32 can reach on that very batch. A tensor passes if its
- * distance is at most VERIFY_MULTIPLE yardsticks; of logits and gradients each row
- * has a yardstick of its own, too, of which VERIFY_ROWS are allowed.
+ * A dump (dump.h) holds a model, a batch and what another program made of them.
+ * All of it is computed again twice (truth.h): in double precision, which is
+ * taken for the truth, and in this program's own float32, whose distance from
+ * the truth is the yardstick of what float32 can reach on that very batch. A
+ * tensor passes if its distance is at most VERIFY_MULTIPLE yardsticks; of
+ * logits and gradients each row has a yardstick of its own, too, of which
+ * VERIFY_ROWS are allowed.
  *
- * It refuses a fixed tolerance: one that suits logits lets a gradient pass that is a
- * hundred times too wrong. It refuses to judge where float32 reaches nothing: a
- * yardstick above VERIFY_CAP (of `worst` below: VERIFY_CAP_WORST) measures no one.
- * But a NaN or infinity that the truth does not have is always wrong.
+ * It refuses a fixed tolerance: one that suits logits lets a gradient pass that
+ * is a hundred times too wrong. It refuses to judge where float32 reaches
+ * nothing: a yardstick above VERIFY_CAP (of `worst` below: VERIFY_CAP_WORST)
+ * measures no one. But a NaN or infinity that the truth does not have is always
+ * wrong.
  *
  * Two distances, both free of units, must hold:
  *
@@ -22,14 +24,15 @@
  *             finds a single wrong element in millions
  *
  * The tensors are visited in the order in which they are computed: activations,
- * logits, loss, gradients from the last layer to the first, then what the optimizer
- * makes of them. The first wrong one is the place to look. Then each known fault
- * (faults.h) is tried: everything is computed once more with it, and one that gives
- * the dump's numbers where they are wrong is named.
+ * logits, loss, gradients from the last layer to the first, then what the
+ * optimizer makes of them. The first wrong one is the place to look. Then each
+ * known fault (faults.h) is tried: everything is computed once more with it,
+ * and one that gives the dump's numbers where they are wrong is named.
  *
- * Example: our float32's gradient of a bias has error 2.5e-7. A yardstick counts as
- * 1e-6 at least, so 16 of them allow 1.6e-5. A program that never computes it writes
- * zeroes, whose error is 1: wrong, and `bias-gradient-missing` gives the same numbers.
+ * Example: our float32's gradient of a bias has error 2.5e-7. A yardstick
+ * counts as 1e-6 at least, so 16 of them allow 1.6e-5. A program that never
+ * computes it writes zeroes, whose error is 1: wrong, and
+ * `bias-gradient-missing` gives the same numbers.
  *
  *     DfPool *pool = df_begin(2);
  *     Dump d = dump_open("theirs.safetensors", NULL);
@@ -48,9 +51,10 @@ static const double VERIFY_CAP_WORST = 1e-2;
 enum { VERIFY_ELEMENTS = 8 };                       /* --tolerance allows `worst` so
                                                      * much more */
 
-/* ---- distances ---------------------------------------------------------------- */
+/* ---- distances ----------------------------------------------------------- */
 
-/* The place of a float32 number among all of them in ascending order; of 0 it is 0. */
+/* The place of a float32 number among all of them in ascending order; of 0 it
+ * is 0. */
 static inline int64_t verify_place(double number) {
     const float x = (float)number;
     int32_t bits;
@@ -75,7 +79,8 @@ static inline double check_limit_worst(const Dump *d, const Check *c) {
     return VERIFY_MULTIPLE * fmax(c->own.elem, VERIFY_FLOOR);
 }
 static inline bool check_holds(const Dump *d, const Check *c, const Distance *x) {
-    return x->error <= check_limit_error(d, c) && x->elem <= check_limit_worst(d, c);
+    return x->error <= check_limit_error(d, c) &&
+           x->elem <= check_limit_worst(d, c);
 }
 /* Of a check's values from its truth. */
 static inline Distance check_distance(const Dump *d, const Check *c,
@@ -87,12 +92,13 @@ static inline Distance check_distance(const Dump *d, const Check *c,
 /* The dump's values, on the heap. */
 static inline float *check_values(const Dump *d, const Check *c) {
     float *values = mem_new(c->t.count, sizeof *values);
-    if (c->kind == GRAD) model_unpack(&c->t, &d->table[c->k], d->out_in, values);
+    if (c->kind == GRAD)
+        model_unpack(&c->t, &d->table[c->k], d->out_in, values);
     else st_floats(&c->t, values);
     return values;
 }
 
-/* ---- measuring a check -------------------------------------------------------- */
+/* ---- measuring a check --------------------------------------------------- */
 
 /* The elements of a row of a check, 0 if its rows are not measured. */
 static inline size_t check_row(const Dump *d, const Check *c) {
@@ -104,9 +110,9 @@ static inline double check_square(const Check *c, const double *truth) {
     for (size_t i = 0; i < c->t.count; i++) square += truth[i] * truth[i];
     return square;
 }
-/* Whether every row is as near to the truth as our own says it can be; the first that
- * is not goes into the check. A row's norm counts as 1e-6 of what it would be if all
- * were alike, at least. */
+/* Whether every row is as near to the truth as our own says it can be; the
+ * first that is not goes into the check. A row's norm counts as 1e-6 of what it
+ * would be if all were alike, at least. */
 static inline bool check_rows(const Dump *d, Check *c, const float *theirs,
                               const float *ours, const double *truth) {
     const size_t n = check_row(d, c);
@@ -117,7 +123,8 @@ static inline bool check_rows(const Dump *d, Check *c, const float *theirs,
     for (size_t r = 0; r < rows; r++) {
         const size_t at = r * n;
         Distance x = truth_distance(theirs + at, truth + at, n, least, NULL);
-        const Distance own = truth_distance(ours + at, truth + at, n, least, NULL);
+        const Distance own =
+            truth_distance(ours + at, truth + at, n, least, NULL);
         if (x.error <= VERIFY_ROWS * fmax(own.error, VERIFY_FLOOR) &&
             x.elem <= VERIFY_ROWS * fmax(own.elem, VERIFY_FLOOR))
             continue;
@@ -130,9 +137,11 @@ static inline bool check_rows(const Dump *d, Check *c, const float *theirs,
     return true;
 }
 
-/* Whether what AdamW may make of rounding (the slack) is more than any yardstick
- * allows in nine of ten weights: then nothing of the tensor can be told. */
-static inline bool check_hidden(const Dump *d, const Check *c, const double *truth) {
+/* Whether what AdamW may make of rounding (the slack) is more than any
+ * yardstick allows in nine of ten weights: then nothing of the tensor can be
+ * told. */
+static inline bool check_hidden(const Dump *d, const Check *c,
+                                const double *truth) {
     const double rms = sqrt(check_square(c, truth) / (double)c->t.count);
     const double allowed = VERIFY_MULTIPLE * VERIFY_CAP_WORST;
     size_t hidden = 0;
@@ -141,15 +150,19 @@ static inline bool check_hidden(const Dump *d, const Check *c, const double *tru
     return 10 * hidden > 9 * c->t.count;
 }
 /* Whether nothing can be said of a check. */
-static inline bool check_blind(const Dump *d, const Check *c, const double *truth) {
+static inline bool check_blind(const Dump *d, const Check *c,
+                               const double *truth) {
     const Distance *own = &c->own;
     if (d->tolerance > 0) return false;
-    if (!(own->error <= VERIFY_CAP && own->elem <= VERIFY_CAP_WORST)) return true;
+    if (!(own->error <= VERIFY_CAP && own->elem <= VERIFY_CAP_WORST))
+        return true;
     return c->kind == AFTER && check_hidden(d, c, truth);
 }
 
-/* Visits a check: the dump's and our distance from the truth, and the verdict. */
-static inline void verify_measure(Dump *d, Check *c, const double *truth, void *arg) {
+/* Visits a check: the dump's and our distance from the truth, and the
+ * verdict. */
+static inline void verify_measure(Dump *d, Check *c, const double *truth,
+                                  void *arg) {
     const Own *own = arg;
     float *theirs = check_values(d, c);
     float *ours = own_values(own, c);               /* NULL for activations */
@@ -163,8 +176,10 @@ static inline void verify_measure(Dump *d, Check *c, const double *truth, void *
     free(theirs);
     free(ours);
 }
-/* Visits a check: is it as the fault that this is the truth of would have it? */
-static inline void verify_same(Dump *d, Check *c, const double *truth, void *arg) {
+/* Visits a check: is it as the fault that this is the truth of would have
+ * it? */
+static inline void verify_same(Dump *d, Check *c, const double *truth,
+                               void *arg) {
     float *theirs = check_values(d, c);
     const Distance x = check_distance(d, c, theirs, truth);
     c->same = check_holds(d, c, &x);
@@ -172,7 +187,7 @@ static inline void verify_same(Dump *d, Check *c, const double *truth, void *arg
     (void)arg;
 }
 
-/* ---- the verdict -------------------------------------------------------------- */
+/* ---- the verdict --------------------------------------------------------- */
 
 /* NULL: all is right. */
 static inline const Check *verify_wrong(const Dump *d) {
@@ -187,9 +202,9 @@ static inline const Check *verify_blind(const Dump *d) {
     return NULL;
 }
 
-/* How well a fault explains what is wrong: 0 not; else the number of checks that are
- * as it would have them, and d->n more if those are all that are wrong, not only those
- * of the phase where the first one is. */
+/* How well a fault explains what is wrong: 0 not; else the number of checks
+ * that are as it would have them, and d->n more if those are all that are
+ * wrong, not only those of the phase where the first one is. */
 static inline size_t verify_score(const Dump *d, Phase first) {
     bool phase = true;
     bool all = true;
@@ -204,8 +219,8 @@ static inline size_t verify_score(const Dump *d, Phase first) {
     if (!phase) return 0;
     return all ? same + d->n : same;
 }
-/* After verify found something wrong: the known fault that explains it best goes to
- * d->fault; NULL: none does. */
+/* After verify found something wrong: the known fault that explains it best
+ * goes to d->fault; NULL: none does. */
 static inline void verify_fault(Dump *d) {
     const Phase first = check_phase(verify_wrong(d)->kind);
     size_t best = 0;
@@ -219,8 +234,8 @@ static inline void verify_fault(Dump *d) {
     }
 }
 
-/* Measures every result of the dump; whether all are right, and none cannot be judged.
- * tolerance: of the error, in the place of the yardstick; 0: none. */
+/* Measures every result of the dump; whether all are right, and none cannot be
+ * judged. tolerance: of the error, in the place of the yardstick; 0: none. */
 static inline bool verify(Dump *d, DfPool *pool, double tolerance) {
     Own own = own_new(d, pool);
     d->tolerance = tolerance;
@@ -230,9 +245,10 @@ static inline bool verify(Dump *d, DfPool *pool, double tolerance) {
     return !verify_wrong(d) && !verify_blind(d);
 }
 
-/* ---- in words ----------------------------------------------------------------- */
+/* ---- in words ------------------------------------------------------------ */
 
-/* Where the worst element is, "[2,0,5]"; of a weight in its own shape (in,out). */
+/* Where the worst element is, "[2,0,5]"; of a weight in its own shape
+ * (in,out). */
 static inline char *check_index(const Dump *d, const Check *c, char out[192]) {
     const int rank = c->t.rank;
     const bool turned = c->kind == GRAD && d->out_in && d->table[c->k].in_out;
@@ -251,7 +267,8 @@ static inline void check_print(const Dump *d, const Check *c) {
     char row[40] = "";
     const char *verdict = c->blind ? "?" : "ok";
     if (!c->pass) verdict = "WRONG";
-    if (c->row != ROW_NONE) snprintf(row, sizeof row, "; of row %zu alone", c->row);
+    if (c->row != ROW_NONE)
+        snprintf(row, sizeof row, "; of row %zu alone", c->row);
     printf("%-5s %-32s %-13s %8.1e %8.1e  %8.1e %8.1e  %s %.9g for %.9g, %.3g ulp%s\n",
            verdict, c->name, st_sizes(shape, "()", c->t.rank, c->t.shape),
            c->dump.error, c->own.error, c->dump.elem, c->own.elem,
@@ -262,16 +279,16 @@ static inline void verify_table(const Dump *d) {
     printf("%zu layers x %zu, %zu heads, vocabulary %zu; B=%zu T=%zu; %zu steps. "
            "Distances from double precision:\n",
            d->c.L, d->c.C, d->c.NH, d->c.V, d->B, d->T, d->steps);
-    printf("%-5s %-32s %-13s %8s %8s  %8s %8s\n", "", "tensor", "shape", "error",
-           "ours", "worst", "ours");
+    printf("%-5s %-32s %-13s %8s %8s  %8s %8s\n", "", "tensor", "shape",
+           "error", "ours", "worst", "ours");
     for (size_t i = 0; i < d->n; i++) check_print(d, &d->check[i]);
     if (d->strange)
         note("not compared: %zu tensors that are not known, '%.200s' first",
              d->strange, d->stranger);
 }
 
-/* verify, in words on standard output: a line a tensor, the first wrong one, the fault
- * that explains it. */
+/* verify, in words on standard output: a line a tensor, the first wrong one,
+ * the fault that explains it. */
 static inline bool verify_print(Dump *d, DfPool *pool, double tolerance) {
     const double start = seconds();
     const bool right = verify(d, pool, tolerance);
@@ -294,11 +311,12 @@ static inline bool verify_print(Dump *d, DfPool *pool, double tolerance) {
     fflush(stdout);
     verify_fault(d);
     if (d->fault) printf("fault: %s: %s\n", d->fault->name, d->fault->means);
-    else printf("fault: none of the %d known ones gives these numbers\n", FAULTS);
+    else
+        printf("fault: none of the %d known ones gives these numbers\n", FAULTS);
     return false;
 }
 
-/* ---- as JSON ------------------------------------------------------------------ */
+/* ---- as JSON ------------------------------------------------------------- */
 
 static inline void verify_json_tensor(Out *out, const Dump *d, const Check *c) {
     char at[192];
@@ -346,7 +364,8 @@ static inline int cmd_verify(int argc, char **argv) {
         tok_free(s.tok);
         free(s.o);
     }
-    const bool right = verify_print(&d, pool, isnan(o->tolerance) ? 0 : o->tolerance);
+    const bool right =
+        verify_print(&d, pool, isnan(o->tolerance) ? 0 : o->tolerance);
     if (o->json) verify_json(&d, o->json);
     dump_close(&d);
     df_end(pool);
