@@ -13,6 +13,7 @@
 #include "test_files.h"
 #include "test_train.h"
 #include "test_rate.h"
+#include "test_tune.h"
 #include "test_formats.h"
 #include "test_models.h"
 #include "test_compare.h"
@@ -32,6 +33,7 @@ int program(int argc, char **argv) {
         {"machine", test_machine},
         {"train", test_train},
         {"rate", test_rate},
+        {"tune", test_tune},
         {"files", test_files},
         {"formats", test_formats},
         {"models", test_models},
