@@ -20,6 +20,7 @@
 #define MASKS_H
 #include "rate.h"
 #include "schedule.h"
+#include "../model/weights.h"
 
 /* ---- what the options ask for ------------------------------------------------------------------------- */
 
@@ -239,8 +240,8 @@ static inline Gpt *gpt_remask(const Gpt *m, const SpMat *mats, uint32_t step, bo
         b->rate = a->rate;
         sp_carry(&a->mat, &b->mat, m->w + a->at, n->w + b->at, LINE * sizeof(float));
         if (!moments) continue;
-        sp_carry(&a->mat, &b->mat, m->m + a->at, n->m + b->at, LINE * sizeof(float));
-        sp_carry(&a->mat, &b->mat, m->v + a->at, n->v + b->at, LINE * sizeof(float));
+        sp_carry(&a->mat, &b->mat, m->moment1 + a->at, n->moment1 + b->at, LINE * sizeof(float));
+        sp_carry(&a->mat, &b->mat, m->moment2 + a->at, n->moment2 + b->at, LINE * sizeof(float));
         if (!gpt_maskable(b)) continue;
         uint32_t *old = a->born ? a->born : mem_new(a->mat.lines, sizeof *old);
         b->born = mem_new(b->mat.lines, sizeof *b->born);

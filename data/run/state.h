@@ -7,6 +7,8 @@
 #define STATE_H
 #include "chip.h"
 #include "data.h"
+#include "masks.h"
+#include "../model/weights.h"
 #include "../model/formats.h"
 #include <signal.h>
 
@@ -185,7 +187,7 @@ static inline State state_init(Options *o, Data *d) {
         free(mats), gpt_free(s.m);
         s.m = masked;
     }
-    memset(s.m->m, 0, s.m->floats * sizeof(float)), memset(s.m->v, 0, s.m->floats * sizeof(float));
+    memset(s.m->moment1, 0, s.m->floats * sizeof(float)), memset(s.m->moment2, 0, s.m->floats * sizeof(float));
     for (size_t k = 0; k < s.m->count; k++) free(s.m->table[k].born), s.m->table[k].born = NULL;
     return state_ready(s, d);
 }
