@@ -194,6 +194,7 @@ static bool run_step(Run *run) {
     run->flops = flops_per_token(s->m, T, score) * tokens_per_step(o);
 
     if (trace) run_trace_begin(run);
+    run->r->dropout.step = s->step;
     run->loss = train_batch(run->r, B, inputs, targets);   /* forward, backward */
     if (trace) run_trace(run);
 

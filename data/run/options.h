@@ -55,7 +55,7 @@ typedef struct {
     size_t seeds;
     double margin;
     bool show_graph, products;
-    double lr, min_lr, layer_decay, decay, beta1, beta2, eps, clip, val_share, temperature, top_p;
+    double lr, min_lr, layer_decay, dropout, attention_dropout, decay, beta1, beta2, eps, clip, val_share, temperature, top_p;
     double sparsity, drop, mask_stop, densify, dense_first;
     bool quiet, decode, documents, show_mask, sweep, raw16, no_eot, special;
     size_t vocab_size;
@@ -117,6 +117,10 @@ static const Option options[] = {
      "learning rate; default by width, depth and density: run says which, and why"},
     {"layer-decay", 'f', 1, TRAIN, TRAINING, AT(layer_decay), 0, 1, "1",
      "F: each layer's rate is F times that of the layer above; embeddings' F times the lowest's"},
+    {"dropout", 'f', 1, TRAIN, TRAINING, AT(dropout), 0, 0.9, "0",
+     "share of the embedding and of each residual branch that a step leaves out"},
+    {"attention-dropout", 'f', 1, TRAIN, TRAINING, AT(attention_dropout), 0, 0.9, "0",
+     "share of attention's probabilities that a step leaves out"},
     {"min-lr", 'f', 1, TRAIN, TRAINING, AT(min_lr), 0, 100, "auto",
      "at the end of the cosine; default lr / 10"},
     {"warmup", 'u', 1, TRAIN, TRAINING, AT(warmup), 0, 1e12, "auto",
