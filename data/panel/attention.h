@@ -181,6 +181,23 @@ static inline void att_drop(float *s, const AttQueries *q) {
     drop_lines(q->drop, s, att_row(q), 0, q->n * LINE);
 }
 
+/* Of the keys of group k: kept (16,16) = prob times the factors, for dv, and
+ * ds (16,16), the derivative by what was mixed, becomes that by prob. */
+static inline void att_drop_data(float *restrict kept,
+                                 const float *restrict prob, float *restrict ds,
+                                 const AttQueries *q, size_t k) {
+    for (size_t v = 0; v < LINE; v += LANES) {
+        const vu rows = drop_rows(att_row(q) + v);
+        for (size_t i = 0; i < LINE; i++) {
+            const uint32_t column = drop_column(q->drop, k * LINE + i);
+            const vf factor = drop_factor(q->drop, column, rows);
+            const size_t at = i * LINE + v;
+            vf_store(kept + at, vf_load(prob + at) * factor);
+            vf_store(ds + at, vf_load(ds + at) * factor);
+        }
+    }
+}
+
 /* ---- forward and backward ------------------------------------------------ */
 
 /* out (hs) = softmax(query keys / sqrt(hs)) values; max and share are set.
@@ -219,12 +236,11 @@ static inline void att_backward(const AttQueries *q, const AttMemory *m,
 
     /* forward: out = sum of prob factor value */
     att_scores(ds, m, m->v, q->n, q->dout, q->hs);
-    if (q->drop.below) att_drop(ds, q);
     for (size_t k = 0; k < q->n; k++) {
         float kept[LINE * LINE] __attribute__((aligned(64)));
         const float *prob = p + k * LINE * LINE;        /* (16,16) */
         if (q->drop.below) {
-            drop_copy(q->drop, kept, prob, att_row(q), k * LINE, LINE);
+            att_drop_data(kept, prob, ds + k * LINE * LINE, q, k);
             prob = kept;
         }
         att_spread(att_group(m, m->dv, k), q->dout, prob, q->hs);
