@@ -1817,6 +1817,9 @@ static inline Program gpt_program(const GptConfig *c, size_t groups, bool train,
 
     p.head = p.stages;
     const int logits = head(g, n);
+    size_t used[SHARED];        /* rows of the shared arrays without training */
+    for (size_t k = 0; k < SHARED; k++) used[k] = p.array[k].rows;
+
     const int dlogits = cross_entropy(g, logits);
     const int dn = head_data(g, dlogits);
     head_weight(g, n, dlogits);
@@ -1826,8 +1829,7 @@ static inline Program gpt_program(const GptConfig *c, size_t groups, bool train,
     embed_weight(g, embed_drop_data(g, dx));
 
     /* an array that only the backward pass needs is not there without it */
-    for (size_t k = 0; k < SHARED && !train; k++)
-        if (k != IN_N && k != IN_H && k != IN_LOGITS) p.array[k].rows = 0;
+    for (size_t k = 0; k < SHARED && !train; k++) p.array[k].rows = used[k];
     free(saved);
     return p;
 }
