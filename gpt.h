@@ -10,8 +10,7 @@
  * stages, and when, in data/run/schedule.h.
  *
  * It refuses to be general: one architecture (learned positions, norms before
- * attention and MLP, GELU in its tanh form, a head tied to the embedding), no
- * mixed precision.
+ * attention and MLP, GELU in its tanh form, a tied head), one precision.
  *
  * Letters     B sequences    b = 0 .. B-1      N = B T tokens    n = 0 .. N-1
  *             T positions    t = 0 .. T-1      V vocabulary      v = 0 .. V-1
