@@ -20,10 +20,10 @@
  * What run_step does, and where each line of it is written down:
  *
  *     batch_train            B windows of T tokens           data/text/loader.h
- *     train_groups           loss and gradient, forward      gpt.h: layer_forward,
- *                            and backward                    layer_backward
- *     gpt_gradient_norm      the gradient's length           gpt.h
- *     gpt_adamw              the weights move                gpt.h
+ *     train_batch            loss and gradient, forward      data/run/schedule.h;
+ *                            and backward                    gpt.h: layer_forward
+ *     gpt_gradient_norm      the gradient's length           data/run/adamw.h
+ *     gpt_adamw              the weights move                data/run/adamw.h
  *     masks_step             blocks are dropped and grown    data/run/masks.h */
 #include "gpt.h"
 #include "data/base/cpu.h"
@@ -35,6 +35,8 @@
 #include "data/commands/tokenize.h"
 #include "data/compare/demo.h"
 #include "data/judge/measure.h"
+#include "data/run/adamw.h"
+#include "data/run/help.h"
 #include "data/run/lock.h"
 #include "data/run/peak.h"
 #include "data/run/state.h"
@@ -192,7 +194,7 @@ static bool run_step(Run *run) {
     run->flops = flops_per_token(s->m, T, score) * tokens_per_step(o);
 
     if (trace) run_trace_begin(run);
-    run->loss = train_groups(run->r, B, inputs, targets);   /* forward, backward */
+    run->loss = train_batch(run->r, B, inputs, targets);   /* forward, backward */
     if (trace) run_trace(run);
 
     if (score) masks_dense_end(run->r, sparse, grow);
@@ -372,6 +374,40 @@ static void run_finish(Run *run) {
     if (o->json && !interrupted) run_json(run, &val, step);
 }
 
+/* A line that goes on with a run: its checkpoint and what it reads, which no
+ * checkpoint names. On the heap. */
+static char *run_resume_line(const Run *run) {
+    const Options *o = run->s.o;
+    const char *word[2 * FILES_MAX + 8] = {"run", "--resume", run->out};
+    int n = 3;
+    if (o->text.n) word[n++] = "--text";
+    for (size_t k = 0; k < o->text.n; k++) word[n++] = o->text.item[k];
+    if (o->tokens.n) word[n++] = "--tokens";
+    for (size_t k = 0; k < o->tokens.n; k++) word[n++] = o->tokens.item[k];
+    if (o->raw16) word[n++] = "--raw16";
+    if (o->val) word[n++] = "--val";
+    if (o->val) word[n++] = o->val;
+    return words_join(n, word);
+}
+/* What to type next. */
+static void run_next(const Run *run) {
+    const Options *o = run->s.o;
+    const bool stories = !o->text.n && !o->tokens.n;
+    const char *kind = o->tokens.n ? "--tokens" : "--text";
+    const char *prompt = stories ? "One day" : "The";
+    char *resume = run_resume_line(run);
+    char *sample = words_join(4, (const char *[]){"sample", run->out, "--prompt", prompt});
+    char *eval = words_join(stories ? 2 : o->raw16 ? 5 : 4, (const char *[]){
+        "eval", run->out, kind, o->val ? o->val : "A-TEXT-IT-HAS-NOT-SEEN", "--raw16"});
+    printf("\nNext:\n\n");
+    if (run->s.step < o->steps) printf("    %s\n", resume);
+    if (run->s.tok) printf("    %s\n", sample);
+    printf("    %s\n", eval);
+    free(resume);
+    free(sample);
+    free(eval);
+}
+
 static int cmd_run(int argc, char **argv) {
     Options *o = options_read(argc, argv, RUN, NULL);
     Data d = {0};
@@ -408,10 +444,8 @@ static int cmd_run(int argc, char **argv) {
     if (interrupted) run_save(&run, run.out);
     else run_finish(&run);
     const bool early = interrupted;
-    if (early)
-        printf("%sinterrupted at step %zu; go on with: ./train run --resume %s%s\n",
-               run.terminal ? "\n" : "", run.s.step, run.out,
-               o->text.n || o->tokens.n ? " and the same text" : "");
+    if (early) printf("%sinterrupted at step %zu\n", run.terminal ? "\n" : "", run.s.step);
+    if (early || !o->quiet) run_next(&run);
     out_done(&run.log);
     run_close(&run);
     tok_free(run.s.tok);
@@ -446,36 +480,36 @@ static const struct {
     {"simulate", SIMULATE, cmd_simulate,
      "a training step on a described chip: sections, traffic, cycles; no data"},
     {"bench", BENCH, cmd_bench, "kernels and whole steps against this machine's own peak"},
-    {"help", 0, cmd_help, "[COMMAND]: this text"},
+    {"help", 0, cmd_help, "[COMMAND] [--all]: what there is, or a command's options"},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
+/* The place of a command; dies if there is none of that name. */
 static int command_find(const char *name) {
-    int k = 0;
-    while (k < COMMANDS && strcmp(name, commands[k].name)) k++;
-    if (k == COMMANDS) usage("unknown command '%s'", name);
-    return k;
-}
-static void help_options(int bit) {
-    for (int i = 0; i < OPTIONS; i++) {
-        const bool always = options[i].commands == ANY;
-        if (!(options[i].commands & bit) || always) continue;
-        printf("    --%-13s %s", options[i].name, options[i].help);
-        if (options[i].preset[0]) printf(" [%s]", options[i].preset);
-        printf("\n");
+    Nearest near = nearest_to(name);
+    for (int k = 0; k < COMMANDS; k++) {
+        if (!strcmp(name, commands[k].name)) return k;
+        nearest_offer(&near, commands[k].name);
     }
+    if (!near.name) usage("unknown command '%s'", name);
+    usage("unknown command '%s'; the nearest one is %s", name, near.name);
 }
-/* What there is, or only the command argv[1]. */
+/* All commands, or one with its options: `help [COMMAND] [--all]`. */
 static int cmd_help(int argc, char **argv) {
-    const int only = argc > 1 ? command_find(argv[1]) : COMMANDS;
+    const bool all = argc > 1 && !strcmp(argv[argc - 1], "--all");
+    const int named = argc - 1 - all;
+    const int only = named > 0 ? command_find(argv[1]) : COMMANDS;
+    if (named > 1) usage("help: expected a command and --all, found '%s'", argv[2]);
     if (only == COMMANDS)
         printf("./train            a demonstration: a dense and a sparse GPT on "
                "stories, compared\n");
     for (int k = 0; k < COMMANDS; k++) {
         if (only != COMMANDS && only != k) continue;
         printf("./train %-10s %s\n", commands[k].name, commands[k].help);
-        help_options(commands[k].bit);
+        if (all || only == k) help_options(commands[k].bit, commands[k].name, all);
     }
+    if (only == COMMANDS && !all)
+        printf("./train help COMMAND: its options; help --all: those of every command\n");
     printf("every command: --threads N, by default the physical cores; --help, this "
            "about it\n");
     return 0;

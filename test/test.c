@@ -17,6 +17,7 @@
 #include "test_models.h"
 #include "test_compare.h"
 #include "test_measure.h"
+#include "test_choices.h"
 #include "test_report.h"
 
 int program(int argc, char **argv) {
@@ -36,6 +37,7 @@ int program(int argc, char **argv) {
         {"models", test_models},
         {"compare", test_compare},
         {"measure", test_measure},
+        {"choices", test_choices},
         {"report", test_report},
     };
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {

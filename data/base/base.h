@@ -261,6 +261,49 @@ static inline void *mem_grow(void *p, size_t n, size_t *cap, size_t size) {
 
 static inline char *text_copy(const char *s) { return strcpy(mem_new(strlen(s) + 1, 1), s); }
 
+/* Of names that are offered, the one nearest to a word that is none of them. */
+typedef struct {
+    const char *word;
+    const char *name;               /* NULL: none is near */
+    size_t edits;                   /* fewer than so many made another one of it */
+} Nearest;
+
+/* Letters to put in, take out, change or swap with the next to make b of a
+ * (Damerau 1964), each one once; of the first 31 of each. */
+static inline size_t text_edits(const char *a, const char *b) {
+    enum { MOST = 31 };
+    size_t edits[MOST + 1][MOST + 1];       /* [i][j]: of a's first i and b's first j */
+    const size_t m = strnlen(a, MOST);
+    const size_t n = strnlen(b, MOST);
+    for (size_t i = 0; i <= m; i++)
+        for (size_t j = 0; j <= n; j++) {
+            if (!i || !j) {
+                edits[i][j] = i + j;
+                continue;
+            }
+            const size_t change = edits[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
+            const size_t out = edits[i - 1][j] + 1;
+            const size_t in = edits[i][j - 1] + 1;
+            size_t least = change < out ? change : out;
+            if (in < least) least = in;
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
+                edits[i - 2][j - 2] + 1 < least)
+                least = edits[i - 2][j - 2] + 1;
+            edits[i][j] = least;
+        }
+    return edits[m][n];
+}
+/* Near is what less than half of the word's letters would make of it. */
+static inline Nearest nearest_to(const char *word) {
+    return (Nearest){.word = word, .edits = (strlen(word) + 1) / 2};
+}
+static inline void nearest_offer(Nearest *near, const char *name) {
+    const size_t edits = text_edits(near->word, name);
+    if (edits >= near->edits) return;
+    near->edits = edits;
+    near->name = name;
+}
+
 /* Dies if the machine does not have that much memory. */
 static inline void mem_check(double bytes, const char *what) {
     const double have = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);

@@ -1,6 +1,7 @@
 /* compare.h: dense against sparse arms, over seeds: quality, time, and how sure that is: `train compare`. */
 #ifndef COMPARE_H
 #define COMPARE_H
+#include "../run/help.h"
 #include "../run/lock.h"
 #include "../run/peak.h"
 #include "page.h"
@@ -71,28 +72,13 @@ static inline void seed_run(const Options *o, const char name[][ARM_NAME], const
     tok_free(tok), data_free(&d);
 }
 
-/* "./train" and the words after it as a shell takes them: in '' where one has a letter that it minds. */
-static inline char *words_join(int argc, char **argv) {
-    Out line = out_memory();
-    out_text(&line, "./train");
-    for (int k = 0; k < argc; k++) {
-        const char *w = argv[k];
-        const bool plain = *w && !strpbrk(w, " \t\n'\"\\$`&|;<>()*?[]{}~#!");
-        out_text(&line, plain ? " " : " '");
-        for (; *w; w++)
-            if (*w == '\'') out_text(&line, "'\\''");
-            else out_char(&line, *w);
-        if (!plain) out_char(&line, '\'');
-    }
-    return out_string(&line);
-}
-
 /* Trains, by that step, and measures what the options ask for; false if it was interrupted. */
 static inline bool compare(const Options *o, RunStep *step, Cmp *c) {
     char (*name)[ARM_NAME] = mem_new(ARMS_MAX, sizeof *name);
     double lr[ARMS_MAX];
     const size_t n = arm_names(o, name);
     struct stat st;
+    for (size_t k = 0; k < n; k++) arm_check(o, name[k]);
     peak_note();
     for (int k = 0; k < 2; k++) {
         const char *path = k ? o->report : o->json, *end = path ? strrchr(path, '.') : NULL;
@@ -146,7 +132,7 @@ static inline char *compare_write(const Cmp *c, const Options *o, size_t *n) {
 
 static inline int cmd_compare(int argc, char **argv, RunStep *step) {
     Options *o = options_read(argc, argv, COMPARE, NULL);
-    Cmp c = {.command = words_join(argc, argv)};
+    Cmp c = {.command = words_join(argc, (const char *const *)argv)};
     size_t n;
     if (!compare(o, step, &c)) return 3;
     cmp_print_arms(&c), cmp_print_verdicts(&c);
