@@ -10,7 +10,8 @@
 #           command, or --resume, then goes on to the right bytes.
 # kill      SIGKILL before the n-th system call (lost/stop.c): the same command, or --resume, goes on to the
 #           right bytes, and takes away what was left. SIGTERM: nothing is left either.
-# memory    the address space ends 4 KiB later each time, from the least in which the program starts: as calls.
+# memory    the address space ends at every size from the least in which the program starts to plenty, in steps of
+#           64 KiB, and of 4 KiB wherever the outcome changes: as calls.
 #
 # The right bytes are those of a run that nothing disturbed: every file, and what is printed. TRAIN names the
 # program. Needs bash, a C compiler and glibc; without ptrace, kill comes at random moments.
@@ -214,9 +215,16 @@ limited() {
 # starts: whether the program itself has had a word, with status 0 or 2
 starts() { ((status == 0)) || { ((status == 2)) && grep -q '^train: ' "$tmp/err"; }; }
 
-# memory COMMAND STEP: in KiB
+# limit COMMAND KIB: judges it; sets now: what it said, or "right"
+limit() {
+    limited "$1" "$2"
+    if ((status == 0)); then now=right; else now=$(cat "$tmp/err"); fi
+    judge "$1" "$2 KiB"
+}
+
+# memory COMMAND STEP: in KiB; and where two neighbours say different things, every 4 KiB between them
 memory() {
-    local name=$1 step=$2 low=0 high=65536 kib
+    local name=$1 step=$2 low=0 high=65536 kib from now before=
     part=memory
     reference "$name" || return
     limited "$name" $high
@@ -229,10 +237,15 @@ memory() {
         limited "$name" $kib
         if starts; then high=$kib; else low=$kib; fi
     done
-    for ((kib = high, good = 0; good < 16; kib += step)); do
-        limited "$name" $kib
-        if ((status == 0)); then good=$((good + 1)); else good=0; fi
-        judge "$name" "$kib KiB"
+    for ((kib = high, good = 0; good < 4; kib += step)); do
+        limit "$name" $kib
+        if [[ $now == right ]]; then good=$((good + 1)); else good=0; fi
+        if ((kib > high)) && [[ $now != "$before" ]]; then
+            before=$now
+            for ((from = kib - step + 4; from < kib; from += 4)); do limit "$name" $from; done
+            now=$before
+        fi
+        before=$now
     done
 }
 
@@ -251,16 +264,16 @@ case ${1:-some} in
 some)
     for name in $commands; do calls "$name" 3; report calls "$name"; done
     for name in run compare; do kills "$name" 12; report kill "$name"; done
-    for name in run gguf; do memory "$name" 512; report memory "$name"; done
+    for name in gguf tokenize; do memory "$name" 1024; report memory "$name"; done
     ;;
 all)
     for name in $commands; do calls "$name" 0; report calls "$name"; done
     for name in run compare dump tokenize gguf; do kills "$name" 0; report kill "$name"; done
-    for name in $commands; do memory "$name" 4; report memory "$name"; done
+    for name in $commands; do memory "$name" 64; report memory "$name"; done
     ;;
 calls) calls "$2" 0; report calls "$2" ;;
 kill) kills "$2" 0; report kill "$2" ;;
-memory) memory "$2" 4; report memory "$2" ;;
+memory) memory "$2" 64; report memory "$2" ;;
 *) echo "usage: test/lost.sh [all | calls COMMAND | kill COMMAND | memory COMMAND]"; exit 2 ;;
 esac
 echo "$passed passed, $failed failed"
