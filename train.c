@@ -267,7 +267,9 @@ static void run_loop(Run *run) {
 /* Dies if a run would begin over another's files. */
 static void run_check(const Run *run, const Options *o) {
     const char *const output[3] = {run->out, run->best, o->log};
+    const char *const taken[3] = {run->out, run->best, lock_path()};
     struct stat st;
+    outputs_check(o, taken, 3);         /* first: it takes away what a killed run left */
     for (int k = 0; k < 3; k++) {
         const bool log = output[k] == o->log;
         const bool own = o->resume && (log || file_same(run->out, o->resume));
@@ -277,8 +279,6 @@ static void run_check(const Run *run, const Options *o) {
     }
     output_check(run->out, o, NULL);
     output_check(run->best, o, o->resume);
-    const char *const taken[3] = {run->out, run->best, lock_path()};
-    outputs_check(o, taken, 3);
 }
 
 /* What is about to be trained. need: bytes of memory. */
