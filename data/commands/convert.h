@@ -71,9 +71,7 @@ static inline int cmd_convert(int argc, char **argv) {
     if (masks) printf(" [masks, whose zeros stay]");
     if (half) printf(" [bits beyond half precision]");
     printf(run || vocabulary || masks || half ? "\n" : " nothing\n");
-    gpt_free(s.m);
-    tok_free(s.tok);
-    free(s.o);
+    state_free(&s);
     free(o);
     return 0;
 }

@@ -359,11 +359,7 @@ static inline int cmd_verify(int argc, char **argv) {
     if (o->init) s = checkpoint_read(o->init, o, false);
     DfPool *pool = df_begin(o->threads);
     Dump d = dump_open(o->file, s.m);
-    if (s.m) {
-        gpt_free(s.m);
-        tok_free(s.tok);
-        free(s.o);
-    }
+    if (s.m) state_free(&s);
     const bool right =
         verify_print(&d, pool, isnan(o->tolerance) ? 0 : o->tolerance);
     if (o->json) verify_json(&d, o->json);
