@@ -2,9 +2,11 @@
  *
  * df_run(pool, fn, arg, n) calls fn(arg, task, worker) once for each task 0 .. n-1, on any worker in any
  * order, and returns when all are done. A task may depend on nothing but its number, so results never depend
- * on how many threads there are. The caller is worker 0 and works too. Between runs workers spin for about a
- * tenth of a millisecond, since the next run is usually near, and then sleep. One atomic counter hands out
- * the tasks. It refuses pthread_barrier (absent on macOS) and OpenMP.
+ * on how many threads there are. The caller is worker 0 and works too; it waits only for workers that have
+ * joined the run, so one for which there is no core is not missed. Who waits spins for about a tenth of a
+ * millisecond, since what he waits for is usually near, and then sleeps; with more workers than cores he
+ * sleeps at once, for a core that spins is one that a worker with a task does not have. One atomic counter
+ * hands out the tasks. It refuses pthread_barrier (absent on macOS) and OpenMP.
  *
  *     DfPool *pool = df_begin(df_cores());
  *     df_run(pool, task, arg, 100);
@@ -12,25 +14,31 @@
 #ifndef POOL_H
 #define POOL_H
 #include "base.h"
+#include "cores.h"
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 
 typedef void DfTask(void *arg, size_t task, size_t worker);
 
 enum { DF_WORKERS = 256, DF_SPINS = 4000 };
 
+/* The state of a pool is one number, so that joining and closing a run cannot miss each other: the run's
+ * number times DF_RUN, DF_OPEN while it may be joined, and how many workers have joined and not left. */
+enum { DF_OPEN = 512, DF_RUN = 1024 };
+
 typedef struct {
     size_t workers;                         /* the caller included */
+    bool crowded;                           /* there are more of them than CPUs */
     pthread_t thread[DF_WORKERS];
     pthread_mutex_t lock;
-    pthread_cond_t wake;
+    pthread_cond_t wake;                    /* a run begins */
+    pthread_cond_t done;                    /* the last worker has left a closed one */
     DfTask *fn;
     void *arg;
     size_t n;
-    _Alignas(64) atomic_size_t run;         /* number of the current run; odd while the pool is ending */
+    bool ending;                            /* set before the last run number */
+    _Alignas(64) atomic_size_t state;
     _Alignas(64) atomic_size_t next;        /* the next task */
-    _Alignas(64) atomic_size_t busy;        /* workers that have not finished the current run */
 } DfPool;
 
 typedef struct { DfPool *pool; size_t worker; } DfWorker;
@@ -42,69 +50,82 @@ static inline void df_relax(void) {         /* tells the core that this is a wai
     __asm__ volatile("yield");
 #endif
 }
+/* How often who waits looks before he sleeps. */
+static inline int df_spins(const DfPool *p) { return p->crowded ? 0 : DF_SPINS; }
+/* Wakes those who wait for `cond`. In a crowd only one, who wakes the next if there is something left for him:
+ * no more are woken than there are cores to run them. */
+static inline void df_rouse(const DfPool *p, pthread_cond_t *cond) {
+    if (p->crowded) pthread_cond_signal(cond);
+    else pthread_cond_broadcast(cond);
+}
 
 static inline void df_work(DfPool *p, size_t worker) {
     for (size_t task; (task = atomic_fetch_add(&p->next, 1)) < p->n;) p->fn(p->arg, task, worker);
 }
 
+static inline size_t df_number(DfPool *p) { return atomic_load(&p->state) / DF_RUN; }
+
+/* Waits for a run after number *seen and joins it; *seen becomes its number. One that is closed already is
+ * left out. False: the pool ends. */
+static inline bool df_join(DfPool *p, size_t *seen) {
+    for (;;) {
+        for (int spin = 0; spin < df_spins(p) && df_number(p) == *seen; spin++) df_relax();
+        if (df_number(p) == *seen) {
+            pthread_mutex_lock(&p->lock);
+            while (df_number(p) == *seen) pthread_cond_wait(&p->wake, &p->lock);
+            pthread_mutex_unlock(&p->lock);
+        }
+        size_t state = atomic_load(&p->state);
+        *seen = state / DF_RUN;
+        while (state & DF_OPEN && state / DF_RUN == *seen)
+            if (atomic_compare_exchange_weak(&p->state, &state, state + 1)) return true;
+        if (p->ending) return false;
+    }
+}
+/* A worker leaves a run, and tells the caller if it was the last one that he waits for. */
+static inline void df_leave(DfPool *p) {
+    if (atomic_fetch_sub(&p->state, 1) % DF_RUN != 1) return;
+    pthread_mutex_lock(&p->lock);
+    pthread_cond_signal(&p->done);
+    pthread_mutex_unlock(&p->lock);
+}
 static inline void *df_worker(void *arg) {
     DfWorker w = *(DfWorker *)arg;
     DfPool *p = w.pool;
+    size_t seen = 0;
     free(arg);
     machine_ready();
-    for (size_t seen = 0;;) {
-        for (int spin = 0; spin < DF_SPINS && atomic_load(&p->run) == seen; spin++) df_relax();
-        if (atomic_load(&p->run) == seen) {
-            pthread_mutex_lock(&p->lock);
-            while (atomic_load(&p->run) == seen) pthread_cond_wait(&p->wake, &p->lock);
-            pthread_mutex_unlock(&p->lock);
-        }
-        seen = atomic_load(&p->run);
-        if (seen & 1) return NULL;
+    while (df_join(p, &seen)) {
+        if (p->crowded && atomic_load(&p->next) < p->n) df_rouse(p, &p->wake);
         df_work(p, w.worker);
-        atomic_fetch_sub(&p->busy, 1);
+        df_leave(p);
     }
-}
-
-static inline void df_announce(DfPool *p, size_t add) {
-    pthread_mutex_lock(&p->lock);
-    atomic_fetch_add(&p->run, add);
-    pthread_cond_broadcast(&p->wake);
-    pthread_mutex_unlock(&p->lock);
+    return NULL;
 }
 
 /* Runs tasks 0 .. n-1 and returns when the last is done. */
 static inline void df_run(DfPool *p, DfTask *fn, void *arg, size_t n) {
     p->fn = fn, p->arg = arg, p->n = n;
     atomic_store(&p->next, 0);
-    if (p->workers > 1 && n > 1) {
-        atomic_store(&p->busy, p->workers - 1);
-        df_announce(p, 2);
+    if (p->workers == 1 || n <= 1) {
         df_work(p, 0);
-        for (int spin = 0; atomic_load(&p->busy); spin++) spin < DF_SPINS ? df_relax() : (void)sched_yield();
-    } else df_work(p, 0);
+        return;
+    }
+    pthread_mutex_lock(&p->lock);
+    atomic_fetch_add(&p->state, DF_RUN + DF_OPEN);
+    df_rouse(p, &p->wake);
+    pthread_mutex_unlock(&p->lock);
+    df_work(p, 0);
+    atomic_fetch_sub(&p->state, DF_OPEN);
+    for (int spin = 0; spin < df_spins(p) && atomic_load(&p->state) % DF_OPEN; spin++) df_relax();
+    if (!(atomic_load(&p->state) % DF_OPEN)) return;
+    pthread_mutex_lock(&p->lock);
+    while (atomic_load(&p->state) % DF_OPEN) pthread_cond_wait(&p->done, &p->lock);
+    pthread_mutex_unlock(&p->lock);
 }
 
-/* Physical cores that this process may use: CPUs of its affinity mask that are the first of their core. */
-static inline size_t df_cores(void) {
-    size_t n = 0;
-#ifdef __linux__
-    cpu_set_t set;
-    if (!sched_getaffinity(0, sizeof set, &set))
-        for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-            char path[96];
-            int first = cpu;
-            if (!CPU_ISSET(cpu, &set)) continue;
-            snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", cpu);
-            FILE *f = fopen(path, "r");
-            if (f && fscanf(f, "%d", &first) != 1) first = cpu;
-            if (f) fclose(f);
-            n += first == cpu || !CPU_ISSET(first, &set);
-        }
-#endif
-    if (!n) n = (size_t)sysconf(_SC_NPROCESSORS_ONLN);
-    return size_max(1, size_min(n, DF_WORKERS));
-}
+/* Physical cores that this process may use. */
+static inline size_t df_cores(void) { return size_max(1, size_min(cores_count(true), DF_WORKERS)); }
 
 /* A pool of that many workers, the caller included. Ended by df_end. */
 static inline DfPool *df_begin(size_t workers) {
@@ -112,8 +133,10 @@ static inline DfPool *df_begin(size_t workers) {
     if (workers < 1 || workers > DF_WORKERS)
         die("threads: expected 1 to %d, found %zu", DF_WORKERS, workers);
     p->workers = workers;
+    p->crowded = workers > cores_count(false);
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->wake, NULL);
+    pthread_cond_init(&p->done, NULL);
     for (size_t i = 1; i < workers; i++) {
         DfWorker *w = mem_new(1, sizeof *w);
         *w = (DfWorker){p, i};
@@ -124,9 +147,15 @@ static inline DfPool *df_begin(size_t workers) {
 }
 
 static inline void df_end(DfPool *p) {
-    df_announce(p, 1);
+    pthread_mutex_lock(&p->lock);
+    p->ending = true;
+    atomic_fetch_add(&p->state, DF_RUN);
+    pthread_cond_broadcast(&p->wake);
+    pthread_mutex_unlock(&p->lock);
     for (size_t i = 1; i < p->workers; i++) pthread_join(p->thread[i], NULL);
-    pthread_mutex_destroy(&p->lock), pthread_cond_destroy(&p->wake);
+    pthread_mutex_destroy(&p->lock);
+    pthread_cond_destroy(&p->wake);
+    pthread_cond_destroy(&p->done);
     free(p);
 }
 #endif
