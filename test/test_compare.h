@@ -306,7 +306,7 @@ static void test_compare_bad_input(const char *text) {
 static void test_compare(void) {
     snprintf(folder, sizeof folder, "/tmp/compare-test-XXXXXX");
     if (!mkdtemp(folder)) abort();
-    char *line = words_join(3, (char *[]){"a b", "it's", "x=1,y=2/3"});
+    char *line = words_join(3, (const char *[]){"a b", "it's", "x=1,y=2/3"});
     CHECK(!strcmp(line, "./train 'a b' 'it'\\''s' x=1,y=2/3"), "a line to repeat: %s", line);
     free(line);
     test_curves(), test_arms(), test_curve_file(), test_scores_file(), test_widths();

@@ -394,9 +394,13 @@ static void test_kill(void) {
 
 static const struct { const char *line, *expected;
 } bad_lines[] = {
-    {"fly", "unknown command"},
+    {"fly", "unknown command 'fly' (see"},
+    {"rnu", "the nearest one is run"},
     {"help fly", "unknown command"},
-    {"run --fly 1", "unknown option"},
+    {"help run --every", "found '--every'"},
+    {"run --fly 1", "unknown option '--fly' (see"},
+    {"run --sparcity 0.5", "the nearest one is --sparsity"},
+    {"sample x --sparcity 0.5", "unknown option '--sparcity' (see"},
     {"run --lr", "needs a value"},
     {"run --lr fast", "found 'fast'"},
     {"run --lr nan", "found 'nan'"},
@@ -475,10 +479,40 @@ static void test_bad_input(void) {
     for (size_t i = 0; i < sizeof bad_lines / sizeof *bad_lines; i++)
         check_refused(bad_lines[i].expected, "%s", bad_lines[i].line);
     if (chdir(back)) abort();
-    const char *train = getenv("TRAIN");
     CHECK(command("simulate --model d4 --chip a100") == 0, "%s", check_line);
-    CHECK(outside("%s run --help | grep -q sparsity && ! %s help run | grep -q prompt", train, train) == 0,
-          "help for one command");
+}
+
+/* Every option of a command is in its help: the first ones, and the rest on demand; and a run that ends says how
+ * it goes on, in words that a shell takes. */
+static void test_help(void) {
+    const char *train = getenv("TRAIN"), *text = file_in("a text");
+    CHECK(outside("%s run --help > %s/help; %s help run --all > %s/all", train, folder, train, folder) == 0, "help");
+    Bytes first = file_read(file_in("help")), all = file_read(file_in("all"));
+    CHECK(memmem(first.p, first.n, "--sparsity ", 11) && !memmem(first.p, first.n, "--prompt ", 9) &&
+              !memmem(first.p, first.n, "--mask-seed ", 12), "help for one command");
+    for (int k = 0; k < FIRST_LISTS; k++)
+        for (int i = 0; i < FIRST; i++)
+            CHECK(option_find(first_options[k].option[i], first_options[k].command) >= 0, "list %d has no option %d",
+                  k, i);
+    for (int k = 0; k < OPTIONS; k++) {
+        char name[64];
+        const int n = snprintf(name, sizeof name, "    --%s ", options[k].name);
+        if (help_shows(k, RUN)) CHECK(memmem(all.p, all.n, name, (size_t)n), "no --%s", options[k].name);
+    }
+    file_free(&first), file_free(&all);
+    CHECK(option_find("threads", 2 * COMPARE) >= 0, "another command takes no --threads");
+    make_text(text, 20000);
+    CHECK(outside("%s run --text '%s' --vocab 260 --layers 1 --heads 1 --width 16 --context 8 --batch 2 --steps 2 "
+                  "--stop 1 --out '%s/a run' > '%s/said' && grep -e ' run --resume' '%s/said' | sed 's|./train|%s|' | "
+                  "sh > /dev/null && ! sh -c '%s run --resume \"%s/a run\" --text \"%s\"' | grep -q -e --resume",
+                  train, text, folder, folder, folder, train, train, folder, text) == 0,
+          "the line that a run ends with does not go on with it");
+    static const struct { const char *a, *b; size_t edits; } word[] = {
+        {"", "", 0}, {"run", "run", 0}, {"rnu", "run", 1}, {"sparcity", "sparsity", 1}, {"", "abc", 3},
+        {"kitten", "sitting", 3}, {"steps", "step", 1}};
+    for (size_t k = 0; k < sizeof word / sizeof *word; k++)
+        CHECK(text_edits(word[k].a, word[k].b) == word[k].edits, "%s to %s: %zu edits", word[k].a, word[k].b,
+              text_edits(word[k].a, word[k].b));
 }
 static void test_bad_files(void) {
     static const struct { const char *name, *bytes; size_t n; const char *expected;
@@ -574,7 +608,7 @@ static void test_train(void) {
     snprintf(folder, sizeof folder, "/tmp/train-test-XXXXXX");
     if (!mkdtemp(folder)) abort();
     test_batches(), test_sample(), test_resume(), test_trace(), test_masks();
-    test_awkward_masks(), test_damage(), test_kill(), test_bad_input(), test_bad_files();
+    test_awkward_masks(), test_damage(), test_kill(), test_bad_input(), test_help(), test_bad_files();
     outside("rm -r %s", folder);
 }
 #endif

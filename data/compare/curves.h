@@ -38,10 +38,10 @@ static inline void cmp_add(CmpCurve *c, CmpPoint p) {
 
 static inline void cmp_curve_write(const CmpCurve *c, const char *path) {
     Out out = out_open(path);
-    fputs(cmp_head, out.f);
+    out_text(&out, cmp_head);
     for (size_t k = 0; k < c->n; k++) {
         const CmpPoint *p = &c->point[k];
-        fprintf(out.f, "%zu,%.17g,%.17g,%.17g,%.17g,%.17g,%.17g,%.17g\n", p->step, p->tokens, p->flops,
+        out_print(&out, "%zu,%.17g,%.17g,%.17g,%.17g,%.17g,%.17g,%.17g\n", p->step, p->tokens, p->flops,
                 p->seconds, p->train, p->step_ms, p->loss, p->bits);
     }
     out_done(&out);
@@ -265,7 +265,7 @@ static inline void cmp_scores_write(const CmpRun *r, const char *path) {
             const ClozeItem *x = &m->cloze[list].item[k];
             st_write(&w, (float[]){(float)x->kind, (float)x->chance, x->right}, 12);
         }
-    if (!st_commit(&w)) die("%s: cannot write: %s", path, strerror(errno));
+    if (!st_commit(&w)) die_of(path, "write");
 }
 
 /* The rows (n,3) of a tensor, numbers from 0 on, the first column below `most`. */
@@ -400,7 +400,7 @@ static inline void cmp_print_cloze(const Cmp *c) {
 static inline void cmp_json_run(Out *out, const CmpRun *r) {
     const CmpCurve *c = &r->curve;
     json_begin(out, NULL, '{');
-    json_key(out, "seed"), fprintf(out->f, "%zu", r->o->seed);
+    json_key(out, "seed"), out_print(out, "%zu", r->o->seed);
     json_member_put(out, "val_loss", r->m.val.nats / (double)r->m.val.tokens);
     json_member_put(out, "bits", cmp_score(&r->m.val)), json_member_put(out, "step_ms", cmp_step_ms(c));
     json_member_put(out, "seconds", cmp_end(c)->seconds), json_member_put(out, "flops", cmp_end(c)->flops);
@@ -427,7 +427,7 @@ static inline void cmp_json_arm(Out *out, const Cmp *c, size_t arm) {
         {"speed_up", first.step_ms / a.step_ms}, {"seconds", a.seconds}, {"flops", a.flops},
         {"tokens", a.tokens},
         {"parameters", r->parameters}, {"active_parameters", r->active}, {"memory_bytes", r->memory}};
-    fputc('\n', out->f);
+    out_char(out, '\n');
     json_begin(out, NULL, '{'), json_member_text(out, "name", c->name[arm]);
     for (size_t k = 0; k < sizeof number / sizeof *number; k++)
         json_member_put(out, number[k].key, number[k].x);
@@ -436,11 +436,11 @@ static inline void cmp_json_arm(Out *out, const Cmp *c, size_t arm) {
         const char *text = option_text(r->o, k, room);
         if (!options[k].decides) continue;
         if (options[k].kind == 's') json_member_text(out, options[k].name, text);
-        else json_key(out, options[k].name), fputs(text, out->f);
+        else json_key(out, options[k].name), out_text(out, text);
     }
     json_close(out, '}'), json_begin(out, "runs", '[');
     for (size_t s = 0; s < c->seeds; s++) cmp_json_run(out, cmp_run(c, s, arm));
-    json_close(out, ']'), fputs(r->exhibit ? r->exhibit : "", out->f), json_close(out, '}');
+    json_close(out, ']'), out_text(out, r->exhibit ? r->exhibit : ""), json_close(out, '}');
 }
 static inline void cmp_json_pair(Out *out, const Cmp *c, size_t a, size_t b) {
     for (int axis = 0; axis < CMP_AXES; axis++) {
@@ -466,10 +466,11 @@ static inline void cmp_json_cloze(Out *out, const Cmp *c, size_t a, size_t b) {
         json_member_put(out, "p", x.p), json_close(out, '}');
     }
 }
-static inline void cmp_json(const Cmp *c, FILE *f) {
-    Out out = {.f = f};
+/* Returns the object as a text, freed by the caller; *n: its bytes. */
+static inline char *cmp_json(const Cmp *c, size_t *n) {
+    Out out = out_memory();
     char over[96];
-    fputc('{', out.f);
+    out_char(&out, '{');
     json_member_text(&out, "command", c->command);
     json_member_text(&out, "unit", cmp_unit(c));
     json_member_text(&out, "interval", cmp_over(c, over)), json_member_put(&out, "margin", c->margin);
@@ -486,6 +487,9 @@ static inline void cmp_json(const Cmp *c, FILE *f) {
             json_member_put(&out, cmp_axis[axis], c->mean[k].to_first[axis]);
         json_close(&out, '}');
     }
-    json_close(&out, '}'), fputs("}\n", f);
+    json_close(&out, '}');
+    out_text(&out, "}\n");
+    *n = out.n;
+    return out_string(&out);
 }
 #endif

@@ -168,18 +168,19 @@ static inline void arm_scores(ArmRun *a, const Data *d, DfPool *pool) {
 
 /* What there is to see of a finished run's model. */
 static inline void arm_exhibit(ArmRun *a, DfPool *pool) {
-    char path[PATH_MAX], *members = NULL, *text = NULL;
-    size_t bytes = 0, n = 0;
+    char path[PATH_MAX];
     State s = checkpoint_read(arm_path(a, "ckpt", path), &a->o, false);
-    Out out = {.f = open_memstream(&members, &bytes), .comma = true};
+    Out out = out_memory();
+    out.comma = true;                                       /* members come before */
     if (s.tok) {
-        FILE *f = open_memstream(&text, &n);
-        sample(f, &s, pool, &(GptPrompt){.text = ""}, 200, &(GptChoice){0.8, 1, 0}, a->o.seed), fclose(f);
-        exhibit_text(&out, "sample", text, n), free(text);
+        Out text = out_memory();
+        sample(&text, &s, pool, &(GptPrompt){.text = ""}, 200, &(GptChoice){0.8, 1, 0}, a->o.seed);
+        exhibit_text(&out, "sample", text.text, text.n);
+        out_free(&text);
     }
     exhibit_masks(&out, s.m), exhibit_pipeline(&out, s.m, &a->o);
-    fclose(out.f), gpt_free(s.m), tok_free(s.tok), free(s.o);
-    a->kept.exhibit = members;
+    gpt_free(s.m), tok_free(s.tok), free(s.o);
+    a->kept.exhibit = out_string(&out);
 }
 
 /* Trains what the folder does not have of n runs on the same data. */

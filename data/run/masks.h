@@ -327,7 +327,7 @@ static inline void masks_show(const Gpt *m) {
         sp_map(a, on);
         printf("%s: %zu x %zu blocks of 16x%zu, %.4g %% kept\n", m->table[k].name, a->nb, a->IC / a->w, a->w,
                100 * gpt_density(&m->table[k]));
-        sp_show(stdout, on, a->nb, a->IC / a->w);
+        sp_show(on, a->nb, a->IC / a->w);
         free(on);
     }
 }

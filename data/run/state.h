@@ -7,7 +7,7 @@
 #define STATE_H
 #include "chip.h"
 #include "data.h"
-#include "masks.h"
+#include "rate.h"
 #include "../model/formats.h"
 #include <signal.h>
 
@@ -109,8 +109,7 @@ static inline double model_bytes(const GptConfig *c, double density) {
 static inline State state_ready(State s, const Data *d) {
     Options *o = s.o;
     masks_ready(o, s.m);
-    const double density = masks_density(o, s.m, !masks_wanted(o) || masks_at_start(o));
-    if (isnan(o->lr)) o->lr = 0.002 * 256 / (double)s.m->c.C / (sqrt(density) * sqrt(sqrt(density)));
+    if (isnan(o->lr)) o->lr = rate_product(rate_of(o, s.m));
     if (o->warmup == AUTO) o->warmup = o->steps * 3 / 100;
     if (isnan(o->min_lr)) o->min_lr = o->lr / 10;
     if (o->warmup > o->steps)
@@ -196,13 +195,11 @@ static inline State state_resume(const Options *o, Data *d) {
 /* The first signal asks for a clean end, the second ends at once. */
 static volatile sig_atomic_t interrupted;
 
-static inline void on_signal(int number) { interrupted = number, signal(number, SIG_DFL); }
-/* A signal that was ignored at the start (nohup) stays so. */
-static inline void signals_catch(void) {
-    static const int number[3] = {SIGINT, SIGTERM, SIGHUP};
-    for (int k = 0; k < 3; k++)
-        if (signal(number[k], on_signal) == SIG_IGN) signal(number[k], SIG_IGN);
+static inline void on_signal(int number) {
+    interrupted = number;
+    signal(number, passing_signal);
 }
+static inline void signals_catch(void) { signals_to(on_signal); }
 
 typedef struct {                    /* a run under way */
     State s;
@@ -210,7 +207,7 @@ typedef struct {                    /* a run under way */
     GptRun *r;
     const char *out, *saved;        /* the checkpoint's path; that again once it has been written */
     char best[PATH_MAX];
-    FILE *log;
+    Out log;                        /* takes everything, if none is wanted */
     bool terminal;                  /* progress on one line */
     double start, peak;             /* seconds at its start; FLOP/s at most */
     double lr, loss, norm, bytes, flops;        /* of the last step; norm: of the gradient before clipping */
@@ -231,7 +228,7 @@ static inline double tokens_per_step(const Options *o) { return (double)(o->batc
 static inline void run_save(Run *run, const char *path) {
     const int width = run->saved ? (int)strlen(run->saved) : 0;
     if (!checkpoint_write(&run->s, path))
-        die("%s: cannot write: %s%s%.*s", path, strerror(errno), width ? "; whole is still " : "", width,
+        die("%s: cannot write: %s%s%.*s", path, why(errno), width ? "; whole is still " : "", width,
             run->saved);
     if (path == run->out) run->saved = path;
 }
