@@ -1075,19 +1075,19 @@ static inline bool df_fire_part(DfJob *job, DfPart *part, size_t i,
     }
     return false;
 }
-/* Fires one actor that is ready, of the last part that has one: of the worker's
- * own panels, every workers-th, or of any. A panel that stays with one worker
- * stays in its cache, and with as many slots as workers so do the slots. Panels
- * cost more towards the end of a sequence, so the workers change places now and
- * then. */
-static inline bool df_fire_one(DfJob *job, size_t worker, bool any) {
+/* Fires one actor that is ready, of the last part that has one: of the panels of
+ * the worker's seat, every seats-th, or of any. A panel that stays with one
+ * worker stays in its cache, and with as many slots as workers so do the slots.
+ * Panels cost more towards the end of a sequence, so the workers change places
+ * now and then. */
+static inline bool df_fire_one(DfJob *job, size_t seat, size_t worker, bool any) {
+    const size_t seats = size_min(job->pool->workers, job->pool->cpus);
     for (size_t s = job->section->parts; s-- > 0;) {
         const size_t slowest = df_done(job->section, s);
         /* the panel of its slowest tile, then the one that others may be at */
         for (size_t i = slowest; i < slowest + 2 && i < job->panels; i++) {
-            const size_t workers = job->pool->workers;
-            const size_t turn = i + i / (2 * workers);
-            if (!any && turn % workers != worker) continue;
+            const size_t turn = i + i / (2 * seats);
+            if (!any && turn % seats != seat % seats) continue;
             if (df_fire_part(job, &job->section->part[s], i, worker))
                 return true;
         }
@@ -1120,36 +1120,35 @@ enum { DF_PATIENCE = 64 };  /* looks in vain for its own panels before a worker
 /* Sleeps until an actor has fired since `left` firings were left: then this
  * worker began to look, and found that nothing was ready. If nobody is awake
  * who could make something ready, the machine stands still. */
-static inline void df_sleep(DfJob *job, size_t left) {
+static inline void df_section_sleep(DfJob *job, size_t left) {
     pthread_mutex_lock(&job->lock);
     atomic_fetch_add(&job->asleep, 1);
     job->awake--;
     if (!job->awake && atomic_load(&job->left) == left) df_stuck(job);
     while (atomic_load(&job->left) == left)
-        pthread_cond_wait(&job->wake, &job->lock);
+        df_sleep(job->pool, &job->wake, &job->lock);
     atomic_fetch_sub(&job->asleep, 1);
     job->awake++;
     pthread_mutex_unlock(&job->lock);
 }
-static inline void df_section_worker(void *arg, size_t task, size_t worker) {
+/* The task is a worker's seat: the first that come get the first ones. */
+static inline void df_section_worker(void *arg, size_t seat, size_t worker) {
     DfJob *job = arg;
-    const int patience = job->pool->crowded ? 0 : DF_PATIENCE;
-    int idle = 0;
+    int idle = 0;                       /* looks in vain since it fired */
     size_t left;
-    (void)task;
     pthread_mutex_lock(&job->lock);
     job->awake++;
     pthread_mutex_unlock(&job->lock);
     while ((left = atomic_load(&job->left))) {
-        const bool any = idle >= patience;
-        if (df_fire_one(job, worker, any)) {
+        const bool any = idle >= DF_PATIENCE;
+        if (df_fire_one(job, seat, worker, any)) {
             idle = 0;
-        } else if (!any || idle < df_spins(job->pool)) {
+        } else if (!any || df_may_spin(job->pool, idle)) {
             idle++;
             df_relax();
         } else {
-            df_sleep(job, left);
-            idle = patience;
+            df_section_sleep(job, left);
+            idle = 0;
         }
     }
     pthread_mutex_lock(&job->lock);

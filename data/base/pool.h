@@ -3,10 +3,10 @@
  * df_run(pool, fn, arg, n) calls fn(arg, task, worker) once for each task 0 .. n-1, on any worker in any
  * order, and returns when all are done. A task may depend on nothing but its number, so results never depend
  * on how many threads there are. The caller is worker 0 and works too; it waits only for workers that have
- * joined the run, so one for which there is no core is not missed. Who waits spins for about a tenth of a
- * millisecond, since what he waits for is usually near, and then sleeps; with more workers than cores he
- * sleeps at once, for a core that spins is one that a worker with a task does not have. One atomic counter
- * hands out the tasks. It refuses pthread_barrier (absent on macOS) and OpenMP.
+ * joined the run, so one that sleeps is not missed. Who waits spins for about a tenth of a millisecond, since
+ * what he waits for is usually near, and then sleeps. No more workers are awake than there are CPUs: who spins
+ * would hold one that somebody with a task needs. One atomic counter hands out the tasks. It refuses
+ * pthread_barrier (absent on macOS) and OpenMP.
  *
  *     DfPool *pool = df_begin(df_cores());
  *     df_run(pool, task, arg, 100);
@@ -28,7 +28,7 @@ enum { DF_OPEN = 512, DF_RUN = 1024 };
 
 typedef struct {
     size_t workers;                         /* the caller included */
-    bool crowded;                           /* there are more of them than CPUs */
+    size_t cpus;                            /* so many of them may be awake */
     pthread_t thread[DF_WORKERS];
     pthread_mutex_t lock;
     pthread_cond_t wake;                    /* a run begins */
@@ -39,6 +39,7 @@ typedef struct {
     bool ending;                            /* set before the last run number */
     _Alignas(64) atomic_size_t state;
     _Alignas(64) atomic_size_t next;        /* the next task */
+    _Alignas(64) atomic_size_t awake;       /* workers that do not sleep, the caller included */
 } DfPool;
 
 typedef struct { DfPool *pool; size_t worker; } DfWorker;
@@ -50,12 +51,20 @@ static inline void df_relax(void) {         /* tells the core that this is a wai
     __asm__ volatile("yield");
 #endif
 }
-/* How often who waits looks before he sleeps. */
-static inline int df_spins(const DfPool *p) { return p->crowded ? 0 : DF_SPINS; }
-/* Wakes those who wait for `cond`. In a crowd only one, who wakes the next if there is something left for him:
- * no more are woken than there are cores to run them. */
-static inline void df_rouse(const DfPool *p, pthread_cond_t *cond) {
-    if (p->crowded) pthread_cond_signal(cond);
+/* Whether who waits may look once more, which he has done so often, before he sleeps. */
+static inline bool df_may_spin(DfPool *p, int spins) {
+    return spins < DF_SPINS && atomic_load(&p->awake) <= p->cpus;
+}
+/* Sleeps under a lock until `cond` is signalled. */
+static inline void df_sleep(DfPool *p, pthread_cond_t *cond, pthread_mutex_t *lock) {
+    atomic_fetch_sub(&p->awake, 1);
+    pthread_cond_wait(cond, lock);
+    atomic_fetch_add(&p->awake, 1);
+}
+/* Wakes who sleeps on `cond`, if there are CPUs for more; if not for everybody, then one, who wakes the next. */
+static inline void df_rouse(DfPool *p, pthread_cond_t *cond) {
+    if (atomic_load(&p->awake) >= p->cpus) return;
+    if (p->workers > p->cpus) pthread_cond_signal(cond);
     else pthread_cond_broadcast(cond);
 }
 
@@ -64,15 +73,16 @@ static inline void df_work(DfPool *p, size_t worker) {
 }
 
 static inline size_t df_number(DfPool *p) { return atomic_load(&p->state) / DF_RUN; }
+static inline size_t df_joined(DfPool *p) { return atomic_load(&p->state) % DF_OPEN; }
 
 /* Waits for a run after number *seen and joins it; *seen becomes its number. One that is closed already is
  * left out. False: the pool ends. */
 static inline bool df_join(DfPool *p, size_t *seen) {
     for (;;) {
-        for (int spin = 0; spin < df_spins(p) && df_number(p) == *seen; spin++) df_relax();
+        for (int spins = 0; df_number(p) == *seen && df_may_spin(p, spins); spins++) df_relax();
         if (df_number(p) == *seen) {
             pthread_mutex_lock(&p->lock);
-            while (df_number(p) == *seen) pthread_cond_wait(&p->wake, &p->lock);
+            while (df_number(p) == *seen) df_sleep(p, &p->wake, &p->lock);
             pthread_mutex_unlock(&p->lock);
         }
         size_t state = atomic_load(&p->state);
@@ -96,7 +106,7 @@ static inline void *df_worker(void *arg) {
     free(arg);
     machine_ready();
     while (df_join(p, &seen)) {
-        if (p->crowded && atomic_load(&p->next) < p->n) df_rouse(p, &p->wake);
+        if (p->workers > p->cpus && atomic_load(&p->next) < p->n) df_rouse(p, &p->wake);
         df_work(p, w.worker);
         df_leave(p);
     }
@@ -117,10 +127,10 @@ static inline void df_run(DfPool *p, DfTask *fn, void *arg, size_t n) {
     pthread_mutex_unlock(&p->lock);
     df_work(p, 0);
     atomic_fetch_sub(&p->state, DF_OPEN);
-    for (int spin = 0; spin < df_spins(p) && atomic_load(&p->state) % DF_OPEN; spin++) df_relax();
-    if (!(atomic_load(&p->state) % DF_OPEN)) return;
+    for (int spins = 0; df_joined(p) && df_may_spin(p, spins); spins++) df_relax();
+    if (!df_joined(p)) return;
     pthread_mutex_lock(&p->lock);
-    while (atomic_load(&p->state) % DF_OPEN) pthread_cond_wait(&p->done, &p->lock);
+    while (df_joined(p)) df_sleep(p, &p->done, &p->lock);
     pthread_mutex_unlock(&p->lock);
 }
 
@@ -133,7 +143,8 @@ static inline DfPool *df_begin(size_t workers) {
     if (workers < 1 || workers > DF_WORKERS)
         die("threads: expected 1 to %d, found %zu", DF_WORKERS, workers);
     p->workers = workers;
-    p->crowded = workers > cores_count(false);
+    p->cpus = cores_count(false);
+    atomic_store(&p->awake, workers);
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->wake, NULL);
     pthread_cond_init(&p->done, NULL);
