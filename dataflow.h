@@ -1131,7 +1131,8 @@ static inline void df_section_sleep(DfJob *job, size_t left) {
     job->awake++;
     pthread_mutex_unlock(&job->lock);
 }
-/* The task is a worker's seat: the first that come get the first ones. */
+/* What a worker does while a section runs: fires whatever is ready, until no
+ * firing is left. The task is its seat: the first to come get the first ones. */
 static inline void df_section_worker(void *arg, size_t seat, size_t worker) {
     DfJob *job = arg;
     int idle = 0;                       /* looks in vain since it fired */

@@ -26,7 +26,7 @@ static inline int quota_numbers(const char *path, double number[2]) {
 }
 /* CPUs that the group with this folder grants; infinity if it says nothing. A quota below 0 is none. */
 static inline double quota_of_group(const char *folder) {
-    char path[PATH_MAX];
+    char path[PATH_MAX + 32];
     double quota[2];
     double period[2];
     snprintf(path, sizeof path, "%s/cpu.max", folder);              /* v2: both in one file */
