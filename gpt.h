@@ -1662,6 +1662,9 @@ static inline Program gpt_program(const GptConfig *c, size_t groups,
 
     p.head = p.stages;
     const int logits = head(g, n);
+    size_t used[SHARED];        /* rows of the shared arrays without training */
+    for (size_t k = 0; k < SHARED; k++) used[k] = p.array[k].rows;
+
     const int dlogits = cross_entropy(g, logits);
     const int dn = head_data(g, dlogits);
     head_weight(g, n, dlogits);
@@ -1671,8 +1674,7 @@ static inline Program gpt_program(const GptConfig *c, size_t groups,
     embed_weight(g, dx);
 
     /* an array that only the backward pass needs is not there without it */
-    for (size_t k = 0; k < SHARED && !train; k++)
-        if (k != IN_N && k != IN_H && k != IN_LOGITS) p.array[k].rows = 0;
+    for (size_t k = 0; k < SHARED && !train; k++) p.array[k].rows = used[k];
     free(saved);
     return p;
 }
