@@ -163,16 +163,17 @@ static void test_idle_workers(void) {
     const DfChip chip = {"test", 5, 65536, 4, 1, 1e9, 1e9, 1e18, 1e18, 0, false};
     DfGraph g = line_graph(work, 5, 0);
     DfPlan *plan = df_plan(&g, chip, 3, 1, 50, false);
-    DfPool *pool = df_begin(8);
-    for (pool->cpus = 1; pool->cpus <= 8; pool->cpus += 7) {
+    for (size_t cpus = 1; cpus <= 8; cpus += 7) {
+        DfPool *pool = df_begin_on(8, cpus);
         const double start = seconds();
         const clock_t used = clock();
         df_section_run(pool, &plan->section[0], 0, 50, slow_fire, NULL, NULL);
         const double share = (double)(clock() - used) / CLOCKS_PER_SEC / (seconds() - start);
-        CHECK(share < 0.7, "8 workers on %zu CPUs wait at %g CPUs", pool->cpus, share);
+        CHECK(share < 0.7, "8 workers on %zu CPUs wait at %g CPUs", cpus, share);
+        df_end(pool);
         for (size_t s = 0; s < 5; s++) CHECK(df_done(&plan->section[0], s) == 50, "stage %zu", s);
     }
-    df_end(pool), df_plan_free(plan, &g), free(g.stage), free(g.edge);
+    df_plan_free(plan, &g), free(g.stage), free(g.edge);
 }
 static void test_clock(void) {
     const double work[5] = {100, 300, 700, 200, 50};
@@ -247,5 +248,11 @@ static void test_chips(void) {
           "bfloat16: %s", check_line);
 }
 
-static void test_machine(void) { test_clock(), test_picture(), test_chips(), test_machine_random(); }
+static void test_machine(void) {
+    test_clock();
+    test_idle_workers();
+    test_picture();
+    test_chips();
+    test_machine_random();
+}
 #endif

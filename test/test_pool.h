@@ -15,8 +15,7 @@ static void pool_check_runs(size_t workers, size_t cpus) {
     static atomic_size_t count[100];
     static const size_t tasks[] = {0, 1, 2, 3, 8, 100};
     const size_t runs = QUICK ? 300 : 3000;
-    DfPool *pool = df_begin(workers);
-    pool->cpus = cpus;
+    DfPool *pool = df_begin_on(workers, cpus);
     for (size_t run = 0; run < runs; run++)
         for (size_t k = 0; k < sizeof tasks / sizeof *tasks; k++) df_run(pool, pool_count, count, tasks[k]);
     df_end(pool);
@@ -38,8 +37,7 @@ static void pool_nap(void *arg, size_t task, size_t worker) {
 }
 /* Whoever waits for one long task sleeps: ten runs use little of the CPU. */
 static void pool_check_waiting(size_t cpus) {
-    DfPool *pool = df_begin(8);
-    pool->cpus = cpus;
+    DfPool *pool = df_begin_on(8, cpus);
     const double start = seconds();
     const clock_t used = clock();
     for (int run = 0; run < 10; run++) df_run(pool, pool_nap, NULL, 8);

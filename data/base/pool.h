@@ -137,13 +137,13 @@ static inline void df_run(DfPool *p, DfTask *fn, void *arg, size_t n) {
 /* Physical cores that this process may use. */
 static inline size_t df_cores(void) { return size_max(1, size_min(cores_count(true), DF_WORKERS)); }
 
-/* A pool of that many workers, the caller included. Ended by df_end. */
-static inline DfPool *df_begin(size_t workers) {
+/* A pool of that many workers, the caller included, of which so many may be awake. Ended by df_end. */
+static inline DfPool *df_begin_on(size_t workers, size_t cpus) {
     DfPool *p = mem_new(1, sizeof *p);
     if (workers < 1 || workers > DF_WORKERS)
         die("threads: expected 1 to %d, found %zu", DF_WORKERS, workers);
     p->workers = workers;
-    p->cpus = cores_count(false);
+    p->cpus = cpus;
     atomic_store(&p->awake, workers);
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->wake, NULL);
@@ -156,6 +156,9 @@ static inline DfPool *df_begin(size_t workers) {
     }
     return p;
 }
+
+/* The same on this machine. */
+static inline DfPool *df_begin(size_t workers) { return df_begin_on(workers, cores_count(false)); }
 
 static inline void df_end(DfPool *p) {
     pthread_mutex_lock(&p->lock);
