@@ -36,7 +36,7 @@ typedef struct {
     DfTask *fn;
     void *arg;
     size_t n;
-    bool ending;                            /* set before the last run number */
+    atomic_bool ending;                     /* set before the last run number */
     _Alignas(64) atomic_size_t state;
     _Alignas(64) atomic_size_t next;        /* the next task */
     _Alignas(64) atomic_size_t awake;       /* workers that do not sleep, the caller included */
@@ -89,7 +89,7 @@ static inline bool df_join(DfPool *p, size_t *seen) {
         *seen = state / DF_RUN;
         while (state & DF_OPEN && state / DF_RUN == *seen)
             if (atomic_compare_exchange_weak(&p->state, &state, state + 1)) return true;
-        if (p->ending) return false;
+        if (atomic_load(&p->ending)) return false;
     }
 }
 /* A worker leaves a run, and tells the caller if it was the last one that he waits for. */
@@ -162,7 +162,7 @@ static inline DfPool *df_begin(size_t workers) { return df_begin_on(workers, cor
 
 static inline void df_end(DfPool *p) {
     pthread_mutex_lock(&p->lock);
-    p->ending = true;
+    atomic_store(&p->ending, true);
     atomic_fetch_add(&p->state, DF_RUN);
     pthread_cond_broadcast(&p->wake);
     pthread_mutex_unlock(&p->lock);
