@@ -45,9 +45,9 @@
  * w[0][o] times that whole line; then line 1. Sixteen tokens move together and
  * no sum ever crosses a lane, so nothing has to be shuffled.
  *
- * The innermost loop of all three is the same, a tile: R rows of G lines are
- * summed in registers, and a step loads G lines and multiplies each by R
- * scalars.
+ * The innermost loop of all three is the same, a tile (of registers; the tiles
+ * of dataflow.h are others): R rows of G lines are summed in registers, and a
+ * step loads G lines and multiplies each by R scalars.
  *
  *     product          a step of       its G lines           its R scalars
  *     forward          a line of w     x[col l], G groups    w[l][o], R outputs
@@ -359,8 +359,8 @@ static inline void sp_carry(const SpMat *a, const SpMat *b, const void *old,
 typedef struct {
     float *lines;
     size_t stride;          /* floats from a group to the next */
-    const uint32_t *row;    /* read where outputs are: 16 of a row block follow one
-                             * another, row blocks lie anywhere */
+    const uint32_t *row;    /* which line has which feature. The 16 of a row
+                             * block follow one another; row blocks lie anywhere */
 } SpPanel;
 
 typedef struct {            /* row blocks first .. end-1 of a matrix */

@@ -20,10 +20,10 @@
  * What run_step does, and where each line of it is written down:
  *
  *     batch_train            B windows of T tokens           data/text/loader.h
- *     train_groups           loss and gradient, forward      gpt.h: layer_forward,
- *                            and backward                    layer_backward
- *     gpt_gradient_norm      the gradient's length           gpt.h
- *     gpt_adamw              the weights move                gpt.h
+ *     train_batch            loss and gradient, forward      data/run/schedule.h;
+ *                            and backward                    gpt.h: layer_forward
+ *     gpt_gradient_norm      the gradient's length           data/run/adamw.h
+ *     gpt_adamw              the weights move                data/run/adamw.h
  *     masks_step             blocks are dropped and grown    data/run/masks.h */
 #include "gpt.h"
 #include "data/base/cpu.h"
@@ -35,6 +35,7 @@
 #include "data/commands/tokenize.h"
 #include "data/compare/demo.h"
 #include "data/judge/measure.h"
+#include "data/run/adamw.h"
 #include "data/run/help.h"
 #include "data/run/lock.h"
 #include "data/run/peak.h"
@@ -193,7 +194,7 @@ static bool run_step(Run *run) {
     run->flops = flops_per_token(s->m, T, score) * tokens_per_step(o);
 
     if (trace) run_trace_begin(run);
-    run->loss = train_groups(run->r, B, inputs, targets);   /* forward, backward */
+    run->loss = train_batch(run->r, B, inputs, targets);   /* forward, backward */
     if (trace) run_trace(run);
 
     if (score) masks_dense_end(run->r, sparse, grow);

@@ -86,7 +86,7 @@ static void check_equal(const char *a, const char *b) {
     Options none = {0};
     State x = checkpoint_read(a, &none, true), y = checkpoint_read(b, &none, true);
     CHECK(x.step == y.step && x.m->floats == y.m->floats && !memcmp(x.m->w, y.m->w, x.m->floats * 4) &&
-              !memcmp(x.m->m, y.m->m, x.m->floats * 4) && !memcmp(x.m->v, y.m->v, x.m->floats * 4),
+              !memcmp(x.m->moment1, y.m->moment1, x.m->floats * 4) && !memcmp(x.m->moment2, y.m->moment2, x.m->floats * 4),
           "%s and %s differ", a, b);
     for (size_t k = 0; k < x.m->count; k++)
         CHECK(sp_elements(&x.m->table[k].mat) == sp_elements(&y.m->table[k].mat), "%s: another pattern",
@@ -207,7 +207,7 @@ static void test_masks(void) {
               "%s: %s", how, check_line);
         State a = checkpoint_read(whole, &none, true), b = checkpoint_read(parts, &none, true);
         CHECK(a.m->floats == b.m->floats && !memcmp(a.m->w, b.m->w, a.m->floats * 4) &&
-                  !memcmp(a.m->m, b.m->m, a.m->floats * 4) && !memcmp(a.m->v, b.m->v, a.m->floats * 4),
+                  !memcmp(a.m->moment1, b.m->moment1, a.m->floats * 4) && !memcmp(a.m->moment2, b.m->moment2, a.m->floats * 4),
               "%s: other weights or moments after a resume", how);
         const double density = masks_density(a.o, a.m, true), end = way[k].end;
         CHECK(fabs(density - end) < 0.03, "%s: density %g, expected %g", how, density, end);
@@ -429,6 +429,8 @@ static const struct { const char *line, *expected;
     {"run --model d+1", "--model"},
     {"run --out --quiet", "needs a value"},
     {"run --steps 10 --warmup 11 --corpus 100000 --vocab 300", "--warmup"},
+    {"run --steps 10 --warmup 11 --text nothere", "--warmup"},
+    {"run --lr 0.1 --min-lr 0.2 --text nothere", "--min-lr"},
     {"run --val x", "--val needs"},
     {"run --text x --corpus 100000", "contradicts"},
     {"run --corpus 100000 --out /nothere/x", "/nothere/x"},

@@ -11,6 +11,8 @@
 #define BENCH_H
 #include "../base/cpu.h"
 #include "../base/stats.h"
+#include "../model/weights.h"
+#include "../run/adamw.h"
 #include "../run/chip.h"
 #include "../run/masks.h"
 #include "../run/peak.h"
@@ -141,7 +143,7 @@ static inline double bench_step(GptConfig c, size_t B, size_t T, double sparsity
     }
     for (size_t n = 0; n < steps + 1; n++) {
         const double peak = peak_flops(pool), t = seconds();
-        train_groups(r, B, inputs, targets);
+        train_batch(r, B, inputs, targets);
         gpt_adamw(m, pool, &(GptAdam){1e-4, 0.9, 0.95, 1e-8, 0.1, 1}, n + 1, gpt_gradient_norm(m, pool));
         if (!n) continue;                                   /* the first step fills the caches */
         took[n - 1] = seconds() - t;

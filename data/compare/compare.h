@@ -78,6 +78,7 @@ static inline bool compare(const Options *o, RunStep *step, Cmp *c) {
     double lr[ARMS_MAX];
     const size_t n = arm_names(o, name);
     struct stat st;
+    for (size_t k = 0; k < n; k++) arm_check(o, name[k]);
     peak_note();
     for (int k = 0; k < 2; k++) {
         const char *path = k ? o->report : o->json, *end = path ? strrchr(path, '.') : NULL;

@@ -123,7 +123,8 @@ typedef struct {                    /* a finished run */
 
 typedef struct {                    /* means over the seeds */
     double loss, bits, lo, hi, train, floor, step_ms, tokens, flops, seconds;
-    double to_first[CMP_AXES];      /* cost of coming to the first arm's loss, as shares of what that spent */
+    StatsInterval to_first[CMP_AXES];   /* cost of coming to the first arm's loss, as shares of what that spent;
+                                         * its diff is the mean, NAN if a seed never came there */
 } CmpArm;
 
 typedef struct {
@@ -176,25 +177,36 @@ static inline StatsInterval cmp_difference(const Cmp *c, size_t a, size_t b, int
     return i;
 }
 
+/* What an arm has spent when it comes to the first arm's loss, as a share of what that spent; over the seeds. */
+static inline StatsInterval cmp_to_first(const Cmp *c, size_t arm, int axis) {
+    double *share = mem_new(c->seeds, sizeof *share);
+    for (size_t s = 0; s < c->seeds; s++) {
+        const CmpPoint *goal = cmp_end(&cmp_run(c, s, 0)->curve);
+        share[s] = cmp_when(&cmp_run(c, s, arm)->curve, axis, cmp_bits(goal)) / cmp_cost(goal, axis);
+    }
+    const StatsInterval i = stats_t_interval(share, c->seeds);
+    free(share);
+    return i;
+}
+
 static inline CmpArm cmp_arm(const Cmp *c, size_t arm) {
     const double n = (double)c->seeds;
     double *bits = mem_new(c->seeds, sizeof *bits), *ms = mem_new(c->seeds, sizeof *ms);
     CmpArm a = {0};
     for (size_t s = 0; s < c->seeds; s++) {
-        const CmpRun *r = cmp_run(c, s, arm), *first = cmp_run(c, s, 0);
-        const CmpPoint *end = cmp_end(&r->curve), *goal = cmp_end(&first->curve);
+        const CmpRun *r = cmp_run(c, s, arm);
+        const CmpPoint *end = cmp_end(&r->curve);
         bits[s] = cmp_score(&r->m.val), ms[s] = cmp_step_ms(&r->curve);
         a.loss += r->m.val.nats / (double)r->m.val.tokens / n;
         a.train += cmp_score(&r->m.train) / n, a.floor += r->m.floor / n;
         a.tokens += end->tokens / n, a.flops += end->flops / n, a.seconds += end->seconds / n;
-        for (int axis = 0; axis < CMP_AXES; axis++)
-            a.to_first[axis] += cmp_when(&r->curve, axis, cmp_bits(goal)) / cmp_cost(goal, axis) / n;
     }
     const Measures *m = &cmp_run(c, 0, arm)->m;
     const StatsInterval i =
         c->seeds > 1 ? stats_t_interval(bits, c->seeds) : parts_interval(&m->parts, NULL, m->val.bytes > 0);
     a.bits = i.diff, a.lo = i.lo, a.hi = i.hi, a.step_ms = stats_median(ms, c->seeds);
     free(bits), free(ms);
+    for (int axis = 0; axis < CMP_AXES; axis++) a.to_first[axis] = cmp_to_first(c, arm, axis);
     return a;
 }
 
@@ -332,6 +344,12 @@ static inline const char *cmp_over(const Cmp *c, char out[96]) {
     else snprintf(out, 96, "one seed: bootstrap over %zu %s", p->n, parts_name(p));
     return out;
 }
+/* A share of what the first arm spent, with its interval if there is one that says something. */
+static inline void cmp_print_share(StatsInterval s) {
+    if (isnan(s.diff)) printf("never");
+    else if (isfinite(s.lo) && s.hi > s.lo) printf("%.3f (%.3f .. %.3f)  ", s.diff, s.lo, s.hi);
+    else printf("%.3f  ", s.diff);
+}
 static inline void cmp_print_arms(const Cmp *c) {
     const CmpArm first = c->mean[0];
     char over[96];
@@ -353,11 +371,16 @@ static inline void cmp_print_arms(const Cmp *c) {
            "share of the first's time, FLOPs, tokens to its loss");
     for (size_t k = 0; k < c->arms; k++) {
         const CmpArm a = c->mean[k];
-        const double *share = a.to_first;
         printf("%-10s %9.1f %8.2fx %10.1f %9.2f %9.0f   ", c->name[k], a.step_ms, first.step_ms / a.step_ms,
                a.seconds, a.flops / 1e12, cmp_run(c, 0, k)->memory / 0x1p20);
-        if (isnan(share[CMP_TIME])) printf("never\n");
-        else printf("%.3f  %.3f  %.3f\n", share[CMP_TIME], share[CMP_FLOPS], share[CMP_TOKENS]);
+        cmp_print_share(a.to_first[CMP_TIME]);
+        if (isnan(a.to_first[CMP_TIME].diff)) {
+            putchar('\n');
+            continue;
+        }
+        cmp_print_share(a.to_first[CMP_FLOPS]);
+        cmp_print_share(a.to_first[CMP_TOKENS]);
+        putchar('\n');
     }
 }
 static inline void cmp_print_verdicts(const Cmp *c) {
@@ -483,8 +506,14 @@ static inline char *cmp_json(const Cmp *c, size_t *n) {
     json_close(&out, ']'), json_begin(&out, "time_to_dense", '{');
     for (size_t k = 0; k < c->arms; k++) {
         json_begin(&out, c->name[k], '{');
-        for (int axis = 0; axis < CMP_AXES; axis++)
-            json_member_put(&out, cmp_axis[axis], c->mean[k].to_first[axis]);
+        for (int axis = 0; axis < CMP_AXES; axis++) {
+            const StatsInterval share = c->mean[k].to_first[axis];
+            json_member_put(&out, cmp_axis[axis], share.diff);
+            snprintf(over, sizeof over, "%s_lo", cmp_axis[axis]);
+            json_member_put(&out, over, share.lo);
+            snprintf(over, sizeof over, "%s_hi", cmp_axis[axis]);
+            json_member_put(&out, over, share.hi);
+        }
         json_close(&out, '}');
     }
     json_close(&out, '}');

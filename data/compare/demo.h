@@ -35,8 +35,8 @@ static inline void demo_print(const Cmp *c, Json all) {
     printf("\nsparse less dense: %+.4f bits/byte, 95 %% interval %+.4f .. %+.4f\n"
            "with a margin of %g: %s\na step of sparse is %.2fx as fast",
            diff.diff, diff.lo, diff.hi, c->margin, stats_verdict(diff, c->margin), d.step_ms / s.step_ms);
-    if (isnan(s.to_first[CMP_TIME])) printf("\n");
-    else printf("; it took %.2f of the time to dense's loss\n", s.to_first[CMP_TIME]);
+    if (isnan(s.to_first[CMP_TIME].diff)) printf("\n");
+    else printf("; it took %.2f of the time to dense's loss\n", s.to_first[CMP_TIME].diff);
     for (int arm = 0; arm < 2; arm++) {
         snprintf(key[0], sizeof key[0], "arms/%d/sample", arm);
         char *text = html_raw(json_at(all, key[0]));

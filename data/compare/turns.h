@@ -28,18 +28,37 @@ static const char *arm_path(const ArmRun *a, const char *kind, char out[PATH_MAX
     return out;
 }
 
+/* Whether option k of an arm is worth the same in both, however it was typed. */
+static inline bool arm_same(const Options *a, const Options *b, int k) {
+    const size_t at = options[k].at;
+    const void *x = (const char *)a + at;
+    const void *y = (const char *)b + at;
+    double density[2][4];
+    if (options[k].kind == 'u') return *(const size_t *)x == *(const size_t *)y;
+    if (options[k].kind == 'f') return *(const double *)x == *(const double *)y;
+    if (at == offsetof(Options, block)) return parse_block(a) == parse_block(b);
+    if (at == offsetof(Options, mask) && mask_rule(a) < 0 && mask_rule(b) < 0) return file_same(a->mask, b->mask);
+    if (at == offsetof(Options, spread)) {
+        mask_densities(a, a->width, density[0]);
+        mask_densities(b, a->width, density[1]);
+        return !memcmp(density[0], density[1], sizeof density[0]);
+    }
+    return !strcmp(*(const char *const *)x, *(const char *const *)y);
+}
+
 /* What the folder has of the run already: its curve, if there is a checkpoint. Dies if that was made under
  * other options than those that are asked for. Scores without a checkpoint are of a run that is gone. */
 static inline void arm_look(ArmRun *a, uint64_t hash) {
-    char path[PATH_MAX], room[64];
+    char path[PATH_MAX], asked[64], here[64];
     if (access(arm_path(a, "ckpt", path), F_OK)) { unlink(arm_path(a, "scores", path)); return; }
     Safetensors st = st_read(path);
+    Options found = a->o;
+    options_from_meta(&st, path, &found);
     for (int k = 0; k < OPTIONS; k++) {
         if (!options[k].decides) continue;
-        const char *here = meta_need(&st, path, options[k].name), *asked = option_text(&a->o, k, room);
-        if (strcmp(here, asked))
+        if (!arm_same(&a->o, &found, k))
             die("%s: --%s: expected %s, found %s: another comparison is in that folder", path,
-                options[k].name, asked, here);
+                options[k].name, option_text(&a->o, k, asked), option_text(&found, k, here));
     }
     if (strtoull(meta_need(&st, path, "data_hash"), NULL, 16) != hash)
         die("%s: expected a run on this text, found one on another", path);

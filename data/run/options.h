@@ -39,6 +39,7 @@ enum {
 typedef struct {
     struct List { const char *item[FILES_MAX]; size_t n; } text, tokens, arm;   /* names as in the table */
     const char *file, *to;                                  /* the arguments that are no options */
+    const char *whose;                                      /* the arm of a comparison; NULL: a command's */
     struct { size_t layers, heads, width, context, vocab, batch, steps; double sparsity; const char *block;
     } dump;
     const char *format, *type;
@@ -275,29 +276,42 @@ __attribute__((format(printf, 1, 2), noreturn)) static inline void usage(const c
     die("%s (see ./train help)", line);
 }
 
+/* The same of options o, which may be an arm's: then it is named. */
+__attribute__((format(printf, 2, 3), noreturn)) static inline void refuse(const Options *o, const char *fmt,
+                                                                          ...) {
+    char line[512];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(line, sizeof line, fmt, ap);
+    va_end(ap);
+    if (o->whose) usage("arm %s: %s", o->whose, line);
+    usage("%s", line);
+}
+
 /* ---- words for numbers -------------------------------------------------------------------------------- */
 
 /* The place of an option's value among n words. */
-static inline int parse_word(const char *option, const char *value, const char *const *words, int n) {
+static inline int parse_word(const Options *o, const char *option, const char *value,
+                             const char *const *words, int n) {
     for (int k = 0; k < n; k++) if (!strcmp(value, words[k])) return k;
-    usage("--%s: unknown '%s'", option, value);
+    refuse(o, "--%s: unknown '%s'", option, value);
 }
 enum { IF_IT_FITS, SERIAL, KERNEL, DATAFLOW };
 static inline int parse_schedule(const Options *o) {
     static const char *const words[] = {"fit", "serial", "kernel", "dataflow"};
-    return parse_word("schedule", o->schedule, words, 4);
+    return parse_word(o, "schedule", o->schedule, words, 4);
 }
 static inline bool parse_pattern(const Options *o) {        /* whether it was given */
-    return o->pattern && !parse_word("pattern", o->pattern, (const char *const[]){"gpt2"}, 1);
+    return o->pattern && !parse_word(o, "pattern", o->pattern, (const char *const[]){"gpt2"}, 1);
 }
 static inline bool parse_type(const Options *o) {           /* whether it is half precision */
-    return parse_word("type", o->type, (const char *const[]){"f32", "f16"}, 2);
+    return parse_word(o, "type", o->type, (const char *const[]){"f32", "f16"}, 2);
 }
 static inline size_t parse_block(const Options *o) {        /* W of 16xW */
     const char *w = !strncmp(o->block, "16x", 3) ? o->block + 3 : "";
     const size_t n = *w && !w[strspn(w, "0123456789")] && strlen(w) < 3 ? (size_t)atoi(w) : 0;
     if (!n || n > LINE || (n & (n - 1)))
-        usage("--block: expected 16x1, 16x2, 16x4, 16x8 or 16x16, found '%s'", o->block);
+        refuse(o, "--block: expected 16x1, 16x2, 16x4, 16x8 or 16x16, found '%s'", o->block);
     return n;
 }
 
@@ -336,13 +350,14 @@ static inline int option_find(const char *name, int commands) {
         }
     return found;
 }
-/* Dies: no command takes --NAME. */
-__attribute__((noreturn)) static inline void option_unknown(const char *who, const char *option, int command) {
-    Nearest near = nearest_to(option + 2);
+/* Dies: no command takes that option, found where the words before it say. */
+__attribute__((noreturn)) static inline void option_unknown(const char *where, const char *dashes,
+                                                            const char *name, int command) {
+    Nearest near = nearest_to(name);
     for (int k = 0; k < OPTIONS; k++)
         if (options[k].commands & command) nearest_offer(&near, options[k].name);
-    if (!near.name) usage("%s: unknown option '%s'", who, option);
-    usage("%s: unknown option '%s'; the nearest one is --%s", who, option, near.name);
+    if (!near.name) usage("%sunknown option '%s%s'", where, dashes, name);
+    usage("%sunknown option '%s%s'; the nearest one is %s%s", where, dashes, name, dashes, near.name);
 }
 /* Whether an option of run or tokenize was given. */
 static inline bool option_given(const Options *o, const char *name) {
@@ -362,6 +377,8 @@ static inline void option_preset(Options *o, int k) {
 /* Defaults, then the command line of a command. A list takes every argument up to the next option. */
 static inline Options *options_read(int argc, char **argv, int command, const char *takes_file) {
     Options *o = mem_new(1, sizeof *o);
+    char where[32];
+    snprintf(where, sizeof where, "%s: ", argv[0]);
     for (int k = 0; k < OPTIONS; k++) option_preset(o, k);
     for (int i = 1; i < argc; i++) {
         if (strncmp(argv[i], "--", 2)) {
@@ -371,7 +388,7 @@ static inline Options *options_read(int argc, char **argv, int command, const ch
             continue;
         }
         const int k = option_find(argv[i] + 2, command);
-        if (k == -1) option_unknown(argv[0], argv[i], command);
+        if (k == -1) option_unknown(where, "--", argv[i] + 2, command);
         if (k == -2) usage("%s does not take '%s'", argv[0], argv[i]);
         if (o->given[k] && options[k].kind != 'l') usage("%s: '%s' given twice", argv[0], argv[i]);
         if (options[k].kind == 'b') { option_set(o, k, "", ""); continue; }
@@ -446,13 +463,18 @@ static inline void options_to_meta(StWriter *w, const Options *o) {
     for (int k = 0; k < OPTIONS; k++)
         if (options[k].decides) st_meta_put(w, options[k].name, option_text(o, k, room));
 }
-/* Replaces them in o by those of the checkpoint at path; they count as not given. */
+/* Replaces them in o by those of the checkpoint at path; they count as not given. An older one does not know
+ * all: what it lacks is as it was then, at its default, if that is fixed. */
 static inline void options_from_meta(const Safetensors *st, const char *path, Options *o) {
     char where[PATH_MAX + 16];
     snprintf(where, sizeof where, "%s: ", path);
-    for (int k = 0; k < OPTIONS; k++)
-        if (options[k].decides)
-            option_set(o, k, text_copy(meta_need(st, path, options[k].name)), where), o->given[k] = false;
+    for (int k = 0; k < OPTIONS; k++) {
+        if (!options[k].decides) continue;
+        if (st_meta(st, options[k].name) || !strcmp(options[k].preset, "auto"))
+            option_set(o, k, text_copy(meta_need(st, path, options[k].name)), where);
+        else option_preset(o, k);
+        o->given[k] = false;
+    }
 }
 
 /* ---- the model ---------------------------------------------------------------------------------------- */
@@ -470,12 +492,12 @@ static inline void model_shape(Options *o) {
     }
     else if (o->model[0] == 'd' && strlen(digits) <= 3 && !digits[strspn(digits, "0123456789")])
         n = (size_t)atoi(digits);
-    if (!n) usage("--model: expected dN, gpt2 or gpt-13b, found '%s'", o->model);
+    if (!n) refuse(o, "--model: expected dN, gpt2 or gpt-13b, found '%s'", o->model);
     if (o->layers == AUTO) o->layers = n;
     if (o->heads == AUTO) o->heads = o->width == AUTO ? n : o->width % 64 ? 1 : o->width / 64;
     if (o->width == AUTO) o->width = 64 * n;
     if (o->width % o->heads)
-        usage("--heads: expected a divisor of the width %zu, found %zu", o->width, o->heads);
+        refuse(o, "--heads: expected a divisor of the width %zu, found %zu", o->width, o->heads);
 }
 
 #endif

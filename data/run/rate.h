@@ -49,6 +49,14 @@ static inline Rate rate_of(const Options *o, const Gpt *m) {
     const bool now = !masks_wanted(o) || masks_at_start(o);
     return rate_rule(m->c.L, m->c.C, masks_density(o, m, now));
 }
+/* Refuses a schedule that contradicts itself, as far as it is known. */
+static inline void rate_check(const Options *o) {
+    if (o->warmup != AUTO && o->warmup > o->steps)
+        refuse(o, "--warmup: expected at most the %zu steps, found %zu", o->steps, o->warmup);
+    if (o->min_lr > o->lr)                              /* neither is NAN */
+        refuse(o, "--min-lr: expected at most --lr %g, found %g", o->lr, o->min_lr);
+}
+
 /* Which rate a run takes, and why. */
 static inline void rate_describe(const Options *o, const Gpt *m) {
     printf("learning rate %.3g", o->lr);
