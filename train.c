@@ -38,6 +38,7 @@
 #include "data/run/adamw.h"
 #include "data/run/help.h"
 #include "data/run/lock.h"
+#include "data/run/log.h"
 #include "data/run/peak.h"
 #include "data/run/state.h"
 #include "data/verify/verify.h"
@@ -194,6 +195,7 @@ static bool run_step(Run *run) {
     run->flops = flops_per_token(s->m, T, score) * tokens_per_step(o);
 
     if (trace) run_trace_begin(run);
+    run->r->dropout.step = s->step;
     run->loss = train_batch(run->r, B, inputs, targets);   /* forward, backward */
     if (trace) run_trace(run);
 
@@ -262,52 +264,12 @@ static void run_loop(Run *run) {
 
 /* ---- run: its files and words --------------------------------------------- */
 
-static const char log_head[] = "step,loss,bits_per_byte,lr,grad_norm,seconds\n";
-
-static bool log_has_head(const Bytes *log) {
-    const size_t n = strlen(log_head);
-    return log->n >= n && !memcmp(log->p, log_head, n);
-}
-/* Whether the log has no line: a run that died before its first checkpoint leaves
- * it so. */
-static bool log_is_new(const char *path) {
-    Bytes log = file_read(path);
-    const bool head = log_has_head(&log) && log.n == strlen(log_head);
-    file_free(&log);
-    return head;
-}
-/* Where the lines of a log end that a run at `step` has written, in bytes. */
-static size_t log_kept(const Bytes *old, size_t step) {
-    size_t at = strlen(log_head);
-    while (at < old->n && old->p[at] >= '0' && old->p[at] <= '9') {
-        const uint8_t *end = memchr(old->p + at, '\n', old->n - at);
-        if (!end || strtoull((const char *)old->p + at, NULL, 10) > step) break;
-        at = (size_t)(end - old->p) + 1;
-    }
-    return at;
-}
-/* Opens the CSV log. A resumed run goes on after the line of its step: later
- * ones, of a run that was killed, go. */
-static Out log_open(const char *path, size_t step) {
-    struct stat st;
-    if (!path) return (Out){0};
-    Bytes old = {0};
-    if (!stat(path, &st) && S_ISREG(st.st_mode)) old = file_read(path);
-    if (old.n && !log_has_head(&old))
-        die("%s: line 1: expected %.*s, found another", path,
-            (int)strlen(log_head) - 1, log_head);
-    Out out = out_open(path);
-    if (old.n) out_bytes(&out, old.p, log_kept(&old, step));
-    else out_text(&out, log_head);
-    out_done(&out);
-    file_free(&old);
-    return out_append(path);
-}
-
 /* Dies if a run would begin over another's files. */
 static void run_check(const Run *run, const Options *o) {
     const char *const output[3] = {run->out, run->best, o->log};
+    const char *const taken[3] = {run->out, run->best, lock_path()};
     struct stat st;
+    outputs_check(o, taken, 3);         /* first: it takes away what a killed run left */
     for (int k = 0; k < 3; k++) {
         const bool log = output[k] == o->log;
         const bool own = o->resume && (log || file_same(run->out, o->resume));
@@ -317,8 +279,6 @@ static void run_check(const Run *run, const Options *o) {
     }
     output_check(run->out, o, NULL);
     output_check(run->best, o, o->resume);
-    const char *const taken[3] = {run->out, run->best, lock_path()};
-    outputs_check(o, taken, 3);
 }
 
 /* What is about to be trained. need: bytes of memory. */
@@ -337,7 +297,7 @@ static void run_describe(const Run *run, double need) {
                "%.2f M parameters active; masks %s, %s\n",
                100 * masks_density(o, m, true), o->block, active / 1e6, mask,
                o->update);
-    rate_describe(o, m);
+    rate_describe(o, &m->c, masks_rate_density(o, m));
     printf("%zu training and %zu validation tokens; batch %zu x %zu, "
            "%zu sequences at a time; %.2f GiB of memory\n",
            run->d->train.n, run->d->val.n, o->batch, o->context, run->r->B,
