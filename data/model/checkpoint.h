@@ -18,7 +18,7 @@
 #include "../../gpt.h"
 #include "safetensors.h"
 #include "weights.h"
-#include "../text/tokenizer.h"
+#include "../text/vocabulary.h"
 
 enum { CHECKPOINT_KINDS = 3 };
 static const char *const checkpoint_kind[CHECKPOINT_KINDS] = {"", "adam_m.", "adam_v."};

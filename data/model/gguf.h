@@ -350,8 +350,7 @@ static inline Tokenizer *gguf_vocabulary(const ModelFile *f) {
         types = gguf_array(f, "tokenizer.ggml.token_type", GGUF_I32);
     if (types && types->n != tokens->n)
         die("%s: 'tokenizer.ggml.token_type': expected %zu, found %zu", f->path, tokens->n, types->n);
-    TokSource s = {.t = tok_new(), .name = f->path, .unit = "merge", .cap = f->gguf->bytes};
-    s.token = mem_new(s.cap, 1), s.text = mem_new(s.cap, 1);
+    TokSource s = src_open(f->path, "merge", f->gguf->bytes);
     GgufAt at = {merges->p, f->st.file.p + f->st.file.n, f->st.file.p, f->path};
     for (; s.at < merges->n; s.at++) {
         size_t n;
@@ -368,10 +367,8 @@ static inline Tokenizer *gguf_vocabulary(const ModelFile *f) {
         if (kind == GGUF_USER) src_die(&s, "a special one, found '%.60s', to be looked for in every text", s.text);
         src_named(&s, n, s.at);
     }
-    free(s.token), free(s.text);
-    const bool assumed = s.t->id_of && s.t->id_of[s.t->n] == TOK_NONE;
-    tok_seal(s.t, f->path);
-    if (assumed) note("%s: no " TOK_EOT " in it; taken for it is id %u", f->path, s.t->eot);
+    src_close(&s, true);
+    src_note_assumed(&s);
     if (!pre) note("%s: it does not say for which pattern its vocabulary was made; taken is GPT-2's", f->path);
     return s.t;
 }
@@ -402,44 +399,45 @@ static inline void gguf_put_word(GgufText *t, const char *key, const char *word)
     gguf_put_key(t, key, GGUF_STRING), gguf_put_string(&t->out, word, strlen(word));
 }
 
+static inline int gguf_token_kind(const Tokenizer *t, uint32_t id) {
+    if (t->token_of[id] == TOK_NONE) return GGUF_UNUSED;
+    return tok_is_text(t, id) ? GGUF_NORMAL : GGUF_CONTROL;
+}
 /* What an id of V is called: its letters, its name if it is special, or [PADn] if no token has it. */
-static inline size_t gguf_token(const Tokenizer *t, uint32_t id, char *out, int *kind) {
-    const uint32_t token = t->token_of[id];
+static inline void gguf_put_token(Out *out, const Tokenizer *t, uint32_t id) {
     size_t n;
     const uint8_t *name = tok_bytes(t, id, &n);
-    *kind = token == TOK_NONE ? GGUF_UNUSED : tok_is_text(t, id) ? GGUF_NORMAL : GGUF_CONTROL;
-    if (*kind == GGUF_UNUSED) return (size_t)sprintf(out, "[PAD%u]", id);
-    if (*kind == GGUF_NORMAL) return (size_t)(tok_put(out, t, &t->tokens, token, 0) - out) - 1;
-    memcpy(out, name, n);
-    return n;
+    const int kind = gguf_token_kind(t, id);
+    if (kind == GGUF_UNUSED) out_print(out, "[PAD%u]", id);
+    else if (kind == GGUF_NORMAL) letters_put(out, t, &t->tokens, t->token_of[id]);
+    else out_bytes(out, name, n);
+}
+/* What has grown in memory as a string; the memory is empty again. */
+static inline void gguf_put_grown(Out *out, Out *word) {
+    gguf_put_string(out, word->text, word->n);
+    word->n = 0;
 }
 static inline void gguf_put_vocabulary(GgufText *text, const Tokenizer *t) {
-    const size_t special = t->special.n ? t->special.start[t->special.n] : 0;
-    char *word = mem_new(2 * (t->tokens.start[t->n] + special) + 64, 1);
-    int kind;
+    Out word = out_memory();
     gguf_put_word(text, "tokenizer.ggml.model", "gpt2");
     gguf_put_word(text, "tokenizer.ggml.pre", "gpt-2");
     gguf_put_array(text, "tokenizer.ggml.tokens", GGUF_STRING, t->V);
     for (uint32_t id = 0; id < t->V; id++) {
-        const size_t n = gguf_token(t, id, word, &kind);
-        gguf_put_string(&text->out, word, n);
+        gguf_put_token(&word, t, id);
+        gguf_put_grown(&text->out, &word);
     }
     gguf_put_array(text, "tokenizer.ggml.token_type", GGUF_I32, t->V);
-    for (uint32_t id = 0; id < t->V; id++) {
-        gguf_token(t, id, word, &kind);
-        gguf_put(&text->out, (uint64_t)kind, 4);
-    }
+    for (uint32_t id = 0; id < t->V; id++)
+        gguf_put(&text->out, (uint64_t)gguf_token_kind(t, id), 4);
     gguf_put_array(text, "tokenizer.ggml.merges", GGUF_STRING, t->n - 256);
     for (size_t k = 0; k < t->n - 256; k++) {
-        const uint64_t pair = tok_pair_at(&t->merges, k);
-        char *to = tok_put(word, t, &t->tokens, pair >> 32, ' ');
-        to = tok_put(to, t, &t->tokens, (uint32_t)pair, 0);
-        gguf_put_string(&text->out, word, (size_t)(to - word) - 1);
+        letters_merge(&word, t, k);
+        gguf_put_grown(&text->out, &word);
     }
     gguf_put_number(text, "tokenizer.ggml.bos_token_id", t->eot);
     gguf_put_number(text, "tokenizer.ggml.eos_token_id", t->eot);
     gguf_put_key(text, "tokenizer.ggml.add_bos_token", GGUF_BOOL), gguf_put(&text->out, 1, 1);
-    free(word);
+    out_free(&word);
 }
 /* The mask of a sparse matrix, in the blocks that it is made of. */
 static inline void gguf_put_mask(GgufText *t, const GptParam *p) {
