@@ -5,6 +5,7 @@
 #include "../run/lock.h"
 #include "../run/peak.h"
 #include "page.h"
+#include "results.h"
 #include "turns.h"
 
 enum { APART = 1000 };              /* the sweep's seed from the first: more than --seeds can be */
@@ -135,7 +136,9 @@ static inline int cmd_compare(int argc, char **argv, RunStep *step) {
     Cmp c = {.command = words_join(argc, (const char *const *)argv)};
     size_t n;
     if (!compare(o, step, &c)) return 3;
-    cmp_print_arms(&c), cmp_print_verdicts(&c);
+    cmp_print_losses(&c);
+    cmp_print_costs(&c);
+    cmp_print_verdicts(&c);
     if (o->items) cmp_print_cloze(&c);
     free(compare_write(&c, o, &n));
     return 0;

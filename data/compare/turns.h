@@ -6,7 +6,7 @@
 #ifndef TURNS_H
 #define TURNS_H
 #include "arms.h"
-#include "curves.h"
+#include "kept.h"
 #include "exhibit.h"
 #include "../commands/sample.h"
 #include "../judge/measure.h"
