@@ -404,6 +404,31 @@ static void test_mask_files(void) {
                       file_in("text"), file_in(file[k].name), file_in("none"));
 }
 
+/* A run in parts, each under another schedule, has the bits of one without a
+ * break. */
+static void test_dropout(void) {
+    static const char how[] = "--dropout 0.1 --attention-dropout 0.2 " SMALL;
+    const char *text = file_in("text");
+    const char *whole = file_in("dropped");
+    const char *parts = file_in("dropped-parts");
+    CHECK(command("run --text %s --out %s --threads 1 --schedule serial %s", text,
+                  whole, how) == 0,
+          "%s", check_line);
+    CHECK(command("run --text %s --out %s --threads 2 --panel 16 --group 2 "
+                  "--stop 3 %s", text, parts, how) == 0,
+          "%s", check_line);
+    CHECK(command("run --text %s --resume %s --threads 3 --every 4 --stop 7 "
+                  "--schedule dataflow --quiet", text, parts) == 0,
+          "%s", check_line);
+    CHECK(command("run --text %s --resume %s --threads 2 --schedule dataflow "
+                  "--tiles 9 --sram 65536 --depth 1 --quiet", text, parts) == 0,
+          "%s", check_line);
+    check_equal(whole, parts);
+    check_refused("--dropout", "run --text %s --resume %s --dropout 0", text,
+                  whole);
+    check_refused("found '1'", "run --dropout 1");
+}
+
 /* A mask of single elements, in its own file, in a checkpoint and in another
  * form of the model: it stays as it is. */
 static void check_chess(const uint8_t mask[32 * 96]) {
@@ -895,6 +920,7 @@ static void test_train(void) {
     test_trace();
     test_masks();
     test_mask_files();
+    test_dropout();
     test_awkward_masks();
     test_damage();
     test_kill();
