@@ -260,21 +260,21 @@ static bool often_between(void) {
  * until it is done. */
 static void test_interrupted(const char *text) {
     static const char *const kind[] = {"ckpt", "csv", "scores"};
-    const char *often = file_in("often");
     int stops = 0;
     int status = 3;
     bool between = false;
     char name[64];
     signal(SIGPROF, on_alarm);
     command_entry = compare_a_step;
-    CHECK(command("compare " COMPARED "--out %s", text, often) == 3,
+    CHECK(command("compare " COMPARED "--out %s", text, file_in("often")) == 3,
           "not stopped: %s", check_line);
     command_entry = train_program;
     for (int ms = 5; status == 3 && stops < 200; ms += ms + 5, stops++) {
         const struct itimerval soon = {
             .it_value = {ms / 1000, ms % 1000 * 1000}};
         setitimer(ITIMER_PROF, &soon, NULL);
-        status = command("compare " COMPARED "--out %s", text, often);
+        status =
+            command("compare " COMPARED "--out %s", text, file_in("often"));
         between |= often_between();
     }
     setitimer(ITIMER_PROF, &(struct itimerval){0}, NULL);

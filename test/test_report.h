@@ -8,7 +8,7 @@
  *     |            |                  |            |    |
  *     open         value              key          text end
  *
- * It refuses to look at the code that wrote the page.
+ * It refuses to know how the page is made: only what stands on it counts.
  *
  * Example: of the mark above, "1.935" is read as 1.935 with a last digit of
  * 0.001, and must be within half of that of 1.93528, which must be what the

@@ -411,8 +411,8 @@ static void test_dropout(void) {
     const char *text = file_in("text");
     const char *whole = file_in("dropped");
     const char *parts = file_in("dropped-parts");
-    CHECK(command("run --text %s --out %s --threads 1 --schedule serial %s", text,
-                  whole, how) == 0,
+    CHECK(command("run --text %s --out %s --threads 1 --schedule serial %s",
+                  text, whole, how) == 0,
           "%s", check_line);
     CHECK(command("run --text %s --out %s --threads 2 --panel 16 --group 2 "
                   "--stop 3 %s", text, parts, how) == 0,

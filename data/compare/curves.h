@@ -31,10 +31,10 @@
 typedef struct {
     size_t step;
     double tokens, flops, seconds;  /* since the start */
-    double train;                   /* sum of the steps' losses since the start */
+    double train;                   /* sum of the steps' losses since then */
     double step_ms;                 /* median since the point before */
     double loss;                    /* validation, nats per token */
-    double bits;                    /* validation, bits per byte; 0: not known */
+    double bits;                    /* the same per byte; 0: not known */
 } CmpPoint;
 
 /* loss is NAN in a point at which the run was interrupted, and infinite in the
@@ -133,14 +133,14 @@ typedef struct {                    /* means over the seeds */
     double train, floor;            /* bits */
     double step_ms;                 /* median */
     double tokens, flops, seconds;
-    StatsInterval to_first[CMP_AXES];   /* cost of coming to the first arm's
+    StatsInterval to_first[CMP_AXES]; /* cost of coming to the first arm's
                                          * loss, as a share of what that spent;
-                                         * diff: NAN if a seed never came there */
+                                         * NAN if a seed never came there */
 } CmpArm;
 
 typedef struct {
     size_t arms, seeds;
-    const char **name;              /* [arms]; all are compared with the first */
+    const char **name;              /* [arms]; all are held to the first */
     CmpRun *run;                    /* [seeds][arms] */
     CmpArm *mean;                   /* [arms] */
     double margin;                  /* bits that do not matter */
@@ -263,7 +263,7 @@ static inline CmpArm cmp_arm(const Cmp *c, size_t arm) {
 typedef struct {
     size_t items;                   /* of all seeds together */
     double chance, a, b;            /* shares right */
-    StatsInterval diff;             /* a less b: over the seeds; of one, the items */
+    StatsInterval diff;             /* a less b: over seeds; of one, over items */
     double p;                       /* McNemar's, of one seed */
 } CmpCloze;
 

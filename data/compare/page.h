@@ -6,16 +6,16 @@
  * member (html.h), so that a test can hold the page against the object. From
  * the top:
  *
- *     headline            is the lead as good as the first arm, in a sentence
- *     The arms            a table: figures of each arm
- *     Loss while training three charts: by tokens, FLOPs, time
- *     How sure is that?   a strip for each arm against the first, three times
- *     What it takes       bars: time and FLOPs to the first arm's loss, memory
- *     What is kept        masks of the first layer
- *     On the dataflow machine    bars, and the sections of two arms
- *     Questions answered  a strip for each kind of question
- *     In their own words  a sample of each
- *     How to repeat it    the command, and every option
+ *     headline               is the lead as good as the first arm, in words
+ *     The arms               a table: figures of each arm
+ *     Loss while training    charts: by tokens, FLOPs, time
+ *     How sure is that?      a strip for each arm against the first, 3 times
+ *     What it takes          bars: costs of coming to the first arm's loss
+ *     What is kept           masks of the first layer
+ *     On the dataflow ...    bars, and the sections of two arms
+ *     Questions answered     a strip for each kind of question
+ *     In their own words     a sample of each
+ *     How to repeat it       the command, and every option
  *
  * A section whose members are missing is left out. It refuses to work out
  * results: what the object does not have, the page does not say.
