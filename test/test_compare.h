@@ -288,10 +288,9 @@ static void test_interrupted(const char *text) {
         CHECK(same_file("once", "often", name),
               "%s differs after %d interruptions", name, stops);
         if (!strcmp(ending, "csv"))
-            CHECK(
-                !outside("awk -F, 'NR > 1 && !($6 > 0) { exit 1 }' %s/often/%s",
-                         folder, name),
-                "%s: steps that took no time", name);
+            CHECK(!outside("awk -F, 'NR > 1 && !($6 > 0) { exit 1 }' "
+                           "%s/often/%s", folder, name),
+                  "%s: steps that took no time", name);
     }
 }
 
@@ -359,12 +358,11 @@ static void test_arm_options(void) {
 
 /* A rate that is far too high ends its own run, not the comparison. */
 static void test_diverged(const char *text) {
-    CHECK(command("compare " SHAPED
-                  "--text %s --items 20 --arms mine,dense,last "
-                  "--out %s --json %s --arm mine:lr=100,weight-decay=100 "
-                  "last:lr=100,min-lr=100,weight-decay=100,warmup=0,steps=5",
-                  text, file_in("lost"), file_in("diverged")) == 0,
-          "%s", check_line);
+    check_works("compare " SHAPED
+                "--text %s --items 20 --arms mine,dense,last "
+                "--out %s --json %s --arm mine:lr=100,weight-decay=100 "
+                "last:lr=100,min-lr=100,weight-decay=100,warmup=0,steps=5",
+                text, file_in("lost"), file_in("diverged"));
     const CmpCurve lost = cmp_curve_read(file_in("lost/mine-1.csv"), 16);
     const CmpCurve last = cmp_curve_read(file_in("lost/last-1.csv"), 16);
     CHECK(isinf(cmp_end(&lost)->loss) && cmp_end(&lost)->step < 16,
@@ -389,9 +387,8 @@ static void test_sweep(const char *text) {
     static const char *const grid[3] = {"0.05", "0.1", "0.2"};
     size_t best = 0;
     double least = INFINITY;
-    CHECK(command("compare " SHAPED "--text %s --items 0 --arms dense --lr 0.1 "
-                  "--sweep --out %s", text, file_in("swept")) == 0,
-          "%s", check_line);
+    check_works("compare " SHAPED "--text %s --items 0 --arms dense --lr 0.1 "
+                "--sweep --out %s", text, file_in("swept"));
     check_refused("another comparison",
                   "compare " SHAPED "--text %s --items 0 --arms dense --out %s",
                   text, file_in("swept"));
@@ -422,7 +419,7 @@ static void test_lost_files(const char *text) {
     const char *other = file_in("once/dense-1.ckpt");
     const uint64_t before = file_bits(scores);
     unlink(file_in("lost/dense-1.ckpt"));
-    CHECK(command(one, text, lost) == 0, "%s", check_line);
+    check_works(one, text, lost);
     CHECK(file_bits(scores) != before, "scores of a run that is gone");
     outside("sed -i '$d' %s", file_in("lost/dense-1.csv"));
     check_refused("expected a line of step 16", one, text, lost);
@@ -444,15 +441,11 @@ static void test_by_value(const char *text) {
         "--arm mine:sparsity=%s,spread=%s";
     const char *out = file_in("typed");
     const char *curve = file_in("typed/mine-1.csv");
-    CHECK(command(line, text, out, "0.5", "qkv=0.5/fc=0.75") == 0, "%s",
-          check_line);
+    check_works(line, text, out, "0.5", "qkv=0.5/fc=0.75");
     const uint64_t before = file_bits(curve);
-    CHECK(command(line, text, out, "5e-1", "fc=.750/qkv=0.50/proj=0.5") == 0,
-          "%s", check_line);
+    check_works(line, text, out, "5e-1", "fc=.750/qkv=0.50/proj=0.5");
     CHECK(file_bits(curve) == before, "it trained again");
-    CHECK(command(line, text, out, "0.5", "qkv=0.5/fc=0.74") == 2 &&
-              strstr(check_line, "--spread"),
-          "another spread: %s", check_line);
+    check_refused("--spread", line, text, out, "0.5", "qkv=0.5/fc=0.74");
 }
 
 static void test_compare_bad_input(const char *text) {
@@ -522,10 +515,9 @@ static void test_compare_bad_input(const char *text) {
  * has the sum of the losses that the run logs. */
 static void test_as_run(const char *text) {
     Options none = {0};
-    CHECK(command("run " SHAPED "--text %s --sparsity 0.875 --seed 2 "
-                  "--mask-seed 2 --out %s --log %s",
-                  text, file_in("alone"), file_in("log")) == 0,
-          "%s", check_line);
+    check_works("run " SHAPED "--text %s --sparsity 0.875 --seed 2 "
+                "--mask-seed 2 --out %s --log %s",
+                text, file_in("alone"), file_in("log"));
     const CmpCurve curve = cmp_curve_read(file_in("once/sparse-2.csv"), 16);
     CHECK(outside("awk -F, 'NR > 1 { x += $2 } "
                   "END { x /= %.17g; exit x < 0.999999 || x > 1.000001 }' %s",

@@ -83,6 +83,17 @@ static int command(const char *fmt, ...) {
     out_restore(keep);
     return status;
 }
+/* A command line, as printf makes it, does what it says. */
+__attribute__((format(printf, 1, 2)))
+static void check_works(const char *fmt, ...) {
+    char line[1024];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(line, sizeof line, fmt, ap);
+    va_end(ap);
+    const int status = command("%s", line);
+    CHECK(status == 0, "'%s': status %d: %s", line, status, check_line);
+}
 /* A command line, as printf makes it, is refused with one line that says what
  * was expected. */
 __attribute__((format(printf, 2, 3)))
@@ -169,9 +180,8 @@ static void check_kept(const char *text, const char *whole, const char *parts) {
 
     /* a log goes on, even one without a line; what is no log stays as it is */
     for (int k = 0; k < 2; k++)
-        CHECK(command("run --text %s --resume %s --log %s --quiet", text, parts,
-                      file_in("late")) == 0,
-              "%s", check_line);
+        check_works("run --text %s --resume %s --log %s --quiet", text, parts,
+                    file_in("late"));
     check_refused("line 1", "run --text %s --resume %s --log %s", text, parts,
                   file_in("other"));
 
@@ -197,26 +207,18 @@ static void test_resume(void) {
     const char *whole = file_in("whole");
     const char *parts = file_in("parts");
     make_text(text, 20000);
-    CHECK(command("run --text %s --out %s --threads 1 " SMALL, text, whole) ==
-              0,
-          "%s", check_line);
-    CHECK(command("run --text %s --out %s --threads 2 --panel 16 --group 2 "
-                  "--stop 3 " SMALL, text, parts) == 0,
-          "%s", check_line);
-    CHECK(command("run --text %s --resume %s --threads 3 --every 4 --stop 7 "
-                  "--quiet", text, parts) == 0,
-          "%s", check_line);
-    CHECK(command("run --text %s --resume %s --threads 1 --panel 128 --every 4 "
-                  "--quiet", text, parts) == 0,
-          "%s", check_line);
+    check_works("run --text %s --out %s --threads 1 " SMALL, text, whole);
+    check_works("run --text %s --out %s --threads 2 --panel 16 --group 2 "
+                "--stop 3 " SMALL, text, parts);
+    check_works("run --text %s --resume %s --threads 3 --every 4 --stop 7 "
+                "--quiet", text, parts);
+    check_works("run --text %s --resume %s --threads 1 --panel 128 --every 4 "
+                "--quiet", text, parts);
     check_equal(whole, parts);
-    CHECK(
-        command("run --text %s --init %s --out %s --steps 2 --batch 3 --quiet",
-                text, whole, file_in("from")) == 0,
-        "%s", check_line);
-    CHECK(command("eval %s --text %s --json %s", whole, text,
-                  file_in("json")) == 0,
-          "%s", check_line);
+    check_works("run --text %s --init %s --out %s --steps 2 --batch 3 --quiet",
+                text, whole, file_in("from"));
+    check_works("eval %s --text %s --json %s", whole, text,
+                file_in("json"));
     check_kept(text, whole, parts);
 }
 
@@ -226,11 +228,10 @@ static void test_resume(void) {
  * many firings on the host as on the chip. Returns a hash of the simulated
  * ones, which are a function of the model that trained. */
 static uint64_t trace_bits(const char *more) {
-    CHECK(command("run --text %s --out %s --stop 1 --schedule dataflow --trace "
-                  "%s " SMALL " %s",
-                  file_in("text"), file_in("traced"), file_in("trace"),
-                  more) == 0,
-          "%s: %s", more, check_line);
+    check_works("run --text %s --out %s --stop 1 --schedule dataflow --trace "
+                "%s " SMALL " %s",
+                file_in("text"), file_in("traced"), file_in("trace"),
+                more);
     Bytes b = file_read(file_in("trace"));
     Json j = json_open(b.p, b.n, "trace");
     size_t events[3] = {0};             /* of 1, the chip, and 2, the host */
@@ -299,18 +300,13 @@ static void check_way(size_t k, const char *how, double end) {
     snprintf(parts, sizeof parts, "%s/parts%zu", folder, k);
     snprintf(more, sizeof more, "--sparsity 0.75 %s %s " SMALL, how,
              strstr(how, "update") ? "--mask-every 3 --mask-stop 0.9" : "");
-    CHECK(command("run --text %s --out %s --threads 1 %s", text, whole, more) ==
-              0,
-          "%s: %s", how, check_line);
-    CHECK(command("run --text %s --out %s --threads 2 --panel 16 --group 2 "
-                  "--stop 5 %s", text, parts, more) == 0,
-          "%s: %s", how, check_line);
-    CHECK(command("run --text %s --resume %s --threads 2 --every 4 --stop 9 "
-                  "--schedule dataflow --quiet", text, parts) == 0,
-          "%s: %s", how, check_line);
-    CHECK(command("run --text %s --resume %s --threads 2 --schedule dataflow "
-                  "--tiles 9 --sram 32768 --depth 1 --quiet", text, parts) == 0,
-          "%s: %s", how, check_line);
+    check_works("run --text %s --out %s --threads 1 %s", text, whole, more);
+    check_works("run --text %s --out %s --threads 2 --panel 16 --group 2 "
+                "--stop 5 %s", text, parts, more);
+    check_works("run --text %s --resume %s --threads 2 --every 4 --stop 9 "
+                "--schedule dataflow --quiet", text, parts);
+    check_works("run --text %s --resume %s --threads 2 --schedule dataflow "
+                "--tiles 9 --sram 32768 --depth 1 --quiet", text, parts);
     State a = checkpoint_read(whole, &none, true);
     State b = checkpoint_read(parts, &none, true);
     CHECK(equal_floats(a.m, b.m), "%s: other weights or moments after a resume",
@@ -342,11 +338,10 @@ static void test_masks(void) {
     const char *pruned = file_in("pruned");
     for (size_t k = 0; k < ways; k++)
         if (!QUICK || k == 2 || k == 4) check_way(k, way[k].how, way[k].end);
-    CHECK(command("run --text %s --init %s --out %s --mask magnitude "
-                  "--sparsity 0.5 --steps 2 --batch 3 --quiet",
-                  text, file_in("mask4"), pruned) == 0,
-          "%s", check_line);
-    CHECK(command("eval %s --text %s", pruned, text) == 0, "%s", check_line);
+    check_works("run --text %s --init %s --out %s --mask magnitude "
+                "--sparsity 0.5 --steps 2 --batch 3 --quiet",
+                text, file_in("mask4"), pruned);
+    check_works("eval %s --text %s", pruned, text);
 }
 
 /* A file of masks, each of them all zeros but for the first element. */
@@ -411,18 +406,14 @@ static void test_dropout(void) {
     const char *text = file_in("text");
     const char *whole = file_in("dropped");
     const char *parts = file_in("dropped-parts");
-    CHECK(command("run --text %s --out %s --threads 1 --schedule serial %s",
-                  text, whole, how) == 0,
-          "%s", check_line);
-    CHECK(command("run --text %s --out %s --threads 2 --panel 16 --group 2 "
-                  "--stop 3 %s", text, parts, how) == 0,
-          "%s", check_line);
-    CHECK(command("run --text %s --resume %s --threads 3 --every 4 --stop 7 "
-                  "--schedule dataflow --quiet", text, parts) == 0,
-          "%s", check_line);
-    CHECK(command("run --text %s --resume %s --threads 2 --schedule dataflow "
-                  "--tiles 9 --sram 65536 --depth 1 --quiet", text, parts) == 0,
-          "%s", check_line);
+    check_works("run --text %s --out %s --threads 1 --schedule serial %s",
+                text, whole, how);
+    check_works("run --text %s --out %s --threads 2 --panel 16 --group 2 "
+                "--stop 3 %s", text, parts, how);
+    check_works("run --text %s --resume %s --threads 3 --every 4 --stop 7 "
+                "--schedule dataflow --quiet", text, parts);
+    check_works("run --text %s --resume %s --threads 2 --schedule dataflow "
+                "--tiles 9 --sram 65536 --depth 1 --quiet", text, parts);
     check_equal(whole, parts);
     check_refused("--dropout", "run --text %s --resume %s --dropout 0", text,
                   whole);
@@ -443,8 +434,8 @@ static void check_chess(const uint8_t mask[32 * 96]) {
           "%zu elements against the mask", wrong);
     const char *hf = file_in("odd1-hf");
     const char *back = file_in("odd1-back.ckpt");
-    CHECK(command("convert %s %s", file_in("odd1"), hf) == 0, "%s", check_line);
-    CHECK(command("convert %s %s", hf, back) == 0, "%s", check_line);
+    check_works("convert %s %s", file_in("odd1"), hf);
+    check_works("convert %s %s", hf, back);
     State b = checkpoint_read(back, &none, false);
     CHECK(sp_elements(&b.m->table[gpt_layer(0, QKVW)].mat) == 32 * 96 / 2 &&
               !memcmp(s.m->w, b.m->w, s.m->floats * 4),
@@ -464,10 +455,9 @@ static void check_start_from(const char *text) {
     masks_ready(s.o, s.m);
     CHECK(*rate == 1, "without supar: %g times the rate", (double)*rate);
     state_free(&s);
-    CHECK(command("run --text %s --init %s --out %s --sparsity 0.75 "
-                  "--dense-first 0.5 --steps 4 --batch 3 --stop 1 --quiet",
-                  text, file_in("odd2"), file_in("thaw")) == 0,
-          "%s", check_line);
+    check_works("run --text %s --init %s --out %s --sparsity 0.75 "
+                "--dense-first 0.5 --steps 4 --batch 3 --stop 1 --quiet",
+                text, file_in("odd2"), file_in("thaw"));
     s = checkpoint_read(file_in("thaw"), &none, true);
     CHECK(!gpt_masked(&s.m->table[gpt_layer(0, FCW)]),
           "dense at first, from a sparse model, is sparse");
@@ -496,14 +486,11 @@ static void test_awkward_masks(void) {
         char parts[128];
         snprintf(whole, sizeof whole, "%s/odd%zu", folder, k);
         snprintf(parts, sizeof parts, "%s/odd%zu.parts", folder, k);
-        CHECK(command("run --text %s --out %s %s %s", text, whole, more[k],
-                      shape) == 0,
-              "%s", check_line);
-        CHECK(command("run --text %s --out %s %s %s --stop 3", text, parts,
-                      more[k], shape) == 0,
-              "%s", check_line);
-        CHECK(command("run --text %s --resume %s --quiet", text, parts) == 0,
-              "%s", check_line);
+        check_works("run --text %s --out %s %s %s", text, whole, more[k],
+                    shape);
+        check_works("run --text %s --out %s %s %s --stop 3", text, parts,
+                    more[k], shape);
+        check_works("run --text %s --resume %s --quiet", text, parts);
         check_equal(whole, parts);
     }
     check_chess(mask);
@@ -559,9 +546,8 @@ static void check_cut(void) {
     if (status != 3) return;
     State s = checkpoint_read(cut, &none, true);
     if (s.step) {               /* a slow machine may not have got that far */
-        CHECK(command("run --text %s --out %s --stop %zu %s", text, uncut,
-                      s.step, endless) == 0,
-              "%s", check_line);
+        check_works("run --text %s --out %s --stop %zu %s", text, uncut,
+                    s.step, endless);
         State u = checkpoint_read(uncut, &none, true);
         CHECK(!memcmp(s.m->w, u.m->w, s.m->floats * 4),
               "interrupted after %zu steps: other weights", s.step);
@@ -579,11 +565,10 @@ static void test_kill(void) {
                   endless) == 0,
           "cannot run %s", train);
     const uint64_t before = file_bits(out);
-    CHECK(
-        outside("(ulimit -f 4; %s run --text %s --resume %s --quiet --stop 3) "
-                "2>&1 | grep -q 'whole is still'",
-                train, text, out) == 0,
-        "no word of a full disk");
+    CHECK(outside("(ulimit -f 4; %s run --text %s --resume %s --quiet "
+                  "--stop 3) 2>&1 | grep -q 'whole is still'",
+                  train, text, out) == 0,
+          "no word of a full disk");
     CHECK(file_bits(out) == before, "a full disk spoilt the checkpoint");
     outside("%s run --text %s --resume %s --quiet --every 1 & "
             "sleep 0.3; kill -9 $!; wait $! 2>/dev/null", train, text, out);
@@ -696,7 +681,7 @@ static void test_bad_input(void) {
     for (size_t i = 0; i < sizeof bad_lines / sizeof *bad_lines; i++)
         check_refused(bad_lines[i].expected, "%s", bad_lines[i].line);
     if (chdir(back)) abort();
-    CHECK(command("simulate --model d4 --chip a100") == 0, "%s", check_line);
+    check_works("simulate --model d4 --chip a100");
 }
 
 /* Texts that are too short to learn from, and no checkpoints. */
