@@ -448,49 +448,49 @@ static void test_by_value(const char *text) {
     check_refused("--spread", line, text, out, "0.5", "qkv=0.5/fc=0.74");
 }
 
+static const struct {
+    const char *more;
+    const char *expected;
+} bad_compare[] = {
+    {"--arms dense,fast", "no 'fast'"},
+    {"--arms ,", "--arms"},
+    {"--arms dense,dense", "twice"},
+    {"--arms dense,../x", "letters and digits"},
+    {"--arms dense --arm sparse:lr=1", "NAME of --arms"},
+    {"--arms dense --arm dense", "NAME:KEY=VALUE"},
+    {"--arms dense --arm dense:lr", "KEY=VALUE"},
+    {"--arms dense --arm dense:lr=fast", "found 'fast'"},
+    {"--arms dense --arm dense:quiet=1", "an option of training"},
+    {"--arms dense --arm dense:seed=2", "the same for all arms"},
+    {"--arms other --arm other:sparsity=0.5,update=set",
+     "arm other: --update set"},
+    {"--arms mine --arm mine:block=16x3,sparsity=0.5", "arm mine: --block"},
+    {"--arms mine --arm mine:spread=fc=2,sparsity=0.5",
+     "arm mine: --spread"},
+    {"--arms mine --arm mine:sparcity=0.5",
+     "arm mine: unknown option 'sparcity'; the nearest one is sparsity"},
+    {"--arms mine --arm mine:heads=3", "arm mine: --heads"},
+    {"--arms mine --arm mine:scale=up", "arm mine: --scale"},
+    {"--arms mine --arm mine:layers=900,heads=1,width=99999", "arm mine"},
+    {"--arms dense --warmup 17",
+     "arm dense: --warmup: expected at most the 16 steps"},
+    {"--arms dense,mine --arm mine:steps=4,warmup=9", "arm mine: --warmup"},
+    {"--arms dense,mine --arm mine:lr=0.1,min-lr=0.2",
+     "arm mine: --min-lr"},
+    {"--arms dense --margin -1", "found '-1'"},
+    {"--arms dense --seeds 0", "found '0'"},
+    {"--arms dense --lr 0.5", "another comparison"},
+    {"--arms dense --resume x", "does not take"},
+    {"--arms dense --json /nothere/x", "/nothere/x"},
+    {"--arms dense --json same --report same", "found it twice"},
+    {"--arms dense --out /nothere/x", "given twice"},
+};
 static void test_compare_bad_input(const char *text) {
-    static const struct {
-        const char *more;
-        const char *expected;
-    } bad[] = {
-        {"--arms dense,fast", "no 'fast'"},
-        {"--arms ,", "--arms"},
-        {"--arms dense,dense", "twice"},
-        {"--arms dense,../x", "letters and digits"},
-        {"--arms dense --arm sparse:lr=1", "NAME of --arms"},
-        {"--arms dense --arm dense", "NAME:KEY=VALUE"},
-        {"--arms dense --arm dense:lr", "KEY=VALUE"},
-        {"--arms dense --arm dense:lr=fast", "found 'fast'"},
-        {"--arms dense --arm dense:quiet=1", "an option of training"},
-        {"--arms dense --arm dense:seed=2", "the same for all arms"},
-        {"--arms other --arm other:sparsity=0.5,update=set",
-         "arm other: --update set"},
-        {"--arms mine --arm mine:block=16x3,sparsity=0.5", "arm mine: --block"},
-        {"--arms mine --arm mine:spread=fc=2,sparsity=0.5",
-         "arm mine: --spread"},
-        {"--arms mine --arm mine:sparcity=0.5",
-         "arm mine: unknown option 'sparcity'; the nearest one is sparsity"},
-        {"--arms mine --arm mine:heads=3", "arm mine: --heads"},
-        {"--arms mine --arm mine:scale=up", "arm mine: --scale"},
-        {"--arms mine --arm mine:layers=900,heads=1,width=99999", "arm mine"},
-        {"--arms dense --warmup 17",
-         "arm dense: --warmup: expected at most the 16 steps"},
-        {"--arms dense,mine --arm mine:steps=4,warmup=9", "arm mine: --warmup"},
-        {"--arms dense,mine --arm mine:lr=0.1,min-lr=0.2",
-         "arm mine: --min-lr"},
-        {"--arms dense --margin -1", "found '-1'"},
-        {"--arms dense --seeds 0", "found '0'"},
-        {"--arms dense --lr 0.5", "another comparison"},
-        {"--arms dense --resume x", "does not take"},
-        {"--arms dense --json /nothere/x", "/nothere/x"},
-        {"--arms dense --json same --report same", "found it twice"},
-        {"--arms dense --out /nothere/x", "given twice"},
-    };
     const char *once = file_in("once");
-    for (size_t k = 0; k < sizeof bad / sizeof *bad; k++)
-        check_refused(bad[k].expected,
+    for (size_t k = 0; k < sizeof bad_compare / sizeof *bad_compare; k++)
+        check_refused(bad_compare[k].expected,
                       "compare " SHAPED "--text %s --out %s %s", text, once,
-                      bad[k].more);
+                      bad_compare[k].more);
     check_refused("--warmup",
                   "compare --text nothere --steps 4 --warmup 9 --out %s",
                   folder);

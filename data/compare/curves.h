@@ -265,6 +265,7 @@ typedef struct {
     double chance, a, b;            /* shares right */
     StatsInterval diff;             /* a less b: over seeds; of one, over items */
     double p;                       /* McNemar's, of one seed */
+    bool above;                     /* either is certain to be above chance */
 } CmpCloze;
 
 /* Of one kind of question. No items where a run has none: it diverged, or its
@@ -293,6 +294,9 @@ static inline CmpCloze cmp_cloze(const Cmp *c, size_t a, size_t b, int kind) {
     }
     if (all && c->seeds > 1) x.diff = stats_t_interval(diff, c->seeds);
     free(diff);
-    return all ? x : (CmpCloze){.p = NAN};
+    if (!all) return (CmpCloze){.p = NAN};
+    const size_t best = (size_t)(fmax(x.a, x.b) * (double)x.items + 0.5);
+    x.above = stats_share(best, x.items).lo > x.chance;
+    return x;
 }
 #endif

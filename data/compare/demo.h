@@ -34,7 +34,7 @@ static inline void demo_cloze(const Cmp *c) {
     for (int kind = 0; kind < CLOZE_KINDS; kind++) {
         const CmpCloze x = cmp_cloze(c, 1, 0, kind);
         char what[64];
-        if (!x.items) continue;
+        if (!x.items || !x.above) continue;
         snprintf(what, sizeof what, "%s, %% right (by chance %.0f)",
                  cloze_kinds[kind], 100 * x.chance);
         for (char *p = what; *p; p++)
@@ -60,10 +60,12 @@ static inline void demo_print(const Cmp *c, Json all) {
     const CmpArm *d = &c->mean[0];
     const CmpArm *s = &c->mean[1];
     const StatsInterval diff = cmp_difference(c, 1, 0, CMP_TOKENS);
-    const double time = s->to_first[CMP_TIME].diff;
+    char *sentence = html_raw(json_at(all, "sentence"));
     printf("\n%-42s %10s %10s\n", "", "dense", "sparse");
     demo_row("numbers kept, million", 2, c->run[0].active / 1e6,
              c->run[1].active / 1e6);
+    demo_row("memory while training, MiB", 0, c->run[0].memory / 0x1p20,
+             c->run[1].memory / 0x1p20);
     demo_row("loss on stories never seen, bits/byte", 4, d->bits, s->bits);
     demo_row("  95 % interval, +-", 4, (d->hi - d->lo) / 2,
              (s->hi - s->lo) / 2);
@@ -77,14 +79,11 @@ static inline void demo_print(const Cmp *c, Json all) {
     demo_row("  streamed through the chip", 1,
              demo_off_chip(all, 0, "dataflow"),
              demo_off_chip(all, 1, "dataflow"));
-    printf(
-        "\nsparse less dense: %+.4f bits/byte, 95 %% interval %+.4f .. %+.4f\n",
-        diff.diff, diff.lo, diff.hi);
-    printf("with a margin of %g: %s\na step of sparse is %.2fx as fast",
+    printf("\n%s\n\nsparse less dense: %+.4f bits/byte, ", sentence, diff.diff);
+    printf("95 %% interval %+.4f .. %+.4f\n", diff.lo, diff.hi);
+    printf("with a margin of %g: %s; a step of sparse is %.2fx as fast\n",
            c->margin, stats_verdict(diff, c->margin), d->step_ms / s->step_ms);
-    if (!isnan(time))
-        printf("; it took %.2f of the time to dense's loss", time);
-    putchar('\n');
+    free(sentence);
     demo_samples(c, all);
 }
 

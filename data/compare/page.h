@@ -6,7 +6,7 @@
  * member (html.h), so that a test can hold the page against the object. From
  * the top:
  *
- *     headline               is the lead as good as the first arm, in words
+ *     headline               what came of it, in a sentence
  *     The arms               a table: figures of each arm
  *     Loss while training    charts: by tokens, FLOPs, time
  *     How sure is that?      a strip for each arm against the first, 3 times
@@ -102,44 +102,17 @@ static inline double html_of_pair(const Html *page, size_t pair,
     return json_real(html_at(page, "pairs/%zu/%s", pair, member));
 }
 
-/* What the verdict on a pair says of the lead, as words. */
-static inline const char *html_is(const Html *page, size_t pair) {
-    static const char *const say[][2] = {
-        {"better", "is better than"},
-        {"equal", "is as good as"},
-        {"not worse", "is not worse than"},
-        {"worse", "is worse than"},
-    };
-    const Json verdict = html_at(page, "pairs/%zu/verdict", pair);
-    for (size_t k = 0; k < sizeof say / sizeof *say; k++)
-        if (html_says(verdict, say[k][0])) return say[k][1];
-    return "may or may not be as good as";
-}
 static inline void html_headline(const Html *page) {
     const size_t a = page->lead;
-    if (!a) {
-        html_put(page, "<h1>{a 0}: {b arms/0/bits} {w unit}</h1>\n");
-        return;
-    }
-    const char *name = page->name[a];
     const size_t pair = html_pair(a, 0);
-    if (isnan(html_of_pair(page, pair, "diff"))) {
-        html_put(page, "<h1>{a %zu} cannot be compared with {a 0}: one of them "
-                       "diverged.</h1>\n", a);
-        return;
-    }
-    html_put(page, "<h1>{a %zu} %s {a 0} after as many tokens, and ", a,
-             html_is(page, pair));
-    if (isnan(json_real(html_at(page, "time_to_dense/%s/time", name))))
-        html_put(page, "does not come to its loss");
-    else
-        html_put(page, "comes to its loss in {P time_to_dense/%s/time} of the "
-                       "time", name);
-    html_put(page, ".</h1>\n<p class=lead>On text that no arm has seen, the "
-                   "loss differs by {d pairs/%zu/diff} {w unit}; the 95 %% "
-                   "interval is {d pairs/%zu/lo} to {d pairs/%zu/hi} "
-                   "({w interval}), and a difference below {g margin} does not "
-                   "matter, which was fixed beforehand. ", pair, pair, pair);
+    if (html_at(page, "sentence").p)
+        html_put(page, "<h1>{w sentence}</h1>\n");
+    if (!a || isnan(html_of_pair(page, pair, "diff"))) return;
+    html_put(page, "<p class=lead>On text that no arm has seen, the loss "
+                   "differs by {d pairs/%zu/diff} {w unit}; the 95 %% interval "
+                   "is {d pairs/%zu/lo} to {d pairs/%zu/hi} ({w interval}), "
+                   "and a difference below {g margin} does not matter, which "
+                   "was fixed beforehand. ", pair, pair, pair);
     html_put(page, "A training step is {x arms/%zu/speed_up} as fast: "
                    "{m arms/%zu/step_ms}, where that of {a 0} takes "
                    "{m arms/0/step_ms}.</p>\n", a, a);
@@ -372,19 +345,33 @@ static inline void html_cloze_row(const Html *page, size_t n, size_t first,
                  sure ? "</b>" : "");
     }
 }
+/* Whether any arm is above chance in a kind of question. */
+static inline bool html_cloze_above(const Html *page, size_t n,
+                                    const char *kind) {
+    for (size_t i = 0; i < n; i++) {
+        const Json above = html_at(page, "cloze/%zu/above_chance", i);
+        if (!html_says(html_at(page, "cloze/%zu/kind", i), kind)) continue;
+        if (json_real(above) > 0) return true;
+    }
+    return false;
+}
+/* The kinds of questions of which an arm is certain to know more than chance. */
 static inline void html_cloze(const Html *page) {
+    bool any = false;
     size_t n = 0;
-    while (html_at(page, "cloze/%zu", n).p) n++;
-    if (!n) return;
+    for (; html_at(page, "cloze/%zu", n).p; n++)
+        any |= json_real(html_at(page, "cloze/%zu/above_chance", n)) > 0;
+    if (!any) return;
     html_put(page, "<h2>Questions answered</h2><p class=note>On held-out text, "
-                   "shares right. The tick is chance; bold where the 95 %% "
-                   "interval of the difference from {a 0} is without zero."
-                   "</p>");
+                   "shares right, of the kinds in which an arm is above "
+                   "chance. The tick is chance; bold where the 95 %% interval "
+                   "of the difference from {a 0} is without zero.</p>");
     html_head(page, "<th>kind<th>items<th>chance<th>");
     for (size_t k = 0; k < n; k++) {
         char *kind = html_raw(html_at(page, "cloze/%zu/kind", k));
         const bool first = html_cloze_at(page, n, 0, kind) == k;
-        if (first) html_cloze_row(page, n, k, kind);
+        if (first && html_cloze_above(page, n, kind))
+            html_cloze_row(page, n, k, kind);
         free(kind);
     }
     html_put(page, "</table></div>\n");

@@ -6,7 +6,7 @@
  * The keys are listed in the README of this folder. The object, in the order it
  * is written:
  *
- *     command, unit, interval, margin
+ *     command, sentence, unit, interval, margin
  *     arms            [ { name, ..., options, runs [ { ..., curve } ], ... } ]
  *     pairs           [ { a, b, axis, ... } ]       a later than b; three axes
  *     cloze           [ { a, b, kind, ... } ]       the same pairs
@@ -28,6 +28,56 @@ static inline const char *cmp_over(const Cmp *c, char out[96]) {
         snprintf(out, 96, "one seed: bootstrap over %zu %s", p->n,
                  parts_name(p));
     return out;
+}
+
+/* ---- one sentence -------------------------------------------------------- */
+
+/* The arm that a comparison is about: `sparse`, or the second; 0 if there is
+ * one. */
+static inline size_t cmp_lead(const Cmp *c) {
+    size_t lead = c->arms > 1 ? 1 : 0;
+    for (size_t k = 1; k < c->arms; k++)
+        if (!strcmp(c->name[k], "sparse")) lead = k;
+    return lead;
+}
+/* What the verdict says of the lead against the first arm. */
+static inline const char *cmp_says(const Cmp *c, StatsInterval diff) {
+    static const char *const say[][2] = {
+        {"better", "is better than"},
+        {"equal", "is as good as"},
+        {"not worse", "is not worse than"},
+        {"worse", "is worse than"},
+    };
+    const char *verdict = stats_verdict(diff, c->margin);
+    for (size_t k = 0; k < sizeof say / sizeof *say && isfinite(diff.lo); k++)
+        if (!strcmp(verdict, say[k][0])) return say[k][1];
+    return "may or may not be as good as";
+}
+/* What came of it, as the verdict and the curves say it. */
+static inline void cmp_sentence(const Cmp *c, Out *out) {
+    const size_t lead = cmp_lead(c);
+    const char *first = c->name[0];
+    const char *name = c->name[lead];
+    if (!lead) {
+        out_print(out, "%s: %.3f %s", first, c->mean[0].bits, cmp_unit(c));
+        return;
+    }
+    const StatsInterval diff = cmp_difference(c, lead, 0, CMP_TOKENS);
+    if (!isfinite(diff.diff)) {
+        out_print(out, "%s cannot be compared with %s: one of them diverged.",
+                  name, first);
+        return;
+    }
+    const CmpRun *a = cmp_run(c, 0, lead);
+    const CmpRun *b = cmp_run(c, 0, 0);
+    const double time = c->mean[lead].to_first[CMP_TIME].diff;
+    out_print(out, "With %.0f %% of the numbers and %.0f %% of the memory %s "
+                   "%s %s after as many tokens, and ",
+              100 * a->active / b->active, 100 * a->memory / b->memory, name,
+              cmp_says(c, diff), first);
+    if (isnan(time)) out_text(out, "does not come to its loss.");
+    else
+        out_print(out, "comes to its loss in %.0f %% of the time.", 100 * time);
 }
 
 /* ---- in the terminal ----------------------------------------------------- */
@@ -233,6 +283,7 @@ static inline void cmp_json_cloze(Out *out, const Cmp *c, size_t a, size_t b) {
         json_member_put(out, "right_a", x.a);
         json_member_put(out, "right_b", x.b);
         json_interval(out, "diff", x.diff);
+        json_member_put(out, "above_chance", x.above);
         json_member_put(out, "p", x.p);
         json_close(out, '}');
     }
@@ -262,9 +313,12 @@ static inline void cmp_json_to_first(Out *out, const Cmp *c, size_t arm) {
 /* Returns the object as a text, freed by the caller; *n: its bytes. */
 static inline char *cmp_json(const Cmp *c, size_t *n) {
     Out out = out_memory();
+    Out sentence = out_memory();
     char over[96];
+    cmp_sentence(c, &sentence);
     out_char(&out, '{');
     json_member_text(&out, "command", c->command);
+    json_member_text(&out, "sentence", out_string(&sentence));
     json_member_text(&out, "unit", cmp_unit(c));
     json_member_text(&out, "interval", cmp_over(c, over));
     json_member_put(&out, "margin", c->margin);
@@ -277,6 +331,7 @@ static inline char *cmp_json(const Cmp *c, size_t *n) {
     for (size_t k = 0; k < c->arms; k++) cmp_json_to_first(&out, c, k);
     json_close(&out, '}');
     out_text(&out, "}\n");
+    out_free(&sentence);
     *n = out.n;
     return out_string(&out);
 }
