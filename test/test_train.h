@@ -776,15 +776,15 @@ static void test_goes_on(void) {
     const char *train = train_path();
     const char *text = file_in("a text");
     make_text(text, 20000);
-    CHECK(outside(
-              "%s run --text '%s' --vocab 260 --layers 1 --heads 1 --width 16 "
-              "--context 8 --batch 2 --steps 2 --stop 1 --out '%s/a run' "
-              "> '%s/said' && grep -e ' run --resume' '%s/said' | "
-              "sed 's|./train|%s|' | sh > /dev/null && "
-              "! sh -c '%s run --resume \"%s/a run\" --text \"%s\"' | "
-              "grep -q -e --resume",
-              train, text, folder, folder, folder, train, train, folder,
-              text) == 0,
+    CHECK(outside("%s run --text '%s' --vocab 260 --layers 1 --heads 1 "
+                  "--width 16 --context 8 --batch 2 --steps 2 --stop 1 "
+                  "--out '%s/a run' > '%s/said' && "
+                  "grep -e ' run --resume' '%s/said' | "
+                  "sed 's|./train|%s|' | sh > /dev/null && "
+                  "! sh -c '%s run --resume \"%s/a run\" --text \"%s\"' | "
+                  "grep -q -e --resume",
+                  train, text, folder, folder, folder, train, train, folder,
+                  text) == 0,
           "the line that a run ends with does not go on with it");
 }
 static void test_edits(void) {

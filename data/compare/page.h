@@ -133,7 +133,7 @@ static inline void html_arms(const Html *page) {
         {'b', "lo", "95 %<br>from"},
         {'b', "hi", "to"},
         {'d', "gap", "above the<br>training loss"},
-        {'d', "above_floor", "above<br>the floor"},     /* last: if it is known */
+        {'d', "above_floor", "above<br>the floor"},     /* last: if known */
     };
     const bool floor = !isnan(json_real(html_at(page, "arms/0/above_floor")));
     const size_t columns = sizeof column / sizeof *column - !floor;
@@ -251,9 +251,11 @@ static inline void html_sections(const Html *page, size_t arm) {
     size_t n = 0;
     double most = 0;
     char at[64];
-    for (; html_at(page, "arms/%zu/pipeline/sections/%zu", arm, n).p; n++)
-        most = fmax(most, json_real(html_at(
-            page, "arms/%zu/pipeline/sections/%zu/off_chip_bytes", arm, n)));
+    for (; html_at(page, "arms/%zu/pipeline/sections/%zu", arm, n).p; n++) {
+        const Json bytes = html_at(page, "arms/%zu/pipeline/sections/%zu/"
+                                         "off_chip_bytes", arm, n);
+        most = fmax(most, json_real(bytes));
+    }
     html_put(page, "<figure><h3>{a %zu}</h3><div class=wide>"
                    "<table class='bars two'><thead><tr><th>section<th "
                    "colspan=2>tiles at work<th colspan=2>off chip<th>bound by"
@@ -355,7 +357,8 @@ static inline bool html_cloze_above(const Html *page, size_t n,
     }
     return false;
 }
-/* The kinds of questions of which an arm is certain to know more than chance. */
+/* The kinds of questions of which an arm is certain to know more than chance.
+ */
 static inline void html_cloze(const Html *page) {
     bool any = false;
     size_t n = 0;

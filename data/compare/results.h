@@ -150,8 +150,8 @@ static inline void cmp_print_verdicts(const Cmp *c) {
             else if (isfinite(s.diff))
                 printf("%+.4f  no interval: one seed\n", s.diff);
             else
-                printf(
-                    "no value: diverged, or no validation by then (--every)\n");
+                printf("no value: diverged, or no validation by then "
+                       "(--every)\n");
         }
     }
 }
