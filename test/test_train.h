@@ -709,30 +709,28 @@ static void test_bad_texts(void) {
     check_refused("ermission", "run --text %s --out %s", file_in("secret"),
                   file_in("none"));
 }
-/* Files of tokens with a number of their header changed, or cut. */
+/* A file of n bytes, of ten tokens but for the value at `at`, is refused. */
+static void check_shard(size_t at, uint32_t value, size_t n,
+                        const char *expected) {
+    const uint32_t head[3] = {20240520, 1, 10};
+    const char *path = file_in("shard");
+    uint8_t shard[1024 + 20] = {0};
+    Tokens t = {0};
+    memcpy(shard, head, sizeof head);
+    memcpy(shard + at, &value, 4);
+    file_put(path, shard, n);
+    const bool died = DIES(tokens_read(&t, path, 50257, false));
+    CHECK(died && strstr(check_line, expected), "shard: expected '%s' in: %s",
+          expected, check_line);
+}
+/* A header with another number, a file that is cut, an id that is too large. */
 static void test_bad_tokens(void) {
-    static const struct {
-        size_t at;
-        uint32_t value;
-        size_t n;                       /* bytes of the file */
-        const char *expected;
-    } bad[] = {
-        {0, 20240521, 1044, "magic"},    {4, 2, 1044, "version"},
-        {8, 11, 1044, "need a file of"}, {8, 10, 1043, "need a file of"},
-        {8, 10, 1000, "header"},         {1024, 50258, 1044, "below"},
-    };
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        const uint32_t head[3] = {20240520, 1, 10};
-        uint8_t shard[1024 + 20] = {0};
-        Tokens t = {0};
-        memcpy(shard, head, sizeof head);
-        memcpy(shard + bad[i].at, &bad[i].value, 4);
-        file_put(file_in("shard"), shard, bad[i].n);
-        const bool died = DIES(tokens_read(&t, file_in("shard"), 50257, false));
-        CHECK(died && strstr(check_line, bad[i].expected),
-              "shard %zu: expected '%s' in: %s", i, bad[i].expected,
-              check_line);
-    }
+    check_shard(0, 20240521, 1044, "magic");
+    check_shard(4, 2, 1044, "version");
+    check_shard(8, 11, 1044, "need a file of");
+    check_shard(8, 10, 1043, "need a file of");
+    check_shard(8, 10, 1000, "header");
+    check_shard(1024, 50258, 1044, "below");
 }
 
 /* ---- help ---------------------------------------------------------------- */
