@@ -195,6 +195,7 @@ static bool run_step(Run *run) {
     run->flops = flops_per_token(s->m, T, score) * tokens_per_step(o);
 
     if (trace) run_trace_begin(run);
+    run->r->dropout.step = s->step;
     run->loss = train_batch(run->r, B, inputs, targets);   /* forward, backward */
     if (trace) run_trace(run);
 
@@ -296,7 +297,7 @@ static void run_describe(const Run *run, double need) {
                "%.2f M parameters active; masks %s, %s\n",
                100 * masks_density(o, m, true), o->block, active / 1e6, mask,
                o->update);
-    rate_describe(o, m);
+    rate_describe(o, &m->c, masks_rate_density(o, m));
     printf("%zu training and %zu validation tokens; batch %zu x %zu, "
            "%zu sequences at a time; %.2f GiB of memory\n",
            run->d->train.n, run->d->val.n, o->batch, o->context, run->r->B,

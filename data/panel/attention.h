@@ -25,6 +25,7 @@
  * values came from and how many heads there are. */
 #ifndef ATTENTION_H
 #define ATTENTION_H
+#include "drop.h"
 #include "panel.h"
 
 /* Where a head's keys and values, and in the backward pass their gradients, of
@@ -49,6 +50,8 @@ typedef struct {
     SpPanel dquery, dout;       /* backward */
     float *max;                 /* (16) largest of the scaled scores */
     float *share;               /* (16) 1 / sum of exp(score - max) */
+    Drop drop;                  /* of probabilities: rows are queries, columns
+                                 * keys */
 } AttQueries;
 
 /* Group n of what lies at `of`, which is m->k, m->v, m->dk or m->dv. */
@@ -168,6 +171,33 @@ static inline void att_softmax_data(float *restrict ds, const float *restrict p,
     }
 }
 
+/* ---- dropout ------------------------------------------------------------- */
+
+/* The position of the first of the queries. */
+static inline size_t att_row(const AttQueries *q) { return (q->n - 1) * LINE; }
+
+/* s (16n,16) times the factors of dropout. */
+static inline void att_drop(float *s, const AttQueries *q) {
+    drop_lines(q->drop, s, att_row(q), 0, q->n * LINE);
+}
+
+/* Of the keys of group k: kept (16,16) = prob times the factors, for dv, and
+ * ds (16,16), the derivative by what was mixed, becomes that by prob. */
+static inline void att_drop_data(float *restrict kept,
+                                 const float *restrict prob, float *restrict ds,
+                                 const AttQueries *q, size_t k) {
+    for (size_t v = 0; v < LINE; v += LANES) {
+        const vu rows = drop_rows(att_row(q) + v);
+        for (size_t i = 0; i < LINE; i++) {
+            const uint32_t column = drop_column(q->drop, k * LINE + i);
+            const vf factor = drop_factor(q->drop, column, rows);
+            const size_t at = i * LINE + v;
+            vf_store(kept + at, vf_load(prob + at) * factor);
+            vf_store(ds + at, vf_load(ds + at) * factor);
+        }
+    }
+}
+
 /* ---- forward and backward ------------------------------------------------ */
 
 /* out (hs) = softmax(query keys / sqrt(hs)) values; max and share are set.
@@ -185,7 +215,8 @@ static inline void att_forward(const AttQueries *q, const AttMemory *m,
     for (size_t v = 0; v < LINE; v += LANES)
         vf_store(q->share + v, vf_all(1) / vf_load(q->share + v));
 
-    /* 3 mix the values */
+    /* 3 mix the values, without those that are dropped: the sum is of all */
+    if (q->drop.below) att_drop(s, q);
     att_mix(q->out, m, m->v, q->n, s, q->hs);
 
     /* 4 normalise */
@@ -203,10 +234,15 @@ static inline void att_backward(const AttQueries *q, const AttMemory *m,
     att_scores(p, m, m->k, q->n, q->query, q->hs);
     att_softmax_again(p, q->n, q->scale, q->max, q->share);
 
-    /* forward: out = sum of prob value */
+    /* forward: out = sum of prob factor value */
     att_scores(ds, m, m->v, q->n, q->dout, q->hs);
     for (size_t k = 0; k < q->n; k++) {
+        float kept[LINE * LINE] __attribute__((aligned(64)));
         const float *prob = p + k * LINE * LINE;        /* (16,16) */
+        if (q->drop.below) {
+            att_drop_data(kept, prob, ds + k * LINE * LINE, q, k);
+            prob = kept;
+        }
         att_spread(att_group(m, m->dv, k), q->dout, prob, q->hs);
     }
 
