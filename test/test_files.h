@@ -141,7 +141,7 @@ static void files_shown(void) {
 static bool files_there(const char *path) { return !access(path, F_OK); }
 /* How many more outputs may be open at once. They are left open. */
 static size_t files_open(const char *path) {
-    size_t n = 0;
+    volatile size_t n = 0;                                  /* DIES is a longjmp */
     while (!DIES(out_open(path))) n++;
     return n;
 }
@@ -152,7 +152,7 @@ static void files_out(void) {
     Out text = out_memory();
     for (int k = 0; k < 3; k++) out_print(&text, "%d%s", k, wide);
     CHECK(text.n == 3 * (OUT_ROOM + 100) && text.text[text.n - 1] == 'x', "%zu bytes", text.n);
-    Out none = {0}, file = out_open(file_in("wide"));
+    Out none = {0}, file = out_open(file_in("order"));
     out_print(&none, "%s", wide);
     json_member_put(&none, "key", 1);
     CHECK(!none.n && out_commit(&none), "an output of zeros keeps nothing");
@@ -160,7 +160,7 @@ static void files_out(void) {
     out_bytes(&file, wide, OUT_ROOM + 99);
     out_print(&file, "%s>", wide);
     CHECK(out_commit(&file) && !files_there(file.temp->path), "%s", strerror(errno));
-    char *read = files_get("wide");
+    char *read = files_get("order");
     CHECK(strlen(read) == 2 * (OUT_ROOM + 99) + 2 && read[0] == '<' && read[2 * OUT_ROOM + 199] == '>', "in order");
 
     Out full = out_open("/dev/full");
@@ -169,16 +169,16 @@ static void files_out(void) {
     out_text(&full, "y");
     CHECK(!out_commit(&full) && errno == ENOSPC, "what failed is forgotten");
 
-    file = out_open(file_in("wide"));
+    file = out_open(file_in("order"));
     CHECK(files_there(file.temp->path) && DIES(die("x")) && !files_there(file.temp->path), "an end leaves it");
     CHECK(files_open(file_in("many")) == PASSING && strstr(check_line, "Too many open files"), "%s", check_line);
     CHECK(outside("! ls %s | grep -q tmp", folder) == 0, "an end leaves one of many");
     passing.dead = 12345;
-    passing_name(dead, file_in("wide"), passing.dead, 0);
-    files_text("wide.12345.tmp", "half of it");
-    out_probe(file_in("wide"));
+    passing_name(dead, file_in("order"), passing.dead, 0);
+    files_text("order.12345.tmp", "half of it");
+    out_probe(file_in("order"));
     passing.dead = 0;
-    CHECK(!files_there(dead) && files_there(file_in("wide")), "what a killed process left stays");
+    CHECK(!files_there(dead) && files_there(file_in("order")), "what a killed process left stays");
     free(wide), free(read), out_free(&text);
 }
 /* A run that died before its first checkpoint leaves a log of nothing but its head: it may begin again. */
