@@ -17,7 +17,6 @@
 #define CHECKPOINT_H
 #include "../../gpt.h"
 #include "safetensors.h"
-#include "weights.h"
 #include "../text/tokenizer.h"
 
 enum { CHECKPOINT_KINDS = 3 };

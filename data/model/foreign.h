@@ -14,7 +14,6 @@
 #ifndef FOREIGN_H
 #define FOREIGN_H
 #include "checkpoint.h"
-#include "weights.h"
 
 typedef enum { MODEL_NATIVE, MODEL_HF, MODEL_LLMC, MODEL_GGUF, MODEL_KINDS } ModelKind;
 static const char *const model_kinds[MODEL_KINDS] = {"native", "hf", "llmc", "gguf"};

@@ -8,7 +8,6 @@
 #include "chip.h"
 #include "data.h"
 #include "masks.h"
-#include "../model/weights.h"
 #include "../model/formats.h"
 #include <signal.h>
 
@@ -277,7 +276,7 @@ static inline void run_open(Run *run, DfPool *pool) {
     const Options *o = run->s.o;
     run->r = gpt_run_new(run->s.m, pool, group_size(o, &run->s.m->c, o->batch, true), o->context, o->panel,
                          true);
-    gpt_run_drop(run->r, (GptDropout){.share = o->dropout, .attention = o->attention_dropout, .seed = o->seed});
+    gpt_run_drop(run->r, (Dropout){.share = o->dropout, .attention = o->attention_dropout, .seed = o->seed});
     schedule_set(run->r, o);
 }
 
