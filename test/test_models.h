@@ -81,6 +81,12 @@ static void test_index(void) {
     check_refused("save_pretrained", "convert %s/shards /dev/null --format llmc", folder);
     file_put(path, "\x80\2\x8a\nl\xfc\x9c\x46", 8);
     check_refused("save_pretrained", "convert %s /dev/null --format llmc", path);
+    static const char pickled[] = "{\"weight_map\": {\"wte.weight\": \"pytorch_model-00001-of-00002.bin\"}}";
+    outside("mv %s %s/shards/pytorch_model-00001-of-00002.bin", path, folder);
+    file_put(file_in("shards/pytorch_model.bin.index.json"), pickled, sizeof pickled - 1);
+    check_refused("save_pretrained", "convert %s/shards /dev/null --format llmc", folder);
+    CHECK(!rename(file_in("shards"), file_in("shar$s")), "%s", folder);
+    check_refused("from_pretrained('FOLDER')", "convert %s/shar$s /dev/null --format llmc", folder);
 }
 
 /* What lies in the folder of an export: whoever loads it finds all, and a README.md of one's own stays. */
@@ -331,9 +337,8 @@ static void test_ids(void) {
 /* A text becomes the same tokens and the same vocabulary by any way. */
 static void test_documents(void) {
     static const char text[] = "one day\n<|endoftext|>\nanother day, one more day\n<|endoftext|>\n \n<|endoftext|>last";
-    const char *train = getenv("TRAIN");
+    const char *train = train_path();
     char a[128], b[128], shard[128];
-    if (!train) train = "./train";
     snprintf(a, sizeof a, "%s", file_in("a.ckpt")), snprintf(b, sizeof b, "%s", file_in("b.ckpt"));
     snprintf(shard, sizeof shard, "%s", file_in("docs.bin"));
     file_put(file_in("docs"), text, sizeof text - 1);
