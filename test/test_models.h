@@ -6,6 +6,12 @@
 #define TEST_MODELS_H
 #include "test_formats.h"
 
+static void state_end(const State *s) {
+    gpt_free(s->m);
+    tok_free(s->tok);
+    free(s->o);
+}
+
 /* ---- files that other programs wrote ------------------------------------- */
 
 /* The logits of a model for the inputs of models.safetensors are
@@ -42,9 +48,7 @@ static void check_logits(const char *path) {
               ids[0] == 258 && ids[1] == 256,
           "%s: merges", path);
     spec_free(spec);
-    gpt_free(s.m);
-    tok_free(s.tok);
-    free(s.o);
+    state_end(&s);
     free(inputs);
     st_free(&golden);
 }
@@ -171,12 +175,8 @@ static void check_masks(const char *a, const char *b) {
         free(mask);
         free(other);
     }
-    gpt_free(x.m);
-    gpt_free(y.m);
-    tok_free(x.tok);
-    tok_free(y.tok);
-    free(x.o);
-    free(y.o);
+    state_end(&x);
+    state_end(&y);
 }
 /* Dense, masks in blocks, masks of elements: to GGUF and back, and to Hugging
  * Face's form from there. */
@@ -244,12 +244,8 @@ static void test_gguf_half(void) {
     CHECK(command("sample %s", gguf) == 2 &&
               strstr(check_line, "no vocabulary"),
           "%s", check_line);
-    gpt_free(x.m);
-    gpt_free(y.m);
-    tok_free(x.tok);
-    tok_free(y.tok);
-    free(x.o);
-    free(y.o);
+    state_end(&x);
+    state_end(&y);
     check_refused("GGUF", "convert %s %s --type f16", gguf, file_in("h.ckpt"));
     check_refused("--type", "convert %s %s --type q4", gguf, file_in("h.gguf"));
 }
@@ -431,8 +427,7 @@ static void test_ids(void) {
         Options o = {0};
         State s = checkpoint_read(out, &o, false);
         CHECK(s.m->c.V == 65, "%zu ids", s.m->c.V);
-        gpt_free(s.m);
-        free(s.o);
+        state_end(&s);
         if (k)
             CHECK(file_bits(out) == file_bits(file_in("raw.ckpt")),
                   "%s: another model", kinds[k]);
@@ -573,9 +568,7 @@ static void test_prompts(void) {
     const size_t n = gpt_candidates(c, logits, s.tok);
     CHECK(n == 260 && gpt_choose(c, n, &(GptChoice){0, 1, 0}, 0.5) == 259,
           "ids of no text are not drawn");
-    gpt_free(s.m);
-    tok_free(s.tok);
-    free(s.o);
+    state_end(&s);
     free(logits);
     check_refused("--no-eot", "sample test/golden/sharded --no-eot");
 }
