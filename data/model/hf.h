@@ -129,9 +129,11 @@ static inline bool hf_pickled(Bytes b) {
     if (!memcmp(b.p, "PK\3\4", 4)) return true;
     return b.p[0] == 0x80 && b.p[1] >= 2 && b.p[1] <= 5 && b.p[2] == 0x8a;
 }
-/* Dies of such a file, which is a program and not only numbers. */
+/* Dies of such a file, which is a program and not only numbers. Its folder
+ * stands in the line unless a shell, or Python, would read it otherwise. */
 __attribute__((noreturn)) static inline void hf_die_pickled(const char *path) {
-    char *folder = path_beside(path, ".");
+    const char *folder = path_beside(path, ".");
+    if (folder[strcspn(folder, "'\"\\$`!")]) folder = "FOLDER";
     die("%s: expected safetensors, found a file of PyTorch's; this makes it "
         "one: python3 -c \"from transformers import GPT2LMHeadModel as M; "
         "M.from_pretrained('%s').save_pretrained('%s')\"",
@@ -163,8 +165,10 @@ static inline size_t hf_part(ModelFile *f, Json *at) {
         return k;
     }
     file_regular(path);
+    const Bytes b = file_read(path);
+    if (hf_pickled(b)) hf_die_pickled(path);
     f->part = mem_grow(f->part, f->parts, &f->part_cap, sizeof *f->part);
-    f->part[f->parts++] = st_read(path);
+    f->part[f->parts++] = st_parse(b);
     return k;
 }
 static const JsonField hf_index_fields[] = {
