@@ -64,12 +64,17 @@ static void test_theirs(void) {
 /* ---- a model in several files -------------------------------------------- */
 
 static void test_index(void) {
-    static const struct { const char *from, *to, *expected;
-    } bad[] = {{"h.0.ln_1.bias\"", "h.0.ln_1.bios\"", "h.0.ln_1.bios"},
-               {"model-00001-of-00002", "model-00003-of-00002", "model-00003"},
-               {": \"model-00001-of", ": \"mo/el-00001-of", "beside the index"},
-               {"\"weight_map\"", "\"weight_mob\"", "weight_map"},
-               {"{", "[", "expected"}};
+    static const struct {
+        const char *from;
+        const char *to;
+        const char *expected;
+    } bad[] = {
+        {"h.0.ln_1.bias\"", "h.0.ln_1.bios\"", "h.0.ln_1.bios"},
+        {"model-00001-of-00002", "model-00003-of-00002", "model-00003"},
+        {": \"model-00001-of", ": \"mo/el-00001-of", "beside the index"},
+        {"\"weight_map\"", "\"weight_mob\"", "weight_map"},
+        {"{", "[", "expected"},
+    };
     outside("cp -r test/golden/sharded %s/shards", folder);
     char path[128];
     snprintf(path, sizeof path, "%s/shards/model.safetensors.index.json",
@@ -106,6 +111,11 @@ static void test_index(void) {
     outside("rm %s/shards/model*", folder);
     check_refused("found a directory without",
                   "convert %s/shards /dev/null --format llmc", folder);
+}
+/* What PyTorch has pickled, in the folder that test_index has emptied: alone,
+ * an old one, and in several files. */
+static void test_pickled(void) {
+    char path[128];
     snprintf(path, sizeof path, "%s/shards/pytorch_model.bin", folder);
     file_put(path, "PK\3\4\0\0\10\10", 8);
     check_refused("save_pretrained",
@@ -526,9 +536,8 @@ static void test_documents(void) {
     static const char text[] =
         "one day\n<|endoftext|>\nanother day, one more day\n<|endoftext|>\n "
         "\n<|endoftext|>last";
-    const char *train = getenv("TRAIN");
+    const char *train = train_path();
     char a[128], b[128], shard[128];
-    if (!train) train = "./train";
     snprintf(a, sizeof a, "%s", file_in("a.ckpt"));
     snprintf(b, sizeof b, "%s", file_in("b.ckpt"));
     snprintf(shard, sizeof shard, "%s", file_in("docs.bin"));
@@ -590,6 +599,7 @@ static void test_models(void) {
     const int keep = out_to_null();
     test_theirs();
     test_index();
+    test_pickled();
     test_export();
     test_half();
     test_gguf_round_trips();
