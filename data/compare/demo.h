@@ -34,9 +34,11 @@ static inline void demo_print(const Cmp *c, Json all) {
                   json_real(json_at(all, key[0])) / 1e3, json_real(json_at(all, key[1])) / 1e3);
     }
     char *sentence = html_raw(json_at(all, "sentence"));
-    printf("\n%s\n\nsparse less dense: %+.4f bits/byte, 95 %% interval %+.4f .. %+.4f\n"
+    putchar('\n');
+    help_wrap(sentence, 0, 0);
+    printf("\nsparse less dense: %+.4f bits/byte, 95 %% interval %+.4f .. %+.4f\n"
            "with a margin of %g: %s; a step of sparse is %.2fx as fast\n",
-           sentence, diff.diff, diff.lo, diff.hi, c->margin, stats_verdict(diff, c->margin), d.step_ms / s.step_ms);
+           diff.diff, diff.lo, diff.hi, c->margin, stats_verdict(diff, c->margin), d.step_ms / s.step_ms);
     free(sentence);
     for (int arm = 0; arm < 2; arm++) {
         snprintf(key[0], sizeof key[0], "arms/%d/sample", arm);
@@ -50,13 +52,13 @@ static inline void demo_print(const Cmp *c, Json all) {
     }
 }
 
-/* Trains a dense and a sparse model on the built-in stories, through the dataflow schedule. A third wider
- * and at 5 times the learning rate, the sparse one is as good as the other with a third of its numbers. */
+/* Trains a dense and a sparse model of one shape on the built-in stories, through the dataflow schedule, each at
+ * a rate that suits it: the sparse one's is 4 times as high. */
 static inline int cmd_demo(int argc, char **argv, RunStep *step) {
     static const char line[] =
         "compare --arms dense,sparse --layers 3 --heads 3 --width 192 --vocab 512 --context 128 --batch 16 "
         "--corpus 4000000 --steps 450 --every 45 --val-tokens 8192 --items 1000 --arm dense:lr=0.003 "
-        "sparse:width=256,heads=4,lr=0.016 --schedule dataflow --out sparseflow-demo "
+        "sparse:sparsity=0.75,lr=0.012 --schedule dataflow --out sparseflow-demo "
         "--json sparseflow-demo/results.json --report sparseflow-demo/report.html";
     char *word[64], *words = text_copy(line);
     size_t n = 0;
@@ -68,8 +70,8 @@ static inline int cmd_demo(int argc, char **argv, RunStep *step) {
         if (!access(file, F_OK) && access("sparseflow-demo/dense-1.ckpt", F_OK))
             die("%s: is not of the demonstration, which would write over it", file);
     }
-    printf("Two GPTs learn to tell stories, by turns: a dense one, and one that is a third wider, but of\n"
-           "whose weights seven in eight do not exist. Two to three minutes on two cores. All files are in\n"
+    printf("Two GPTs of one shape learn to tell stories, by turns: a dense one, and one in whose layers three\n"
+           "in four weights do not exist. One to three minutes on two cores. All files are in\n"
            "sparseflow-demo/; if it is interrupted, the same command goes on.\n\n");
     mkdir(o->dir, 0777);                                    /* if it cannot be, compare says so */
     if (!compare(o, step, &c)) return 3;
