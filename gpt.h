@@ -233,16 +233,19 @@ static inline void spec_layernorm_backward(double *dinp, double *dw, double *db,
 static inline double spec_factor(Drop d, size_t row, size_t column) {
     return drop_keeps(d, row, column) ? 1 / (1 - d.share) : 0;
 }
-/* x (B,T,C) times the factors of a place, and so its derivative. The place has
- * the number of a parameter: the x of layer 0 is at WTE, what a c_proj makes at
- * PROJW or FC2W of its layer. */
-static inline void spec_drop(double *x, const Dropout *dropout, size_t k,
-                             size_t B, size_t T, size_t C) {
+/* out (B,T,C) = inp (B,T,C) times the factors of a place, and so its derivative;
+ * out may be inp. The place has the number of a parameter: the x of layer 0 is at
+ * WTE, what a c_proj makes at PROJW or FC2W of its layer. */
+static inline void spec_drop(double *out, const double *inp,
+                             const Dropout *dropout, size_t k, size_t B,
+                             size_t T, size_t C) {
     for (size_t b = 0; b < B; b++) {
         const Drop d = drop_output(dropout, k, b);
         for (size_t t = 0; t < T; t++)
-            for (size_t i = 0; i < C; i++)
-                x[(b * T + t) * C + i] *= spec_factor(d, t, i);
+            for (size_t i = 0; i < C; i++) {
+                const size_t n = (b * T + t) * C + i;
+                out[n] = inp[n] * spec_factor(d, t, i);
+            }
     }
 }
 
@@ -563,13 +566,13 @@ static inline void spec_embed(Spec *s, const int32_t *inputs) {
             double *x = s->layer[0].x + n * C;              /* (C) */
             for (size_t i = 0; i < C; i++) x[i] = token[i] + position[i];
         }
-    spec_drop(s->layer[0].x, &s->dropout, WTE, s->B, s->T, C);
+    spec_drop(s->layer[0].x, s->layer[0].x, &s->dropout, WTE, s->B, s->T, C);
 }
 /* dw of wte (V,C) +=, of wpe (T,C) +=, from dx (B,T,C), which is used up. */
 static inline void spec_embed_backward(Spec *s, const int32_t *inputs,
                                        double *dx) {
     const size_t C = s->c.C;
-    spec_drop(dx, &s->dropout, WTE, s->B, s->T, C);
+    spec_drop(dx, dx, &s->dropout, WTE, s->B, s->T, C);
     for (size_t b = 0; b < s->B; b++)
         for (size_t t = 0; t < s->T; t++) {
             const size_t n = b * s->T + t;
@@ -593,8 +596,9 @@ static inline void spec_residual(double *out, const double *inp, size_t n) {
 
 /* What layer l's c_proj, its parameter k, makes, (B,T,C), times dropout's
  * factors; or its derivative. */
-static inline void spec_drop_branch(const Spec *s, size_t l, int k, double *x) {
-    spec_drop(x, &s->dropout, gpt_layer(l, k), s->B, s->T, s->c.C);
+static inline void spec_drop_branch(const Spec *s, size_t l, int k, double *out,
+                                    const double *inp) {
+    spec_drop(out, inp, &s->dropout, gpt_layer(l, k), s->B, s->T, s->c.C);
 }
 
 /* Layer l, from its x (B,T,C) to the next layer's. */
@@ -610,7 +614,7 @@ static inline void spec_layer(Spec *s, size_t l) {
     spec_attention(act->att, act->p, act->qkv, s->B, s->T, C, s->c.NH,
                    s->rules.ahead, l, &s->dropout);
     spec_linear(act->mid, act->att, w[PROJW], w[PROJB], N, C, C);
-    spec_drop_branch(s, l, PROJW, act->mid);
+    spec_drop_branch(s, l, PROJW, act->mid, act->mid);
     spec_residual(act->mid, act->x, N * C);
 
     spec_layernorm(act->ln2, act->mid, w[LN2W], w[LN2B], N, C, &s->rules);
@@ -618,7 +622,7 @@ static inline void spec_layer(Spec *s, size_t l) {
     for (size_t i = 0; i < N * 4 * C; i++)
         act->gelu[i] = s->rules.gelu(act->fc[i]);
     spec_linear(next, act->gelu, w[FC2W], w[FC2B], N, 4 * C, C);
-    spec_drop_branch(s, l, FC2W, next);
+    spec_drop_branch(s, l, FC2W, next, next);
     spec_residual(next, act->mid, N * C);
 }
 
@@ -641,8 +645,7 @@ static inline void spec_layer_backward(Spec *s, size_t l, double *dx) {
     double *dln1 = spec_array(N * C);           /* (B,T,C) */
 
     /* dx is by next. forward: next = mid + drop(linear(gelu(linear(ln_2(mid))))) */
-    memcpy(dbranch, dx, N * C * sizeof *dbranch);
-    spec_drop_branch(s, l, FC2W, dbranch);
+    spec_drop_branch(s, l, FC2W, dbranch, dx);
     spec_linear_backward(dgelu, dw[FC2W], dw[FC2B],
                          dbranch, act->gelu, w[FC2W], N, 4 * C, C);
     for (size_t i = 0; i < N * 4 * C; i++)
@@ -653,8 +656,7 @@ static inline void spec_layer_backward(Spec *s, size_t l, double *dx) {
                             dln2, act->mid, w[LN2W], N, C, &s->rules);
 
     /* dx is by mid. forward: mid = x + drop(linear(attention(linear(ln_1(x))))) */
-    memcpy(dbranch, dx, N * C * sizeof *dbranch);
-    spec_drop_branch(s, l, PROJW, dbranch);
+    spec_drop_branch(s, l, PROJW, dbranch, dx);
     spec_linear_backward(datt, dw[PROJW], dw[PROJB],
                          dbranch, act->att, w[PROJW], N, C, C);
     spec_attention_backward(dqkv, datt, act->p, act->qkv, s->B, s->T, C,
