@@ -16,7 +16,6 @@
 #define BENCH_H
 #include "../base/cpu.h"
 #include "../base/stats.h"
-#include "../model/weights.h"
 #include "../run/adamw.h"
 #include "../run/chip.h"
 #include "../run/masks.h"
