@@ -142,6 +142,44 @@ static inline void report_trace(const char *path, const DfGraph *g, const DfPlan
 
 /* ---- the command -------------------------------------------------------------------------------------- */
 
+/* From one way that a chip knows to the next: some know no dataflow. */
+static inline int simulate_step(const DfChip *chip) { return chip->kernels ? 2 : 1; }
+
+/* The ways side by side, dense and sparse, a kernel at a time and streamed. */
+static inline void simulate_table(const DfChip *chip, const DfClock way[4],
+                                  double tokens) {
+    static const char *const name[4] = {"dense, kernel", "dense, dataflow",
+                                        "sparse, kernel", "sparse, dataflow"};
+    printf("\n%-22s %9s %9s %9s %9s %9s %9s %14s %11s\n", "", "KB/token", "weights",
+           "gradients", "activ.", "random", "FLOP/B", "cycles", "s a step");
+    for (int k = 0; k < 4; k += simulate_step(chip))
+        report_way(name[k], &way[k], tokens);
+    if (chip->kernels) return;
+    printf("a line gathered on chip lies across all banks; 16 random lanes into 16 "
+           "banks would get %.1f %% of the throughput; gathered on chip %.1f GB a "
+           "step, off chip 0\n",
+           100 * df_bank_share(16, 16, 10000), way[3].gathered / 1e9);
+}
+static inline void simulate_json(const char *path, const DfChip *chip,
+                                 const DfClock way[4]) {
+    static const char *const key[4] = {"dense_kernel", "dense_dataflow",
+                                       "sparse_kernel", "sparse_dataflow"};
+    Out out = out_open(path);
+    out_char(&out, '{');
+    for (int k = 0; k < 4; k += simulate_step(chip)) {
+        const DfClock *w = &way[k];
+        const double bytes = df_off_chip(w);
+        out_print(&out,
+                  "%s\"%s\": {\"off_chip_bytes\": %.0f, \"weights\": %.0f, "
+                  "\"gradients\": %.0f, \"activations\": %.0f, \"random\": %.0f, "
+                  "\"flops\": %.0f, \"intensity\": %.6g, \"cycles\": %.0f, "
+                  "\"seconds\": %.6g}",
+                  k ? ", " : "", key[k], bytes, w->weights, w->grads, w->in + w->out,
+                  w->random, w->flops, w->flops / bytes, w->cycles, w->seconds);
+    }
+    json_end(&out);
+}
+
 /* A graph without its model: what row blocks and columns of a matrix would keep at that sparsity, evenly. */
 static inline DfGraph simulate_graph(const Options *o, const GptConfig *c, double sparsity, size_t NG) {
     Options sparse = *o;
@@ -209,32 +247,8 @@ static inline int cmd_simulate(int argc, char **argv) {
         }
         gpt_graph_free(&g);
     }
-    const int step = chip.kernels ? 2 : 1;                  /* past the ways that the chip does not know */
-    printf("\n%-22s %9s %9s %9s %9s %9s %9s %14s %11s\n", "", "KB/token", "weights", "gradients", "activ.",
-           "random", "FLOP/B", "cycles", "s a step");
-    static const char *const name[4] = {"dense, kernel", "dense, dataflow", "sparse, kernel",
-                                        "sparse, dataflow"};
-    for (int k = 0; k < 4; k += step) report_way(name[k], &way[k], tokens);
-    if (!chip.kernels)
-        printf("a line gathered on chip lies across all banks; 16 random lanes into 16 banks would get "
-               "%.1f %% of the throughput; gathered on chip %.1f GB a step, off chip 0\n",
-               100 * df_bank_share(16, 16, 10000), way[3].gathered / 1e9);
-    if (o->json) {
-        Out out = out_open(o->json);
-        static const char *const key[4] = {"dense_kernel", "dense_dataflow", "sparse_kernel",
-                                           "sparse_dataflow"};
-        out_char(&out, '{');
-        for (int k = 0; k < 4; k += step)
-            out_print(&out,
-                    "%s\"%s\": {\"off_chip_bytes\": %.0f, \"weights\": %.0f, \"gradients\": %.0f, "
-                    "\"activations\": %.0f, "
-                    "\"random\": %.0f, \"flops\": %.0f, \"intensity\": %.6g, \"cycles\": %.0f, \"seconds\": "
-                    "%.6g}",
-                    k ? ", " : "", key[k], df_off_chip(&way[k]), way[k].weights, way[k].grads,
-                    way[k].in + way[k].out, way[k].random, way[k].flops, way[k].flops / df_off_chip(&way[k]),
-                    way[k].cycles, way[k].seconds);
-        json_end(&out);
-    }
+    simulate_table(&chip, way, tokens);
+    if (o->json) simulate_json(o->json, &chip, way);
     return 0;
 }
 #endif
