@@ -88,7 +88,7 @@ headers:
 	    echo "#include \"$$h\"" | $(CC) $(ARCH) $(CFLAGS) -Wno-unused-function -fsyntax-only -I. -x c - \
 	        || exit 1; done
 
-test/fuzz/bin/%: test/fuzz/%.c test/fuzz/held.h train.c $(HEADERS)
+test/fuzz/bin/%: test/fuzz/%.c test/fuzz/held.h test/fuzz/plain.h train.c $(HEADERS)
 	@mkdir -p $(@D)/$*.found
 	clang -O1 -g -std=c11 -D_GNU_SOURCE -ffp-contract=off -Wall -Wextra -fno-sanitize-recover=all \
 	    -fsanitize=fuzzer,address,undefined -o $@ $< -pthread -lm

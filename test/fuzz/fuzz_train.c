@@ -23,6 +23,7 @@ static int fuzz_munmap(void *p, size_t n) {
 
 #define mmap fuzz_mmap
 #define munmap fuzz_munmap
+#include "plain.h"
 #include "../../train.c"
 
 static const char *fuzz_file(const uint8_t *p, size_t n) { /* a path under which these bytes lie */
