@@ -1,5 +1,6 @@
 /* fuzz_train.c: libFuzzer on what train.c and the loader read: checkpoints, texts, files of ids, lines of ids,
- * logs and command lines. The first byte of an input says which; the rest is the file or the line.
+ * logs, what a comparison keeps, and command lines. The first byte of an input says which; the rest is the file or
+ * the line.
  *
  * A checkpoint ends with the hash of its own header, which no fuzzer guesses: it is put right before reading,
  * so that what lies behind it is reached. die() is a longjmp, so all memory is kept on a list and freed after
@@ -63,6 +64,20 @@ static void fuzz_options(uint8_t *p, size_t n) {
     options_read(count, word, command, command == SAMPLE ? "a file" : NULL);
 }
 
+/* What a comparison goes on with: a curve whose steps are at most that, and scores whose items are of some kind. */
+static void fuzz_curve(uint8_t *p, size_t n, size_t step) {
+    const CmpCurve c = cmp_curve_read(fuzz_file(p, n), step);
+    for (size_t k = 0; k < c.n; k++)
+        if (c.point[k].step > step) abort();
+}
+static void fuzz_scores(uint8_t *p, size_t n) {
+    CmpRun r = {0};
+    if (!cmp_scores_read(&r, fuzz_file(p, n), 2)) return;
+    for (int list = 0; list < 3; list++)
+        for (size_t k = 0; k < r.m.cloze[list].items; k++)
+            if (r.m.cloze[list].item[k].kind >= CLOZE_KINDS) abort();
+}
+
 static void fuzz_log(Bytes log, size_t step) {              /* what is kept of it are whole lines */
     if (!log_has_head(&log)) return;
     const size_t n = log_kept(&log, step);
@@ -76,13 +91,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
         memcpy(copy, data + 1, n - 1);
         fuzz_memory(data, n);
         Tokens t = {0};
-        switch (data[0] % 6) {
+        switch (data[0] % 8) {
         case 0: fuzz_checkpoint(copy, n - 1); break;
         case 1: fuzz_text(copy, n - 1); break;
         case 2: tokens_read(&t, fuzz_file(copy, n - 1), data[0], data[0] >= 128); break;
         case 3: decode(tok_parse((const uint8_t *)TOK_MAGIC "1 0\n", strlen(TOK_MAGIC) + 4, "none"),
                        (Bytes){copy, n - 1, "ids", false}); break;
         case 4: fuzz_log((Bytes){copy, n - 1, "log", false}, data[0]); break;
+        case 5: fuzz_curve(copy, n - 1, data[0]); break;
+        case 6: fuzz_scores(copy, n - 1); break;
         default: fuzz_options(copy, n - 1);
         }
     }
