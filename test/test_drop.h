@@ -144,11 +144,13 @@ static uint64_t drop_bits(const MachineCase *k, const DfChip *chip, size_t depth
     pair_free(&p);
     return h;
 }
-/* Threads, panels and groups of sequences, and random chips, do not change a bit. */
+/* Threads, panels and groups of sequences, and random chips, do not change a
+ * bit. */
 static void test_drop_bits(void) {
     const MachineCase base = {{2, 3, 48, 61, 40}, 4, 4, 37, 64, 4, 1};
     const uint64_t want = drop_bits(&base, NULL, 0);
-    CHECK(want == 0x2acac5779a4a432eu, "other bits than on every machine and compiler so far: %016llx",
+    CHECK(want == 0x2acac5779a4a432eu,
+          "other bits than on every machine and compiler so far: %016llx",
           (unsigned long long)want);
     for (size_t n = 0; n < (QUICK ? 12 : 60); n++) {
         MachineCase k = base;

@@ -12,7 +12,8 @@ static const char *const golden_good[] = {"tiny_dense", "tiny_sparse", "odd",
                                           "hf"};
 enum { GOLDEN_GOOD = sizeof golden_good / sizeof *golden_good };
 
-static Bytes file_copy(const char *path) {                  /* a file in memory that may be changed */
+/* A file in memory that may be changed. */
+static Bytes file_copy(const char *path) {
     Bytes b = file_read(path);
     const Bytes copy = {memcpy(mem_new(b.n, 1), b.p, b.n), b.n, path, false};
     file_free(&b);
@@ -21,7 +22,8 @@ static Bytes file_copy(const char *path) {                  /* a file in memory 
 static Bytes golden_copy(const char *name) {
     static char path[8][96];
     static int turn;
-    snprintf(path[turn = (turn + 1) % 8], 96, "test/golden/%s.safetensors", name);
+    turn = (turn + 1) % 8;
+    snprintf(path[turn], 96, "test/golden/%s.safetensors", name);
     return file_copy(path[turn]);
 }
 static float tensor_get(const StTensor *t, size_t i) {
@@ -45,7 +47,7 @@ static void test_dumps(DfPool *pool) {
                   golden_good[k], d.check[i].name, d.check[i].own.error);
         dump_close(&d);
     }
-    for (int k = 0; k < FAULTS; k++) {                      /* as PyTorch computes with each of them */
+    for (int k = 0; k < FAULTS; k++) {      /* as PyTorch computes with each */
         char name[64];
         snprintf(name, sizeof name, "fault_%s", faults[k].name);
         Dump d = dump_parse(golden_copy(name), NULL);
@@ -209,7 +211,8 @@ static void test_planted(DfPool *pool) {
                 CHECK(!strcmp(wrong->name, name),
                       "times %g: %s was changed, %s found", scale[k], name,
                       wrong->name);
-            for (size_t i = 0; i < d.n && right && n >= 0; i++)     /* then it is no fault that can be seen */
+            /* a fault that passes is one that cannot be seen */
+            for (size_t i = 0; i < d.n && right && n >= 0; i++)
                 if (!strcmp(d.check[i].name, name))
                     CHECK(moved <= VERIFY_MULTIPLE * 1.01 *
                                        fmax(d.check[i].own.error, VERIFY_FLOOR),
@@ -236,8 +239,9 @@ static void test_random_dumps(DfPool *pool) {
         const uint64_t key = rng_key(n, "dump");
         const size_t heads = 1 + rng_u64(key, 0) % 4;
         const size_t width = heads * (4 + 4 * (rng_u64(key, 1) % 4));
-        CHECK(command("dump %s --seed %zu --layers %zu --heads %zu --width %zu --vocab %zu --context %zu "
-                      "--batch %zu --steps %zu --sparsity %s",
+        CHECK(command("dump %s --seed %zu --layers %zu --heads %zu --width %zu "
+                      "--vocab %zu --context %zu --batch %zu --steps %zu "
+                      "--sparsity %s",
                       path, n, 1 + (size_t)(rng_u64(key, 2) % 3), heads, width,
                       7 + (size_t)(rng_u64(key, 3) % 250),
                       1 + (size_t)(rng_u64(key, 4) % 33),
@@ -326,8 +330,8 @@ static void check_corruptions(DfPool *pool, Bytes good, size_t each) {
 }
 static void test_corruptions(DfPool *pool) {
     const char *path = file_in("acts.safetensors");
-    CHECK(command("dump %s --layers 1 --heads 3 --width 12 --vocab 37 --context 9 --acts --sparsity 0.5 "
-                  "--block 4x2 --batch 2",
+    CHECK(command("dump %s --layers 1 --heads 3 --width 12 --vocab 37 --context 9 "
+                  "--acts --sparsity 0.5 --block 4x2 --batch 2",
                   path) == 0,
           "%s", check_line);
     check_corruptions(pool, file_copy(path), QUICK ? 1 : 3);
@@ -355,7 +359,8 @@ static void test_dump_command(void) {
     CHECK(command("verify %s --json %s", path, json) == 0, "%s", check_line);
     CHECK(file_has(json, "{\"pass\": true, \"first_wrong\": null, \"fault\": null"),
           "%s", json);
-    CHECK(command("dump %s --beta2 0", file_in("none")) == 0, "%s", check_line);     /* chaos: g / |g| */
+    /* chaos: g / |g| */
+    CHECK(command("dump %s --beta2 0", file_in("none")) == 0, "%s", check_line);
     CHECK(command("verify %s --json %s", file_in("none"), json) == 1 &&
               file_has(json,
                        "{\"pass\": null, \"first_wrong\": null, \"fault\": null, \"cannot_judge\": "
@@ -461,9 +466,9 @@ static void hf_put(const char *path, StType type, bool prefix, bool masked,
     if (masked)
         st_declare(&w, "mask.h.0.attn.c_proj.weight", ST_U8, 2, (size_t[]){4, 4});
     st_begin(&w, path);
-    for (size_t k = 0; k < gpt_count(&c) + (change == 2 ? 3 : 2); k++)
-        for (size_t i = 0; i < (k < gpt_count(&c) ? gpt_elements(&table[k]) : 20);
-             i++) {
+    for (size_t k = 0; k < gpt_count(&c) + (change == 2 ? 3 : 2); k++) {
+        const size_t n = k < gpt_count(&c) ? gpt_elements(&table[k]) : 20;
+        for (size_t i = 0; i < n; i++) {
             const bool other = k == gpt_count(&c) && change == 1 && i == 7;
             const bool gone = masked && k == gpt_layer(0, PROJW) && i == 5 &&
                               change != 3;
@@ -480,12 +485,16 @@ static void hf_put(const char *path, StType type, bool prefix, bool masked,
             else if (type == ST_F32) st_write(&w, &f, 4);
             else st_write(&w, type == ST_F16 ? &half : &bf, 2);
         }
+    }
     for (size_t i = 0; i < 16 && masked; i++) st_write(&w, &(uint8_t){i != 5}, 1);
     if (!st_commit(&w)) abort();
     free(table);
 }
-#define HF_SIZES(L, NH, V) "\"n_layer\": " L ", \"n_head\": " NH ", \"n_embd\": 4, \"vocab_size\": " V
-#define HF_CONFIG(more) "{" HF_SIZES("1", "2", "5") ", " more "\"model_type\": \"gpt2\", \"n_positions\": 3}"
+#define HF_SIZES(L, NH, V) \
+    "\"n_layer\": " L ", \"n_head\": " NH ", \"n_embd\": 4, \"vocab_size\": " V
+#define HF_CONFIG(more) \
+    "{" HF_SIZES("1", "2", "5") ", " more \
+    "\"model_type\": \"gpt2\", \"n_positions\": 3}"
 #define HF_SIZED(L, NH, V) "{" HF_SIZES(L, NH, V) ", \"n_positions\": 3}"
 
 static bool hf_dies(const char *json) {
@@ -843,7 +852,8 @@ static void test_bad_dumps(void) {
 static void test_formats(void) {
     snprintf(folder, sizeof folder, "/tmp/train-test-XXXXXX");
     if (!mkdtemp(folder)) abort();
-    DfPool *pool = df_begin(1);         /* a second worker would spin while the specification runs */
+    DfPool *pool = df_begin(1);     /* a second worker would spin while the
+                                     * specification runs */
     const int keep = out_to_null();
     test_dumps(pool);
     test_single_faults(pool);

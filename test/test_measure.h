@@ -121,8 +121,8 @@ static void measure_models(const char *text) {
                              (int)(300 + rng_u64(3, k) % 400), words + 1000 * k);
     file_put(text, out, n);
     for (int k = 0; k < 4; k += QUICK ? 2 : 1)
-        CHECK(command("run --text %s --out %s --layers 1 --heads 2 --width 16 --batch 5 --lr 0.01 --every 99 "
-                      "--quiet %s",
+        CHECK(command("run --text %s --out %s --layers 1 --heads 2 --width 16 "
+                      "--batch 5 --lr 0.01 --every 99 --quiet %s",
                       text, file_in(name[k]), how[k]) == 0,
               "%s: %s", name[k], check_line);
 }
@@ -185,8 +185,9 @@ static void measure_check_stories(void) {
     const char *model = file_in("stories");
     const char *json = file_in("json");
     const char *run = file_in("run");
-    CHECK(command("run --corpus 200000 --vocab 300 --layers 1 --heads 2 --width 16 --context 128 --batch 8 "
-                  "--lr 0.01 --steps %d --quiet --out %s --json %s",
+    CHECK(command("run --corpus 200000 --vocab 300 --layers 1 --heads 2 --width 16 "
+                  "--context 128 --batch 8 --lr 0.01 --steps %d --quiet --out %s "
+                  "--json %s",
                   QUICK ? 5 : 150, model, run) == 0,
           "%s", check_line);
     CHECK(command("eval %s --json %s --items 48", model, json) == 0, "%s", check_line);

@@ -194,12 +194,13 @@ static void tokt_check_training(const uint8_t *text, size_t n,
     uint32_t right = 0;
     size_t used = 0;
     size_t made = 256;
-    for (size_t at = 0, len; at < n; at += len, token[used++] = TOK_NONE) {
-        len = tok_piece(t->classes, text + at, n - at);
+    for (size_t at = 0; at < n;) {
+        const size_t len = tok_piece(t->classes, text + at, n - at);
         for (size_t k = 0; k < len; k++) token[used++] = t->base[text[at + k]];
+        token[used++] = TOK_NONE;
+        at += len;
     }
-    for (; made < n_tokens && tokt_next(token, used, made, &left, &right);
-         made++) {
+    while (made < n_tokens && tokt_next(token, used, made, &left, &right)) {
         size_t out = 0;
         for (size_t k = 0; k < used; k++) {
             const bool here = token[k] == left && k + 1 < used &&
@@ -211,6 +212,7 @@ static void tokt_check_training(const uint8_t *text, size_t n,
         if (made >= t->n ||
             tok_pair_at(&t->merges, made - 256) != tok_pair(left, right))
             break;
+        made++;
     }
     CHECK(made == t->n,
           "training on %zu bytes to %zu tokens differs from token %zu on", n,
@@ -375,8 +377,8 @@ typedef enum {
 
 /* As inside a JSON string. */
 static void tokt_letters(FILE *f, const Tokenizer *t, size_t token) {
-    for (size_t k = t->tokens.start[token]; k < t->tokens.start[token + 1];
-         k++) {
+    const size_t end = t->tokens.start[token + 1];
+    for (size_t k = t->tokens.start[token]; k < end; k++) {
         uint8_t letter[4];
         const size_t n = utf8_put(letter,
                                   tok_letter(t->base[t->tokens.bytes[k]]));
