@@ -64,6 +64,18 @@ static inline int check_asked(const char *text) {
 }
 #define NOTED(text) check_asked(text)
 
+/* A case of a table: what is given, and what the error says of it. */
+typedef struct {
+    const char *given;
+    const char *expected;
+} Refused;
+/* The same of something right in which one text is put in another's place. */
+typedef struct {
+    const char *from;
+    const char *to;
+    const char *expected;
+} Spoiled;
+
 /* The JSON text with another value at the path, or with a member more in the
  * object there, on the heap. */
 static inline char *check_json(const char *text, const char *path,

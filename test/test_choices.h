@@ -101,7 +101,7 @@ static void choices_check_runs(void) {
  * 12 tokens. */
 static void choices_check_lines(const char *file) {
     static const char good[] = ITEM("\"b\", \"c\"", "0") "\n \t\r\n";
-    static const struct { const char *line, *expected; } bad[] = {
+    static const Refused bad[] = {
         {"[]", "line 3: JSON at byte 0: expected '{', found '['"},
         {"{\"ctx\": \"a\"}",
          "expected either \"endings\" or \"sentence_good\" in the object, found "
@@ -143,7 +143,7 @@ static void choices_check_lines(const char *file) {
     };
     char text[512];
     for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
-        snprintf(text, sizeof text, "%s%s", good, bad[k].line);
+        snprintf(text, sizeof text, "%s%s", good, bad[k].given);
         file_put(file, text, strlen(text));
         check_refused(bad[k].expected, CHOICES_OF "%s", file);
         CHECK(strstr(check_line, "bad.jsonl: line 3: ") != NULL, "no line: %s",
@@ -177,12 +177,11 @@ static void choices_check_refused(const char *file) {
 }
 
 static void test_choices(void) {
-    snprintf(folder, sizeof folder, "/tmp/train-test-XXXXXX");
-    if (!mkdtemp(folder)) abort();
+    folder_begin();
     choices_check_golden();
     choices_check_runs();
     choices_check_lines(file_in("bad.jsonl"));
     choices_check_refused(file_in("bad.jsonl"));
-    outside("rm -r %s", folder);
+    folder_end();
 }
 #endif

@@ -422,8 +422,7 @@ static void files_smaller(void) {
 }
 
 static void test_files(void) {
-    snprintf(folder, sizeof folder, "/tmp/train-test-XXXXXX");
-    if (!mkdtemp(folder)) abort();
+    folder_begin();
     make_text(file_in("text"), 3000);
     files_same();
     files_lock();
@@ -435,6 +434,6 @@ static void test_files(void) {
     files_signals();
     files_machine();
     files_smaller();
-    outside("rm -r %s", folder);
+    folder_end();
 }
 #endif

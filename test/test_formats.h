@@ -621,22 +621,23 @@ static void test_hf(void) {
     }
     hf_put(path, ST_F32, true, false, 0);
     test_hf_vocabulary(path);
-    static const struct { const char *json, *expected;
-    } bad[] = {{"", "expected '{'"},
-               {"{}", "n_layer"},
-               {"{\"n_layer\": 1}", "n_head"},
-               {"[1]", "expected '{'"},
-               {HF_CONFIG("\"activation_function\": \"gelu\", "), "gelu_new"},
-               {HF_CONFIG("\"layer_norm_epsilon\": 1e-6, "), "1e-05"},
-               {HF_CONFIG("\"n_inner\": 17, "), "n_inner"},
-               {HF_CONFIG("\"scale_attn_weights\": false, "), "scale_attn_weights"},
-               {HF_SIZED("1", "3", "5"), "divisor"},
-               {HF_SIZED("0", "2", "5"), "layers"},
-               {HF_SIZED("2", "2", "5"), "h.1.ln_1"},
-               {HF_SIZED("1", "2", "6"), "wte.weight"},
-               {HF_SIZED("1", "2", "99999999999"), "smaller"}};
+    static const Refused bad[] = {
+        {"", "expected '{'"},
+        {"{}", "n_layer"},
+        {"{\"n_layer\": 1}", "n_head"},
+        {"[1]", "expected '{'"},
+        {HF_CONFIG("\"activation_function\": \"gelu\", "), "gelu_new"},
+        {HF_CONFIG("\"layer_norm_epsilon\": 1e-6, "), "1e-05"},
+        {HF_CONFIG("\"n_inner\": 17, "), "n_inner"},
+        {HF_CONFIG("\"scale_attn_weights\": false, "), "scale_attn_weights"},
+        {HF_SIZED("1", "3", "5"), "divisor"},
+        {HF_SIZED("0", "2", "5"), "layers"},
+        {HF_SIZED("2", "2", "5"), "h.1.ln_1"},
+        {HF_SIZED("1", "2", "6"), "wte.weight"},
+        {HF_SIZED("1", "2", "99999999999"), "smaller"},
+    };
     for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
-        file_put(config, bad[k].json, strlen(bad[k].json));
+        file_put(config, bad[k].given, strlen(bad[k].given));
         check_refused(bad[k].expected, "eval %s", path);
     }
     test_hf_fields(HF_CONFIG("\"x\": 1, "));
@@ -786,24 +787,24 @@ static void test_llmc(DfPool *pool) {
     pair_free(&p);
 }
 
-/* Dumps with one thing of the header, or one number, changed in place by as
- * many bytes. */
-static void test_bad_dumps(void) {
-    static const struct { const char *from, *to, *expected;
-    } bad[] = {{"gpt-reference-dump", "gpt-reference-dumb", "gpt-reference-dump"},
-               {"\"n_head\":\"5\"", "\"n_head\":\"4\"", "divisor"},
-               {"\"n_head\":\"5\"", "\"n_head\":\"x\"", "n_head"},
-               {"\"n_layer\":\"2\"", "\"n_layer\":\"3\"", "h.2.ln_1"},
-               {"\"n_embd\":\"15\"", "\"n_embd\":\"20\"", "wte.weight"},
-               {"\"vocab_size\":\"53\"", "\"vocab_size\":\"-3\"", "vocab_size"},
-               {"\"n_ctx\":\"21\"", "\"n_ctx\":\"18\"", "inputs"},
-               {"\"steps\":\"3\"", "\"steps\":\"4\"", "step_loss"},
-               {"\"beta1\":\"0.9\"", "\"beta1\":\"1.0\"", "beta1"},
-               {"\"beta1\":\"0.9\"", "\"beta1\":\"nan\"", "beta1"},
-               {"\"version\":\"1\"", "\"version\":\"2\"", "version"},
-               {"\"matrices\"", "\"nothings\"", "matrices"},
-               {"\"targets\"", "\"tarGets\"", "targets"},
-               {"\"param.wpe.weight\"", "\"param.wpe.weighT\"", "wpe.weight"}};
+/* Dumps with one thing of the header changed in place by as many bytes. */
+static void test_bad_dump_headers(void) {
+    static const Spoiled bad[] = {
+        {"gpt-reference-dump", "gpt-reference-dumb", "gpt-reference-dump"},
+        {"\"n_head\":\"5\"", "\"n_head\":\"4\"", "divisor"},
+        {"\"n_head\":\"5\"", "\"n_head\":\"x\"", "n_head"},
+        {"\"n_layer\":\"2\"", "\"n_layer\":\"3\"", "h.2.ln_1"},
+        {"\"n_embd\":\"15\"", "\"n_embd\":\"20\"", "wte.weight"},
+        {"\"vocab_size\":\"53\"", "\"vocab_size\":\"-3\"", "vocab_size"},
+        {"\"n_ctx\":\"21\"", "\"n_ctx\":\"18\"", "inputs"},
+        {"\"steps\":\"3\"", "\"steps\":\"4\"", "step_loss"},
+        {"\"beta1\":\"0.9\"", "\"beta1\":\"1.0\"", "beta1"},
+        {"\"beta1\":\"0.9\"", "\"beta1\":\"nan\"", "beta1"},
+        {"\"version\":\"1\"", "\"version\":\"2\"", "version"},
+        {"\"matrices\"", "\"nothings\"", "matrices"},
+        {"\"targets\"", "\"tarGets\"", "targets"},
+        {"\"param.wpe.weight\"", "\"param.wpe.weighT\"", "wpe.weight"},
+    };
     for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
         Bytes b = golden_copy("odd");
         uint8_t *at = memmem(b.p, b.n, bad[k].from, strlen(bad[k].from));
@@ -813,45 +814,52 @@ static void test_bad_dumps(void) {
         file_free(&b);
         check_refused(bad[k].expected, "verify %s", file_in("bad"));
     }
+}
+/* Dumps with one number changed. */
+static void test_bad_dump_numbers(void) {
     static const struct {
         const char *tensor;
         size_t at;
         uint32_t value;
         const char *expected;
-    } word[] = {{"inputs", 3, 53, "inputs[3]"},
-                {"targets", 0, UINT32_MAX, "targets[0]"},
-                {"param.wte.weight", 2, 0x7f800000, "finite"},
-                {"mask.h.0.attn.c_proj.weight", 0, 2, "0 or 1"}};
+    } word[] = {
+        {"inputs", 3, 53, "inputs[3]"},
+        {"targets", 0, UINT32_MAX, "targets[0]"},
+        {"param.wte.weight", 2, 0x7f800000, "finite"},
+        {"mask.h.0.attn.c_proj.weight", 0, 2, "0 or 1"},
+    };
     for (size_t k = 0; k < 4; k++) {
         Bytes b = golden_copy(k < 3 ? "odd" : "mask_1x1");
         Safetensors s = st_parse(b);
-        memcpy((uint8_t *)(uintptr_t)st_find(&s, word[k].tensor)->data +
-                   4 * word[k].at,
-               &word[k].value, 4);
+        const StTensor *t = st_find(&s, word[k].tensor);
+        uint8_t *data = (uint8_t *)(uintptr_t)t->data;
+        memcpy(data + 4 * word[k].at, &word[k].value, 4);
         file_put(file_in("bad"), b.p, b.n);
         st_free(&s);
         check_refused(word[k].expected, "verify %s", file_in("bad"));
     }
-    static const struct { const char *line, *expected;
-    } usage[] = {{"verify", "expected a dump"},
-                 {"verify nothere", "nothere"},
-                 {"verify .", "directory"},
-                 {"verify x --tolerance -1", "--tolerance"},
-                 {"verify x --acts", "does not take"},
-                 {"dump", "a file to write"},
-                 {"dump x --block 4", "--block"},
-                 {"dump x --block 0x4", "--block"},
-                 {"dump x --heads 3", "divisor"},
-                 {"dump /nothere/x", "/nothere/x"},
-                 {"dump x --lr fast", "fast"},
-                 {"dump x --context 1000000 --width 4096 --layers 1000", "GiB"}};
+}
+static void test_bad_lines(void) {
+    static const Refused usage[] = {
+        {"verify", "expected a dump"},
+        {"verify nothere", "nothere"},
+        {"verify .", "directory"},
+        {"verify x --tolerance -1", "--tolerance"},
+        {"verify x --acts", "does not take"},
+        {"dump", "a file to write"},
+        {"dump x --block 4", "--block"},
+        {"dump x --block 0x4", "--block"},
+        {"dump x --heads 3", "divisor"},
+        {"dump /nothere/x", "/nothere/x"},
+        {"dump x --lr fast", "fast"},
+        {"dump x --context 1000000 --width 4096 --layers 1000", "GiB"},
+    };
     for (size_t k = 0; k < sizeof usage / sizeof *usage; k++)
-        check_refused(usage[k].expected, "%s", usage[k].line);
+        check_refused(usage[k].expected, "%s", usage[k].given);
 }
 
 static void test_formats(void) {
-    snprintf(folder, sizeof folder, "/tmp/train-test-XXXXXX");
-    if (!mkdtemp(folder)) abort();
+    folder_begin();
     DfPool *pool = df_begin(1);     /* a second worker would spin while the
                                      * specification runs */
     const int keep = out_to_null();
@@ -866,9 +874,11 @@ static void test_formats(void) {
     test_round_trips();
     test_hf();
     test_llmc(pool);
-    test_bad_dumps();
+    test_bad_dump_headers();
+    test_bad_dump_numbers();
+    test_bad_lines();
     out_restore(keep);
     df_end(pool);
-    outside("rm -r %s", folder);
+    folder_end();
 }
 #endif

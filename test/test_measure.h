@@ -220,27 +220,27 @@ static void measure_check_stories(void) {
           "on another corpus there is no training text");
 }
 static void measure_check_refused(void) {
-    static const struct { const char *line, *expected;
-    } bad[] = {{"eval %s/one %s/two %s/short", "expected an option"},
-               {"eval %s/one %s/nothere", "nothere"},
-               {"eval %s/one --margin -1", "--margin"},
-               {"eval %s/one --items many", "--items"},
-               {"eval %s/one --text %s/empty", "found none"},
-               {"eval %s/one --json /nothere/x", "/nothere/x"}};
+    static const Refused bad[] = {
+        {"eval %s/one %s/two %s/short", "expected an option"},
+        {"eval %s/one %s/nothere", "nothere"},
+        {"eval %s/one --margin -1", "--margin"},
+        {"eval %s/one --items many", "--items"},
+        {"eval %s/one --text %s/empty", "found none"},
+        {"eval %s/one --json /nothere/x", "/nothere/x"},
+    };
     file_put(file_in("empty"), "", 0);
     for (size_t k = 0; k < sizeof bad / sizeof *bad; k++)
-        check_refused(bad[k].expected, bad[k].line, folder, folder, folder);
+        check_refused(bad[k].expected, bad[k].given, folder, folder, folder);
 }
 
 static void test_measure(void) {
     static const size_t documents[] = {1, 2, 19, 20, 60};
-    snprintf(folder, sizeof folder, "/tmp/train-test-XXXXXX");
-    if (!mkdtemp(folder)) abort();
+    folder_begin();
     for (size_t k = 0; k < sizeof documents / sizeof *documents; k++)
         measure_check_parts(documents[k]);
     measure_check_pairs();
     measure_check_stories();
     measure_check_refused();
-    outside("rm -r %s", folder);
+    folder_end();
 }
 #endif

@@ -364,8 +364,7 @@ static void test_demo(void) {
 }
 
 static void test_report(void) {
-    snprintf(folder, sizeof folder, "/tmp/report-test-XXXXXX");
-    if (!mkdtemp(folder)) abort();
+    folder_begin();
     const int status = command(
         "compare --corpus 100000 --vocab 300 --layers 1 --width 32 --heads 2 "
         "--context 48 --batch 4 --steps 12 --every 3 --val-tokens 500 "
@@ -380,6 +379,6 @@ static void test_report(void) {
     check_refused("/nothere/x",
                   "compare --arms dense --report /nothere/x --out %s",
                   file_in("refused"));
-    outside("rm -r %s", folder);
+    folder_end();
 }
 #endif

@@ -612,10 +612,7 @@ static bool tokt_bytes_dies(const Tokenizer *t, uint32_t id) {
 #define HEAD \
     "{\"normalizer\":null,\"pre_tokenizer\":{\"type\":\"ByteLevel\"," \
     "\"add_prefix_space\":false},\"model\":{"
-static const struct {
-    const char *file;
-    const char *expected;
-} tokt_bad_file[] = {
+static const Refused tokt_bad_file[] = {
     {"", "empty"},
     {"a", "line 1: expected two fields"},
     {"\n", "line 1"},
@@ -681,7 +678,7 @@ static const struct {
 static void tokt_bad(void) {
     Tokenizer *t = NULL;
     for (size_t k = 0; k < sizeof tokt_bad_file / sizeof *tokt_bad_file; k++) {
-        const char *file = tokt_bad_file[k].file;
+        const char *file = tokt_bad_file[k].given;
         tokt_check_bad(file, strlen(file), tokt_bad_file[k].expected);
     }
     tokt_check_bad("a b\nab \0\n", 9, "U+0000");
