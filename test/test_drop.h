@@ -18,7 +18,9 @@ static void test_drop_share(void) {
             const double p = shares[s];
             const Drop d = drop_at(p, 1 + place % 2, place / 2 % 2, place, place / 4);
             static float x[COLUMNS * LINE];
-            size_t all = 0, row[ROWS] = {0}, wrong = 0;
+            size_t all = 0;
+            size_t row[ROWS] = {0};
+            size_t wrong = 0;
             double worst = 0;
             for (size_t t = 0; t < ROWS; t += LINE) {
                 for (size_t n = 0; n < COLUMNS * LINE; n++) x[n] = 1;

@@ -30,7 +30,8 @@ static void files_same(void) {
     outside("ln -s here %s && ln %s %s", file_in("soft"), file_in("here"),
             file_in("hard"));
     static const struct {
-        const char *a, *b;
+        const char *a;
+        const char *b;
         bool same;
     } pair[] =
         {{"here", "here", true},        {"here", "./here", true},

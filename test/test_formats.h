@@ -68,7 +68,8 @@ static void test_dumps(DfPool *pool) {
  * and the fault is named. */
 static void test_single_faults(DfPool *pool) {
     static const struct {
-        const char *tensor, *fault;
+        const char *tensor;
+        const char *fault;
         bool transpose;
         double by;
     } bad[] = {{"grad.h.1.mlp.c_fc.bias", "bias-gradient-missing", 0, 0},

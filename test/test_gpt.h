@@ -231,7 +231,8 @@ static size_t golden_size(const Safetensors *st, const char *key) {
 typedef struct {
     Safetensors st;
     GptPair p;
-    double **moment1, **moment2;            /* the specification's */
+    double **moment1;               /* the specification's */
+    double **moment2;
     GptAdam adam;
 } Golden;
 

@@ -138,7 +138,8 @@ static inline void html_headline(const Html *page) {
 static inline void html_arms(const Html *page) {
     static const struct {
         char how;
-        const char *member, *title;
+        const char *member;
+        const char *title;
     } column[] = {
         {'n', "parameters", "numbers<br>in the model"},
         {'n', "active_parameters", "kept"},
