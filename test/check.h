@@ -76,6 +76,15 @@ typedef struct {
     const char *expected;
 } Spoiled;
 
+/* A file as a C string, on the heap. */
+static inline char *file_text(const char *path) {
+    Bytes b = file_read(path);
+    char *text = mem_new(b.n + 1, 1);
+    memcpy(text, b.p, b.n);
+    file_free(&b);
+    return text;
+}
+
 /* The JSON text with another value at the path, or with a member more in the
  * object there, on the heap. */
 static inline char *check_json(const char *text, const char *path,

@@ -12,14 +12,6 @@
 static void files_text(const char *name, const char *text) {
     file_put(file_in(name), text, strlen(text));
 }
-/* A file as a C string, on the heap. */
-static char *files_get(const char *name) {
-    Bytes b = file_read(file_in(name));
-    char *text = mem_new(b.n + 1, 1);
-    memcpy(text, b.p, b.n);
-    file_free(&b);
-    return text;
-}
 
 /* ---- the same file ------------------------------------------------------- */
 
@@ -135,8 +127,8 @@ static void files_strangers(void) {
     Out out = out_open(file_in("out"));
     out_bytes(&out, "new", 3);
     out_done(&out);
-    char *victim = files_get("victim");
-    char *written = files_get("out");
+    char *victim = file_text(file_in("victim"));
+    char *written = file_text(file_in("out"));
     CHECK(!strcmp(victim, "untouched") && !strcmp(written, "new"), "'%s', '%s'",
           victim, written);
     free(victim);
@@ -219,7 +211,7 @@ static void files_out(void) {
     out_bytes(&file, wide, OUT_ROOM + 99);
     out_print(&file, "%s>", wide);
     CHECK(out_commit(&file) && !files_there(file.temp->path), "%s", strerror(errno));
-    char *read = files_get("order");
+    char *read = file_text(file_in("order"));
     CHECK(strlen(read) == 2 * (OUT_ROOM + 99) + 2 && read[0] == '<' &&
               read[2 * OUT_ROOM + 199] == '>',
           "in order");
@@ -257,11 +249,11 @@ static void files_logs(void) {
     snprintf(log, sizeof log, "%s", file_in("begun.log"));
     files_text("begun.log", log_head);
     CHECK(command(run, file_in("text"), file_in("begun"), log) == 0, "%s", check_line);
-    char *lines = files_get("begun.log");
+    char *lines = file_text(file_in("begun.log"));
     unlink(file_in("begun"));
     unlink(file_in("begun.best"));
     check_refused("exists already", run, file_in("text"), file_in("begun"), log);
-    char *after = files_get("begun.log");
+    char *after = file_text(file_in("begun.log"));
     CHECK(strstr(lines, "\n2,") && !strcmp(lines, after), "%s", after);
     free(lines);
     free(after);
@@ -351,7 +343,7 @@ static void files_signals(void) {
     outside("(ulimit -f 220; %s run --text %s --out %s --log %s %s --steps 20000 2>%s)",
             train, text, file_in("logged"), file_in("log"), TINY,
             file_in("said")); /* 110 KB: less than the log's */
-    char *said = files_get("said");
+    char *said = file_text(file_in("said"));
     CHECK(strstr(said, "File too large; the checkpoint is written"), "%s", said);
     free(said);
 }

@@ -80,11 +80,8 @@ static void measure_check_parts(size_t documents) {
 /* The number at `key` in a JSON file, the first after the text `after`; NAN if
  * it is null or not there. */
 static double measure_number(const char *path, const char *after, const char *key) {
-    Bytes b = file_read(path);
-    char *text = mem_new(b.n + 1, 1);
+    char *text = file_text(path);
     char name[64];
-    memcpy(text, b.p, b.n);
-    file_free(&b);
     snprintf(name, sizeof name, "\"%s\": ", key);
     const char *from = strstr(text, after);
     const char *at = from ? strstr(from, name) : NULL;

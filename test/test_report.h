@@ -248,11 +248,7 @@ static size_t page_bars(char *p) {
 
 static Page page_of(const char *json, const char *html) {
     const Bytes object = file_read(json);
-    Bytes text = file_read(html);
-    Page page = {mem_new(text.n + 1, 1), json_open(object.p, object.n, json)};
-    memcpy(page.text, text.p, text.n);
-    file_free(&text);
-    return page;
+    return (Page){file_text(html), json_open(object.p, object.n, json)};
 }
 static void test_whole_page(void) {
     static const char *const foreign[] = {"<script", "http", "src=", "@import"};

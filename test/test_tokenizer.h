@@ -698,16 +698,6 @@ static void tokt_bad(void) {
 
 /* ---- what a file asks for: honoured, refused or noted -------------------- */
 
-/* A file of test/cases, as a C string. */
-static char *tokt_case(const char *name) {
-    char path[PATH_MAX];
-    snprintf(path, sizeof path, "test/cases/%s", name);
-    Bytes b = file_read(path);
-    char *text = mem_new(b.n + 1, 1);
-    memcpy(text, b.p, b.n);
-    file_free(&b);
-    return text;
-}
 static void tokt_check_text(const char *file, const char *expected) {
     Tokenizer *t = NULL;
     const bool died = tokt_parse_dies(&t, (const uint8_t *)file, strlen(file));
@@ -719,8 +709,8 @@ static void tokt_check_text(const char *file, const char *expected) {
 /* Ids as Hugging Face tokenizers 0.23 gives them. */
 static void tokt_special(void) {
     NOTED("");  /* of the tests before */
-    char *pad = tokt_case("pad_eot.json");
-    char *word = tokt_case("word.json");
+    char *pad = file_text("test/cases/pad_eot.json");
+    char *word = file_text("test/cases/word.json");
     uint32_t ids[16];
     size_t len;
     uint8_t *own;
@@ -789,7 +779,7 @@ static void tokt_fields(void) {
         PART("", tok_json_file), PART("pre_tokenizer", tok_json_cut),
         PART("model", tok_json_model), PART("added_tokens/0", tok_json_added)};
 #undef PART
-    char *good = tokt_case("pad_eot.json");
+    char *good = file_text("test/cases/pad_eot.json");
     char path[64];
     Tokenizer *want = tok_parse((uint8_t *)good, strlen(good), "x");
     Tokenizer *t = NULL;
