@@ -9,7 +9,7 @@
 #           bytes and status 0; or in one line and status 2, leaves no temporary file and no lock, and the same
 #           command, or --resume, then goes on to the right bytes.
 # kill      SIGKILL before the n-th system call (lost/stop.c): the same command, or --resume, goes on to the
-#           right bytes, and takes away what was left. SIGTERM: nothing is left either.
+#           right bytes, and run and compare take away what was left. SIGTERM: nothing is left either.
 # memory    the address space ends at every size from the least in which the program starts to plenty, in steps of
 #           64 KiB, and of 4 KiB wherever the outcome changes: as calls.
 #
@@ -230,9 +230,18 @@ kills() {
         done
     done
 }
+# nameless COMMAND: takes away the temporary file that SIGKILL has left of a command without a lock. A lock tells the
+# next one whose file that is; without, nobody knows whether its process is at work.
+nameless() {
+    [[ ${line[$1]} == run* || ${line[$1]} == compare* ]] && return
+    local files
+    mapfile -t files < <(find "$tmp/case" -name '*.tmp')
+    ((${#files[@]} == 1)) && rm "${files[0]}"
+}
 # killed COMMAND SIGNAL WHAT: of the try that this signal has ended, or was to end
 killed() {
     said=
+    (($2 == 9)) && nameless "$1"
     if (($2 == 15)) && left; then bad "$1" "signal $2 at $3: left $(find "$tmp/case" -name '*.tmp' -o -name '*.lock')"
     elif ((status != 128 + $2 && status != 3 && status != 0)); then bad "$1" "signal $2 at $3"
     elif ! on "$1"; then bad "$1" "signal $2 at $3: does not go on: $(head -n 1 "$tmp/diff")"
