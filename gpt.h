@@ -1191,10 +1191,10 @@ struct GptFire {
     const float *w;                 /* lines of its first unit on */
     float *dw;                      /* accumulators of the same */
     float *db;                      /* lines of per-lane sums of its first unit on */
-    float *state;                   /* attention's keys and values on chip; NULL:
+    const DfPlace *state;           /* attention's keys and values on chip; NULL:
                                      * where the edges are */
-    size_t grains, jump;            /* groups of them on a tile; floats from a tile
-                                     * to the next */
+    size_t state_at;                /* floats from each place's start */
+    size_t grains;                  /* groups of them in a place */
     const uint32_t *col;            /* the matrix's columns as rows of what it
                                      * gathers from; NULL: as they are */
     const SpMat *slice;             /* backward-data on a tile: the columns it holds;
@@ -1541,9 +1541,9 @@ static inline void gpt_linear_weight(const GptFire *f) {
  * small; off chip the edges themselves. */
 typedef struct {
     float *k, *v, *dk, *dv;         /* of group 0 */
-    size_t stride;                  /* floats from a group to the next on a tile */
-    size_t grains;                  /* groups on a tile */
-    size_t jump;                    /* floats from a tile to the next */
+    size_t stride;                  /* floats from a group to the next in a place */
+    size_t grains;                  /* groups in a place */
+    const DfPlace *place;           /* of group 0; NULL: all groups are in one */
 } GptMemory;
 
 static inline size_t gpt_head_size(const GptRun *r) { return r->m->c.C / r->m->c.NH; }
@@ -1551,9 +1551,10 @@ static inline size_t gpt_head_size(const GptRun *r) { return r->m->c.C / r->m->c
 /* parts: what a head remembers: 2 (k v), or 4 in the backward pass */
 static inline GptMemory gpt_on_tile(const GptFire *f, size_t h, size_t parts) {
     const size_t one = gpt_head_size(f->r) * LINE;
-    float *p = f->state + (h - f->unit) * f->grains * parts * one;
+    float *p =
+        f->state->chip + f->state_at + (h - f->unit) * f->grains * parts * one;
     return (GptMemory){p, p + one, p + 2 * one, p + 3 * one,
-                       parts * one, f->grains, f->jump};
+                       parts * one, f->grains, f->state};
 }
 /* Group 0's keys of head h in a panel of q, k, v of its sequence. */
 static inline float *gpt_keys(const GptFire *f, SpPanel qkv, size_t h) {
@@ -1564,11 +1565,13 @@ static inline GptMemory gpt_in_edges(const GptFire *f, SpPanel qkv, SpPanel dqkv
     const size_t values = f->r->m->c.C * LINE;      /* from a key to its value */
     float *k = gpt_keys(f, qkv, h);
     float *dk = gpt_keys(f, dqkv, h);
-    return (GptMemory){k, k + values, dk, dk + values, qkv.stride, SIZE_MAX, 0};
+    return (GptMemory){k, k + values, dk, dk + values, qkv.stride, SIZE_MAX, NULL};
 }
 /* Group n of what lies at `of`, which is m->k, m->v, m->dk or m->dv. */
 static inline float *gpt_group(const GptMemory *m, float *of, size_t n) {
-    return of + n / m->grains * m->jump + n % m->grains * m->stride;
+    if (!m->place) return of + n * m->stride;
+    return of + (m->place[n / m->grains].chip - m->place->chip) +
+           n % m->grains * m->stride;
 }
 /* Copies lines i .. i + hs - 1 of group g of a panel to a tile's state. */
 static inline void gpt_remember(float *to, SpPanel from, size_t g, size_t i, size_t hs) {

@@ -98,7 +98,7 @@ static void test_machine_random(void) {
 
 /* A chain of n stages of one unit and one row block between each two. */
 static DfGraph line_graph(const double *work, size_t n, size_t lag) {
-    DfGraph g = {mem_new(n, sizeof(DfStage)), mem_new(n, sizeof(DfEdge)), n, n, n};
+    DfGraph g = {mem_new(n, sizeof(DfStage)), mem_new(n, sizeof(DfEdge)), n, n, 1, n};
     for (size_t s = 0; s < n; s++) {
         g.stage[s] = (DfStage){.kind = (int)s,
                                .in = {s ? (int)s - 1 : -1, -1, -1, -1, -1},

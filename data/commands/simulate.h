@@ -53,7 +53,7 @@ static inline DfClock report_sections(const DfGraph *g, const DfPlan *plan, size
         const DfStream t = df_stream(g, x->first, B, NG, plan->groups);
         const DfClock c = df_clock(g, plan, n, &t, NULL, NULL);
         const char *from = x->part[x->loads].s.name, *to = x->part[x->parts - 1].s.name;
-        static const char *const mode[3] = {"resident", "streamed", "crowded"};
+        static const char *const mode[DF_MODES] = {"resident", "streamed"};
         df_clock_add(&sum, &c);
         if (csv)
             fprintf(csv,
@@ -67,9 +67,7 @@ static inline DfClock report_sections(const DfGraph *g, const DfPlan *plan, size
                    n, from, to, x->parts, x->tiles, 100.0 * (double)x->peak / (double)plan->chip.sram,
                    c.cycles, 100 * c.utilisation, c.data_wait, c.credit_wait, c.on_chip / 1e6,
                    df_off_chip(&c) / 1e6, c.flops / df_off_chip(&c), c.bound,
-                   x->mode == DF_RESIDENT   ? ""
-                   : x->mode == DF_STREAMED ? ", weights streamed"
-                                            : ", crowded");
+                   x->streamed ? ", weights streamed" : "");
     }
     return sum;
 }

@@ -22,7 +22,7 @@
  * three stages; a test draws it. */
 #ifndef CLOCK_H
 #define CLOCK_H
-#include "../../dataflow.h"
+#include "plan.h"
 
 /* ---- streams and traffic ------------------------------------------------- */
 
@@ -74,41 +74,6 @@ static inline double df_stream_groups(const DfStream *stream) {
     const size_t whole = (stream->per_sequence - 1) * stream->groups;
     return (double)(sequences * (whole + stream->last_groups));
 }
-/* Rows that a stage reads and makes. */
-static inline double df_rows_in(const DfGraph *graph, const DfStage *stage) {
-    double rows = 0;
-    for (int k = 0; k < DF_INS; k++)
-        if (stage->in[k] != DF_NONE)
-            rows += (double)graph->edge[stage->in[k]].rows;
-    return rows;
-}
-static inline double df_rows_out(const DfGraph *graph, const DfStage *stage) {
-    double rows = 0;
-    for (int k = 0; k < DF_OUTS; k++)
-        if (stage->out[k] != DF_NONE)
-            rows += (double)graph->edge[stage->out[k]].rows;
-    return rows;
-}
-/* Lines of which an actor gathers or scatters, a group. */
-static inline double df_gathered(const DfPart *part, const DfActor *actor) {
-    const double times = part->s.gather + 2 * part->s.scatter;
-    return times * df_lines(&part->s, actor->u0, actor->u1);
-}
-/* Lines that a firing moves on chip besides, on so many groups: its share of
- * the rows, and its weights. */
-static inline double df_moved(const DfGraph *graph, const DfPart *part,
-                              const DfActor *actor, double groups) {
-    const DfStage *stage = &part->s;
-    const double share = (double)(actor->u1 - actor->u0) / (double)stage->units;
-    const double all = stage->gather || stage->scatter
-                       ? (double)graph->edge[stage->in[0]].rows : 0;
-    double rows = df_rows_in(graph, stage) + df_rows_out(graph, stage);
-    if (stage->gather) rows -= all;             /* counted line by line */
-    rows *= share;
-    if (stage->scatter) rows += (1 - share) * all;
-    return rows * groups + df_lines(stage, actor->u0, actor->u1);
-}
-
 /* Is told of every firing, in cycles. */
 typedef void DfSeen(void *owner, const DfSection *section, size_t actor,
                     size_t i, double from, double to);
@@ -192,20 +157,19 @@ static inline double df_cost(DfSim *sim, const DfActor *actor, size_t i) {
     const size_t panels = sim->stream->panels;
     const size_t end = size_min(first + sim->section->span, panels);
     const double line = LINE * (double)sim->chip->element;
-    double bytes = 0;
-    double flops = 0;
+    DfWork sum = {0};
     for (size_t n = first; n < end; n++) {
         const DfPanel panel = df_panel(sim->stream, n);
-        const double groups = (double)panel.groups;
-        const double gathered = df_gathered(part, actor) * groups * line;
-        bytes += gathered + df_moved(sim->graph, part, actor, groups) * line;
-        flops += df_flops(&part->s, actor->u0, actor->u1, panel.first,
-                          panel.groups);
-        sim->clock.gathered += gathered;
+        const DfWork work = df_firing(sim->graph, &part->s, actor->u0, actor->u1,
+                                    panel.first, panel.groups);
+        sum.flops += work.flops;
+        sum.gathered += work.gathered;
+        sum.moved += work.moved;
     }
-    sim->clock.flops += flops;
-    sim->clock.on_chip += bytes;
-    return fmax(flops / sim->chip->flops, bytes / sim->chip->port);
+    sim->clock.flops += sum.flops;
+    sim->clock.gathered += sum.gathered * line;
+    sim->clock.on_chip += (sum.gathered + sum.moved) * line;
+    return df_cycles(sim->chip, &sum);
 }
 /* An actor's next firing, from that time on:
  *     1  how long it takes, and how long its tile waited for it, and why
@@ -246,7 +210,7 @@ static inline DfClock df_pipeline(const DfGraph *graph, const DfPlan *plan,
                                   const DfStream *stream, DfSeen *seen,
                                   void *owner) {
     const size_t panels = (stream->panels + section->span - 1) / section->span;
-    const size_t tiles = size_max(section->tiles, 1);
+    const size_t tiles = plan->chip.tiles;
     DfSim sim = {.graph = graph, .chip = &plan->chip, .section = section,
                  .stream = stream, .panels = panels, .seen = seen,
                  .owner = owner};
@@ -273,8 +237,8 @@ static inline DfClock df_pipeline(const DfGraph *graph, const DfPlan *plan,
     }
     for (size_t k = 0; k < tiles; k++)
         sim.clock.compute = fmax(sim.clock.compute, sim.busy[k]);
-    sim.clock.data_wait /= (double)tiles;
-    sim.clock.credit_wait /= (double)tiles;
+    sim.clock.data_wait /= (double)size_max(section->tiles, 1);
+    sim.clock.credit_wait /= (double)size_max(section->tiles, 1);
     free(sim.last);
     free(sim.fired);
     free(sim.time);
@@ -285,34 +249,6 @@ static inline DfClock df_pipeline(const DfGraph *graph, const DfPlan *plan,
     return sim.clock;
 }
 
-/* Adds the bytes that a section takes on and off the chip over a stream. */
-static inline void df_traffic(DfClock *clock, const DfGraph *graph,
-                              const DfPlan *plan, const DfSection *section,
-                              const DfStream *stream) {
-    const double line = LINE * (double)plan->chip.element;
-    const double groups = df_stream_groups(stream);
-    double often = 1;                   /* times that weights come */
-    if (section->streamed)
-        often = ceil((double)stream->panels / (double)section->span);
-    for (size_t s = 0; s < section->parts; s++) {
-        const DfStage *stage = &section->part[s].s;
-        const double lines = df_lines(stage, 0, stage->units);
-        clock->in += (stage->reads - stage->random) * groups * line;
-        clock->random += stage->random * groups * line;
-        clock->out += stage->writes * groups * line;
-        for (int k = 0; k < DF_OUTS; k++) {
-            const int e = stage->out[k];
-            if (e != DF_NONE && section->slot[e].stored)
-                clock->out += (double)graph->edge[e].rows * groups * line;
-        }
-        bool come = stage->weights;
-        if (section->streamed) come = stage->lines && !stage->grads;
-        /* 4 bytes: a line's column, though a dense matrix needs none */
-        if (come) clock->weights += lines * (line + 4) * often;
-        const double sums = (double)(stage->units * stage->sums);
-        clock->grads += 2 * (lines * stage->grads * often + sums) * line;
-    }
-}
 /* The time, from cycles and from seconds of traffic off chip, of which the
  * longer counts, and seconds that neither hides; and what bounds it. */
 static inline void df_time(DfClock *clock, const DfChip *chip, double memory,
@@ -330,7 +266,13 @@ static inline DfClock df_clock(const DfGraph *graph, const DfPlan *plan,
     const DfChip *chip = &plan->chip;
     const DfSection *section = &plan->section[n];
     DfClock clock = df_pipeline(graph, plan, section, stream, seen, owner);
-    df_traffic(&clock, graph, plan, section, stream);
+    const DfTraffic traffic = df_traffic(graph, plan, section, stream->panels,
+                                         df_stream_groups(stream));
+    clock.weights = traffic.weights;
+    clock.grads = traffic.grads;
+    clock.in = traffic.in;
+    clock.out = traffic.out;
+    clock.random = traffic.random;
     double bytes = clock.in + clock.out + clock.grads;
     double load = 0;
     if (section->streamed) bytes += clock.weights;

@@ -17,6 +17,7 @@
 #ifndef SCHEDULE_H
 #define SCHEDULE_H
 #include "../../gpt.h"
+#include "plan.h"
 
 /* ---- firing a stage ------------------------------------------------------ *
  * Its mathematics, and then what is the same for every stage and comes from its
@@ -389,7 +390,8 @@ static inline GptLines *gpt_lines(const Gpt *m) {
  * for the simulator has no model. Freed with gpt_graph_free. */
 static inline DfGraph gpt_graph(const GptConfig *c, const GptLines *lines, size_t groups) {
     GptProgram g = gpt_program(c, groups, true);
-    DfGraph graph = {.stages = g.stages, .edges = g.edges, .forward = g.forward};
+    DfGraph graph = {.stages = g.stages, .edges = g.edges, .groups = groups,
+                     .forward = g.forward};
     graph.stage = mem_new(g.stages, sizeof *graph.stage);
     for (size_t s = 0; s < g.stages; s++) {
         DfStage *stage = &graph.stage[s];
@@ -466,8 +468,7 @@ static inline void gpt_machine_plan(GptRun *r, DfChip chip, size_t depth) {
 static inline GptFire gpt_machine_fire(const GptRun *r, const DfSection *section,
                                        const DfActor *actor) {
     const DfPart *part = &section->part[actor->part];
-    const DfPlan *plan = r->machine->plan;
-    float *tile = plan->memory + actor->tile * plan->stride * LINE;
+    float *tile = section->place[actor->place].chip;
     GptFire f = {.r = r, .unit = actor->u0, .end = actor->u1, .col = part->col};
     if (part->s.kind == DF_LOAD) return f;
     f.stage = gpt_stage_of(r, part);
@@ -486,9 +487,9 @@ static inline GptFire gpt_machine_fire(const GptRun *r, const DfSection *section
         f.db = f.dw + part->per * LINE;
     }
     if (part->s.state) {
-        f.state = tile + part->state / sizeof(float);
+        f.state = &section->place[actor->place];
+        f.state_at = part->state / sizeof(float);
         f.grains = part->grains;
-        f.jump = plan->stride * LINE;
     }
     return f;
 }
