@@ -92,6 +92,7 @@ typedef struct {
     int base;               /* the edge in whose slots it lies, being written in
                              * place; DF_NONE: it has its own */
     bool kept;              /* stored off chip whenever it is made, for later */
+    bool inner;             /* passes inside a kernel, and never off chip */
 } DfEdge;
 
 /* A stage fires once a panel on each of its tiles, which share out its units:
@@ -112,13 +113,18 @@ typedef struct {
     bool weights, grads;    /* what is on chip: the lines; their gradients */
     size_t sums;            /* lines a unit of other accumulators */
     size_t state;           /* lines a unit of what a sequence leaves behind */
-    size_t grain;           /* lines of state that must lie on one tile: with n
-                             * times more places than units, a unit's state is
-                             * spread over n of them */
+    size_t recalls;         /* stages back to the one whose state it reads, over
+                             * the fabric; that one begins a sequence only when
+                             * this one has ended the one before; 0: none */
+    size_t scratch;         /* lines a place that it needs while it fires */
     double per_line;        /* FLOPs of a weight line and lane */
     double per_unit;        /* FLOPs of a unit and lane */
     double per_pair;        /* FLOPs of a unit, lane and earlier lane of the
                              * sequence */
+    double recalled;        /* lines of state of a unit, group and earlier group
+                             * of the sequence */
+    bool copies;            /* only carries its inputs to where it remembers
+                             * them: a kernel has nothing to do for it */
     bool joins;             /* runs in the task of the stage before it, on the
                              * same panel */
     bool gather;            /* reads a line by a column list for each weight
@@ -198,10 +204,12 @@ static inline DfWork df_firing(const DfGraph *graph, const DfStage *stage,
                        ? (double)graph->edge[stage->in[0]].rows : 0;
     const double lines = df_lines(stage, u0, u1);
     const double times = stage->gather + 2 * stage->scatter;
+    const double earlier = (double)first + (double)(groups + 1) / 2;
     double rows = df_rows_in(graph, stage) + df_rows_out(graph, stage);
     if (stage->gather) rows -= all;             /* counted line by line */
     rows *= share;
     if (stage->scatter) rows += (1 - share) * all;
+    rows += (double)(u1 - u0) * stage->recalled * earlier;
     return (DfWork){.flops = df_flops(stage, u0, u1, first, groups),
                     .gathered = times * lines * (double)groups,
                     .moved = rows * (double)groups + lines};
@@ -246,13 +254,14 @@ typedef struct {            /* a stage in a section */
     size_t place, places;   /* the first; how many, each on a tile of its own */
     size_t per;             /* units an actor */
     size_t bytes;           /* of each place */
-    size_t spread, grains;  /* places of a unit's state; grains of it in each */
     size_t w, dw;           /* bytes from the start of each place: weights and
                              * accumulators, */
-    size_t sums, state;     /* sums, state */
+    size_t sums, state;     /* sums, state, */
+    size_t scratch;         /* scratch */
     size_t needs, need[DF_DEPS];    /* parts that make what it reads */
     size_t gives, give[DF_DEPS];    /* parts that read what it makes */
     size_t ahead[DF_DEPS];  /* panels it may be ahead of each of these: slots */
+    bool recalled[DF_DEPS]; /* that one reads its state */
     size_t actor, actors;   /* the first; how many: fewer than places if there
                              * are fewer units */
     uint32_t *col;          /* the matrix's columns as rows of the edge it
@@ -264,8 +273,7 @@ typedef struct {            /* a stage in a section */
 typedef struct {            /* a part on one tile */
     size_t part, k;         /* it is the k-th of this part */
     size_t u0, u1;          /* its units are u0 .. u1-1 */
-    size_t place;           /* of the section's; the first, if its state is
-                             * spread */
+    size_t place;           /* of the section's */
     size_t tile;            /* of that place */
     _Alignas(64) atomic_size_t done;        /* panels */
     atomic_int busy;
@@ -290,6 +298,7 @@ typedef struct {
     bool streamed;          /* its weights stay off chip, and pass through it */
     size_t span;            /* panels a firing: the more, the less often
                              * streamed weights pass */
+    size_t turns;           /* firings a sequence */
 } DfSection;
 
 typedef struct {            /* the first and the last stage that read an edge */
@@ -494,6 +503,13 @@ typedef struct {
 static inline size_t df_done(const DfSection *section, size_t s) {
     return atomic_load_explicit(&section->part[s].done, memory_order_acquire);
 }
+/* Panels that the k-th who reads what a part makes must have done before the
+ * part may begin panel i. */
+static inline size_t df_room_for(const DfSection *section, const DfPart *part,
+                                 size_t k, size_t i) {
+    if (part->recalled[k] && i % section->turns == 0) return i;
+    return i < part->ahead[k] ? 0 : i + 1 - part->ahead[k];
+}
 /* The part that a part waits for before panel i, or DF_NOBODY. */
 static inline size_t df_waits(const DfSection *section, const DfPart *part,
                               size_t i, size_t panels) {
@@ -501,7 +517,7 @@ static inline size_t df_waits(const DfSection *section, const DfPart *part,
     for (size_t k = 0; k < part->needs; k++)
         if (df_done(section, part->need[k]) < wanted) return part->need[k];
     for (size_t k = 0; k < part->gives; k++)
-        if (df_done(section, part->give[k]) + part->ahead[k] <= i)
+        if (df_done(section, part->give[k]) < df_room_for(section, part, k, i))
             return part->give[k];
     return DF_NOBODY;
 }

@@ -1032,7 +1032,8 @@ static inline bool gpt_masked(const GptParam *p) { return !p->mat.dense || p->ma
 enum { NONE = -1 };                 /* no edge, no array, no parameter */
 
 /* The arrays that all layers share, by what lies in them. */
-typedef enum { IN_N, IN_H, IN_DX, IN_DH, IN_DN, IN_DATT, IN_DQKV, IN_LOGITS, SHARED } GptShared;
+typedef enum { IN_N, IN_H, IN_DX, IN_DH, IN_DN, IN_DATT, IN_DQKV, IN_LOGITS,
+               IN_NOTHING, SHARED } GptShared;
 
 typedef struct {
     char name[64];                  /* what lies in it */
@@ -1059,11 +1060,14 @@ typedef struct {
                                      * 0: all */
     size_t thirds;                  /* its units cut its outputs 3 times: q, k and
                                      * v; else 1 */
+    size_t split;                   /* units a head, the j-th of which has the groups
+                                     * n of its sequence with n % split = j; else 1 */
 } GptStage;
 
 typedef struct {
     GptConfig c;
     size_t groups;                  /* of a sequence */
+    size_t panel;                   /* groups a panel, at most */
     GptStage *stage;
     size_t stages, stages_cap;
     size_t forward;                 /* so many stages take the panels in order, the
@@ -1119,12 +1123,20 @@ static inline int gpt_in_place(GptProgram *g, size_t l, const char *name, int of
     return e;
 }
 
+/* An edge that exists on chip alone, or inside a kernel. */
+static inline int gpt_inner(GptProgram *g, size_t l, const char *name, size_t rows) {
+    const int e = gpt_edge_in(g, l, name, rows, IN_NOTHING);
+    g->edge[e].inner = true;
+    return e;
+}
+
 /* Appends a stage of layer l, with one unit, that fires once a panel. */
 static inline GptStage *gpt_append(GptProgram *g, size_t l, const char *name,
                                    void (*fire)(const GptFire *)) {
     g->stage = mem_grow(g->stage, g->stages, &g->stages_cap, sizeof *g->stage);
     GptStage *s = &g->stage[g->stages];
-    *s = (GptStage){.fire = fire, .param = NONE, .side = {NONE, NONE}, .thirds = 1};
+    *s = (GptStage){.fire = fire, .param = NONE, .side = {NONE, NONE}, .thirds = 1,
+                    .split = 1};
     s->df = (DfStage){.kind = (int)g->stages, .layer = l, .units = 1};
     for (int k = 0; k < DF_INS; k++) s->df.in[k] = NONE;
     for (int k = 0; k < DF_OUTS; k++) s->df.out[k] = NONE;
@@ -1163,7 +1175,7 @@ typedef struct {
     const int32_t *targets;         /* (B,T); one below 0 does not count */
     float **array;                  /* [arrays of the program] */
     uint32_t *identity;             /* 0, 1, 2 ... the rows of an edge off chip */
-    float *scratch;                 /* per worker, two columns of scores of a group */
+    float *scratch;                 /* per worker, the scores of a head and a panel */
     double *loss;                   /* (B, stride x 16) of each token */
     float dscale;                   /* 1 / targets that count in the whole step */
     GptMachine *machine;            /* the chip that trains; NULL: stage by stage */
@@ -1191,10 +1203,10 @@ struct GptFire {
     const float *w;                 /* lines of its first unit on */
     float *dw;                      /* accumulators of the same */
     float *db;                      /* lines of per-lane sums of its first unit on */
-    const DfPlace *state;           /* attention's keys and values on chip; NULL:
-                                     * where the edges are */
-    size_t state_at;                /* floats from each place's start */
-    size_t grains;                  /* groups of them in a place */
+    const DfPart *keeper;           /* the part that remembers the sequence on chip;
+                                     * NULL: that is where the edges are */
+    const DfPlace *kept;            /* its places */
+    float *scratch;                 /* lines to work with */
     const uint32_t *col;            /* the matrix's columns as rows of what it
                                      * gathers from; NULL: as they are */
     const SpMat *slice;             /* backward-data on a tile: the columns it holds;
@@ -1535,43 +1547,85 @@ static inline void gpt_linear_weight(const GptFire *f) {
 
 /* ---- attention: the same products with a head's keys and values as weights --- */
 
-/* Where a head's keys and values, and in the backward pass their gradients, of
- * the whole sequence lie, by groups of hs lines. On chip they are the tile's
- * state, [group][k v dk dv][hs][16], spread over several tiles if one is too
- * small; off chip the edges themselves. */
+/* A head's keys and values, and in the backward pass their gradients, of the
+ * whole sequence, by groups of hs lines. Off chip they are the edges themselves.
+ * On chip they are the state of the stage that keeps them, dealt out over its
+ * tiles: of a unit, [its groups][k v dk dv][hs][16]. */
+enum { KEY, VALUE, DKEY, DVALUE };
+
 typedef struct {
-    float *k, *v, *dk, *dv;         /* of group 0 */
-    size_t stride;                  /* floats from a group to the next in a place */
-    size_t grains;                  /* groups in a place */
-    const DfPlace *place;           /* of group 0; NULL: all groups are in one */
+    float *edge[4];                 /* off chip: group 0 of each */
+    size_t stride;                  /* floats from a group to the next */
+    const DfPart *keeper;           /* NULL: off chip */
+    const DfPlace *kept;
+    size_t h, split;                /* the head; units a head */
+    size_t share;                   /* groups a unit */
+    size_t one;                     /* floats of a group's keys */
 } GptMemory;
+
+/* Some units of one head: the j0-th .. j1-1-th. */
+typedef struct {
+    size_t h, j0, j1;
+} GptOfHead;
 
 static inline size_t gpt_head_size(const GptRun *r) { return r->m->c.C / r->m->c.NH; }
 
-/* parts: what a head remembers: 2 (k v), or 4 in the backward pass */
-static inline GptMemory gpt_on_tile(const GptFire *f, size_t h, size_t parts) {
-    const size_t one = gpt_head_size(f->r) * LINE;
-    float *p =
-        f->state->chip + f->state_at + (h - f->unit) * f->grains * parts * one;
-    return (GptMemory){p, p + one, p + 2 * one, p + 3 * one,
-                       parts * one, f->grains, f->state};
+/* The units of a firing from `unit` on that are of one head. */
+static inline GptOfHead gpt_of_head_at(const GptFire *f, size_t unit) {
+    const size_t split = f->stage->split;
+    const size_t j0 = unit % split;
+    return (GptOfHead){unit / split, j0, size_min(split, j0 + (f->end - unit))};
+}
+/* Whether group n of the sequence is one of theirs. */
+static inline bool gpt_has(const GptFire *f, const GptOfHead *of, size_t n) {
+    const size_t j = n % f->stage->split;
+    return of->j0 <= j && j < of->j1;
+}
+/* Groups of a sequence that a unit has, if a head has so many units. */
+static inline size_t gpt_groups_each(size_t groups, size_t split) {
+    return (groups + split - 1) / split;
 }
 /* Group 0's keys of head h in a panel of q, k, v of its sequence. */
 static inline float *gpt_keys(const GptFire *f, SpPanel qkv, size_t h) {
     return qkv.lines - f->panel.first * qkv.stride +
            (f->r->m->c.C + h * gpt_head_size(f->r)) * LINE;
 }
-static inline GptMemory gpt_in_edges(const GptFire *f, SpPanel qkv, SpPanel dqkv, size_t h) {
-    const size_t values = f->r->m->c.C * LINE;      /* from a key to its value */
-    float *k = gpt_keys(f, qkv, h);
-    float *dk = gpt_keys(f, dqkv, h);
-    return (GptMemory){k, k + values, dk, dk + values, qkv.stride, SIZE_MAX, NULL};
+/* What is remembered of head h. */
+static inline GptMemory gpt_memory(const GptFire *f, SpPanel qkv, SpPanel dqkv, size_t h) {
+    GptMemory m = {.keeper = f->keeper, .kept = f->kept, .h = h};
+    m.one = gpt_head_size(f->r) * LINE;
+    if (!m.keeper) {
+        const size_t values = f->r->m->c.C * LINE;  /* from a key to its value */
+        float *k = gpt_keys(f, qkv, h);
+        float *dk = gpt_keys(f, dqkv, h);
+        m.edge[KEY] = k;
+        m.edge[VALUE] = k + values;
+        m.edge[DKEY] = dk;
+        m.edge[DVALUE] = dk + values;
+        m.stride = qkv.stride;
+        return m;
+    }
+    m.split = m.keeper->s.units / f->r->m->c.NH;
+    m.share = gpt_groups_each(f->r->program.groups, m.split);
+    m.stride = m.keeper->s.state / m.share * LINE;
+    return m;
 }
-/* Group n of what lies at `of`, which is m->k, m->v, m->dk or m->dv. */
-static inline float *gpt_group(const GptMemory *m, float *of, size_t n) {
-    if (!m->place) return of + n * m->stride;
-    return of + (m->place[n / m->grains].chip - m->place->chip) +
-           n % m->grains * m->stride;
+/* Group n of a head's keys, values or gradients. A tile that has the whole head
+ * keeps its groups in order. */
+static inline float *gpt_group(const GptMemory *m, int what, size_t n) {
+    if (!m->keeper) return m->edge[what] + n * m->stride;
+    const size_t per = m->keeper->per;
+    const size_t unit = m->h * m->split + n % m->split;
+    const size_t first = unit / per * per;
+    const size_t at = per % m->split == 0
+                          ? (m->h * m->split - first) * m->share + n
+                          : (unit - first) * m->share + n / m->split;
+    return m->kept[unit / per].chip + m->keeper->state / sizeof(float) +
+           at * m->stride + (size_t)what * m->one;
+}
+/* Groups from n on, before `end`, that follow one another by m->stride. */
+static inline size_t gpt_run_of(const GptMemory *m, size_t n, size_t end) {
+    return !m->keeper || m->keeper->per % m->split == 0 ? end - n : 1;
 }
 /* Copies lines i .. i + hs - 1 of group g of a panel to a tile's state. */
 static inline void gpt_remember(float *to, SpPanel from, size_t g, size_t i, size_t hs) {
@@ -1596,25 +1650,19 @@ static inline GptHeadRows gpt_head_rows(SpPanel x, size_t g, size_t i) {
     return (GptHeadRows){x.lines + g * x.stride, x.row + i};
 }
 
-/* s (16n,16) = keys' x: scores of 16 queries x (hs) against n groups of keys,
- * which are m->k or m->v */
-static inline void gpt_scores(float *s, const GptMemory *m, float *keys, size_t n,
-                              GptHeadRows x, size_t hs) {
+/* s (16,16) = keys' x: scores of 16 queries x (hs) against 16 keys, or the like of
+ * their values */
+static inline void gpt_scores(float *s, const float *keys, GptHeadRows x, size_t hs) {
     const SpLines at = {.col = x.row, .n = hs, .blocks = 1};
-    memset(s, 0, n * LINE * LINE * sizeof(float));
-    for (size_t k = 0; k < n; k++, s += LINE * LINE)
-        sp_forward_narrow(gpt_group(m, keys, k), at, (SpPanel){.lines = x.lines},
-                          (SpPanel){.lines = s});
+    memset(s, 0, LINE * LINE * sizeof(float));
+    sp_forward_narrow(keys, at, (SpPanel){.lines = x.lines}, (SpPanel){.lines = s});
 }
-/* out (hs) += values times p (16n,16); values: m->k or m->v */
-static inline void gpt_mix(GptHeadRows out, const GptMemory *m, float *values, size_t n,
-                           float *p, size_t hs) {
-    for (size_t k = 0, run; k < n; k += run) {      /* groups on one tile */
-        run = size_min(m->grains, n - k);
-        sp_data_narrow(gpt_group(m, values, k), (SpLines){out.row, hs, m->stride, run},
-                       (SpPanel){.lines = p}, (SpPanel){.lines = out.lines});
-        p += run * LINE * LINE;
-    }
+/* out (hs) += values times p (16 blocks,16); values: KEY or VALUE of groups n on,
+ * which follow one another */
+static inline void gpt_mix(GptHeadRows out, const GptMemory *m, int values, size_t n,
+                           size_t blocks, float *p, size_t hs) {
+    sp_data_narrow(gpt_group(m, values, n), (SpLines){out.row, hs, m->stride, blocks},
+                   (SpPanel){.lines = p}, (SpPanel){.lines = out.lines});
 }
 /* dk (hs,16) += x (hs) times ds (16 keys, 16 queries) */
 static inline void gpt_spread(float *dk, GptHeadRows x, const float *ds, size_t hs) {
@@ -1656,144 +1704,213 @@ static inline void gpt_softmax_sum(float *s, size_t n, float scale, const float 
         vf_store(sum + v, total);
     }
 }
-/* s (16n,16) becomes exp(s scale - max) share, the probabilities; max, share (16) */
-static inline void gpt_softmax_again(float *s, size_t n, float scale, const float *max,
-                                     const float *share) {
-    for (size_t v = 0; v < LINE; v += LANES) {
-        const vf top = vf_load(max + v);
-        const vf by = vf_load(share + v);
-        for (size_t k = 0; k < n * LINE; k++)
-            vf_store(s + k * LINE + v,
-                     gpt_score_exp(s, k, (n - 1) * LINE, v, vf_all(scale), top) * by);
+/* Where a firing of attention works, if the chip gives it no room of its own. */
+static inline float *gpt_scratch(const GptFire *f) {
+    const GptRun *r = f->r;
+    if (f->scratch) return f->scratch;
+    return r->scratch + f->worker * r->program.panel * r->program.groups * LINE * LINE;
+}
+/* Carries the keys and values of a panel to the tiles that keep them. */
+static inline void gpt_attention_keys(const GptFire *f) {
+    const size_t C = f->r->m->c.C;
+    const size_t hs = gpt_head_size(f->r);
+    const SpPanel qkv = gpt_in(f, 0);
+    GptOfHead of;
+    for (size_t unit = f->unit; unit < f->end; unit += of.j1 - of.j0) {
+        of = gpt_of_head_at(f, unit);
+        const GptMemory m = gpt_memory(f, qkv, qkv, of.h);
+        for (size_t g = 0; g < f->panel.groups; g++) {
+            const size_t n = f->panel.first + g;
+            if (!gpt_has(f, &of, n)) continue;
+            gpt_remember(gpt_group(&m, KEY, n), qkv, g, C + of.h * hs, hs);
+            gpt_remember(gpt_group(&m, VALUE, n), qkv, g, 2 * C + of.h * hs, hs);
+        }
     }
 }
-
-/* att (C) = softmax(q k / sqrt(hs)) v for heads unit .. end-1 and the queries of
- * a panel. Each query's maximum and 1 / sum go to the stage's side, two lines a
- * head. */
-static inline void gpt_attention(const GptFire *f) {
-    const GptRun *r = f->r;
-    const size_t C = r->m->c.C;
-    const size_t hs = gpt_head_size(r);
+/* att (hs) of a head and the 16 queries of group g of a panel. Each query's maximum
+ * and 1 / sum go to the stage's side, two lines a head. s: room for the scores */
+static inline void gpt_attend(const GptFire *f, const GptMemory *m, size_t g, float *s) {
+    const size_t hs = gpt_head_size(f->r);
+    const size_t h = m->h;
+    const size_t n = f->panel.first + g + 1;        /* groups of keys it may see */
     const float scale = 1 / sqrtf((float)hs);
-    const SpPanel qkv = gpt_in(f, 0);
     const SpPanel att = gpt_out(f, 0);
     const SpPanel side = gpt_side(f, 0);
-    float *s = r->scratch + f->worker * 2 * r->stride * LINE * LINE;
-    for (size_t h = f->unit; h < f->end; h++) {
-        const GptMemory m =
-            f->state ? gpt_on_tile(f, h, 2) : gpt_in_edges(f, qkv, qkv, h);
-        for (size_t g = 0; g < f->panel.groups && f->state; g++) {
-            const size_t k = f->panel.first + g;
-            gpt_remember(gpt_group(&m, m.k, k), qkv, g, C + h * hs, hs);
-            gpt_remember(gpt_group(&m, m.v, k), qkv, g, 2 * C + h * hs, hs);
+    const GptHeadRows query = gpt_head_rows(gpt_in(f, 0), g, h * hs);
+    float *max = gpt_line(side, g, 2 * h);
+    float *share = gpt_line(side, g, 2 * h + 1);
+    /* 1 scores and their maximum */
+    for (size_t k = 0; k < n; k++)
+        gpt_scores(s + k * LINE * LINE, gpt_group(m, KEY, k), query, hs);
+    for (size_t v = 0; v < LINE; v += LANES)
+        vf_store(max + v, gpt_score_max(s, n, v) * vf_all(scale));
+    /* 2 exponentials and their sum */
+    gpt_softmax_sum(s, n, scale, max, share);
+    for (size_t v = 0; v < LINE; v += LANES)
+        vf_store(share + v, vf_all(1) / vf_load(share + v));
+    /* 3 mix the values */
+    gpt_clear(att, g, h * hs, hs);
+    for (size_t k = 0, run; k < n; k += run) {
+        run = gpt_run_of(m, k, n);
+        gpt_mix(gpt_head_rows(att, g, h * hs), m, VALUE, k, run, s + k * LINE * LINE, hs);
+    }
+    /* 4 normalise */
+    for (size_t i = h * hs; i < (h + 1) * hs; i++)
+        for (size_t v = 0; v < LINE; v += LANES) {
+            float *at = gpt_line(att, g, i) + v;
+            vf_store(at, vf_load(at) * vf_load(share + v));
         }
-        for (size_t g = 0; g < f->panel.groups; g++) {
-            const size_t n = f->panel.first + g + 1;    /* groups of keys it may see */
-            const GptHeadRows query = gpt_head_rows(qkv, g, h * hs);
-            float *max = gpt_line(side, g, 2 * h);
-            float *share = gpt_line(side, g, 2 * h + 1);
-            /* 1 scores and their maximum */
-            gpt_scores(s, &m, m.k, n, query, hs);
-            for (size_t v = 0; v < LINE; v += LANES)
-                vf_store(max + v, gpt_score_max(s, n, v) * vf_all(scale));
-            /* 2 exponentials and their sum */
-            gpt_softmax_sum(s, n, scale, max, share);
-            for (size_t v = 0; v < LINE; v += LANES)
-                vf_store(share + v, vf_all(1) / vf_load(share + v));
-            /* 3 mix the values */
-            gpt_clear(att, g, h * hs, hs);
-            gpt_mix(gpt_head_rows(att, g, h * hs), &m, m.v, n, s, hs);
-            /* 4 normalise */
-            for (size_t i = h * hs; i < (h + 1) * hs; i++)
-                for (size_t v = 0; v < LINE; v += LANES) {
-                    float *at = gpt_line(att, g, i) + v;
-                    vf_store(at, vf_load(at) * vf_load(share + v));
-                }
-        }
+}
+/* att (C) = softmax(q k / sqrt(hs)) v for the heads of units unit .. end-1 and
+ * those groups of queries of a panel that are theirs. */
+static inline void gpt_attention(const GptFire *f) {
+    const SpPanel qkv = gpt_in(f, 0);
+    float *s = gpt_scratch(f);
+    GptOfHead of;
+    for (size_t unit = f->unit; unit < f->end; unit += of.j1 - of.j0) {
+        of = gpt_of_head_at(f, unit);
+        const GptMemory m = gpt_memory(f, qkv, qkv, of.h);
+        for (size_t g = 0; g < f->panel.groups; g++)
+            if (gpt_has(f, &of, f->panel.first + g)) gpt_attend(f, &m, g, s);
     }
 }
 
-/* ds (16n,16), which is dp, becomes p (dp - D) scale, with D = sum p dp = dout out */
-static inline void gpt_softmax_data(float *ds, const float *p, size_t n, float scale,
-                                    SpPanel dout, SpPanel out, size_t g, size_t i0,
-                                    size_t hs) {
-    for (size_t v = 0; v < LINE; v += LANES) {
-        vf D = vf_all(0);
-        for (size_t i = i0; i < i0 + hs; i++)
-            D = vf_fma(vf_load(gpt_line(dout, g, i) + v), vf_load(gpt_line(out, g, i) + v),
-                       D);
-        for (size_t k = 0; k < n * LINE; k++) {
-            const vf dp = vf_load(ds + k * LINE + v);
-            vf_store(ds + k * LINE + v,
-                     vf_load(p + k * LINE + v) * (dp - D) * vf_all(scale));
-        }
-    }
+/* Where ds (16 keys of group n, 16 queries of group g of the panel) of a head lies:
+ * on chip in an edge, by the units of the stage that makes it. */
+static inline float *gpt_ds(const GptFire *f, int edge, const GptMemory *m, size_t g,
+                            size_t n) {
+    if (!m->keeper)
+        return gpt_scratch(f) + (g * f->r->program.groups + n) * LINE * LINE;
+    const size_t at = (m->h * m->split + n % m->split) * m->share + n / m->split;
+    return gpt_line(gpt_panel_of(f, edge), g, at * LINE);
 }
 /* Before the first panel of the backward stream that a sequence's heads see: dk
  * and dv are 0, and keys and values come on the chip. */
 static inline void gpt_attention_begin(const GptFire *f, const GptMemory *m, SpPanel qkv,
-                                       size_t h) {
+                                       const GptOfHead *of) {
     const size_t C = f->r->m->c.C;
     const size_t hs = gpt_head_size(f->r);
     SpPanel sequence = qkv;
     sequence.lines -= f->panel.first * qkv.stride;
-    for (size_t g = 0; g < f->r->groups; g++) {
-        memset(gpt_group(m, m->dk, g), 0, hs * LINE * sizeof(float));
-        memset(gpt_group(m, m->dv, g), 0, hs * LINE * sizeof(float));
-        if (!f->state) continue;
-        gpt_remember(gpt_group(m, m->k, g), sequence, g, C + h * hs, hs);
-        gpt_remember(gpt_group(m, m->v, g), sequence, g, 2 * C + h * hs, hs);
+    for (size_t n = 0; n < f->r->groups; n++) {
+        if (!gpt_has(f, of, n)) continue;
+        memset(gpt_group(m, DKEY, n), 0, hs * LINE * sizeof(float));
+        memset(gpt_group(m, DVALUE, n), 0, hs * LINE * sizeof(float));
+        if (!m->keeper) continue;
+        gpt_remember(gpt_group(m, KEY, n), sequence, n, C + of->h * hs, hs);
+        gpt_remember(gpt_group(m, VALUE, n), sequence, n, 2 * C + of->h * hs, hs);
     }
 }
-/* dqkv of heads unit .. end-1 gains what the queries of a panel, last group first,
- * contribute; the forward passes, last first:
+/* D (16) = sum p dp = dout out, of 16 queries of group g, rows i0 .. i0+hs-1 */
+static inline void gpt_softmax_dot(float *D, SpPanel dout, SpPanel out, size_t g, size_t i0,
+                                   size_t hs) {
+    for (size_t v = 0; v < LINE; v += LANES) {
+        vf sum = vf_all(0);
+        for (size_t i = i0; i < i0 + hs; i++)
+            sum = vf_fma(vf_load(gpt_line(dout, g, i) + v),
+                         vf_load(gpt_line(out, g, i) + v), sum);
+        vf_store(D + v, sum);
+    }
+}
+/* What the forward pass left of 16 queries of a head, and what it gets back. */
+typedef struct {
+    GptHeadRows query, dout;
+    const float *max, *share;       /* (16) of each query */
+    const float *D;                 /* (16) */
+} GptQueries;
+
+/* p (16,16), which is scores, becomes exp(s scale - max) share, the probabilities;
+ * ds, which is dp, becomes p (dp - D) scale. own: of keys of the queries' group */
+static inline void gpt_softmax_data(float *p, float *ds, const GptQueries *q, float scale,
+                                    bool own) {
+    for (size_t v = 0; v < LINE; v += LANES) {
+        const vf top = vf_load(q->max + v);
+        const vf by = vf_load(q->share + v);
+        const vf D = vf_load(q->D + v);
+        for (size_t k = 0; k < LINE; k++) {
+            const size_t first = own ? 0 : LINE;
+            const vf e = gpt_score_exp(p, k, first, v, vf_all(scale), top) * by;
+            const vf dp = vf_load(ds + k * LINE + v);
+            vf_store(p + k * LINE + v, e);
+            vf_store(ds + k * LINE + v, e * (dp - D) * vf_all(scale));
+        }
+    }
+}
+/* What the queries of group n of the sequence contribute to the keys and values of
+ * group k, and ds (16,16), from which dq follows. */
+static inline void gpt_attend_back(const GptMemory *m, const GptQueries *q, size_t n,
+                                   size_t k, float *ds, size_t hs) {
+    float p[LINE * LINE] __attribute__((aligned(64)));
+    const float scale = 1 / sqrtf((float)hs);
+    gpt_scores(p, gpt_group(m, KEY, k), q->query, hs);
+    gpt_scores(ds, gpt_group(m, VALUE, k), q->dout, hs);
+    gpt_softmax_data(p, ds, q, scale, k == n);
+    gpt_spread(gpt_group(m, DKEY, k), q->query, ds, hs);
+    gpt_spread(gpt_group(m, DVALUE, k), q->dout, p, hs);
+}
+/* dk and dv of the groups of keys that are units unit .. end-1's gain what the
+ * queries of a panel, last group first, contribute; the forward passes, last first:
  *   out = sum p v:                     dv += p dout      dp = v dout
  *   p = softmax(s), s = q k scale:     ds = p (dp - D) scale with D = sum p dp
- *                                      dq = sum ds k     dk += ds q
- * The maxima and 1 / sums are the first side, q, k and v the second. */
+ *                                      dk += ds q
+ * The maxima and 1 / sums are the first side, q, k and v the second. When a panel
+ * has been seen as queries its keys and values have all they get. */
 static inline void gpt_attention_back(const GptFire *f) {
-    const GptRun *r = f->r;
-    const size_t C = r->m->c.C;
-    const size_t hs = gpt_head_size(r);
-    const float scale = 1 / sqrtf((float)hs);
+    const size_t C = f->r->m->c.C;
+    const size_t hs = gpt_head_size(f->r);
     const SpPanel datt = gpt_in(f, 0);
     const SpPanel att = gpt_in(f, 1);
     const SpPanel dqkv = gpt_out(f, 0);
     const SpPanel soft = gpt_side(f, 0);
     const SpPanel qkv = gpt_side(f, 1);
-    float *p = r->scratch + f->worker * 2 * r->stride * LINE * LINE;
-    float *ds = p + r->stride * LINE * LINE;
-    for (size_t h = f->unit; h < f->end; h++) {
-        const GptMemory m =
-            f->state ? gpt_on_tile(f, h, 4) : gpt_in_edges(f, qkv, dqkv, h);
-        if (f->panel.first + f->panel.groups == r->groups)
-            gpt_attention_begin(f, &m, qkv, h);
+    const int ds = f->stage->df.out[1];
+    GptOfHead of;
+    for (size_t unit = f->unit; unit < f->end; unit += of.j1 - of.j0) {
+        of = gpt_of_head_at(f, unit);
+        const size_t h = of.h;
+        const GptMemory m = gpt_memory(f, qkv, dqkv, h);
+        if (f->panel.first + f->panel.groups == f->r->groups)
+            gpt_attention_begin(f, &m, qkv, &of);
         for (size_t g = f->panel.groups; g-- > 0;) {
-            const size_t n = f->panel.first + g + 1;    /* groups of keys it saw */
-            const GptHeadRows query = gpt_head_rows(qkv, g, h * hs);
-            const GptHeadRows dout = gpt_head_rows(datt, g, h * hs);
-            const float *max = gpt_line(soft, g, 2 * h);
-            const float *share = gpt_line(soft, g, 2 * h + 1);
-            /* the probabilities again */
-            gpt_scores(p, &m, m.k, n, query, hs);
-            gpt_softmax_again(p, n, scale, max, share);
-            /* out = sum p v */
-            gpt_scores(ds, &m, m.v, n, dout, hs);
-            /* p = softmax(s) */
-            gpt_softmax_data(ds, p, n, scale, datt, att, g, h * hs, hs);
-            /* s = q k scale */
-            gpt_clear(dqkv, g, h * hs, hs);
-            gpt_mix(gpt_head_rows(dqkv, g, h * hs), &m, m.k, n, ds, hs);
-            for (size_t k = 0; k < n; k++) {
-                gpt_spread(gpt_group(&m, m.dk, k), query, ds + k * LINE * LINE, hs);
-                gpt_spread(gpt_group(&m, m.dv, k), dout, p + k * LINE * LINE, hs);
-            }
+            const size_t n = f->panel.first + g;
+            float D[LINE] __attribute__((aligned(64)));
+            const GptQueries q = {.query = gpt_head_rows(qkv, g, h * hs),
+                                  .dout = gpt_head_rows(datt, g, h * hs),
+                                  .max = gpt_line(soft, g, 2 * h),
+                                  .share = gpt_line(soft, g, 2 * h + 1), .D = D};
+            gpt_softmax_dot(D, datt, att, g, h * hs, hs);
+            for (size_t k = 0; k <= n; k++)
+                if (gpt_has(f, &of, k))
+                    gpt_attend_back(&m, &q, n, k, gpt_ds(f, ds, &m, g, k), hs);
         }
-        for (size_t g = 0; g < f->panel.groups && f->state; g++) {
-            const size_t k = f->panel.first + g;
-            gpt_recall(dqkv, g, C + h * hs, gpt_group(&m, m.dk, k), hs);
-            gpt_recall(dqkv, g, 2 * C + h * hs, gpt_group(&m, m.dv, k), hs);
+        for (size_t g = 0; g < f->panel.groups && m.keeper; g++) {
+            const size_t n = f->panel.first + g;
+            if (!gpt_has(f, &of, n)) continue;
+            gpt_recall(dqkv, g, C + h * hs, gpt_group(&m, DKEY, n), hs);
+            gpt_recall(dqkv, g, 2 * C + h * hs, gpt_group(&m, DVALUE, n), hs);
+        }
+    }
+}
+/* dq = sum ds k, keys in order, of the groups of queries of a panel that are units
+ * unit .. end-1's. */
+static inline void gpt_attention_queries(const GptFire *f) {
+    const size_t hs = gpt_head_size(f->r);
+    const int ds = f->stage->df.in[1];
+    const SpPanel dqkv = gpt_out(f, 0);
+    const SpPanel qkv = gpt_side(f, 0);
+    GptOfHead of;
+    for (size_t unit = f->unit; unit < f->end; unit += of.j1 - of.j0) {
+        of = gpt_of_head_at(f, unit);
+        const GptMemory m = gpt_memory(f, qkv, dqkv, of.h);
+        for (size_t g = 0; g < f->panel.groups; g++) {
+            const size_t n = f->panel.first + g;
+            if (!gpt_has(f, &of, n)) continue;
+            const GptHeadRows dq = gpt_head_rows(dqkv, g, of.h * hs);
+            gpt_clear(dqkv, g, of.h * hs, hs);
+            for (size_t k = 0, run; k <= n; k += run) {
+                run = m.keeper ? 1 : n + 1;
+                gpt_mix(dq, &m, KEY, k, run, gpt_ds(f, ds, &m, g, k), hs);
+            }
         }
     }
 }
@@ -1959,27 +2076,52 @@ static inline int linear_gelu(GptProgram *g, size_t l, int k, int x, int *side) 
     s->df.writes = (double)rows;
     return gpt_makes(s, gpt_passing(g, l, "h", rows, IN_H));
 }
-/* A stage whose units are heads, which remembers `parts` of each: keys, values
- * and, backward, their gradients. */
+/* Units a head whose groups of keys are dealt out. */
+enum { KEY_SPLIT = 16 };
+/* A stage whose units are heads, each split by groups of 16 tokens. */
 static inline GptStage *gpt_of_heads(GptProgram *g, size_t l, const char *name,
-                                     size_t parts, void (*fire)(const GptFire *)) {
+                                     size_t split, void (*fire)(const GptFire *)) {
     GptStage *s = gpt_append(g, l, name, fire);
     s->cut = BY_HEAD;
-    s->df.units = g->c.NH;
-    s->df.grain = parts * (g->c.C / g->c.NH);
-    s->df.state = g->groups * s->df.grain;
+    s->split = split;
+    s->df.units = g->c.NH * split;
     return s;
 }
-/* att = softmax(q k / sqrt(hs)) v */
+/* The same, split by keys, remembers `parts` of them: keys, values and, backward,
+ * their gradients. */
+static inline GptStage *gpt_of_keys(GptProgram *g, size_t l, const char *name,
+                                    size_t parts, void (*fire)(const GptFire *)) {
+    const size_t split = size_min(g->groups, KEY_SPLIT);
+    GptStage *s = gpt_of_heads(g, l, name, split, fire);
+    s->df.state = gpt_groups_each(g->groups, split) * parts * (g->c.C / g->c.NH);
+    return s;
+}
+/* The same, split by queries, reads what the stage before it remembers. */
+static inline GptStage *gpt_of_queries(GptProgram *g, size_t l, const char *name,
+                                       void (*fire)(const GptFire *)) {
+    GptStage *s = gpt_of_heads(g, l, name, g->panel, fire);
+    s->df.share = 1;
+    s->df.recalls = 1;
+    return s;
+}
+/* att = softmax(q k / sqrt(hs)) v, once the keys and values are where all of its
+ * tiles find them */
 static inline int attention(GptProgram *g, size_t l, int qkv, int *side) {
     const double hs = (double)g->c.C / (double)g->c.NH;
-    GptStage *s = gpt_of_heads(g, l, "attention", 2, gpt_attention);
+    GptStage *s = gpt_of_keys(g, l, "attention keys", 2, gpt_attention_keys);
     gpt_reads(s, qkv);
+    s->df.copies = true;
+    const int there = gpt_makes(s, gpt_inner(g, l, "keys", 0));
+    s = gpt_of_queries(g, l, "attention", gpt_attention);
+    gpt_reads(s, qkv);
+    gpt_reads(s, there);
     *side = (int)gpt_array(g, l, "attention softmax", 2 * g->c.NH);
     s->side[0] = *side;
     s->real = g->c.C;
     s->df.writes = 2 * (double)g->c.NH;
-    s->df.per_pair = 4 * hs + 12;
+    s->df.per_pair = (4 * hs + 12) / (double)s->split;
+    s->df.recalled = 2 * hs / (double)s->split;
+    s->df.scratch = g->groups * LINE;
     return gpt_makes(s, gpt_kept(g, l, "att", gpt_rows(g->c.C), "attention output"));
 }
 
@@ -2083,20 +2225,33 @@ static inline int norm_data(GptProgram *g, size_t l, int k, int dn, int x, int r
     s->df.share = 1;
     return gpt_makes(s, gpt_passing(g, l, k == LN1 ? "dx" : "dmid", gpt_rows(g->c.C), IN_DX));
 }
+/* The derivatives by k and v, and then by q. */
 static inline int attention_data(GptProgram *g, size_t l, int datt, int att, int qkv,
                                  int side) {
     const double hs = (double)g->c.C / (double)g->c.NH;
     const size_t rows = gpt_rows(3 * g->c.C);
-    GptStage *s = gpt_of_heads(g, l, "attention dx", 4, gpt_attention_back);
+    GptStage *s = gpt_of_keys(g, l, "attention dk dv", 4, gpt_attention_back);
+    const size_t each = gpt_groups_each(g->groups, s->split);
     gpt_reads(s, datt);
     gpt_reads(s, att);
     s->side[0] = side;
     s->side[1] = (int)g->array_of[qkv];
     s->real = 3 * g->c.C;
-    s->thirds = 3;
     s->df.reads = 3 * (double)g->c.C + 2 * (double)g->c.NH;
-    s->df.per_pair = 10 * hs + 14;
-    return gpt_makes(s, gpt_passing(g, l, "dqkv", rows, IN_DQKV));
+    s->df.per_pair = (8 * hs + 14) / (double)s->split;
+    s->df.scratch = LINE;
+    const int dkv = gpt_makes(s, gpt_passing(g, l, "dqkv", rows, IN_DQKV));
+    const int ds = gpt_makes(s, gpt_inner(g, l, "ds", s->df.units * each * LINE));
+    s = gpt_of_queries(g, l, "attention dq", gpt_attention_queries);
+    s->df.joins = true;
+    s->side[0] = (int)g->array_of[qkv];
+    gpt_reads(s, dkv);
+    gpt_reads(s, ds);
+    s->real = 3 * g->c.C;
+    s->thirds = 3;
+    s->df.per_pair = 2 * hs / (double)s->split;
+    s->df.recalled = hs / (double)s->split;
+    return gpt_makes(s, gpt_in_place(g, l, "dqkv", dkv));
 }
 
 /* The same layer backward: from the derivative of its output to that of its
@@ -2185,10 +2340,11 @@ static inline int head(GptProgram *g, int n) {
     return dn;
 }
 
-/* The program of a model on sequences of so many groups: embedding, layers, final
+/* The program of a model on sequences of so many groups, in panels of so many: embedding, layers, final
  * norm, head; and to train, everything backward. Freed with gpt_program_free. */
-static inline GptProgram gpt_program(const GptConfig *c, size_t groups, bool train) {
-    GptProgram program = {.c = *c, .groups = groups};
+static inline GptProgram gpt_program(const GptConfig *c, size_t groups, size_t panel,
+                                     bool train) {
+    GptProgram program = {.c = *c, .groups = groups, .panel = panel};
     GptProgram *g = &program;
     GptSaved *saved = mem_new(c->L, sizeof *saved);
     int norm_f;

@@ -52,7 +52,7 @@ static bool machine_fits(const MachineCase *k, const DfChip *chip, size_t depth)
     SpMat *mats = k->mask < 0 ? NULL : some_masks(&k->c, (size_t)k->mask, 0.3);
     Gpt *m = gpt_make(k->c, mats, false, false);
     GptLines *lines = gpt_lines(m);
-    DfGraph g = gpt_graph(&k->c, lines, gpt_groups(k->T));
+    DfGraph g = gpt_graph(&k->c, lines, gpt_groups(k->T), size_min(k->P / LINE, gpt_groups(k->T)));
     DfPlan *plan = NULL;
     const bool died = DIES(plan = df_plan(&g, *chip, depth, k->P / LINE, 64, false));
     CHECK(!died || strstr(check_line, "sram="), "too small a chip: %s", check_line);

@@ -142,7 +142,8 @@ static inline void report_trace(const char *path, const DfGraph *g, const DfPlan
 /* ---- the command -------------------------------------------------------------------------------------- */
 
 /* A graph without its model: what row blocks and columns of a matrix would keep at that sparsity, evenly. */
-static inline DfGraph simulate_graph(const Options *o, const GptConfig *c, double sparsity, size_t NG) {
+static inline DfGraph simulate_graph(const Options *o, const GptConfig *c, double sparsity, size_t NG,
+                                     size_t groups) {
     Options sparse = *o;
     GptParam *table = gpt_table(c);
     GptLines *lines = mem_new(gpt_count(c), sizeof *lines);
@@ -169,7 +170,7 @@ static inline DfGraph simulate_graph(const Options *o, const GptConfig *c, doubl
         lines[k] = (GptLines){rows, cols};
     }
     free(table);
-    return gpt_graph(c, lines, NG);
+    return gpt_graph(c, lines, NG, groups);
 }
 /* Dense and sparse, stage by stage and in sections: traffic, cycles and time of a step on a chip. */
 static inline int cmd_simulate(int argc, char **argv) {
@@ -186,7 +187,7 @@ static inline int cmd_simulate(int argc, char **argv) {
     if (chip.kernels && (o->csv || o->trace))
         usage("--csv, --trace: expected a chip with dataflow, found %s", chip.name);
     for (int k = 0; k < 2; k++) {
-        DfGraph g = simulate_graph(o, &c, sparsity[k], NG);
+        DfGraph g = simulate_graph(o, &c, sparsity[k], NG, groups);
         const bool shown = k == (o->sparsity > 0);
         Out csv = {0};
         if (shown && o->show_graph) report_graph(&g, NG);

@@ -73,9 +73,13 @@ static inline void exhibit_pipeline(Out *out, const Gpt *m, const Options *o) {
     const size_t B = o->batch, NG = gpt_groups(o->context);
     const double tokens = (double)(B * o->context);
     GptLines *lines = gpt_lines(m);
-    DfGraph g = gpt_graph(&m->c, lines, NG);
     size_t groups = o->panel / LINE < NG ? o->panel / LINE : NG;
-    while (groups && !df_holds(&g, chip, o->depth, groups)) groups /= 2;
+    DfGraph g = gpt_graph(&m->c, lines, NG, groups);
+    while (groups && !df_holds(&g, chip, o->depth, groups)) {
+        groups /= 2;
+        gpt_graph_free(&g);
+        g = gpt_graph(&m->c, lines, NG, size_max(groups, 1));
+    }
     if (groups) {
         DfPlan *plan = df_plan(&g, chip, o->depth, groups, B * ((NG + groups - 1) / groups), false);
         DfClock sum = {0}, kernel = report_kernels(&g, &chip, B, NG, groups);

@@ -126,9 +126,11 @@ static inline double df_room_at(const DfSim *sim, size_t actor) {
     const DfPart *part = &sim->section->part[sim->section->actor[actor].part];
     const size_t i = sim->done[actor];
     double time = 0;
-    for (size_t k = 0; k < part->gives; k++)
-        if (i >= part->ahead[k])
-            time = fmax(time, df_given(sim, part->give[k], i - part->ahead[k]));
+    for (size_t k = 0; k < part->gives; k++) {
+        const size_t panels = df_room_for(sim->section, part, k, i);
+        if (panels)
+            time = fmax(time, df_given(sim, part->give[k], panels - 1));
+    }
     return time;
 }
 /* Puts an actor in the heap, if its next firing has a time. */

@@ -139,9 +139,17 @@ static inline void df_gives(const DfGraph *graph, DfSection *section, size_t s,
         for (size_t n = 0; n < readers.n; n++) {
             part->give[part->gives] = readers.part[n];
             part->ahead[part->gives] = slots;
+            part->recalled[part->gives] =
+                section->part[readers.part[n]].s.recalls == readers.part[n] - s;
             part->gives++;
         }
     }
+}
+/* Firings a sequence, of so many panels each. */
+static inline size_t df_turns(const DfGraph *graph, const DfPlan *plan,
+                              size_t span) {
+    const size_t panels = (graph->groups + plan->groups - 1) / plan->groups;
+    return (panels + span - 1) / span;
 }
 /* Which edges that a stage makes are stored: those that are kept, or that a
  * stage of another section reads. */
@@ -164,6 +172,7 @@ static inline DfSection df_section(const DfGraph *graph, const DfPlan *plan,
                                    size_t span) {
     DfSection section = {.first = first, .mode = mode, .span = span};
     section.streamed = mode == DF_STREAMED;
+    section.turns = df_turns(graph, plan, span);
     section.slot = mem_new(graph->edges, sizeof *section.slot);
     df_collect(graph, &section, end);
     for (size_t s = 0; s < section.parts; s++) {
@@ -210,14 +219,9 @@ static inline size_t df_cut(const DfGraph *graph, DfSection *section,
     part->sums = at;
     at += part->per * stage->sums * line;
     part->state = at;
-    part->spread = 1;
-    part->grains = 0;
-    if (stage->state) {
-        part->spread = size_max(places / stage->units, 1);
-        const size_t grains = stage->state / stage->grain;
-        part->grains = (grains + part->spread - 1) / part->spread;
-    }
-    at += part->per * part->grains * stage->grain * line;
+    at += part->per * stage->state * line;
+    part->scratch = at;
+    at += stage->scratch * line;
 
     for (int k = 0; k < DF_OUTS; k++) {
         const int e = stage->out[k];
@@ -233,8 +237,7 @@ static inline size_t df_cut(const DfGraph *graph, DfSection *section,
 }
 /* More places than this leave none of them less. */
 static inline size_t df_finest(const DfGraph *graph, const DfStage *stage) {
-    const size_t grains = stage->state ? stage->state / stage->grain : 1;
-    size_t most = stage->units * size_max(grains, 1);
+    size_t most = stage->units;
     for (int k = 0; k < DF_OUTS; k++) {
         if (stage->out[k] == DF_NONE) continue;
         most = size_max(most, graph->edge[stage->out[k]].rows / LINE);
@@ -340,9 +343,7 @@ static inline bool df_deal_part(DfTable *table, DfSection *section,
         place->tile = number;
         place->at = tile->used;
         tile->used += part->bytes;
-        const bool acts =
-            k % part->spread == 0 && k / part->spread < part->actors;
-        if (acts) {
+        if (k < part->actors) {
             tile->work += work;
             table->taken[taken] = number;
             taken++;
@@ -452,7 +453,7 @@ static inline void df_place_actors(DfSection *section) {
             DfActor *actor = &section->actor[part->actor + k];
             actor->part = s;
             actor->k = k;
-            actor->place = part->place + k * part->spread;
+            actor->place = part->place + k;
             actor->tile = section->place[actor->place].tile;
             actor->u0 = k * part->per;
             actor->u1 = size_min(actor->u0 + part->per, part->s.units);
@@ -698,6 +699,14 @@ static inline bool df_holds(const DfGraph *graph, DfChip chip, size_t depth,
     return holds;
 }
 
+/* Whether a section may have so many panels a firing: where a state is read, a
+ * firing must not reach into the next sequence. */
+static inline bool df_may_span(const DfGraph *graph, const DfPlan *plan,
+                               size_t first, size_t end, size_t span) {
+    bool recalls = false;
+    for (size_t s = first; s < end; s++) recalls |= graph->stage[s].recalls > 0;
+    return !recalls || df_turns(graph, plan, 1) % span == 0;
+}
 /* Panels a firing where weights are streamed: as many as fit, a power of two,
  * but an eighth of the stream's at most, for the stages would else wait for one
  * another. */
@@ -706,6 +715,7 @@ static inline size_t df_widest_span(const DfGraph *graph, const DfPlan *plan,
                                     size_t panels) {
     size_t span = 1;
     while (16 * span <= panels &&
+           df_may_span(graph, plan, first, end, 2 * span) &&
            df_fits(graph, plan, first, end, mode, 2 * span)) span *= 2;
     return span;
 }
