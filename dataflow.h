@@ -294,6 +294,7 @@ typedef struct {
     size_t tiles;           /* used */
     size_t peak;            /* most bytes of a tile */
     double work;            /* cycles a panel of the busiest */
+    uint64_t sign;          /* sections of one sign take the same time */
     int mode;               /* of the two above */
     bool streamed;          /* its weights stay off chip, and pass through it */
     size_t span;            /* panels a firing: the more, the less often

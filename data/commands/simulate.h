@@ -37,9 +37,10 @@ static inline void report_graph(const DfGraph *g, size_t NG) {
 }
 
 /* The sections of a plan over B sequences; their sum. csv may be NULL, quiet prints nothing. */
-static inline DfClock report_sections(const DfGraph *g, const DfPlan *plan, size_t B, size_t NG, FILE *csv,
-                                      bool quiet) {
+static inline DfClock report_sections(const DfGraph *g, const DfPlan *plan, size_t B, FILE *csv, bool quiet) {
     DfClock sum = {0};
+    DfClock *clock = mem_new(plan->sections, sizeof *clock);
+    df_clock_plan(g, plan, B, clock);
     if (csv)
         fprintf(csv,
                 "section,first,last,stages,loads,tiles,sram_peak,sram,cycles,seconds,utilisation,data_wait,"
@@ -50,8 +51,7 @@ static inline DfClock report_sections(const DfGraph *g, const DfPlan *plan, size
                "bound");
     for (size_t n = 0; n < plan->sections; n++) {
         const DfSection *x = &plan->section[n];
-        const DfStream t = df_stream(g, x->first, B, NG, plan->groups);
-        const DfClock c = df_clock(g, plan, n, &t, NULL, NULL);
+        const DfClock c = clock[n];
         const char *from = x->part[x->loads].s.name, *to = x->part[x->parts - 1].s.name;
         static const char *const mode[DF_MODES] = {"resident", "streamed"};
         df_clock_add(&sum, &c);
@@ -69,6 +69,7 @@ static inline DfClock report_sections(const DfGraph *g, const DfPlan *plan, size
                    df_off_chip(&c) / 1e6, c.flops / df_off_chip(&c), c.bound,
                    x->streamed ? ", weights streamed" : "");
     }
+    free(clock);
     return sum;
 }
 /* The same graph a stage at a time, as a device without dataflow runs it. What joins the stage before is its
@@ -202,7 +203,7 @@ static inline int cmd_simulate(int argc, char **argv) {
         if (!chip.kernels) {
             const size_t panels = o->batch * ((NG + groups - 1) / groups);
             DfPlan *plan = df_plan(&g, chip, o->depth, groups, panels, false);
-            way[2 * k + 1] = report_sections(&g, plan, o->batch, NG, csv.f, !shown);
+            way[2 * k + 1] = report_sections(&g, plan, o->batch, csv.f, !shown);
             if (csv.f) out_done(&csv);
             if (shown && o->trace) report_trace(o->trace, &g, plan, o->batch, NG, NULL, 0);
             df_plan_free(plan, &g);

@@ -261,6 +261,12 @@ static inline void df_time(DfClock *clock, const DfChip *chip, double memory,
     clock->utilisation = clock->flops / ((double)chip->tiles * chip->flops
                                          * chip->clock * clock->seconds);
 }
+/* Whether the weights of section n come while the one before it runs: there is
+ * room for both. */
+static inline bool df_preloads(const DfPlan *plan, size_t n) {
+    const DfSection *section = &plan->section[n];
+    return n > 0 && section[-1].tiles + section->tiles <= plan->chip.tiles;
+}
 /* The n-th section of a plan over a stream; seen is told of every firing. */
 static inline DfClock df_clock(const DfGraph *graph, const DfPlan *plan,
                                size_t n, const DfStream *stream, DfSeen *seen,
@@ -279,14 +285,29 @@ static inline DfClock df_clock(const DfGraph *graph, const DfPlan *plan,
     double load = 0;
     if (section->streamed) bytes += clock.weights;
     else load = clock.weights / chip->memory;
-    clock.load = load;
-    if (n > 0 && section[-1].tiles + section->tiles <= chip->tiles)
-        clock.load = 0;             /* it came while that one ran */
+    clock.load = df_preloads(plan, n) ? 0 : load;
     const double memory = bytes / chip->memory + clock.random / chip->random;
     df_time(&clock, chip, memory + load - clock.load, clock.load);
     if (!strcmp(clock.bound, "compute") && clock.compute < 0.5 * clock.cycles)
         clock.bound = "pipeline";
     return clock;
+}
+
+/* All sections of a plan over so many sequences, into clock[sections]. A section
+ * like one before it takes the same time. */
+static inline void df_clock_plan(const DfGraph *graph, const DfPlan *plan,
+                                 size_t sequences, DfClock *clock) {
+    for (size_t n = 0; n < plan->sections; n++) {
+        const DfSection *section = &plan->section[n];
+        size_t like = 0;
+        while (like < n && (plan->section[like].sign != section->sign ||
+                            df_preloads(plan, like) != df_preloads(plan, n)))
+            like++;
+        const DfStream stream = df_stream(graph, section->first, sequences,
+                                          graph->groups, plan->groups);
+        clock[n] = like < n ? clock[like]
+                            : df_clock(graph, plan, n, &stream, NULL, NULL);
+    }
 }
 
 /* A stage by itself over a stream, as a device without dataflow runs it: all

@@ -570,6 +570,117 @@ static inline double df_guess(const DfGraph *graph, const DfPlan *plan,
     return fmax(pipeline, memory) + load;
 }
 
+/* ---- sections alike ------------------------------------------------------ *
+ * The layers of a large model are alike, so most sections are like one that was
+ * looked at before. A stage's sign says what it is, up to where in the graph it
+ * stands; sections of the same signs in the same order take the same time. */
+
+enum { DF_FAR = 128 };      /* stages between two that no section has both of */
+
+static inline uint64_t df_mix(uint64_t sign, uint64_t value) {
+    return rng_u64(sign, value);
+}
+static inline uint64_t df_mix_real(uint64_t sign, double value) {
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return df_mix(sign, bits);
+}
+static inline uint64_t df_apart(size_t from, size_t to) {
+    return size_min(to - from, DF_FAR);
+}
+/* What an edge is, seen from stage s. */
+static inline uint64_t df_edge_sign(const DfGraph *graph, const DfPlan *plan, int e,
+                                    size_t s) {
+    const DfEdge *edge = &graph->edge[e];
+    const DfReads *reads = &plan->reads[e];
+    uint64_t sign = df_mix(edge->rows, edge->kept + 2 * (edge->base != DF_NONE));
+    if (edge->kept || !reads->any) return sign;
+    sign = df_mix(sign, reads->last > s ? df_apart(s, reads->last) : DF_FAR + 1);
+    return df_mix(sign, reads->first > s ? df_apart(s, reads->first) : DF_FAR + 1);
+}
+static inline uint64_t df_stage_sign(const DfStage *stage) {
+    const double value[] = {
+        (double)stage->lag, (double)stage->units, (double)stage->sums,
+        (double)stage->state, (double)stage->recalls, (double)stage->scratch,
+        (double)stage->share, stage->per_line, stage->per_unit, stage->per_pair,
+        stage->recalled, stage->reads, stage->writes, stage->random,
+        stage->weights, stage->grads, stage->gather, stage->scatter};
+    uint64_t sign = 0;
+    for (size_t k = 0; k < sizeof value / sizeof *value; k++)
+        sign = df_mix_real(sign, value[k]);
+    for (size_t u = 0; stage->lines && u <= stage->units; u++)
+        sign = df_mix(sign, stage->lines[u] - stage->lines[0]);
+    return sign;
+}
+/* The signs of all stages of a graph: itself, its edges, and how far back those
+ * are made and were last read. */
+static inline uint64_t *df_signs(const DfGraph *graph, const DfPlan *plan) {
+    uint64_t *sign = mem_new(graph->stages, sizeof *sign);
+    size_t *made = mem_new(graph->edges, sizeof *made);
+    size_t *read = mem_new(graph->edges, sizeof *read);
+    for (size_t s = 0; s < graph->stages; s++) {
+        const DfStage *stage = &graph->stage[s];
+        sign[s] = df_mix(df_stage_sign(stage), s < graph->forward);
+        for (int k = 0; k < DF_INS; k++) {
+            const int e = stage->in[k];
+            if (e == DF_NONE) continue;
+            sign[s] = df_mix(sign[s], df_edge_sign(graph, plan, e, s));
+            sign[s] = df_mix(sign[s], df_apart(made[e], s));
+            sign[s] = df_mix(sign[s], df_apart(read[e], s + 1));
+            read[e] = s + 1;
+        }
+        for (int k = 0; k < DF_OUTS; k++) {
+            const int e = stage->out[k];
+            if (e == DF_NONE) continue;
+            sign[s] = df_mix(sign[s], df_edge_sign(graph, plan, e, s));
+            made[e] = s;
+        }
+    }
+    free(made);
+    free(read);
+    return sign;
+}
+
+/* What was found out of sections, by their signs. */
+typedef struct {
+    uint64_t sign;          /* 0: nothing */
+    double seconds;
+    double share;
+    size_t span;
+    int mode;
+} DfKnown;
+
+typedef struct {
+    DfKnown *known;         /* [1 << bits] */
+    size_t n;
+    int bits;
+} DfMemory;
+
+static inline DfKnown *df_known(const DfMemory *memory, uint64_t sign) {
+    const size_t mask = ((size_t)1 << memory->bits) - 1;
+    size_t at = sign & mask;
+    while (memory->known[at].sign && memory->known[at].sign != sign)
+        at = (at + 1) & mask;
+    return &memory->known[at];
+}
+/* Where to write what is known of a section that is not there yet. */
+static inline DfKnown *df_learn(DfMemory *memory, uint64_t sign) {
+    if (2 * memory->n >= (size_t)1 << memory->bits) {
+        const DfMemory old = *memory;
+        const size_t size = (size_t)2 << old.bits;
+        memory->bits++;
+        memory->known = mem_new(size, sizeof *memory->known);
+        for (size_t k = 0; k < size / 2; k++)
+            if (old.known[k].sign)
+                *df_known(memory, old.known[k].sign) = old.known[k];
+        free(old.known);
+    }
+    memory->n++;
+    DfKnown *known = df_known(memory, sign);
+    known->sign = sign;
+    return known;
+}
+
 /* ---- the cuts ------------------------------------------------------------ */
 
 /* Shares of a tile's work that a part is cut into at most: the coarsest first.
@@ -587,6 +698,21 @@ typedef struct {
     double seconds;         /* INFINITY: it does not fit */
 } DfChoice;
 
+/* A plan while it is made. */
+typedef struct {
+    const DfGraph *graph;
+    const DfPlan *plan;
+    size_t panels;          /* of the stream */
+    uint64_t *sign;         /* [stages] */
+    double *left;           /* [stages + 1] the least seconds from a stage to the
+                             * end; INFINITY where the graph may not be cut */
+    DfMemory memory;
+} DfSearch;
+
+/* What is remembered of a section: a guess; a guess once it is dealt out; and
+ * the same of one that cannot be cut. */
+enum { DF_GUESS, DF_DEALT, DF_UNCUT };
+
 /* The best share for stages first .. choice.end-1, by dealing them out. A
  * coarser one is kept if it is hardly slower. */
 static inline DfChoice df_best_share(const DfGraph *graph, const DfPlan *plan,
@@ -596,8 +722,7 @@ static inline DfChoice df_best_share(const DfGraph *graph, const DfPlan *plan,
     for (int k = 0; k < DF_SHARES; k++) {
         DfSection section = df_section(graph, plan, first, choice.end,
                                        choice.mode, choice.span);
-        const bool last = df_shares[k] == 0 && choice.seconds < INFINITY;
-        if (!last && df_deal(graph, &section, plan, df_shares[k])) {
+        if (df_deal(graph, &section, plan, df_shares[k])) {
             const double seconds =
                 df_guess(graph, plan, &section, section.work, panels);
             if (seconds < 0.98 * choice.seconds) {
@@ -720,19 +845,19 @@ static inline size_t df_widest_span(const DfGraph *graph, const DfPlan *plan,
     return span;
 }
 
-/* Stages first .. end-1 with their weights, guessed without dealing them out. */
-static inline DfChoice df_resident(const DfGraph *graph, const DfPlan *plan,
-                                   size_t first, size_t end, size_t panels) {
+/* Seconds of stages first .. end-1 with their weights, by the best share,
+ * guessed without dealing them out. */
+static inline double df_resident(const DfGraph *graph, const DfPlan *plan,
+                                 size_t first, size_t end, size_t panels) {
+    const double tiles = (double)plan->chip.tiles;
+    double best = INFINITY;
     DfSection section = df_section(graph, plan, first, end, DF_RESIDENT, 1);
-    DfChoice choice = {.end = end, .mode = DF_RESIDENT, .span = 1,
-                       .seconds = INFINITY};
-    if (df_cut_parts(graph, &section, plan, 0.5)) {
-        const double mean =
-            df_all_work(graph, plan, &section) / (double)plan->chip.tiles;
-        choice.seconds = df_guess(graph, plan, &section, mean, panels);
-    }
+    const double mean = df_all_work(graph, plan, &section) / tiles;
+    for (int k = 0; k < DF_SHARES; k++)
+        if (df_cut_parts(graph, &section, plan, df_shares[k]))
+            best = fmin(best, df_guess(graph, plan, &section, mean, panels));
     df_section_free(&section, graph);
-    return choice;
+    return best;
 }
 /* Stages first .. end-1, which cannot be cut, with their weights streamed if
  * need be. Dies if they do not fit. */
@@ -746,43 +871,72 @@ static inline DfChoice df_uncut(const DfGraph *graph, const DfPlan *plan,
             df_widest_span(graph, plan, first, end, choice.mode, panels);
     return df_best_share(graph, plan, first, choice, panels);
 }
+static inline uint64_t df_range_sign(const DfSearch *search, uint64_t sign,
+                                     size_t first, size_t end) {
+    for (size_t s = first; s < end; s++) sign = df_mix(sign, search->sign[s]);
+    return sign | 1;                            /* 0 is nothing */
+}
+/* The same, if a section like it was looked at before. */
+static inline DfChoice df_uncut_known(DfSearch *search, size_t first,
+                                      size_t end) {
+    const uint64_t sign = df_range_sign(search, DF_UNCUT, first, end);
+    DfKnown *known = df_known(&search->memory, sign);
+    if (!known->sign) {
+        const DfChoice found = df_uncut(search->graph, search->plan, first, end,
+                                        search->panels);
+        known = df_learn(&search->memory, sign);
+        known->seconds = found.seconds;
+        known->share = found.share;
+        known->span = found.span;
+        known->mode = found.mode;
+    }
+    return (DfChoice){.end = end, .mode = known->mode, .span = known->span,
+                      .share = known->share, .seconds = known->seconds};
+}
 /* The sections that may begin with stage `first`, into choice[stages], with the
- * time from `first` to the end if left[s] is that from stage s; how many. */
-static inline size_t df_choices(const DfGraph *graph, const DfPlan *plan,
-                                size_t first, size_t panels, const double *left,
+ * time from `first` to the end; how many. */
+static inline size_t df_choices(DfSearch *search, size_t first,
                                 DfChoice *choice) {
+    const DfGraph *graph = search->graph;
     const size_t turn = first < graph->forward ? graph->forward : graph->stages;
+    const size_t last = size_min(turn, first + DF_FAR);
+    uint64_t sign = DF_GUESS;
     size_t n = 0;
     size_t end = first;
     while (end < turn) {
+        const size_t from = end;
         end = size_min(df_next_cut(graph, end), turn);
-        choice[n] = df_resident(graph, plan, first, end, panels);
-        if (choice[n].seconds == INFINITY) break;
-        choice[n].seconds += left[end];
+        if (end > last) break;
+        sign = df_range_sign(search, sign, from, end);
+        DfKnown *known = df_known(&search->memory, sign);
+        if (!known->sign) {
+            known = df_learn(&search->memory, sign);
+            known->seconds = df_resident(graph, search->plan, first, end,
+                                         search->panels);
+        }
+        if (known->seconds == INFINITY) break;
+        choice[n] = (DfChoice){.end = end, .mode = DF_RESIDENT, .span = 1,
+                               .seconds = known->seconds + search->left[end]};
         n++;
     }
     return n;
 }
-/* left[s]: the least seconds from stage s to the end; INFINITY where the graph
- * may not be cut. */
-static inline double *df_search(const DfGraph *graph, const DfPlan *plan,
-                                size_t panels) {
-    double *left = mem_new(graph->stages + 1, sizeof *left);
+/* Finds search->left. */
+static inline void df_search(DfSearch *search) {
+    const DfGraph *graph = search->graph;
     DfChoice *choice = mem_new(graph->stages, sizeof *choice);
     for (size_t first = graph->stages; first-- > 0;) {
-        left[first] = INFINITY;
+        double *left = &search->left[first];
+        *left = INFINITY;
         if (first && first != graph->forward && !df_may_cut(graph, first))
             continue;
-        const size_t n = df_choices(graph, plan, first, panels, left, choice);
-        for (size_t k = 0; k < n; k++)
-            left[first] = fmin(left[first], choice[k].seconds);
+        const size_t n = df_choices(search, first, choice);
+        for (size_t k = 0; k < n; k++) *left = fmin(*left, choice[k].seconds);
         if (n) continue;
         const size_t end = df_next_cut(graph, first);
-        left[first] =
-            df_uncut(graph, plan, first, end, panels).seconds + left[end];
+        *left = df_uncut_known(search, first, end).seconds + search->left[end];
     }
     free(choice);
-    return left;
 }
 static inline int df_choice_order(const void *one, const void *other) {
     const DfChoice *a = one;
@@ -793,34 +947,45 @@ static inline int df_choice_order(const void *one, const void *other) {
 /* The best section that begins with stage `first`: of the choices that look
  * best, the one that is best when dealt out. */
 enum { DF_TRIES = 4 };
-static inline DfChoice df_choose(const DfGraph *graph, const DfPlan *plan,
-                                 size_t first, size_t panels,
-                                 const double *left) {
-    DfChoice *choice = mem_new(graph->stages, sizeof *choice);
+static inline DfChoice df_choose(DfSearch *search, size_t first) {
+    DfChoice *choice = mem_new(search->graph->stages, sizeof *choice);
     DfChoice best = {.seconds = INFINITY};
-    const size_t n = df_choices(graph, plan, first, panels, left, choice);
+    const size_t n = df_choices(search, first, choice);
     qsort(choice, n, sizeof *choice, df_choice_order);
     for (size_t k = 0; k < n && (k < DF_TRIES || best.seconds == INFINITY);
          k++) {
-        DfChoice now = df_best_share(graph, plan, first, choice[k], panels);
-        now.seconds += left[now.end];
-        if (now.seconds < best.seconds) best = now;
+        const size_t end = choice[k].end;
+        const uint64_t sign = df_range_sign(search, DF_DEALT, first, end);
+        DfKnown *known = df_known(&search->memory, sign);
+        if (!known->sign) {
+            const DfChoice found =
+                df_best_share(search->graph, search->plan, first, choice[k],
+                              search->panels);
+            known = df_learn(&search->memory, sign);
+            known->seconds = found.seconds;
+            known->share = found.share;
+        }
+        const double seconds = known->seconds + search->left[end];
+        if (seconds >= best.seconds) continue;
+        best = choice[k];
+        best.share = known->share;
+        best.seconds = seconds;
     }
     free(choice);
-    if (best.seconds == INFINITY)
-        return df_uncut(graph, plan, first, df_next_cut(graph, first), panels);
-    return best;
+    if (best.seconds < INFINITY) return best;
+    return df_uncut_known(search, first, df_next_cut(search->graph, first));
 }
 /* The section that begins with stage `first`, placed. */
-static inline DfSection df_next_section(const DfGraph *graph,
-                                        const DfPlan *plan, size_t first,
-                                        size_t panels, const double *left) {
-    const DfChoice choice = df_choose(graph, plan, first, panels, left);
+static inline DfSection df_next_section(DfSearch *search, size_t first) {
+    const DfGraph *graph = search->graph;
+    const DfPlan *plan = search->plan;
+    const DfChoice choice = df_choose(search, first);
     DfSection section = df_section(graph, plan, first, choice.end, choice.mode,
                                    choice.span);
     df_deal(graph, &section, plan, choice.share);
     df_place_actors(&section);
     df_place_edges(graph, &section, plan);
+    section.sign = df_range_sign(search, section.mode, first, choice.end);
     return section;
 }
 
@@ -844,18 +1009,26 @@ static inline DfPlan *df_plan(const DfGraph *graph, DfChip chip, size_t depth,
     *plan = (DfPlan){.chip = chip, .depth = depth, .groups = groups};
     plan->stride = chip.sram / DF_LINE_BYTES + DF_GAP;
     plan->reads = df_reads_of(graph);
-    double *left = df_search(graph, plan, panels);
+    DfSearch search = {.graph = graph, .plan = plan, .panels = panels};
+    search.sign = df_signs(graph, plan);
+    search.memory.bits = 10;
+    search.memory.known = mem_new((size_t)1 << search.memory.bits,
+                                  sizeof *search.memory.known);
+    search.left = mem_new(graph->stages + 1, sizeof *search.left);
+    df_search(&search);
     if (real) df_take_memory(plan);
     size_t cap = 0;
     for (size_t s = 0; s < graph->stages;) {
         plan->section = mem_grow(plan->section, plan->sections, &cap,
                                  sizeof *plan->section);
         DfSection *section = &plan->section[plan->sections];
-        *section = df_next_section(graph, plan, s, panels, left);
+        *section = df_next_section(&search, s);
         plan->sections++;
         s += section->parts - section->loads;
     }
-    free(left);
+    free(search.sign);
+    free(search.left);
+    free(search.memory.known);
     return plan;
 }
 static inline void df_plan_free(DfPlan *plan, const DfGraph *graph) {
