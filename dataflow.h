@@ -630,6 +630,8 @@ __attribute__((noreturn)) static inline void df_stuck(const DfJob *job) {
 enum { DF_PATIENCE = 64 };  /* looks in vain for its own panels before a worker
                              * takes any */
 
+/* What a worker does while a section runs: fires whatever is ready, until no
+ * firing is left. */
 static inline void df_section_worker(void *arg, size_t task, size_t worker) {
     DfJob *job = arg;
     int idle = 0;

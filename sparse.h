@@ -45,9 +45,9 @@
  * w[0][o] times that whole line; then line 1. Sixteen tokens move together and
  * no sum ever crosses a lane, so nothing has to be shuffled.
  *
- * The innermost loop of all three is the same, a tile: R rows of G lines are
- * summed in registers, and a step loads G lines and multiplies each by R
- * scalars.
+ * The innermost loop of all three is the same, a tile (of registers; the tiles
+ * of dataflow.h are others): R rows of G lines are summed in registers, and a
+ * step loads G lines and multiplies each by R scalars.
  *
  *     product          a step of       its G lines           its R scalars
  *     forward          a line of w     x[col l], G groups    w[l][o], R outputs
@@ -359,8 +359,8 @@ static inline void sp_carry(const SpMat *a, const SpMat *b, const void *old,
 typedef struct {
     float *lines;
     size_t stride;          /* floats from a group to the next */
-    const uint32_t *row;    /* read where outputs are: 16 of a row block follow one
-                             * another, row blocks lie anywhere */
+    const uint32_t *row;    /* which line has which feature. The 16 of a row
+                             * block follow one another; row blocks lie anywhere */
 } SpPanel;
 
 typedef struct {            /* row blocks first .. end-1 of a matrix */
@@ -868,11 +868,11 @@ static inline void sp_erdos_renyi(size_t n, const size_t *OC, const size_t *IC,
 
 /* A picture of a mask, at most 24 lines of 64 characters: how full each cell is,
  * from ' ' to '@'. */
-static inline void sp_show(FILE *f, const uint8_t *on, size_t nb, size_t J) {
+static inline void sp_show(const uint8_t *on, size_t nb, size_t J) {
     const size_t high = size_min(nb, 24);
     const size_t wide = size_min(J, 64);
     for (size_t y = 0; y < high; y++) {
-        fputs("    |", f);
+        printf("    |");
         for (size_t x = 0; x < wide; x++) {
             const size_t j0 = x * J / wide;
             const size_t j1 = (x + 1) * J / wide;
@@ -882,9 +882,9 @@ static inline void sp_show(FILE *f, const uint8_t *on, size_t nb, size_t J) {
             size_t kept = 0;
             for (size_t r = r0; r < r1; r++)
                 for (size_t j = j0; j < j1; j++) kept += on[r * J + j];
-            fputc(" .:-=+*#%@"[(kept * 9 + all - 1) / all], f);
+            putchar(" .:-=+*#%@"[(kept * 9 + all - 1) / all]);
         }
-        fputs("|\n", f);
+        printf("|\n");
     }
 }
 #endif

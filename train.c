@@ -20,10 +20,10 @@
  * What run_step does, and where each line of it is written down:
  *
  *     batch_train            B windows of T tokens           data/text/loader.h
- *     train_groups           loss and gradient, forward      gpt.h: layer_forward,
- *                            and backward                    layer_backward
- *     gpt_gradient_norm      the gradient's length           gpt.h
- *     gpt_adamw              the weights move                gpt.h
+ *     train_batch            loss and gradient, forward      data/run/schedule.h;
+ *                            and backward                    gpt.h: layer_forward
+ *     gpt_gradient_norm      the gradient's length           data/run/adamw.h
+ *     gpt_adamw              the weights move                data/run/adamw.h
  *     masks_step             blocks are dropped and grown    data/run/masks.h */
 #include "gpt.h"
 #include "data/base/cpu.h"
@@ -35,7 +35,10 @@
 #include "data/commands/tokenize.h"
 #include "data/compare/demo.h"
 #include "data/judge/measure.h"
+#include "data/run/adamw.h"
+#include "data/run/help.h"
 #include "data/run/lock.h"
+#include "data/run/log.h"
 #include "data/run/peak.h"
 #include "data/run/state.h"
 #include "data/verify/verify.h"
@@ -71,7 +74,7 @@ static double share_of_peak(const Run *run, double step) {
 static void run_json(const Run *run, const Score *val, double step) {
     Out out = out_open(run->s.o->json);
     const double none = run->n ? 1 : NAN;   /* no step was taken, none measured */
-    fputc('{', out.f);
+    out_char(&out, '{');
     json_member_put(&out, "steps", (double)run->s.step);
     json_member_put(&out, "train_loss", none * run->loss);
     json_score(&out, val, run->d->floor);
@@ -192,7 +195,7 @@ static bool run_step(Run *run) {
     run->flops = flops_per_token(s->m, T, score) * tokens_per_step(o);
 
     if (trace) run_trace_begin(run);
-    run->loss = train_groups(run->r, B, inputs, targets);   /* forward, backward */
+    run->loss = train_batch(run->r, B, inputs, targets);   /* forward, backward */
     if (trace) run_trace(run);
 
     if (score) masks_dense_end(run->r, sparse, grow);
@@ -216,16 +219,15 @@ static bool run_step(Run *run) {
     return finite;
 }
 
-/* One line of the CSV log. What the disk does not take ends the run, after a
+/* One line of the CSV log, if there is one. What the disk does not take ends the run, after a
  * checkpoint. */
 static void run_log(Run *run, double bits) {
-    fprintf(run->log, "%zu,%.9g,%.6g,%.6g,%.6g,%.4f\n", run->s.step, run->loss,
-            bits, run->lr, run->norm, run->took[run->n - 1]);
-    if (!fflush(run->log) && !ferror(run->log)) return;
-    const int error = errno;
+    out_print(&run->log, "%zu,%.9g,%.6g,%.6g,%.6g,%.4f\n", run->s.step, run->loss,
+              bits, run->lr, run->norm, run->took[run->n - 1]);
+    if (out_flush(&run->log)) return;
     run_save(run, run->out);
     die("%s: cannot write: %s; the checkpoint is written", run->s.o->log,
-        strerror(error));
+        why(run->log.error));
 }
 
 /* Whether the step just done is to be shown: on a terminal five times a second,
@@ -250,7 +252,7 @@ static void run_loop(Run *run) {
         if (!run_step(run)) run_not_finite(run);
         const double nats = run->loss * tokens_per_step(o);
         const double bits = run->bytes > 0 ? nats / run->bytes / NATS_PER_BIT : 0;
-        if (run->log) run_log(run, bits);
+        run_log(run, bits);
         if (run_shows(run, shown, end)) {
             run_progress(run, bits);
             shown = seconds();
@@ -261,36 +263,6 @@ static void run_loop(Run *run) {
 
 /* ---- run: its files and words --------------------------------------------- */
 
-/* Where the lines of a log end that a run at `step` has written, in bytes. */
-static size_t log_kept(const Bytes *old, const char *head, size_t step) {
-    size_t at = strlen(head);
-    while (at < old->n && old->p[at] >= '0' && old->p[at] <= '9') {
-        const uint8_t *end = memchr(old->p + at, '\n', old->n - at);
-        if (!end || strtoull((const char *)old->p + at, NULL, 10) > step) break;
-        at = (size_t)(end - old->p) + 1;
-    }
-    return at;
-}
-/* Opens the CSV log. A resumed run goes on after the line of its step: later
- * ones, of a run that was killed, go. */
-static FILE *log_open(const char *path, size_t step) {
-    static const char head[] = "step,loss,bits_per_byte,lr,grad_norm,seconds\n";
-    struct stat st;
-    if (!path) return NULL;
-    Bytes old = {0};
-    if (!stat(path, &st) && S_ISREG(st.st_mode)) old = file_read(path);
-    if (old.n && (old.n < strlen(head) || memcmp(old.p, head, strlen(head))))
-        die("%s: line 1: expected %.*s, found another", path, (int)strlen(head) - 1,
-            head);
-    Out out = out_open(path);
-    if (old.n) out_bytes(&out, old.p, log_kept(&old, head, step));
-    else out_bytes(&out, head, strlen(head));
-    out_done(&out);
-    FILE *f = fopen(path, "a");
-    if (!f) die("%s: cannot write: %s", path, strerror(errno));
-    return f;
-}
-
 /* Dies if a run would begin over another's files. */
 static void run_check(const Run *run, const Options *o) {
     const char *const output[3] = {run->out, run->best, o->log};
@@ -298,12 +270,13 @@ static void run_check(const Run *run, const Options *o) {
     for (int k = 0; k < 3; k++) {
         const bool log = output[k] == o->log;
         const bool own = o->resume && (log || file_same(run->out, o->resume));
-        if (output[k] && !own && !stat(output[k], &st) && S_ISREG(st.st_mode))
+        if (!output[k] || own || stat(output[k], &st) || !S_ISREG(st.st_mode)) continue;
+        if (!log || !log_is_new(output[k]))
             die("%s: exists already: --resume it, or name another file", output[k]);
     }
     output_check(run->out, o, NULL);
     output_check(run->best, o, o->resume);
-    const char *const taken[3] = {run->out, run->best, lock_held.path};
+    const char *const taken[3] = {run->out, run->best, lock_path()};
     outputs_check(o, taken, 3);
 }
 
@@ -320,9 +293,10 @@ static void run_describe(const Run *run, double need) {
            m->c.L, m->c.C, m->c.NH, m->c.V, m->c.ctx, all / 1e6);
     if (masks_wanted(o) || active < all)
         printf("the four matrices of each layer %.4g %% dense now, in blocks of %s: "
-               "%.2f M parameters active; masks %s, %s; learning rate %.4g\n",
+               "%.2f M parameters active; masks %s, %s\n",
                100 * masks_density(o, m, true), o->block, active / 1e6, mask,
-               o->update, o->lr);
+               o->update);
+    rate_describe(o, m);
     printf("%zu training and %zu validation tokens; batch %zu x %zu, "
            "%zu sequences at a time; %.2f GiB of memory\n",
            run->d->train.n, run->d->val.n, o->batch, o->context, run->r->B,
@@ -357,6 +331,40 @@ static void run_finish(Run *run) {
         printf("%.1f s of it in steps with dense gradients, to score the masks\n",
                run->scoring);
     if (o->json && !interrupted) run_json(run, &val, step);
+}
+
+/* A line that goes on with a run: its checkpoint and what it reads, which no
+ * checkpoint names. On the heap. */
+static char *run_resume_line(const Run *run) {
+    const Options *o = run->s.o;
+    const char *word[2 * FILES_MAX + 8] = {"run", "--resume", run->out};
+    int n = 3;
+    if (o->text.n) word[n++] = "--text";
+    for (size_t k = 0; k < o->text.n; k++) word[n++] = o->text.item[k];
+    if (o->tokens.n) word[n++] = "--tokens";
+    for (size_t k = 0; k < o->tokens.n; k++) word[n++] = o->tokens.item[k];
+    if (o->raw16) word[n++] = "--raw16";
+    if (o->val) word[n++] = "--val";
+    if (o->val) word[n++] = o->val;
+    return words_join(n, word);
+}
+/* What to type next. */
+static void run_next(const Run *run) {
+    const Options *o = run->s.o;
+    const bool stories = !o->text.n && !o->tokens.n;
+    const char *kind = o->tokens.n ? "--tokens" : "--text";
+    const char *prompt = stories ? "One day" : "The";
+    char *resume = run_resume_line(run);
+    char *sample = words_join(4, (const char *[]){"sample", run->out, "--prompt", prompt});
+    char *eval = words_join(stories ? 2 : o->raw16 ? 5 : 4, (const char *[]){
+        "eval", run->out, kind, o->val ? o->val : "A-TEXT-IT-HAS-NOT-SEEN", "--raw16"});
+    printf("\nNext:\n\n");
+    if (run->s.step < o->steps) printf("    %s\n", resume);
+    if (run->s.tok) printf("    %s\n", sample);
+    printf("    %s\n", eval);
+    free(resume);
+    free(sample);
+    free(eval);
 }
 
 static int cmd_run(int argc, char **argv) {
@@ -395,12 +403,9 @@ static int cmd_run(int argc, char **argv) {
     if (interrupted) run_save(&run, run.out);
     else run_finish(&run);
     const bool early = interrupted;
-    if (early)
-        printf("%sinterrupted at step %zu; go on with: ./train run --resume %s%s\n",
-               run.terminal ? "\n" : "", run.s.step, run.out,
-               o->text.n || o->tokens.n ? " and the same text" : "");
-    if (run.log && fclose(run.log))
-        die("%s: cannot write: %s", o->log, strerror(errno));
+    if (early) printf("%sinterrupted at step %zu\n", run.terminal ? "\n" : "", run.s.step);
+    if (early || !o->quiet) run_next(&run);
+    out_done(&run.log);
     run_close(&run);
     tok_free(run.s.tok);
     data_free(&d);
@@ -434,36 +439,36 @@ static const struct {
     {"simulate", SIMULATE, cmd_simulate,
      "a training step on a described chip: sections, traffic, cycles; no data"},
     {"bench", BENCH, cmd_bench, "kernels and whole steps against this machine's own peak"},
-    {"help", 0, cmd_help, "[COMMAND]: this text"},
+    {"help", 0, cmd_help, "[COMMAND] [--all]: what there is, or a command's options"},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
+/* The place of a command; dies if there is none of that name. */
 static int command_find(const char *name) {
-    int k = 0;
-    while (k < COMMANDS && strcmp(name, commands[k].name)) k++;
-    if (k == COMMANDS) usage("unknown command '%s'", name);
-    return k;
-}
-static void help_options(int bit) {
-    for (int i = 0; i < OPTIONS; i++) {
-        const bool always = options[i].commands == ANY;
-        if (!(options[i].commands & bit) || always) continue;
-        printf("    --%-13s %s", options[i].name, options[i].help);
-        if (options[i].preset[0]) printf(" [%s]", options[i].preset);
-        printf("\n");
+    Nearest near = nearest_to(name);
+    for (int k = 0; k < COMMANDS; k++) {
+        if (!strcmp(name, commands[k].name)) return k;
+        nearest_offer(&near, commands[k].name);
     }
+    if (!near.name) usage("unknown command '%s'", name);
+    usage("unknown command '%s'; the nearest one is %s", name, near.name);
 }
-/* What there is, or only the command argv[1]. */
+/* All commands, or one with its options: `help [COMMAND] [--all]`. */
 static int cmd_help(int argc, char **argv) {
-    const int only = argc > 1 ? command_find(argv[1]) : COMMANDS;
+    const bool all = argc > 1 && !strcmp(argv[argc - 1], "--all");
+    const int named = argc - 1 - all;
+    const int only = named > 0 ? command_find(argv[1]) : COMMANDS;
+    if (named > 1) usage("help: expected a command and --all, found '%s'", argv[2]);
     if (only == COMMANDS)
         printf("./train            a demonstration: a dense and a sparse GPT on "
                "stories, compared\n");
     for (int k = 0; k < COMMANDS; k++) {
         if (only != COMMANDS && only != k) continue;
         printf("./train %-10s %s\n", commands[k].name, commands[k].help);
-        help_options(commands[k].bit);
+        if (all || only == k) help_options(commands[k].bit, commands[k].name, all);
     }
+    if (only == COMMANDS && !all)
+        printf("./train help COMMAND: its options; help --all: those of every command\n");
     printf("every command: --threads N, by default the physical cores; --help, this "
            "about it\n");
     return 0;
@@ -479,8 +484,9 @@ int program(int argc, char **argv) {
     machine_ready();
     if (FLT_EVAL_METHOD)
         note("this build computes in wider registers (x87): its bits are its own");
-    signal(SIGXFSZ, SIG_IGN);                   /* errors of fwrite, not ends of ... */
+    signal(SIGXFSZ, SIG_IGN);                   /* errors of write, not ends of ... */
     signal(SIGPIPE, SIG_IGN);                   /* ... the program */
+    signals_to(passing_signal);
     if (!strcmp(last, "--help") || !strcmp(last, "-h"))
         status = cmd_help(argc - 1, argv);
     else if (argc > 1)
@@ -488,6 +494,6 @@ int program(int argc, char **argv) {
     else
         status = cmd_demo(argc, argv, run_step);
     if (fflush(stdout) || ferror(stdout))
-        die("standard output: cannot write: %s", strerror(errno));
+        die("standard output: cannot write: %s", why(errno));
     return status;
 }

@@ -1,5 +1,5 @@
 #!/bin/sh
-# kernels.sh: did the compiler keep the arithmetic in whole vectors? Compiles sparse.h and gpt.h for several processors
+# kernels.sh: did the compiler keep the arithmetic in whole vectors? Compiles sparse.h and gpt.h, with data/panel, for several processors
 # with gcc and clang, and reads the disassembly of every function that the table below names: each innermost loop (a
 # backward jump with none inside) that computes does so in vectors of the full width, with no scalar arithmetic, no
 # call, and in a product no vector that is put on the stack. Nothing is run, so any machine can check all of them.
@@ -16,17 +16,17 @@ sp_data_narrow      4 4 3 0
 sp_data_wide        4 - - 0
 sp_weight_narrow    4 4 3 0
 sp_weight_wide      4 - - 0
-gpt_norm            3 3 3 0
-gpt_norm_data       2 2 2 0
-gpt_norm_weight     1 1 1 0
-gpt_gelu            1 1 1 0
-gpt_gelu_data       1 1 1 0
-gpt_softmax_sum     1 1 1 0
-gpt_softmax_again   1 1 1 0
-gpt_softmax_data    2 2 2 0
-gpt_score_max       1 1 1 0
-gpt_loss_group      2 2 2 2 a logarithm in double precision a token
-gpt_loss_data       1 1 1 2 the same, inlined
+panel_norm          3 3 3 0
+panel_norm_data     2 2 2 0
+panel_norm_weight   1 1 1 0
+panel_gelu          1 1 1 0
+panel_gelu_data     1 1 1 0
+panel_loss          2 2 2 2 a logarithm in double precision a token
+panel_loss_data     1 1 1 1 a division a token
+att_softmax_sum     1 1 1 0
+att_softmax_again   1 1 1 0
+att_softmax_data    2 2 2 0
+att_max             1 1 1 0
 gpt_adamw_range     1 1 1 1 the powers of beta, once a call
 gpt_norm_piece      2 2 2 0
 TABLE
@@ -34,8 +34,9 @@ TABLE
 sed -n 's/^\([a-z_]*\) .*/    (void *)\1,/p' "$dir/table" >"$dir/all"
 {
     echo '#include "gpt.h"'
+    echo '#include "data/run/adamw.h"'
     echo 'void *const named[] = {'
-    grep gpt_ "$dir/all"
+    grep -v sp_ "$dir/all"
     echo '};'
 } >"$dir/gpt.c"
 # three lines that call the products, which call their kernels
@@ -98,15 +99,14 @@ try() {     # compiler's name, the command, its flags for the processor, objdump
             continue
         fi
         $4 -d --no-show-raw-insn "$dir/o" | awk -v REGISTER="$5" -f "$dir/loops.awk" >"$dir/found"
-        prefix=gpt_
-        [ $part = sparse ] && prefix=sp_
         while read -r name least16 least8 least4 known _; do
             case $6 in
                 16) least=$least16 ;;
                 8) least=$least8 ;;
                 *) least=$least4 ;;
             esac
-            case $name in $prefix*) ;; *) continue ;; esac
+            case $name in sp_*) home=sparse ;; *) home=gpt ;; esac
+            [ $home = $part ] || continue
             [ "$least" = - ] && continue
             # shellcheck disable=SC2046
             set -- "$1" "$2" "$3" "$4" "$5" "$6" $(awk -v name="$name" '$1 == name { print $2, $3 }' "$dir/found")

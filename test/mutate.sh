@@ -1,21 +1,22 @@
 #!/bin/sh
 # mutate.sh: can the tests of the model fail? Breaks each backward stage, and the optimizer, once, and expects a
-# failure every time. A line of the table: what is broken, then a sed expression that must change gpt.h, sparse.h or
-# data/run/schedule.h.
+# failure every time. A line of the table: what is broken, then a sed expression that must change one of $files.
 # Usage: test/mutate.sh [C compiler], from the top of the tree. Not part of make test: it compiles once a line.
 cc=${1:-cc} dir=$(mktemp -d) passed=0 failed=0
+files='gpt.h sparse.h data/panel/*.h data/run/schedule.h data/run/adamw.h'
 trap 'rm -rf "$dir"' EXIT
-mkdir "$dir/test" && cp -r data test/golden test/*.h "$dir" && mv "$dir/golden" "$dir"/test*.h "$dir"/check.h "$dir/test"
+mkdir "$dir/test" && cp -r ./*.h data test/golden test/*.h "$dir" && mv "$dir/golden" "$dir"/test*.h "$dir"/check.h "$dir/test"
 printf '#include "check.h"\n#include "test_gpt.h"\nint main(void) { test_gpt(); return check_failed > 0; }\n' >"$dir/test/gpt.c"
 flags='-std=c11 -O1 -D_GNU_SOURCE -ffp-contract=off -fno-math-errno -w'
 echo 'int x;' | $cc -march=native -c -x c -o /dev/null - 2>/dev/null && flags="$flags -march=native"
 
 try() {     # name, expression
-    cp ./*.h "$dir"
-    cp data/run/schedule.h "$dir/data/run"
-    sed -i "$2" "$dir/gpt.h" "$dir/sparse.h" "$dir/data/run/schedule.h"
-    if cmp -s gpt.h "$dir/gpt.h" && cmp -s sparse.h "$dir/sparse.h" &&
-        cmp -s data/run/schedule.h "$dir/data/run/schedule.h" && [ "$1" != none ]; then
+    changed=0
+    for file in $files; do
+        sed "$2" "$file" >"$dir/$file"
+        cmp -s "$file" "$dir/$file" || changed=1
+    done
+    if [ $changed = 0 ] && [ "$1" != none ]; then
         failed=$((failed + 1)); echo "$1: the expression changes nothing"; return
     fi
     # shellcheck disable=SC2086
@@ -33,30 +34,30 @@ try() {     # name, expression
 
 while IFS='|' read -r name expression; do [ -n "$name" ] && try "$name" "$expression"; done <<'TABLE'
 none|s/^$//
-embedding, wte|s/word\[i \* LINE\] += gpt_line/word[i * LINE] = gpt_line/
-embedding, wpe|s/pos\[i \* LINE + t\] += gpt_line/pos[i * LINE + t] += 0 * gpt_line/
+embedding, wte|s/word\[i \* LINE\] += panel_line/word[i * LINE] = panel_line/
+embedding, wpe|s/pos\[i \* LINE + j\] += panel_line/pos[i * LINE + j] += 0 * panel_line/
 norm, dx: mean of dn gain|s/^                a += d;$//
 norm, dx: mean of dn gain hat|s/^            ah \*= share;$/            ah = vf_all(0);/
-norm, gain|s/vf_fma(d, hat, vf_load(dgain))/vf_load(dgain) + d/
-norm, bias|s/vf_load(dbias) + d)/vf_load(dbias))/
-linear, bias|s/vf_load(db + n) + vf_load(d + n)/vf_load(db + n) + 0 * vf_load(d + n)/
+norm, gain|s/vf_fma(d, hat, vf_load(dg))/vf_load(dg) + d/
+norm, bias|s/vf_load(db) + d)/vf_load(db))/
+linear, bias|s/panel_add(f->db + (b - f->unit) \* LINE \* LINE,/panel_add(f->db,/
 linear, dx: a row block lost|s/for (size_t r = rows.first, n; r < rows.end; r += n) {$/for (size_t r = rows.first, n; r < rows.end - (rows.end - rows.first > 1); r += n) {/
 linear, dw: transposed|s/memcpy(out + (o + k) \* LINE + i,/memcpy(out + (i + k) * LINE + o,/
 linear, dw: a group lost|s/    } while (g > 0);/    } while (g > (groups > 1));/
 gelu slope|s/6 \* 0.044715f/2 * 0.044715f/
-gelu, sigmoid part|s/vf_fma(x \* s \* (vf_all(1) - s), slope, s)/x * s * (vf_all(1) - s) * slope/
-attention, dq|s/&m, m.k, n, ds, hs)/\&m, m.k, n, p, hs)/
-attention, dk|s/query, ds + k/query, p + k/
-attention, dv|s/dout, p + k/dout, ds + k/
-attention, softmax term D|s/ \* (dp - D) \* / * dp * /
-attention, scale|s/(dp - D) \* vf_all(scale)/(dp - D)/
+gelu, sigmoid part|s/vf_fma(x \* s \* (vf_all(1) - s), slope_2u, s)/x * s * (vf_all(1) - s) * slope_2u/
+attention, dq|s/att_mix(dq, &m, ATT_KEY, k/att_mix(dq, \&m, ATT_VALUE, k/
+attention, dk|s/q->query, ds, q->hs)/q->query, p, q->hs)/
+attention, dv|s/q->dout, p, q->hs)/q->dout, ds, q->hs)/
+attention, softmax term D|s/ \* (dprob - D) \* / * dprob * /
+attention, scale|s/(dprob - D) \* vf_all(q->scale)/(dprob - D)/
 attention, mask|s/vf_below((int)(k - own) - (int)v, vf_all(0), e)/vf_below((int)(k - own) - 1 - (int)v, vf_all(0), e)/
-head, dwte|s/^    sp_backward_weight((SpBlocks){&m, f->unit/    if (f->stage->param != WTE || f->unit) &/
-head, dn|s/sp_backward_data((SpBlocks){&m, f->block, /sp_backward_data((SpBlocks){\&m, f->block + (f->stage->param == WTE), /
-cross-entropy, target|s/\[t\] -= f->r->dscale/[t] -= 0.99f * f->r->dscale/
+head, dwte|s/^    sp_backward_weight(blocks, f->dw/    if (f->stage->param != WTE || f->unit) &/
+head, dn|s/SpBlocks blocks = {&m, f->block, /SpBlocks blocks = {\&m, f->block + (f->stage->param == WTE), /
+cross-entropy, target|s/\[t\] -= share/[t] -= 0.99f * share/
 cross-entropy, averaged|s/r->dscale = 1 \/ (float)count/r->dscale = 1/
-residual around the MLP|s/saved->mid, dout, saved->norm2)/saved->mid, NONE, saved->norm2)/
-residual around attention|s/saved->x, dmid, saved->norm1)/saved->x, NONE, saved->norm1)/
+residual around the MLP|s/saved->mid, dout, saved->norm2)/saved->mid, DF_NONE, saved->norm2)/
+residual around attention|s/saved->x, dmid, saved->norm1)/saved->x, DF_NONE, saved->norm1)/
 AdamW, decay on everything|s/const float keep = p->decay ?/const float keep = 1 ?/
 AdamW, eps inside the root|s/vf_sqrt(moment2) \* vf_all(root2) + vf_all(eps)/vf_sqrt(moment2 * vf_all(root2 * root2) + vf_all(eps))/
 AdamW, bias correction|s/adam->lr \/ c1)/adam->lr)/

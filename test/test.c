@@ -12,10 +12,12 @@
 #include "test_machine.h"
 #include "test_files.h"
 #include "test_train.h"
+#include "test_rate.h"
 #include "test_formats.h"
 #include "test_models.h"
 #include "test_compare.h"
 #include "test_measure.h"
+#include "test_choices.h"
 #include "test_report.h"
 
 int program(int argc, char **argv) {
@@ -29,11 +31,13 @@ int program(int argc, char **argv) {
         {"cloze", test_cloze},
         {"machine", test_machine},
         {"train", test_train},
+        {"rate", test_rate},
         {"files", test_files},
         {"formats", test_formats},
         {"models", test_models},
         {"compare", test_compare},
         {"measure", test_measure},
+        {"choices", test_choices},
         {"report", test_report},
     };
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {

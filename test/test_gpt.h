@@ -4,6 +4,8 @@
 #define TEST_GPT_H
 #include "check.h"
 #include "../data/model/checkpoint.h"
+#include "../data/model/weights.h"
+#include "../data/run/adamw.h"
 #include "../data/run/schedule.h"
 
 /* ||a - b|| / max(||b||, floor) over n elements */
@@ -271,7 +273,7 @@ static uint64_t bits_of_run(GptPair *p, GptRun *r, size_t B, size_t T, size_t gr
         h = rng_mix(h ^ bits_of(&sum, sizeof sum) ^ bits_of(&norm, 8) ^ bits_of(p->m->g, p->m->floats * 4));
         gpt_adamw(p->m, p->pool, &(GptAdam){1e-2, 0.9, 0.95, 1e-8, 0.1, 1}, step, norm);
     }
-    return rng_mix(h ^ bits_of(p->m->w, p->m->floats * 4) ^ bits_of(p->m->m, p->m->floats * 4));
+    return rng_mix(h ^ bits_of(p->m->w, p->m->floats * 4) ^ bits_of(p->m->moment1, p->m->floats * 4));
 }
 static uint64_t bits_of_training(int w, size_t workers, size_t P, size_t group) {
     const size_t B = 4, T = 37;
@@ -318,8 +320,8 @@ static void test_masked_zero(void) {
             for (size_t l = t->mat.first[row]; l < t->mat.first[row + 1]; l++)
                 for (size_t o = 0, at = t->at + l * LINE; o < LINE; o++, at++)
                     if (!(sp_kept(&t->mat, row, l) >> o & 1))
-                        masked++, wrong += p.m->w[at] != 0 || p.m->g[at] != 0 || p.m->m[at] != 0 ||
-                                           p.m->v[at] != 0;
+                        masked++, wrong += p.m->w[at] != 0 || p.m->g[at] != 0 || p.m->moment1[at] != 0 ||
+                                           p.m->moment2[at] != 0;
     }
     CHECK(masked > 1000 && !wrong, "%zu of %zu masked elements are not zero", wrong, masked);
     gpt_run_free(r), pair_free(&p);

@@ -208,10 +208,10 @@ static void test_st_misuse(const char *path) {
 #define NEW(type) (w = (StWriter){0}, st_declare(&w, "x", type, 1, &two))
     NEW(ST_F32), st_begin(&w, path);
     CHECK(DIES(st_write(&w, st_golden_data, 9)) && strstr(check_line, "8 more bytes"), "%s", check_line);
-    CHECK(access(w.out.temp, F_OK), "a temporary file is left");
+    CHECK(access(w.out.temp->path, F_OK), "a temporary file is left");
     NEW(ST_F32), st_begin(&w, path), st_write(&w, st_golden_data, 7);
     CHECK(DIES(st_commit(&w)) && strstr(check_line, "expected 1 more bytes"), "%s", check_line);
-    CHECK(access(w.out.temp, F_OK), "a temporary file is left");
+    CHECK(access(w.out.temp->path, F_OK), "a temporary file is left");
     NEW(ST_F32), CHECK(DIES(st_meta_put(&w, "k", "v")), "metadata after a tensor");
     NEW(ST_U8), CHECK(DIES(st_declare(&w, "y", ST_F32, 1, &two)), "an unaligned tensor");
     NEW(ST_U8), CHECK(DIES(st_declare(&w, "y", ST_U8, 9, (size_t[9]){1})), "nine dimensions");

@@ -86,7 +86,7 @@ static void check_equal(const char *a, const char *b) {
     Options none = {0};
     State x = checkpoint_read(a, &none, true), y = checkpoint_read(b, &none, true);
     CHECK(x.step == y.step && x.m->floats == y.m->floats && !memcmp(x.m->w, y.m->w, x.m->floats * 4) &&
-              !memcmp(x.m->m, y.m->m, x.m->floats * 4) && !memcmp(x.m->v, y.m->v, x.m->floats * 4),
+              !memcmp(x.m->moment1, y.m->moment1, x.m->floats * 4) && !memcmp(x.m->moment2, y.m->moment2, x.m->floats * 4),
           "%s and %s differ", a, b);
     for (size_t k = 0; k < x.m->count; k++)
         CHECK(sp_elements(&x.m->table[k].mat) == sp_elements(&y.m->table[k].mat), "%s: another pattern",
@@ -207,7 +207,7 @@ static void test_masks(void) {
               "%s: %s", how, check_line);
         State a = checkpoint_read(whole, &none, true), b = checkpoint_read(parts, &none, true);
         CHECK(a.m->floats == b.m->floats && !memcmp(a.m->w, b.m->w, a.m->floats * 4) &&
-                  !memcmp(a.m->m, b.m->m, a.m->floats * 4) && !memcmp(a.m->v, b.m->v, a.m->floats * 4),
+                  !memcmp(a.m->moment1, b.m->moment1, a.m->floats * 4) && !memcmp(a.m->moment2, b.m->moment2, a.m->floats * 4),
               "%s: other weights or moments after a resume", how);
         const double density = masks_density(a.o, a.m, true), end = way[k].end;
         CHECK(fabs(density - end) < 0.03, "%s: density %g, expected %g", how, density, end);
@@ -390,9 +390,13 @@ static void test_kill(void) {
 
 static const struct { const char *line, *expected;
 } bad_lines[] = {
-    {"fly", "unknown command"},
+    {"fly", "unknown command 'fly' (see"},
+    {"rnu", "the nearest one is run"},
     {"help fly", "unknown command"},
-    {"run --fly 1", "unknown option"},
+    {"help run --every", "found '--every'"},
+    {"run --fly 1", "unknown option '--fly' (see"},
+    {"run --sparcity 0.5", "the nearest one is --sparsity"},
+    {"sample x --sparcity 0.5", "unknown option '--sparcity' (see"},
     {"run --lr", "needs a value"},
     {"run --lr fast", "found 'fast'"},
     {"run --lr nan", "found 'nan'"},
@@ -425,6 +429,8 @@ static const struct { const char *line, *expected;
     {"run --model d+1", "--model"},
     {"run --out --quiet", "needs a value"},
     {"run --steps 10 --warmup 11 --corpus 100000 --vocab 300", "--warmup"},
+    {"run --steps 10 --warmup 11 --text nothere", "--warmup"},
+    {"run --lr 0.1 --min-lr 0.2 --text nothere", "--min-lr"},
     {"run --val x", "--val needs"},
     {"run --text x --corpus 100000", "contradicts"},
     {"run --corpus 100000 --out /nothere/x", "/nothere/x"},
@@ -471,10 +477,40 @@ static void test_bad_input(void) {
     for (size_t i = 0; i < sizeof bad_lines / sizeof *bad_lines; i++)
         check_refused(bad_lines[i].expected, "%s", bad_lines[i].line);
     if (chdir(back)) abort();
-    const char *train = getenv("TRAIN");
     CHECK(command("simulate --model d4 --chip a100") == 0, "%s", check_line);
-    CHECK(outside("%s run --help | grep -q sparsity && ! %s help run | grep -q prompt", train, train) == 0,
-          "help for one command");
+}
+
+/* Every option of a command is in its help: the first ones, and the rest on demand; and a run that ends says how
+ * it goes on, in words that a shell takes. */
+static void test_help(void) {
+    const char *train = getenv("TRAIN"), *text = file_in("a text");
+    CHECK(outside("%s run --help > %s/help; %s help run --all > %s/all", train, folder, train, folder) == 0, "help");
+    Bytes first = file_read(file_in("help")), all = file_read(file_in("all"));
+    CHECK(memmem(first.p, first.n, "--sparsity ", 11) && !memmem(first.p, first.n, "--prompt ", 9) &&
+              !memmem(first.p, first.n, "--mask-seed ", 12), "help for one command");
+    for (int k = 0; k < FIRST_LISTS; k++)
+        for (int i = 0; i < FIRST; i++)
+            CHECK(option_find(first_options[k].option[i], first_options[k].command) >= 0, "list %d has no option %d",
+                  k, i);
+    for (int k = 0; k < OPTIONS; k++) {
+        char name[64];
+        const int n = snprintf(name, sizeof name, "    --%s ", options[k].name);
+        if (help_shows(k, RUN)) CHECK(memmem(all.p, all.n, name, (size_t)n), "no --%s", options[k].name);
+    }
+    file_free(&first), file_free(&all);
+    CHECK(option_find("threads", 2 * COMPARE) >= 0, "another command takes no --threads");
+    make_text(text, 20000);
+    CHECK(outside("%s run --text '%s' --vocab 260 --layers 1 --heads 1 --width 16 --context 8 --batch 2 --steps 2 "
+                  "--stop 1 --out '%s/a run' > '%s/said' && grep -e ' run --resume' '%s/said' | sed 's|./train|%s|' | "
+                  "sh > /dev/null && ! sh -c '%s run --resume \"%s/a run\" --text \"%s\"' | grep -q -e --resume",
+                  train, text, folder, folder, folder, train, train, folder, text) == 0,
+          "the line that a run ends with does not go on with it");
+    static const struct { const char *a, *b; size_t edits; } word[] = {
+        {"", "", 0}, {"run", "run", 0}, {"rnu", "run", 1}, {"sparcity", "sparsity", 1}, {"", "abc", 3},
+        {"kitten", "sitting", 3}, {"steps", "step", 1}};
+    for (size_t k = 0; k < sizeof word / sizeof *word; k++)
+        CHECK(text_edits(word[k].a, word[k].b) == word[k].edits, "%s to %s: %zu edits", word[k].a, word[k].b,
+              text_edits(word[k].a, word[k].b));
 }
 static void test_bad_files(void) {
     static const struct { const char *name, *bytes; size_t n; const char *expected;
@@ -570,7 +606,7 @@ static void test_train(void) {
     snprintf(folder, sizeof folder, "/tmp/train-test-XXXXXX");
     if (!mkdtemp(folder)) abort();
     test_batches(), test_sample(), test_resume(), test_trace(), test_masks();
-    test_awkward_masks(), test_damage(), test_kill(), test_bad_input(), test_bad_files();
+    test_awkward_masks(), test_damage(), test_kill(), test_bad_input(), test_help(), test_bad_files();
     outside("rm -r %s", folder);
 }
 #endif

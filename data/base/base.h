@@ -1,10 +1,8 @@
-/* base.h: what every other file stands on: errors, memory, random numbers, files, JSON.
+/* base.h: what every other file stands on: errors, memory, random numbers, reading files and JSON.
  *
  * It refuses to be a library. It holds what the program uses and nothing else, and it has one error style:
  * die() prints one line that names the file, the place, what was expected and what was found, and exits with
- * status 2. Readers of files therefore return only good data. Writers go through Out, which writes a
- * temporary file beside the target, flushes it to the disk and renames it, so that the target is at every
- * moment either the old file or the new one, whole.
+ * status 2. Readers of files therefore return only good data. What is written goes through out.h.
  *
  * Random numbers are a function of (seed, name, index), not a stream with a hidden state:
  *     rng_f64(rng_key(1, "wte.weight"), 7)   is number 7, from 0, of that tensor's uniform ones under seed 1
@@ -21,6 +19,8 @@
 #include <limits.h>
 #include <math.h>
 #include <setjmp.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -84,6 +84,59 @@ static inline size_t text_show(char *out, size_t cap, const void *text, size_t n
     return used;
 }
 
+/* ---- files that end with the process ------------------------------------------------------------------ */
+
+/* Temporary files and locks are gone after every end that the program chooses, also one in the middle of an
+ * output: so their names stand in a table, the program's one mutable state that no function is handed. A signal
+ * may end the program at any moment; so a name is whole before it counts, and its place never moves. */
+enum { PASSING = 16, TEMP_BYTES = PATH_MAX + 32 };
+typedef struct { atomic_bool there; char path[TEMP_BYTES]; } Passing;
+static struct {
+    Passing file[PASSING];
+    long dead;                      /* the process that was killed at what this one goes on with, or 0 */
+} passing;
+
+/* A free place for a name, which counts once `there` is true. NULL if there is none. */
+static inline Passing *passing_free(void) {
+    for (size_t k = 0; k < PASSING; k++)
+        if (!passing.file[k].there) return &passing.file[k];
+    return NULL;
+}
+/* Removes all of them. At exit it is called by itself. */
+__attribute__((destructor)) static inline void passing_end(void) {
+    for (size_t k = 0; k < PASSING; k++) {
+        if (!passing.file[k].there) continue;
+        unlink(passing.file[k].path);
+        passing.file[k].there = false;
+    }
+}
+/* The temporary file of a process on its way to path; turn: how many such names were taken. */
+static inline void passing_name(char out[TEMP_BYTES], const char *path, long process, int turn) {
+    const int n = snprintf(out, TEMP_BYTES, "%s.%ld", path, process);
+    snprintf(out + n, TEMP_BYTES - (size_t)n, turn ? ".%d.tmp" : ".tmp", turn);
+}
+/* Removes what the dead process has left there. */
+static inline void passing_of_dead(const char *path) {
+    char name[TEMP_BYTES];
+    if (!passing.dead) return;
+    passing_name(name, path, passing.dead, 0);
+    unlink(name);
+}
+
+static const int end_signal[3] = {SIGINT, SIGTERM, SIGHUP};
+
+/* Ends the process as the signal would have, had nobody waited for it. */
+static inline void passing_signal(int number) {
+    passing_end();
+    signal(number, SIG_DFL);
+    raise(number);
+}
+/* Has another function called at these signals. One that was ignored at the start (nohup) stays so. */
+static inline void signals_to(void (*act)(int)) {
+    for (int k = 0; k < 3; k++)
+        if (signal(end_signal[k], act) == SIG_IGN) signal(end_signal[k], SIG_IGN);
+}
+
 /* ---- errors ------------------------------------------------------------------------------------------- */
 
 enum { LINE_BYTES = 1024 };         /* of a message, before control characters are spelled out */
@@ -117,8 +170,24 @@ __attribute__((format(printf, 1, 2), noreturn)) static inline void die(const cha
         die_attempt = NULL, memcpy(attempt->line, line, sizeof line);
         longjmp(attempt->back, 1);
     }
+    passing_end();
     DIE_HOOK(line);
 }
+/* What an error of the system is called. */
+static inline const char *why(int error) { return error == ENOMEM ? "out of memory" : strerror(error); }
+
+/* Dies of errno, set by a call that was to do something with a file. If the machine has failed, or has run out
+ * of something, that says nothing about the file, so nobody can do without what is in it. */
+__attribute__((noreturn)) static inline void die_of(const char *path, const char *what) {
+    const int error = errno;
+    if (error == ENOMEM || error == EMFILE || error == ENFILE || error == EIO) die_attempt = NULL;
+    die("%s: cannot %s: %s", path, what, why(error));
+}
+__attribute__((noreturn)) static inline void die_memory(size_t bytes) {
+    die_attempt = NULL;
+    die("out of memory: %zu bytes were asked for", bytes);
+}
+
 /* What was assumed, or passed over, and the result may be another than was meant. */
 __attribute__((format(printf, 1, 2))) static inline void note(const char *fmt, ...) {
     char line[4 * LINE_BYTES];
@@ -129,35 +198,6 @@ __attribute__((format(printf, 1, 2))) static inline void note(const char *fmt, .
     NOTE_HOOK(line);
 }
 
-/* n bytes that came from a file, for people: a terminal gets them without its control characters. */
-static inline void show(FILE *f, const void *p, size_t n) {
-    if (!isatty(fileno(f))) {
-        fwrite(p, 1, n, f);
-        return;
-    }
-    char *text = malloc(4 * n + 8);
-    if (!text) die("out of memory: %zu bytes were asked for", 4 * n);
-    fwrite(text, 1, text_show(text, 4 * n + 8, p, n, "\n\t"), f);
-    free(text);
-}
-/* The same of text that comes in parts: a character that is not whole yet waits for the next one. */
-typedef struct { uint8_t byte[4]; size_t n; } Unfinished;
-static inline void show_next(FILE *f, Unfinished *u, const uint8_t *p, size_t n) {
-    const size_t all = u->n + n;
-    size_t keep = 0;
-    uint8_t *text = malloc(all + 1);
-    if (!text) die("out of memory: %zu bytes were asked for", all);
-    memcpy(text, u->byte, u->n), memcpy(text + u->n, p, n);
-    for (size_t k = 1; k < 4 && k <= all && text[all - k] >= 0x80; k++) {
-        const uint8_t lead = text[all - k];
-        if (lead < 0xc0) continue;
-        if (k < (lead < 0xe0 ? 2u : lead < 0xf0 ? 3u : 4u)) keep = k;
-        break;
-    }
-    show(f, text, all - keep);
-    memcpy(u->byte, text + all - keep, keep), u->n = keep;
-    free(text);
-}
 /* A line of progress on a terminal, over the one before, cut to the terminal's width as it is now. */
 __attribute__((format(printf, 1, 2))) static inline void progress(const char *fmt, ...) {
     char line[LINE_BYTES];
@@ -202,20 +242,67 @@ static inline void *mem_new(size_t n, size_t size) {
     if (bytes > SIZE_MAX - 128) die("a size overflows: %zu bytes", bytes);
     bytes = size_up(bytes ? bytes : 1, 64);
     void *p = aligned_alloc(64, bytes);
-    if (!p) die("out of memory: %zu bytes were asked for", bytes);
+    if (!p) die_memory(bytes);
     return memset(p, 0, bytes);
+}
+/* p with room for that many bytes, contents kept, the rest unset. */
+static inline void *mem_resize(void *p, size_t bytes) {
+    p = realloc(p, bytes ? bytes : 1);
+    if (!p) die_memory(bytes);
+    return p;
 }
 
 /* Room for one more element in a growing array of *cap elements, doubling; contents kept, the rest unset. */
 static inline void *mem_grow(void *p, size_t n, size_t *cap, size_t size) {
     if (n < *cap) return p;
     *cap = *cap ? size_mul(*cap, 2) : 64;
-    p = realloc(p, size_mul(*cap, size));
-    if (!p) die("out of memory: %zu bytes were asked for", *cap * size);
-    return p;
+    return mem_resize(p, size_mul(*cap, size));
 }
 
 static inline char *text_copy(const char *s) { return strcpy(mem_new(strlen(s) + 1, 1), s); }
+
+/* Of names that are offered, the one nearest to a word that is none of them. */
+typedef struct {
+    const char *word;
+    const char *name;               /* NULL: none is near */
+    size_t edits;                   /* fewer than so many made another one of it */
+} Nearest;
+
+/* Letters to put in, take out, change or swap with the next to make b of a
+ * (Damerau 1964), each one once; of the first 31 of each. */
+static inline size_t text_edits(const char *a, const char *b) {
+    enum { MOST = 31 };
+    size_t edits[MOST + 1][MOST + 1];       /* [i][j]: of a's first i and b's first j */
+    const size_t m = strnlen(a, MOST);
+    const size_t n = strnlen(b, MOST);
+    for (size_t i = 0; i <= m; i++)
+        for (size_t j = 0; j <= n; j++) {
+            if (!i || !j) {
+                edits[i][j] = i + j;
+                continue;
+            }
+            const size_t change = edits[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
+            const size_t out = edits[i - 1][j] + 1;
+            const size_t in = edits[i][j - 1] + 1;
+            size_t least = change < out ? change : out;
+            if (in < least) least = in;
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
+                edits[i - 2][j - 2] + 1 < least)
+                least = edits[i - 2][j - 2] + 1;
+            edits[i][j] = least;
+        }
+    return edits[m][n];
+}
+/* Near is what less than half of the word's letters would make of it. */
+static inline Nearest nearest_to(const char *word) {
+    return (Nearest){.word = word, .edits = (strlen(word) + 1) / 2};
+}
+static inline void nearest_offer(Nearest *near, const char *name) {
+    const size_t edits = text_edits(near->word, name);
+    if (edits >= near->edits) return;
+    near->edits = edits;
+    near->name = name;
+}
 
 /* Dies if the machine does not have that much memory. */
 static inline void mem_check(double bytes, const char *what) {
@@ -327,19 +414,21 @@ typedef struct {
     bool mapped;
 } Bytes;
 
-static inline Bytes file_slurp(FILE *f, const char *name) {             /* a pipe or stdin, whole */
+/* All of a pipe or of standard input. name: for messages. */
+static inline Bytes file_slurp(int file, const char *name) {
     uint8_t *p = NULL;
-    size_t n = 0, cap = 0, got;
+    size_t n = 0, cap = 0;
+    ssize_t got;
     do {
         if (n + 65536 > cap) {
             cap = cap ? size_mul(cap, 2) : 1 << 17;
             mem_check((double)cap, name);
-            if (!(p = realloc(p, cap))) die("%s: out of memory after %zu bytes", name, n);
+            p = mem_resize(p, cap);
         }
-        got = fread(p + n, 1, 65536, f);
-        n += got;
-    } while (got);
-    if (ferror(f)) die("%s: cannot read: %s", name, strerror(errno));
+        got = read(file, p + n, 65536);
+        if (got > 0) n += (size_t)got;
+    } while (got > 0 || (got < 0 && errno == EINTR));
+    if (got < 0) die_of(name, "read");
     return (Bytes){p, n, name, false};
 }
 
@@ -347,7 +436,7 @@ static inline Bytes file_slurp(FILE *f, const char *name) {             /* a pip
  * would be waited for. */
 static inline void file_regular(const char *path) {
     struct stat st;
-    if (stat(path, &st)) die("%s: cannot open: %s", path, strerror(errno));
+    if (stat(path, &st)) die_of(path, "open");
     if (!S_ISREG(st.st_mode)) die("%s: expected a regular file, found another kind", path);
 }
 
@@ -360,22 +449,21 @@ static inline void file_unpacked(Bytes b) {
 /* A whole file, memory-mapped if that is possible. Dies on what cannot be read; an empty file has n = 0. */
 static inline Bytes file_read(const char *path) {
     struct stat st;
-    int fd = open(path, O_RDONLY);
-    if (fd < 0 || fstat(fd, &st)) die("%s: cannot open: %s", path, strerror(errno));
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st)) die_of(path, "open");
     if (S_ISDIR(st.st_mode)) die("%s: expected a file, found a directory", path);
     if (S_ISREG(st.st_mode) && st.st_size > 0) {
         if ((uintmax_t)st.st_size > SIZE_MAX) die("%s: too large for this machine", path);
         void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (p == MAP_FAILED) die("%s: cannot map: %s", path, strerror(errno));
+        if (p == MAP_FAILED) die_of(path, "map");
         close(fd);
         const Bytes b = {p, (size_t)st.st_size, path, true};
         file_unpacked(b);
         return b;
     }
-    FILE *f = fdopen(fd, "rb");
-    if (!f) die("%s: cannot open: %s", path, strerror(errno));
-    Bytes b = file_slurp(f, path);
-    fclose(f), file_unpacked(b);
+    const Bytes b = file_slurp(fd, path);
+    close(fd);
+    file_unpacked(b);
     return b;
 }
 static inline void file_free(Bytes *b) {
@@ -408,55 +496,6 @@ static inline bool file_same(const char *a, const char *b) {
     return x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
-/* A file being written. Nothing is at path until out_commit, unless path is a device or a pipe. */
-typedef struct {
-    FILE *f;
-    char path[PATH_MAX], temp[PATH_MAX];    /* temp is empty if path is written to directly */
-    bool comma;                             /* before the next member of the JSON written there */
-} Out;
-
-static inline Out out_open(const char *path) {
-    Out o = {0};
-    struct stat st;
-    const bool there = !stat(path, &st);
-    int file;
-    if (there && S_ISDIR(st.st_mode)) die("%s: expected a file to write, found a directory", path);
-    if (!there && !lstat(path, &st)) die("%s: expected a file to write, found a link to none", path);
-    if (strlen(path) >= PATH_MAX - 32) die("%.60s...: expected a shorter path", path);
-    if (!there || !realpath(path, o.path)) strcpy(o.path, path);            /* through a link to its file */
-    if (!there || S_ISREG(st.st_mode)) {                    /* a new file, or none: another may wait there */
-        int turn = 0;
-        do {
-            const int bytes = snprintf(o.temp, sizeof o.temp, "%.*s.%ld", PATH_MAX - 32, o.path, (long)getpid());
-            snprintf(o.temp + bytes, sizeof o.temp - (size_t)bytes, turn ? ".%d.tmp" : ".tmp", turn);
-            file = open(o.temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
-        } while (file < 0 && errno == EEXIST && ++turn < 100);
-    } else file = open(o.path, O_WRONLY | O_CLOEXEC);
-    if (!*path || file < 0 || !(o.f = fdopen(file, "wb")))
-        die("%s: cannot write: %s%s%s", path, *o.temp ? o.temp : "", *o.temp ? ": " : "", strerror(errno));
-    return o;
-}
-static inline void out_bytes(Out *o, const void *p, size_t n) { if (n) fwrite(p, 1, n, o->f); }
-static inline void out_drop(Out *o) { fclose(o->f); if (*o->temp) unlink(o->temp); }
-static inline void out_probe(const char *path) {            /* dies now if path could not be written later */
-    Out o = out_open(path);
-    out_drop(&o);
-}
-
-/* Flushes, syncs and renames. False, with errno set and the old file untouched, if any write failed. */
-static inline bool out_commit(Out *o) {
-    bool good = !fflush(o->f) && !ferror(o->f) && (!*o->temp || !fsync(fileno(o->f)));
-    int error = errno;
-    if (fclose(o->f) && good) good = false, error = errno;
-    if (good && *o->temp && rename(o->temp, o->path)) good = false, error = errno;
-    if (!good && *o->temp) unlink(o->temp);
-    errno = error;
-    return good;
-}
-static inline void out_done(Out *o) {
-    if (!out_commit(o)) die("%s: cannot write: %s", o->path, strerror(errno));
-}
-
 /* Little-endian numbers at any alignment. */
 static inline uint32_t get_u16(const uint8_t *p) { return (uint32_t)p[0] | (uint32_t)p[1] << 8; }
 static inline uint32_t get_u32(const uint8_t *p) { return get_u16(p) | get_u16(p + 2) << 16; }
@@ -478,7 +517,7 @@ static inline void header_rest(const uint8_t *p, size_t from, const char *name) 
              get_u32(p + 4 * k));
 }
 
-/* ---- JSON: a reader that walks the text once and keeps nothing; a writer of members ------------------- */
+/* ---- JSON: a reader that walks the text once and keeps nothing ----------------------------------------- */
 
 typedef struct {
     const uint8_t *p, *end, *begin;
@@ -671,46 +710,5 @@ static inline double json_real(Json j) {                    /* NAN for what is n
     for (size_t k = 0; j.p && j.p + k < j.end && k < 31 && strchr("+-.0123456789eE", j.p[k]); k++)
         text[k] = (char)j.p[k], text[k + 1] = 0;
     return *text ? strtod(text, NULL) : NAN;
-}
-
-/* s as a JSON string, quotes included; U+FFFD for a byte that is no UTF-8. */
-static inline void json_put(FILE *f, const char *s) {
-    const char *end = s + strlen(s);
-    fputc('"', f);
-    for (size_t len; s < end; s += len) {
-        uint32_t c;
-        len = utf8_get((const uint8_t *)s, (size_t)(end - s), &c);
-        if (c == UINT32_MAX) fputs("\xef\xbf\xbd", f);
-        else if (c < 0x20) fprintf(f, "\\u%04x", c);
-        else {
-            if (c == '"' || c == '\\') fputc('\\', f);
-            fwrite(s, 1, len, f);
-        }
-    }
-    fputc('"', f);
-}
-
-/* Members of JSON objects and lists; key is NULL in a list. A number that is not finite is null. */
-static inline void json_key(Out *out, const char *key) {
-    if (out->comma) fputs(", ", out->f);
-    if (key) json_put(out->f, key), fputs(": ", out->f);
-    out->comma = true;
-}
-static inline void json_member_put(Out *out, const char *key, double x) {
-    json_key(out, key), fprintf(out->f, isfinite(x) ? "%.12g" : "null", x);
-}
-static inline void json_member_text(Out *out, const char *key, const char *text) {
-    json_key(out, key);
-    if (text) json_put(out->f, text); else fputs("null", out->f);
-}
-static inline void json_member_bool(Out *out, const char *key, bool yes) {
-    json_key(out, key), fputs(yes ? "true" : "false", out->f);
-}
-static inline void json_begin(Out *out, const char *key, char bracket) {
-    json_key(out, key), fputc(bracket, out->f), out->comma = false;
-}
-static inline void json_close(Out *out, char bracket) { fputc(bracket, out->f), out->comma = true; }
-static inline void json_end(Out *out) {
-    fputs("}\n", out->f), out_done(out);
 }
 #endif

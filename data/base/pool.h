@@ -118,7 +118,7 @@ static inline DfPool *df_begin(size_t workers) {
         DfWorker *w = mem_new(1, sizeof *w);
         *w = (DfWorker){p, i};
         int error = pthread_create(&p->thread[i], NULL, df_worker, w);
-        if (error) die("cannot start thread %zu: %s", i, strerror(error));
+        if (error) die("cannot start thread %zu: %s", i, why(error));
     }
     return p;
 }

@@ -11,6 +11,8 @@
 #define BENCH_H
 #include "../base/cpu.h"
 #include "../base/stats.h"
+#include "../model/weights.h"
+#include "../run/adamw.h"
 #include "../run/chip.h"
 #include "../run/masks.h"
 #include "../run/peak.h"
@@ -20,7 +22,6 @@ static inline void bench_line(Out *json, const char *what, double flops, double 
     printf("%-64s %7.1f GFLOP/s  %3.0f %% of peak", what, flops / 1e9, 100 * share);
     if (ms > 0) printf("  %8.1f ms", ms);
     putchar('\n'), fflush(stdout);
-    if (!json->f) return;
     json_begin(json, NULL, '{'), json_member_text(json, "name", what);
     json_member_put(json, "gflops", flops / 1e9), json_member_put(json, "peak_share", share);
     json_member_put(json, "step_ms", ms > 0 ? ms : NAN), json_close(json, '}');
@@ -102,7 +103,7 @@ static inline double bench_step(GptConfig c, size_t B, size_t T, double sparsity
         inputs[i] = (int32_t)(rng_u64(1, i) % c.V), targets[i] = (int32_t)(rng_u64(2, i) % c.V);
     for (size_t n = 0; n < steps + 1; n++) {
         const double peak = peak_flops(pool), t = seconds();
-        train_groups(r, B, inputs, targets);
+        train_batch(r, B, inputs, targets);
         gpt_adamw(m, pool, &(GptAdam){1e-4, 0.9, 0.95, 1e-8, 0.1, 1}, n + 1, gpt_gradient_norm(m, pool));
         if (!n) continue;                                   /* the first step fills the caches */
         took[n - 1] = seconds() - t, share[n - 1] = flops / took[n - 1] / peak;
@@ -130,7 +131,6 @@ static inline void bench_machine(Out *json) {
     printf("processor  %s: %s%s%s\n", name, cpu_width_name(cpu_lanes()), *caches ? "; " : "", caches);
     printf("build      %s\n", build);
     peak_note();
-    if (!json->f) return;
     json_member_text(json, "processor", name);
     json_member_text(json, "processor_width", cpu_width_name(cpu_lanes()));
     json_member_text(json, "caches", caches);
@@ -173,17 +173,15 @@ static inline int cmd_bench(int argc, char **argv) {
     for (size_t k = 0; o->products && k < sizeof of_steps / sizeof *of_steps; k++)
         if (option_given(o, of_steps[k]))
             usage("--%s: is of whole steps, which --products leaves out", of_steps[k]);
-    if (o->json) {
-        json = out_open(o->json);
-        json_begin(&json, NULL, '{');
-    }
+    if (o->json) json = out_open(o->json);
+    json_begin(&json, NULL, '{');
     bench_machine(&json);
     DfPool *one = df_begin(1);
     DfPool *all = df_begin(o->threads);
     const double p1 = peak_flops(one);
     const double pn = peak_flops(all);
     df_end(all);
-    if (json.f) json_begin(&json, "results", '[');
+    json_begin(&json, "results", '[');
     bench_line(&json, "multiply-adds, 1 thread", p1, 1, 0);
     char what[64];
     snprintf(what, sizeof what, "multiply-adds, %zu threads", o->threads);
@@ -194,10 +192,8 @@ static inline int cmd_bench(int argc, char **argv) {
         for (size_t w = 1; w <= 16; w *= 2) bench_both(w, o->panel, one, &json);
     df_end(one);
     if (!o->products) bench_steps(o, p1, pn, &json);
-    if (json.f) {
-        json_close(&json, ']');
-        json_end(&json);
-    }
+    json_close(&json, ']');
+    json_end(&json);
     return 0;
 }
 #endif

@@ -62,8 +62,8 @@ static inline size_t prompt_encode(const Tokenizer *tok, const GptPrompt *prompt
     return n;
 }
 
-/* Writes to f what the model adds to the prompt, as it comes: at most n tokens, until <|endoftext|>. */
-static inline void sample(FILE *f, const State *s, DfPool *pool, const GptPrompt *prompt, size_t n,
+/* Writes to out what the model adds to the prompt, as it comes: at most n tokens, until <|endoftext|>. */
+static inline void sample(Out *out, const State *s, DfPool *pool, const GptPrompt *prompt, size_t n,
                           const GptChoice *how, uint64_t seed) {
     const size_t ctx = s->m->c.ctx;
     GptRun *r = gpt_run_new(s->m, pool, 1, ctx, 64, false);
@@ -84,11 +84,11 @@ static inline void sample(FILE *f, const State *s, DfPool *pool, const GptPrompt
         if (id == s->tok->eot) break;
         size_t len;
         const uint8_t *text = tok_bytes(s->tok, id, &len);
-        show_next(f, &rest, text, len);
-        fflush(f);
+        show_next(out, &rest, text, len);
+        out_flush(out);
         window[have++] = (int32_t)id;
     }
-    show(f, rest.byte, rest.n);
+    show(out, rest.byte, rest.n);
     gpt_run_free(r), free(window), free(candidates);
 }
 
@@ -98,10 +98,12 @@ static inline int cmd_sample(int argc, char **argv) {
     if (o->no_eot && (!o->prompt || !*o->prompt)) usage("--no-eot needs a --prompt to begin with");
     if (!s.tok) die("%s: the model has no vocabulary of its own", o->file);
     DfPool *pool = df_begin(o->threads);
-    if (!o->quiet && o->prompt) fputs(o->prompt, stdout);
-    sample(stdout, &s, pool, &(GptPrompt){o->prompt ? o->prompt : "", o->no_eot, o->special}, o->count,
+    Out out = out_standard();
+    if (!o->quiet && o->prompt) out_text(&out, o->prompt);
+    sample(&out, &s, pool, &(GptPrompt){o->prompt ? o->prompt : "", o->no_eot, o->special}, o->count,
            &(GptChoice){o->temperature, o->top_p, o->top_k}, o->seed);
-    putchar('\n');
+    out_char(&out, '\n');
+    out_done(&out);
     gpt_free(s.m), tok_free(s.tok), df_end(pool);
     return 0;
 }

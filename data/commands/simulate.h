@@ -36,14 +36,13 @@ static inline void report_graph(const DfGraph *g, size_t NG) {
     }
 }
 
-/* The sections of a plan over B sequences; their sum. csv may be NULL, quiet prints nothing. */
-static inline DfClock report_sections(const DfGraph *g, const DfPlan *plan, size_t B, FILE *csv, bool quiet) {
+/* The sections of a plan over B sequences; their sum. csv: the same as a table, quiet prints nothing. */
+static inline DfClock report_sections(const DfGraph *g, const DfPlan *plan, size_t B, Out *csv, bool quiet) {
     DfClock sum = {0};
     DfClock *clock = mem_new(plan->sections, sizeof *clock);
     df_clock_plan(g, plan, B, clock);
-    if (csv)
-        fprintf(csv,
-                "section,first,last,stages,loads,tiles,sram_peak,sram,cycles,seconds,utilisation,data_wait,"
+    out_print(csv,
+              "section,first,last,stages,loads,tiles,sram_peak,sram,cycles,seconds,utilisation,data_wait,"
                 "credit_wait,on_chip,gathered,weights,gradients,in,out,random,intensity,bound,mode\n");
     if (!quiet)
         printf("%3s %-22s %-22s %5s %5s %5s %12s %6s %9s %9s %9s %9s %7s %s\n", "#", "from", "to", "parts",
@@ -55,8 +54,7 @@ static inline DfClock report_sections(const DfGraph *g, const DfPlan *plan, size
         const char *from = x->part[x->loads].s.name, *to = x->part[x->parts - 1].s.name;
         static const char *const mode[DF_MODES] = {"resident", "streamed"};
         df_clock_add(&sum, &c);
-        if (csv)
-            fprintf(csv,
+        out_print(csv,
                     "%zu,%s,%s,%zu,%zu,%zu,%zu,%zu,%.0f,%.9g,%.4f,%.0f,%.0f,%.0f,%.0f,%.0f,%.0f,%.0f,%.0f,%."
                     "0f,%.2f,%s,%s\n",
                     n, from, to, x->parts - x->loads, x->loads, x->tiles, x->peak, plan->chip.sram, c.cycles,
@@ -94,12 +92,13 @@ static inline void report_way(const char *what, const DfClock *c, double tokens)
 
 /* Chrome's trace format: the simulated tiles of every section, one after the other, in microseconds of the
  * chip. */
-typedef struct { FILE *f; double start, clock; size_t section; } ReportTrace;
+typedef struct { Out *out; double start, clock; size_t section; } ReportTrace;
 
-static inline void report_event(FILE *f, const char *name, int process, size_t thread, double from, double to,
+static inline void report_event(Out *out, const char *name, int process, size_t thread, double from, double to,
                                 size_t panel, size_t section) {                             /* seconds */
-    fputs(",\n{\"name\": ", f), json_put(f, name);
-    fprintf(f, ", \"ph\": \"X\", \"pid\": %d, \"tid\": %zu, \"ts\": %.3f, \"dur\": %.3f, \"args\": "
+    out_text(out, ",\n{\"name\": ");
+    json_put(out, name);
+    out_print(out, ", \"ph\": \"X\", \"pid\": %d, \"tid\": %zu, \"ts\": %.3f, \"dur\": %.3f, \"args\": "
             "{\"panel\": %zu, \"section\": %zu}}", process, thread, 1e6 * from, 1e6 * (to - from), panel,
             section);
 }
@@ -107,18 +106,18 @@ static inline void report_seen(void *owner, const DfSection *x, size_t actor, si
                                double to) {
     const ReportTrace *t = owner;
     const DfActor *a = &x->actor[actor];
-    report_event(t->f, x->part[a->part].s.name, 1, a->tile, t->start + from / t->clock,
+    report_event(t->out, x->part[a->part].s.name, 1, a->tile, t->start + from / t->clock,
                  t->start + to / t->clock, panel, t->section);
 }
 /* event: of the host, per section as gpt_machine_run leaves it, or NULL; panels: of the run they are from. */
 static inline void report_trace(const char *path, const DfGraph *g, const DfPlan *plan, size_t B, size_t NG,
                                 DfEvent *const *event, size_t panels) {
     Out out = out_open(path);
-    ReportTrace t = {.f = out.f, .clock = plan->chip.clock};
+    ReportTrace t = {.out = &out, .clock = plan->chip.clock};
     double zero = INFINITY;
-    fputs("{\"traceEvents\": [", out.f);
+    out_text(&out, "{\"traceEvents\": [");
     for (int k = 0; k < 2; k++)
-        fprintf(out.f, "%s\n{\"name\": \"process_name\", \"ph\": \"M\", \"pid\": %d, \"args\": "
+        out_print(&out, "%s\n{\"name\": \"process_name\", \"ph\": \"M\", \"pid\": %d, \"args\": "
                 "{\"name\": \"%s\"}}",
                 k ? "," : "", k + 1, k ? "host threads" : "simulated tiles");
     for (t.section = 0; t.section < plan->sections; t.section++) {
@@ -132,11 +131,11 @@ static inline void report_trace(const char *path, const DfGraph *g, const DfPlan
         for (size_t k = 0; k < x->actors * firings; k++) {
             const DfEvent *e = &event[n][k];
             if (e->from < zero) zero = e->from;
-            report_event(out.f, x->part[x->actor[e->actor].part].s.name, 2, e->worker, e->from - zero,
+            report_event(&out, x->part[x->actor[e->actor].part].s.name, 2, e->worker, e->from - zero,
                          e->to - zero, e->panel, e->section);
         }
     }
-    fputs("\n]}\n", out.f);
+    out_text(&out, "\n]}\n");
     out_done(&out);
 }
 
@@ -203,8 +202,8 @@ static inline int cmd_simulate(int argc, char **argv) {
         if (!chip.kernels) {
             const size_t panels = o->batch * ((NG + groups - 1) / groups);
             DfPlan *plan = df_plan(&g, chip, o->depth, groups, panels, false);
-            way[2 * k + 1] = report_sections(&g, plan, o->batch, csv.f, !shown);
-            if (csv.f) out_done(&csv);
+            way[2 * k + 1] = report_sections(&g, plan, o->batch, &csv, !shown);
+            out_done(&csv);
             if (shown && o->trace) report_trace(o->trace, &g, plan, o->batch, NG, NULL, 0);
             df_plan_free(plan, &g);
         }
@@ -224,9 +223,9 @@ static inline int cmd_simulate(int argc, char **argv) {
         Out out = out_open(o->json);
         static const char *const key[4] = {"dense_kernel", "dense_dataflow", "sparse_kernel",
                                            "sparse_dataflow"};
-        fputc('{', out.f);
+        out_char(&out, '{');
         for (int k = 0; k < 4; k += step)
-            fprintf(out.f,
+            out_print(&out,
                     "%s\"%s\": {\"off_chip_bytes\": %.0f, \"weights\": %.0f, \"gradients\": %.0f, "
                     "\"activations\": %.0f, "
                     "\"random\": %.0f, \"flops\": %.0f, \"intensity\": %.6g, \"cycles\": %.0f, \"seconds\": "

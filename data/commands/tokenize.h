@@ -6,6 +6,7 @@
 /* ids of a line of decimal numbers, as text */
 static inline void decode(const Tokenizer *t, Bytes in) {
     Unfinished rest = {0};
+    Out out = out_standard();
     for (size_t i = 0; i < in.n;) {
         if (in.p[i] <= ' ') { i++; continue; }
         uint64_t id = 0;
@@ -17,9 +18,10 @@ static inline void decode(const Tokenizer *t, Bytes in) {
                 (int)(in.n - from < 12 ? in.n - from : 12), in.p + from);
         size_t len;
         const uint8_t *p = tok_bytes(t, (uint32_t)id, &len);
-        show_next(stdout, &rest, p, len);
+        show_next(&out, &rest, p, len);
     }
-    show(stdout, rest.byte, rest.n);
+    show(&out, rest.byte, rest.n);
+    out_done(&out);
 }
 
 /* The ids of the documents of a text as a run would read them; returns how many. */
@@ -40,7 +42,7 @@ static inline int cmd_tokenize(int argc, char **argv) {
     if (!size && o->text.n) usage("tokenize: --text is for training a vocabulary, --vocab names a file");
     if (o->decode && (size || o->shard)) usage("tokenize: --decode needs --vocab FILE and no --shard");
     if (o->decode && o->documents) usage("tokenize: --decode contradicts --documents");
-    Bytes in = file_slurp(stdin, "standard input");
+    Bytes in = file_slurp(0, "standard input");
     file_unpacked(in);
     Tokenizer *t;
     if (size) {

@@ -15,7 +15,7 @@
  * and 1.09 M, so `small` is 128 wide, with 2 heads, since those of `sparse` are 64 wide. */
 #ifndef ARMS_H
 #define ARMS_H
-#include "../run/masks.h"
+#include "../run/rate.h"
 
 enum { ARM_NAME = 32, ARMS_MAX = 32 };
 enum { AS_IT_IS, FIT_PARAMETERS, FIT_FLOPS };               /* which width, unless it is given */
@@ -109,20 +109,23 @@ static inline void arm_fit(Options *o, const Options *like, int fit, size_t V) {
 
 /* ---- options ------------------------------------------------------------------------------------------ */
 
-/* Sets "KEY=VALUE,..." in o. */
+/* Sets "KEY=VALUE,..." in the options of the arm of that name. */
 static inline void arm_set(Options *o, const char *name, const char *text) {
     static const char *const shared[] = {"context", "corpus", "seed", "val-share", "val-tokens"};
-    char *copy = text_copy(text), *rest, where[64];
-    snprintf(where, sizeof where, "--arm %s: ", name);
-    for (char *word = strtok_r(copy, ",", &rest); word; word = strtok_r(NULL, ",", &rest)) {
+    char where[64];
+    char *rest;
+    snprintf(where, sizeof where, "arm %s: ", name);
+    char *word = strtok_r(text_copy(text), ",", &rest);     /* the options keep pointing into the copy */
+    for (; word; word = strtok_r(NULL, ",", &rest)) {
         char *value = strchr(word, '=');
-        if (!value) usage("%sexpected KEY=VALUE, found '%s'", where, word);
+        if (!value) refuse(o, "expected KEY=VALUE, found '%s'", word);
         *value++ = 0;
         const int k = option_find(word, COMPARE);
-        if (k < 0 || !options[k].decides) usage("%sexpected an option of training, found '%s'", where, word);
+        if (k == -1) option_unknown(where, "", word, COMPARE);
+        if (k < 0 || !options[k].decides) refuse(o, "expected an option of training, found '%s'", word);
         for (size_t i = 0; i < sizeof shared / sizeof *shared; i++)
-            if (!strcmp(word, shared[i])) usage("%s--%s is the same for all arms", where, word);
-        option_set(o, k, value, where);             /* keeps pointing into the copy */
+            if (!strcmp(word, shared[i])) refuse(o, "--%s is the same for all arms", word);
+        option_set(o, k, value, where);
     }
 }
 
@@ -136,6 +139,7 @@ static inline Options arm_options(const Options *common, const char *name, size_
     for (size_t i = 0; i < sizeof masks / sizeof *masks && known && !arms[place].sparse; i++)
         option_preset(&o, option_find(masks[i], COMPARE));
     memset(o.given, 0, sizeof o.given);             /* given to this arm, from here on */
+    o.whose = name;
     if (known) arm_set(&o, name, arms[place].more);
     if (known && arms[place].more[0])               /* masks that evolve do so even in a short run */
         o.mask_every = size_min(o.mask_every, o.steps / 10 + 1);
@@ -149,5 +153,11 @@ static inline Options arm_options(const Options *common, const char *name, size_
     o.seed += nth, o.mask_seed += nth;
     model_shape(&o);
     return o;
+}
+/* Dies if an arm's options contradict each other, before anything is read: at a width that is still to be
+ * found for the real vocabulary. */
+static inline void arm_check(const Options *common, const char *name) {
+    const Options o = arm_options(common, name, 0, common->vocab_size);
+    masks_check(&o), rate_check(&o);
 }
 #endif

@@ -1,6 +1,7 @@
 /* compare.h: dense against sparse arms, over seeds: quality, time, and how sure that is: `train compare`. */
 #ifndef COMPARE_H
 #define COMPARE_H
+#include "../run/help.h"
 #include "../run/lock.h"
 #include "../run/peak.h"
 #include "page.h"
@@ -71,29 +72,13 @@ static inline void seed_run(const Options *o, const char name[][ARM_NAME], const
     tok_free(tok), data_free(&d);
 }
 
-/* "./train" and the words after it as a shell takes them: in '' where one has a letter that it minds. */
-static inline char *words_join(int argc, char **argv) {
-    char *line = NULL;
-    size_t n;
-    FILE *f = open_memstream(&line, &n);
-    fputs("./train", f);
-    for (int k = 0; k < argc; k++) {
-        const char *w = argv[k];
-        const bool plain = *w && !strpbrk(w, " \t\n'\"\\$`&|;<>()*?[]{}~#!");
-        fputs(plain ? " " : " '", f);
-        for (; *w; w++) if (*w == '\'') fputs("'\\''", f); else fputc(*w, f);
-        if (!plain) fputc('\'', f);
-    }
-    fclose(f);
-    return line;
-}
-
 /* Trains, by that step, and measures what the options ask for; false if it was interrupted. */
 static inline bool compare(const Options *o, RunStep *step, Cmp *c) {
     char (*name)[ARM_NAME] = mem_new(ARMS_MAX, sizeof *name);
     double lr[ARMS_MAX];
     const size_t n = arm_names(o, name);
     struct stat st;
+    for (size_t k = 0; k < n; k++) arm_check(o, name[k]);
     peak_note();
     for (int k = 0; k < 2; k++) {
         const char *path = k ? o->report : o->json, *end = path ? strrchr(path, '.') : NULL;
@@ -111,10 +96,10 @@ static inline bool compare(const Options *o, RunStep *step, Cmp *c) {
     for (size_t k = 0; k < o->text.n && (o->sweep || o->seeds > 1); k++)
         file_regular(o->text.item[k]);                      /* each seed reads it again */
     if (mkdir(o->dir, 0777) && errno != EEXIST)
-        die("%s: cannot make the folder: %s", o->dir, strerror(errno));
+        die_of(o->dir, "make the folder");
     if (stat(o->dir, &st) || !S_ISDIR(st.st_mode)) die("%s: expected a folder, found a file", o->dir);
     lock_take(folder);
-    outputs_check(o, (const char *const[]){lock_held.path}, 1);
+    outputs_check(o, (const char *const[]){lock_path()}, 1);
     ArmRun *all = mem_new(n * o->seeds, sizeof *all);
     DfPool *pool = df_begin(o->threads);
     for (size_t k = 0; k < n; k++) lr[k] = NAN;
@@ -135,10 +120,7 @@ static inline bool compare(const Options *o, RunStep *step, Cmp *c) {
 
 /* Writes the results as JSON and the page that is made of it; returns the JSON, *n bytes. */
 static inline char *compare_write(const Cmp *c, const Options *o, size_t *n) {
-    char *text = NULL;
-    FILE *f = open_memstream(&text, n);
-    if (!f) die("out of memory for the results");
-    cmp_json(c, f), fclose(f);
+    char *text = cmp_json(c, n);
     if (o->json) {
         Out out = out_open(o->json);
         out_bytes(&out, text, *n);
@@ -150,7 +132,7 @@ static inline char *compare_write(const Cmp *c, const Options *o, size_t *n) {
 
 static inline int cmd_compare(int argc, char **argv, RunStep *step) {
     Options *o = options_read(argc, argv, COMPARE, NULL);
-    Cmp c = {.command = words_join(argc, argv)};
+    Cmp c = {.command = words_join(argc, (const char *const *)argv)};
     size_t n;
     if (!compare(o, step, &c)) return 3;
     cmp_print_arms(&c), cmp_print_verdicts(&c);

@@ -38,10 +38,10 @@ static inline void cmp_add(CmpCurve *c, CmpPoint p) {
 
 static inline void cmp_curve_write(const CmpCurve *c, const char *path) {
     Out out = out_open(path);
-    fputs(cmp_head, out.f);
+    out_text(&out, cmp_head);
     for (size_t k = 0; k < c->n; k++) {
         const CmpPoint *p = &c->point[k];
-        fprintf(out.f, "%zu,%.17g,%.17g,%.17g,%.17g,%.17g,%.17g,%.17g\n", p->step, p->tokens, p->flops,
+        out_print(&out, "%zu,%.17g,%.17g,%.17g,%.17g,%.17g,%.17g,%.17g\n", p->step, p->tokens, p->flops,
                 p->seconds, p->train, p->step_ms, p->loss, p->bits);
     }
     out_done(&out);
@@ -123,7 +123,8 @@ typedef struct {                    /* a finished run */
 
 typedef struct {                    /* means over the seeds */
     double loss, bits, lo, hi, train, floor, step_ms, tokens, flops, seconds;
-    double to_first[CMP_AXES];      /* cost of coming to the first arm's loss, as shares of what that spent */
+    StatsInterval to_first[CMP_AXES];   /* cost of coming to the first arm's loss, as shares of what that spent;
+                                         * its diff is the mean, NAN if a seed never came there */
 } CmpArm;
 
 typedef struct {
@@ -176,25 +177,36 @@ static inline StatsInterval cmp_difference(const Cmp *c, size_t a, size_t b, int
     return i;
 }
 
+/* What an arm has spent when it comes to the first arm's loss, as a share of what that spent; over the seeds. */
+static inline StatsInterval cmp_to_first(const Cmp *c, size_t arm, int axis) {
+    double *share = mem_new(c->seeds, sizeof *share);
+    for (size_t s = 0; s < c->seeds; s++) {
+        const CmpPoint *goal = cmp_end(&cmp_run(c, s, 0)->curve);
+        share[s] = cmp_when(&cmp_run(c, s, arm)->curve, axis, cmp_bits(goal)) / cmp_cost(goal, axis);
+    }
+    const StatsInterval i = stats_t_interval(share, c->seeds);
+    free(share);
+    return i;
+}
+
 static inline CmpArm cmp_arm(const Cmp *c, size_t arm) {
     const double n = (double)c->seeds;
     double *bits = mem_new(c->seeds, sizeof *bits), *ms = mem_new(c->seeds, sizeof *ms);
     CmpArm a = {0};
     for (size_t s = 0; s < c->seeds; s++) {
-        const CmpRun *r = cmp_run(c, s, arm), *first = cmp_run(c, s, 0);
-        const CmpPoint *end = cmp_end(&r->curve), *goal = cmp_end(&first->curve);
+        const CmpRun *r = cmp_run(c, s, arm);
+        const CmpPoint *end = cmp_end(&r->curve);
         bits[s] = cmp_score(&r->m.val), ms[s] = cmp_step_ms(&r->curve);
         a.loss += r->m.val.nats / (double)r->m.val.tokens / n;
         a.train += cmp_score(&r->m.train) / n, a.floor += r->m.floor / n;
         a.tokens += end->tokens / n, a.flops += end->flops / n, a.seconds += end->seconds / n;
-        for (int axis = 0; axis < CMP_AXES; axis++)
-            a.to_first[axis] += cmp_when(&r->curve, axis, cmp_bits(goal)) / cmp_cost(goal, axis) / n;
     }
     const Measures *m = &cmp_run(c, 0, arm)->m;
     const StatsInterval i =
         c->seeds > 1 ? stats_t_interval(bits, c->seeds) : parts_interval(&m->parts, NULL, m->val.bytes > 0);
     a.bits = i.diff, a.lo = i.lo, a.hi = i.hi, a.step_ms = stats_median(ms, c->seeds);
     free(bits), free(ms);
+    for (int axis = 0; axis < CMP_AXES; axis++) a.to_first[axis] = cmp_to_first(c, arm, axis);
     return a;
 }
 
@@ -265,7 +277,7 @@ static inline void cmp_scores_write(const CmpRun *r, const char *path) {
             const ClozeItem *x = &m->cloze[list].item[k];
             st_write(&w, (float[]){(float)x->kind, (float)x->chance, x->right}, 12);
         }
-    if (!st_commit(&w)) die("%s: cannot write: %s", path, strerror(errno));
+    if (!st_commit(&w)) die_of(path, "write");
 }
 
 /* The rows (n,3) of a tensor, numbers from 0 on, the first column below `most`. */
@@ -332,6 +344,12 @@ static inline const char *cmp_over(const Cmp *c, char out[96]) {
     else snprintf(out, 96, "one seed: bootstrap over %zu %s", p->n, parts_name(p));
     return out;
 }
+/* A share of what the first arm spent, with its interval if there is one that says something. */
+static inline void cmp_print_share(StatsInterval s) {
+    if (isnan(s.diff)) printf("never");
+    else if (isfinite(s.lo) && s.hi > s.lo) printf("%.3f (%.3f .. %.3f)  ", s.diff, s.lo, s.hi);
+    else printf("%.3f  ", s.diff);
+}
 static inline void cmp_print_arms(const Cmp *c) {
     const CmpArm first = c->mean[0];
     char over[96];
@@ -353,11 +371,16 @@ static inline void cmp_print_arms(const Cmp *c) {
            "share of the first's time, FLOPs, tokens to its loss");
     for (size_t k = 0; k < c->arms; k++) {
         const CmpArm a = c->mean[k];
-        const double *share = a.to_first;
         printf("%-10s %9.1f %8.2fx %10.1f %9.2f %9.0f   ", c->name[k], a.step_ms, first.step_ms / a.step_ms,
                a.seconds, a.flops / 1e12, cmp_run(c, 0, k)->memory / 0x1p20);
-        if (isnan(share[CMP_TIME])) printf("never\n");
-        else printf("%.3f  %.3f  %.3f\n", share[CMP_TIME], share[CMP_FLOPS], share[CMP_TOKENS]);
+        cmp_print_share(a.to_first[CMP_TIME]);
+        if (isnan(a.to_first[CMP_TIME].diff)) {
+            putchar('\n');
+            continue;
+        }
+        cmp_print_share(a.to_first[CMP_FLOPS]);
+        cmp_print_share(a.to_first[CMP_TOKENS]);
+        putchar('\n');
     }
 }
 static inline void cmp_print_verdicts(const Cmp *c) {
@@ -400,7 +423,7 @@ static inline void cmp_print_cloze(const Cmp *c) {
 static inline void cmp_json_run(Out *out, const CmpRun *r) {
     const CmpCurve *c = &r->curve;
     json_begin(out, NULL, '{');
-    json_key(out, "seed"), fprintf(out->f, "%zu", r->o->seed);
+    json_key(out, "seed"), out_print(out, "%zu", r->o->seed);
     json_member_put(out, "val_loss", r->m.val.nats / (double)r->m.val.tokens);
     json_member_put(out, "bits", cmp_score(&r->m.val)), json_member_put(out, "step_ms", cmp_step_ms(c));
     json_member_put(out, "seconds", cmp_end(c)->seconds), json_member_put(out, "flops", cmp_end(c)->flops);
@@ -427,7 +450,7 @@ static inline void cmp_json_arm(Out *out, const Cmp *c, size_t arm) {
         {"speed_up", first.step_ms / a.step_ms}, {"seconds", a.seconds}, {"flops", a.flops},
         {"tokens", a.tokens},
         {"parameters", r->parameters}, {"active_parameters", r->active}, {"memory_bytes", r->memory}};
-    fputc('\n', out->f);
+    out_char(out, '\n');
     json_begin(out, NULL, '{'), json_member_text(out, "name", c->name[arm]);
     for (size_t k = 0; k < sizeof number / sizeof *number; k++)
         json_member_put(out, number[k].key, number[k].x);
@@ -436,11 +459,11 @@ static inline void cmp_json_arm(Out *out, const Cmp *c, size_t arm) {
         const char *text = option_text(r->o, k, room);
         if (!options[k].decides) continue;
         if (options[k].kind == 's') json_member_text(out, options[k].name, text);
-        else json_key(out, options[k].name), fputs(text, out->f);
+        else json_key(out, options[k].name), out_text(out, text);
     }
     json_close(out, '}'), json_begin(out, "runs", '[');
     for (size_t s = 0; s < c->seeds; s++) cmp_json_run(out, cmp_run(c, s, arm));
-    json_close(out, ']'), fputs(r->exhibit ? r->exhibit : "", out->f), json_close(out, '}');
+    json_close(out, ']'), out_text(out, r->exhibit ? r->exhibit : ""), json_close(out, '}');
 }
 static inline void cmp_json_pair(Out *out, const Cmp *c, size_t a, size_t b) {
     for (int axis = 0; axis < CMP_AXES; axis++) {
@@ -466,10 +489,11 @@ static inline void cmp_json_cloze(Out *out, const Cmp *c, size_t a, size_t b) {
         json_member_put(out, "p", x.p), json_close(out, '}');
     }
 }
-static inline void cmp_json(const Cmp *c, FILE *f) {
-    Out out = {.f = f};
+/* Returns the object as a text, freed by the caller; *n: its bytes. */
+static inline char *cmp_json(const Cmp *c, size_t *n) {
+    Out out = out_memory();
     char over[96];
-    fputc('{', out.f);
+    out_char(&out, '{');
     json_member_text(&out, "command", c->command);
     json_member_text(&out, "unit", cmp_unit(c));
     json_member_text(&out, "interval", cmp_over(c, over)), json_member_put(&out, "margin", c->margin);
@@ -482,10 +506,19 @@ static inline void cmp_json(const Cmp *c, FILE *f) {
     json_close(&out, ']'), json_begin(&out, "time_to_dense", '{');
     for (size_t k = 0; k < c->arms; k++) {
         json_begin(&out, c->name[k], '{');
-        for (int axis = 0; axis < CMP_AXES; axis++)
-            json_member_put(&out, cmp_axis[axis], c->mean[k].to_first[axis]);
+        for (int axis = 0; axis < CMP_AXES; axis++) {
+            const StatsInterval share = c->mean[k].to_first[axis];
+            json_member_put(&out, cmp_axis[axis], share.diff);
+            snprintf(over, sizeof over, "%s_lo", cmp_axis[axis]);
+            json_member_put(&out, over, share.lo);
+            snprintf(over, sizeof over, "%s_hi", cmp_axis[axis]);
+            json_member_put(&out, over, share.hi);
+        }
         json_close(&out, '}');
     }
-    json_close(&out, '}'), fputs("}\n", f);
+    json_close(&out, '}');
+    out_text(&out, "}\n");
+    *n = out.n;
+    return out_string(&out);
 }
 #endif

@@ -35,12 +35,17 @@ static inline void demo_print(const Cmp *c, Json all) {
     printf("\nsparse less dense: %+.4f bits/byte, 95 %% interval %+.4f .. %+.4f\n"
            "with a margin of %g: %s\na step of sparse is %.2fx as fast",
            diff.diff, diff.lo, diff.hi, c->margin, stats_verdict(diff, c->margin), d.step_ms / s.step_ms);
-    if (isnan(s.to_first[CMP_TIME])) printf("\n");
-    else printf("; it took %.2f of the time to dense's loss\n", s.to_first[CMP_TIME]);
+    if (isnan(s.to_first[CMP_TIME].diff)) printf("\n");
+    else printf("; it took %.2f of the time to dense's loss\n", s.to_first[CMP_TIME].diff);
     for (int arm = 0; arm < 2; arm++) {
         snprintf(key[0], sizeof key[0], "arms/%d/sample", arm);
         char *text = html_raw(json_at(all, key[0]));
-        printf("\n%s:\n\n", c->name[arm]), show(stdout, text, strlen(text)), putchar('\n'), free(text);
+        Out out = out_standard();
+        out_print(&out, "\n%s:\n\n", c->name[arm]);
+        show(&out, text, strlen(text));
+        out_char(&out, '\n');
+        out_done(&out);
+        free(text);
     }
 }
 
@@ -55,7 +60,7 @@ static inline int cmd_demo(int argc, char **argv, RunStep *step) {
     char *word[64], *words = text_copy(line);
     size_t n = 0;
     for (char *w = strtok(words, " "); w; w = strtok(NULL, " ")) word[n++] = w;
-    Cmp c = {.command = words_join((int)n, word)};
+    Cmp c = {.command = words_join((int)n, (const char *const *)word)};
     Options *o = options_read((int)n, word, COMPARE, NULL);
     for (int k = 0; k < 2; k++) {
         const char *file = k ? o->json : o->report;

@@ -16,10 +16,10 @@
  * Colours are those of Okabe and Ito (2008), darker on white and lighter on black; the first arm is grey. */
 #ifndef PAGE_H
 #define PAGE_H
-#include "../base/base.h"
+#include "../base/out.h"
 
 typedef struct {
-    FILE *f;
+    Out *out;
     Json all;                       /* stands before the object */
     size_t arms, seeds, lead;       /* lead: the arm of the headline */
     char (*name)[64];               /* [arms] */
@@ -147,18 +147,18 @@ static inline void html_value(const Html *h, char how, const char *key) {
     if (how == 'a') snprintf(at, sizeof at, "arms/%zu/name", arm), key = at;
     const Json j = json_at(h->all, key);
     char *raw = html_raw(j);
-    if (!j.p) fputs("–", h->f);
+    if (!j.p) out_text(h->out, "–");
     else if (strchr("akw", how)) {
-        fprintf(h->f, "<span data-key=\"%s\"", key);
-        fprintf(h->f, how == 'a' ? " class='arm c%zu'>" : ">", html_colour(h, arm));
+        out_print(h->out, "<span data-key=\"%s\"", key);
+        out_print(h->out, how == 'a' ? " class='arm c%zu'>" : ">", html_colour(h, arm));
         for (const char *s = raw; *s; s++)
-            if (*s == '<' || *s == '&') fputs(*s == '<' ? "&lt;" : "&amp;", h->f);
-            else fputc(*s == '_' && how == 'k' ? ' ' : *s, h->f);
-        fputs("</span>", h->f);
-    } else if (isnan(json_real(j))) fputs("–", h->f);
+            if (*s == '<' || *s == '&') out_text(h->out, *s == '<' ? "&lt;" : "&amp;");
+            else out_char(h->out, *s == '_' && how == 'k' ? ' ' : *s);
+        out_text(h->out, "</span>");
+    } else if (isnan(json_real(j))) out_text(h->out, "–");
     else {
         html_figure(text, how, json_real(j));
-        fprintf(h->f, "<data value=\"%s\" data-key=\"%s\">%s</data>", raw, key, how == 'r' ? raw : text);
+        out_print(h->out, "<data value=\"%s\" data-key=\"%s\">%s</data>", raw, key, how == 'r' ? raw : text);
     }
     free(raw);
 }
@@ -170,7 +170,7 @@ __attribute__((format(printf, 2, 3))) static inline void html_put(const Html *h,
     va_start(ap, fmt), vsnprintf(text, sizeof text, fmt, ap), va_end(ap);
     for (char *p = text; *p; p++) {
         char *end = *p == '{' ? strchr(p, '}') : NULL;
-        if (!end) { fputc(*p, h->f); continue; }
+        if (!end) { out_char(h->out, *p); continue; }
         *end = 0, html_value(h, p[1], p + 3), p = end;
     }
 }
@@ -195,34 +195,34 @@ static inline double html_step(double span, double about) {
 static inline int html_digits(double step) { return step < 1 ? (int)ceil(-log10(step) - 1e-9) : 0; }
 
 /* The ticks of x are in units of `scale`. */
-static inline void html_axes(FILE *f, const HtmlAxes *a, const char *label, double scale) {
+static inline void html_axes(Out *out, const HtmlAxes *a, const char *label, double scale) {
     const double dy = html_step(a->y1 - a->y0, 5), dx = html_step((a->x1 - a->x0) / scale, 4);
     const int bottom = CHART_H - BOTTOM, right = CHART_W - RIGHT;
     for (double y = ceil(a->y0 / dy) * dy; y <= a->y1; y += dy)
-        fprintf(f, "<path class=rule d='M%d %.1fH%d'/><text class=end x=%d y=%.1f>%.*f</text>", LEFT,
+        out_print(out, "<path class=rule d='M%d %.1fH%d'/><text class=end x=%d y=%.1f>%.*f</text>", LEFT,
                 html_y(a, y), right, LEFT - 6, html_y(a, y) + 4, html_digits(dy), y);
     for (double x = 0; x <= a->x1 / scale; x += dx) {
         static const char *const si[] = {"", " k", " M", " G", " T", " P", " E"};
         double shown = x;
         int k = 0;
         for (; shown >= 1000 && k < 6; k++) shown /= 1000;
-        fprintf(f, "<path class=zero d='M%.1f %dv4'/><text class=mid x=%.1f y=%d>%.*f%s</text>",
+        out_print(out, "<path class=zero d='M%.1f %dv4'/><text class=mid x=%.1f y=%d>%.*f%s</text>",
                 html_x(a, x * scale), bottom, html_x(a, x * scale), bottom + 17,
                 k ? shown != floor(shown) : html_digits(dx), shown, si[k]);
     }
-    fprintf(f, "<path class=zero d='M%d %dH%d'/><text class=end x=%d y=%d>%s</text>\n", LEFT, bottom, right,
+    out_print(out, "<path class=zero d='M%d %dH%d'/><text class=end x=%d y=%d>%s</text>\n", LEFT, bottom, right,
             right, CHART_H - 4, label);
 }
-static inline void html_line(FILE *f, const HtmlAxes *a, const HtmlLine *l, size_t colour, bool band) {
-    fprintf(f, "<g class=c%zu clip-path=url(#frame)>", colour);
-    if (band) fputs("<path class=band d='", f);
+static inline void html_line(Out *out, const HtmlAxes *a, const HtmlLine *l, size_t colour, bool band) {
+    out_print(out, "<g class=c%zu clip-path=url(#frame)>", colour);
+    if (band) out_text(out, "<path class=band d='");
     for (size_t k = 0; band && k < l->n; k++)
-        fprintf(f, "%c%.1f %.1f", k ? 'L' : 'M', html_x(a, l->x[k]), html_y(a, l->hi[k]));
-    for (size_t k = l->n; band && k-- > 0;) fprintf(f, "L%.1f %.1f", html_x(a, l->x[k]), html_y(a, l->lo[k]));
-    fprintf(f, "%s<path class=line d='", band ? "'/>" : "");
+        out_print(out, "%c%.1f %.1f", k ? 'L' : 'M', html_x(a, l->x[k]), html_y(a, l->hi[k]));
+    for (size_t k = l->n; band && k-- > 0;) out_print(out, "L%.1f %.1f", html_x(a, l->x[k]), html_y(a, l->lo[k]));
+    out_print(out, "%s<path class=line d='", band ? "'/>" : "");
     for (size_t k = 0; k < l->n; k++)
-        fprintf(f, "%c%.1f %.1f", k ? 'L' : 'M', html_x(a, l->x[k]), html_y(a, l->mid[k]));
-    fputs("'/></g>\n", f);
+        out_print(out, "%c%.1f %.1f", k ? 'L' : 'M', html_x(a, l->x[k]), html_y(a, l->mid[k]));
+    out_text(out, "'/></g>\n");
 }
 /* Names at the ends of the lines, from the top down, moved apart where they would lie on each other. */
 static inline void html_names(const Html *h, const HtmlAxes *a, const HtmlLine *l) {
@@ -234,7 +234,7 @@ static inline void html_names(const Html *h, const HtmlAxes *a, const HtmlLine *
         if (isinf(y[top])) break;
         const double x = html_x(a, l[top].x[l[top].n - 1]);
         if (fabs(x - last_x) < 60) y[top] = fmax(y[top], last_y + 13);
-        fprintf(h->f, "<text class='name c%zu' x=%.1f y=%.1f>%s</text>", html_colour(h, top), x + 5, y[top],
+        out_print(h->out, "<text class='name c%zu' x=%.1f y=%.1f>%s</text>", html_colour(h, top), x + 5, y[top],
                 h->name[top]);
         last_x = x, last_y = y[top], y[top] = INFINITY;
     }
@@ -276,10 +276,10 @@ static inline void html_chart(const Html *h, const char *axis, const char *title
     html_put(h, "<figure><h3>%s</h3><svg viewBox='0 0 %d %d' role=img aria-label='%s'>", title, CHART_W,
              CHART_H, title);
     if (a.y1 > a.y0) {
-        html_axes(h->f, &a, label, scale);
+        html_axes(h->out, &a, label, scale);
         const double end = l->n ? html_y(&a, l->mid[l->n - 1]) : 0;
         if (end > TOP) html_put(h, "<path class='goal c0' d='M%d %.1fH%d'/>", LEFT, end, CHART_W - RIGHT);
-        for (size_t k = h->arms; k-- > 0;) html_line(h->f, &a, &l[k], html_colour(h, k), h->seeds > 1);
+        for (size_t k = h->arms; k-- > 0;) html_line(h->out, &a, &l[k], html_colour(h, k), h->seeds > 1);
         html_names(h, &a, l);
     }
     html_put(h, "</svg></figure>\n"), free(l);
@@ -290,28 +290,28 @@ static inline void html_chart(const Html *h, const char *axis, const char *title
 /* A strip 360 wide that spans -R .. R: the margin, zero, an interval and its middle; what lies beyond ends in
  * an arrow. */
 static inline double html_strip_x(double x, double R) { return 180 + 168 * fmax(-1, fmin(1, x / R)); }
-static inline void html_strip(FILE *f, size_t colour, double R, double margin, double diff, double lo,
+static inline void html_strip(Out *out, size_t colour, double R, double margin, double diff, double lo,
                               double hi) {
     const double a = html_strip_x(lo, R), b = html_strip_x(hi, R), m = html_strip_x(margin, R);
-    fprintf(f, "<svg viewBox='0 0 360 30' class=c%zu><path class=room d='M%.1f 0H%.1fV30H%.1fz'/><path "
+    out_print(out, "<svg viewBox='0 0 360 30' class=c%zu><path class=room d='M%.1f 0H%.1fV30H%.1fz'/><path "
             "class=zero d='M180 0v30'/>", colour, 360 - m, m, 360 - m);
-    if (isfinite(lo) && isfinite(hi)) fprintf(f, "<path class=line d='M%.1f 15H%.1f'/>", a, b);
-    if (lo < -R) fprintf(f, "<path class=dot d='M%.1f 15l7-5v10z'/>", a - 5);
-    if (hi > R) fprintf(f, "<path class=dot d='M%.1f 15l-7-5v10z'/>", b + 5);
-    if (fabs(diff) <= R) fprintf(f, "<circle class=dot cx=%.1f cy=15 r=5 />", html_strip_x(diff, R));
-    fputs("</svg>", f);
+    if (isfinite(lo) && isfinite(hi)) out_print(out, "<path class=line d='M%.1f 15H%.1f'/>", a, b);
+    if (lo < -R) out_print(out, "<path class=dot d='M%.1f 15l7-5v10z'/>", a - 5);
+    if (hi > R) out_print(out, "<path class=dot d='M%.1f 15l-7-5v10z'/>", b + 5);
+    if (fabs(diff) <= R) out_print(out, "<circle class=dot cx=%.1f cy=15 r=5 />", html_strip_x(diff, R));
+    out_text(out, "</svg>");
 }
-static inline void html_ruler(FILE *f, double R) {
+static inline void html_ruler(Out *out, double R) {
     const double step = html_step(2 * R, 5);
-    fputs("<tr><td><td class=strip><svg viewBox='0 0 360 24'>", f);
+    out_text(out, "<tr><td><td class=strip><svg viewBox='0 0 360 24'>");
     for (double x = -floor(R / step) * step; x < 1.001 * R; x += step)
-        fprintf(f, "<path class=zero d='M%.1f 0v4'/><text class=mid x=%.1f y=17>%s%.*f</text>",
+        out_print(out, "<path class=zero d='M%.1f 0v4'/><text class=mid x=%.1f y=17>%s%.*f</text>",
                 html_strip_x(x, R), html_strip_x(x, R), x < -step / 2 ? "−" : x > step / 2 ? "+" : "",
                 fabs(x) > step / 2 ? html_digits(step) : 0, fabs(x));
-    fputs("</svg><td><td><td>\n", f);
+    out_text(out, "</svg><td><td><td>\n");
 }
-static inline void html_bar(FILE *f, size_t colour, double share) {
-    fprintf(f, "<td class=bar><i class=c%zu style='width:%.1f%%'></i><td>", colour, 100 * share);
+static inline void html_bar(Out *out, size_t colour, double share) {
+    out_print(out, "<td class=bar><i class=c%zu style='width:%.1f%%'></i><td>", colour, 100 * share);
 }
 /* One member of every arm, as bars: of arms/ by the arm's place; of another list, of costs, by its name. */
 static inline void html_bars(const Html *h, const char *title, char how, const char *list,
@@ -329,7 +329,7 @@ static inline void html_bars(const Html *h, const char *title, char how, const c
         const double x = html_real(h, "%s", key[k]);
         html_put(h, "<tr><td>{a %zu}", k);
         if (isnan(x)) { html_put(h, "<td class=none colspan=2>%s", own ? "–" : "never"); continue; }
-        html_bar(h->f, html_colour(h, k), x / most), html_put(h, "{%c %s}", how, key[k]);
+        html_bar(h->out, html_colour(h, k), x / most), html_put(h, "{%c %s}", how, key[k]);
     }
     html_put(h, "</table></figure>\n"), free(key);
 }
@@ -414,14 +414,14 @@ static inline void html_verdicts(const Html *h) {
         for (size_t a = 1; a < h->arms; a++) {
             const size_t p = 3 * html_pair(a) + x;
             html_put(h, "<tr><td>{a %zu}<td class=strip>", a);
-            html_strip(h->f, html_colour(h, a), R, margin, html_real(h, "pairs/%zu/diff", p),
+            html_strip(h->out, html_colour(h, a), R, margin, html_real(h, "pairs/%zu/diff", p),
                        html_real(h, "pairs/%zu/lo", p), html_real(h, "pairs/%zu/hi", p));
             html_put(h, "<td>{d pairs/%zu/diff}<td>", p);
             if (isnan(html_real(h, "pairs/%zu/lo", p))) html_put(h, "<td>no interval\n");
             else html_put(h, "{d pairs/%zu/lo} to {d pairs/%zu/hi}<td><b>{w pairs/%zu/verdict}</b>\n",
                           p, p, p);
         }
-        html_ruler(h->f, R);
+        html_ruler(h->out, R);
     }
     html_put(h, "</table>\n");
 }
@@ -446,7 +446,7 @@ static inline void html_mask(const Html *h, const char *at, size_t colour) {
             for (size_t i = 0, n; i < cols; i += n + !n) {
                 const char *c = cells + r * cols + i;
                 for (n = 0; i + n < cols && c[n] > '0' && (c[n] - '1') / 3 == shade; n++) { }
-                if (n) fprintf(h->f, "M%zu %zu.5h%zu", i, r, n);
+                if (n) out_print(h->out, "M%zu %zu.5h%zu", i, r, n);
             }
         html_put(h, "'/>");
     }
@@ -480,8 +480,8 @@ static inline void html_sections(const Html *h, size_t arm) {
             const double bytes = html_real(h, "%s/off_chip_bytes", at);
             if (!pass) { most = fmax(most, bytes); continue; }
             html_put(h, "<tr><td>{w %s/from} – {w %s/to}", at, at);
-            html_bar(h->f, html_colour(h, arm), html_real(h, "%s/utilisation", at));
-            html_put(h, "{P %s/utilisation}", at), html_bar(h->f, html_colour(h, arm), bytes / most);
+            html_bar(h->out, html_colour(h, arm), html_real(h, "%s/utilisation", at));
+            html_put(h, "{P %s/utilisation}", at), html_bar(h->out, html_colour(h, arm), bytes / most);
             html_put(h, "{B %s/off_chip_bytes}<td>{w %s/bound}\n", at, at);
         }
     html_put(h, "</table></div></figure>\n");
@@ -571,7 +571,7 @@ static inline void html_configuration(const Html *h) {
 /* Writes the page of that object, n bytes, to path. */
 static inline void html_report(const char *json, size_t n, const char *path) {
     Out out = out_open(path);
-    Html h = {.f = out.f, .all = json_open((const uint8_t *)json, n, path)};
+    Html h = {.out = &out, .all = json_open((const uint8_t *)json, n, path)};
     while (html_at(&h, "arms/%zu", h.arms).p) h.arms++;
     while (html_at(&h, "arms/0/runs/%zu", h.seeds).p) h.seeds++;
     h.name = mem_new(h.arms, sizeof *h.name), h.curve = mem_new(h.arms * h.seeds, sizeof *h.curve);
@@ -583,7 +583,7 @@ static inline void html_report(const char *json, size_t n, const char *path) {
         for (size_t s = 0; s < h.seeds; s++)
             h.curve[k * h.seeds + s] = html_at(&h, "arms/%zu/runs/%zu/curve", k, s);
     }
-    fputs(html_style, h.f);
+    out_text(&out, html_style);
     html_put(&h, "<title>sparseflow: %s</title><svg width=0 height=0 style='position:absolute'><clipPath "
              "id=frame><rect x=%d y=%d width=%d height=%d /></clipPath></svg>\n", h.name[h.lead], LEFT, TOP,
              CHART_W - LEFT - RIGHT, CHART_H - TOP - BOTTOM);

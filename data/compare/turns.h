@@ -28,18 +28,37 @@ static const char *arm_path(const ArmRun *a, const char *kind, char out[PATH_MAX
     return out;
 }
 
+/* Whether option k of an arm is worth the same in both, however it was typed. */
+static inline bool arm_same(const Options *a, const Options *b, int k) {
+    const size_t at = options[k].at;
+    const void *x = (const char *)a + at;
+    const void *y = (const char *)b + at;
+    double density[2][4];
+    if (options[k].kind == 'u') return *(const size_t *)x == *(const size_t *)y;
+    if (options[k].kind == 'f') return *(const double *)x == *(const double *)y;
+    if (at == offsetof(Options, block)) return parse_block(a) == parse_block(b);
+    if (at == offsetof(Options, mask) && mask_rule(a) < 0 && mask_rule(b) < 0) return file_same(a->mask, b->mask);
+    if (at == offsetof(Options, spread)) {
+        mask_densities(a, a->width, density[0]);
+        mask_densities(b, a->width, density[1]);
+        return !memcmp(density[0], density[1], sizeof density[0]);
+    }
+    return !strcmp(*(const char *const *)x, *(const char *const *)y);
+}
+
 /* What the folder has of the run already: its curve, if there is a checkpoint. Dies if that was made under
  * other options than those that are asked for. Scores without a checkpoint are of a run that is gone. */
 static inline void arm_look(ArmRun *a, uint64_t hash) {
-    char path[PATH_MAX], room[64];
+    char path[PATH_MAX], asked[64], here[64];
     if (access(arm_path(a, "ckpt", path), F_OK)) { unlink(arm_path(a, "scores", path)); return; }
     Safetensors st = st_read(path);
+    Options found = a->o;
+    options_from_meta(&st, path, &found);
     for (int k = 0; k < OPTIONS; k++) {
         if (!options[k].decides) continue;
-        const char *here = meta_need(&st, path, options[k].name), *asked = option_text(&a->o, k, room);
-        if (strcmp(here, asked))
+        if (!arm_same(&a->o, &found, k))
             die("%s: --%s: expected %s, found %s: another comparison is in that folder", path,
-                options[k].name, asked, here);
+                options[k].name, option_text(&a->o, k, asked), option_text(&found, k, here));
     }
     if (strtoull(meta_need(&st, path, "data_hash"), NULL, 16) != hash)
         die("%s: expected a run on this text, found one on another", path);
@@ -168,18 +187,19 @@ static inline void arm_scores(ArmRun *a, const Data *d, DfPool *pool) {
 
 /* What there is to see of a finished run's model. */
 static inline void arm_exhibit(ArmRun *a, DfPool *pool) {
-    char path[PATH_MAX], *members = NULL, *text = NULL;
-    size_t bytes = 0, n = 0;
+    char path[PATH_MAX];
     State s = checkpoint_read(arm_path(a, "ckpt", path), &a->o, false);
-    Out out = {.f = open_memstream(&members, &bytes), .comma = true};
+    Out out = out_memory();
+    out.comma = true;                                       /* members come before */
     if (s.tok) {
-        FILE *f = open_memstream(&text, &n);
-        sample(f, &s, pool, &(GptPrompt){.text = ""}, 200, &(GptChoice){0.8, 1, 0}, a->o.seed), fclose(f);
-        exhibit_text(&out, "sample", text, n), free(text);
+        Out text = out_memory();
+        sample(&text, &s, pool, &(GptPrompt){.text = ""}, 200, &(GptChoice){0.8, 1, 0}, a->o.seed);
+        exhibit_text(&out, "sample", text.text, text.n);
+        out_free(&text);
     }
     exhibit_masks(&out, s.m), exhibit_pipeline(&out, s.m, &a->o);
-    fclose(out.f), gpt_free(s.m), tok_free(s.tok), free(s.o);
-    a->kept.exhibit = members;
+    gpt_free(s.m), tok_free(s.tok), free(s.o);
+    a->kept.exhibit = out_string(&out);
 }
 
 /* Trains what the folder does not have of n runs on the same data. */

@@ -17,6 +17,7 @@
 #define CHECKPOINT_H
 #include "../../gpt.h"
 #include "safetensors.h"
+#include "weights.h"
 #include "../text/tokenizer.h"
 
 enum { CHECKPOINT_KINDS = 3 };
@@ -81,7 +82,7 @@ static inline void checkpoint_put_mask(StWriter *w, const GptParam *p, int pass)
 /* Writes the model and its vocabulary (may be NULL) under the metadata that w holds already. False, with
  * errno set and any older file untouched, if the disk did not take it; dies if it cannot begin a file. */
 static inline bool checkpoint_save(StWriter *w, const char *path, const Gpt *m, const Tokenizer *tok) {
-    const float *flat[CHECKPOINT_KINDS] = {m->w, m->m, m->v};
+    const float *flat[CHECKPOINT_KINDS] = {m->w, m->moment1, m->moment2};
     uint8_t *vocab = NULL;
     const size_t vocab_bytes = tok ? tok_save(tok, &vocab) : 0;
     checkpoint_declare(w, m);
@@ -228,7 +229,7 @@ static inline Gpt *checkpoint_load(const Safetensors *st, const char *path, GptC
     }
     free(table);
     Gpt *m = gpt_make(c, mats, train, train);
-    float *flat[CHECKPOINT_KINDS] = {m->w, m->m, m->v};
+    float *flat[CHECKPOINT_KINDS] = {m->w, m->moment1, m->moment2};
     free(mats);
     for (int kind = 0; kind < (train ? CHECKPOINT_KINDS : 1); kind++)
         for (size_t k = 0; k < m->count; k++)

@@ -14,6 +14,7 @@
 #ifndef FOREIGN_H
 #define FOREIGN_H
 #include "checkpoint.h"
+#include "weights.h"
 
 typedef enum { MODEL_NATIVE, MODEL_HF, MODEL_LLMC, MODEL_GGUF, MODEL_KINDS } ModelKind;
 static const char *const model_kinds[MODEL_KINDS] = {"native", "hf", "llmc", "gguf"};
@@ -87,7 +88,7 @@ static inline void mask_of(const GptParam *p, uint8_t *mask) {
     for (GptPlace n = {0}; gpt_place(p, &n);) mask[n.named] = 1;
 }
 static inline void write_checked(bool good, const char *path) {
-    if (!good) die("%s: cannot write: %s", path, strerror(errno));
+    if (!good) die_of(path, "write");
 }
 static inline float *weights_of(const Gpt *m, size_t k) {   /* row-major, on the heap */
     float *values = mem_new(gpt_elements(&m->table[k]), sizeof *values);

@@ -379,27 +379,27 @@ static inline Tokenizer *gguf_vocabulary(const ModelFile *f) {
 /* ---- writing ------------------------------------------------------------------------------------------ */
 
 /* The part before the data, while it grows in memory. */
-typedef struct { FILE *f; size_t values; } GgufText;
+typedef struct { Out out; size_t values; } GgufText;
 
-static inline void gguf_put(FILE *f, uint64_t x, int bytes) {           /* little-endian */
-    for (int k = 0; k < bytes; k++, x >>= 8) fputc((int)(x & 255), f);
+static inline void gguf_put(Out *out, uint64_t x, int bytes) {           /* little-endian */
+    for (int k = 0; k < bytes; k++, x >>= 8) out_char(out, (int)(x & 255));
 }
-static inline void gguf_put_string(FILE *f, const void *p, size_t n) {
-    gguf_put(f, n, 8), fwrite(p, 1, n, f);
+static inline void gguf_put_string(Out *out, const void *p, size_t n) {
+    gguf_put(out, n, 8), out_bytes(out, p, n);
 }
 static inline void gguf_put_key(GgufText *t, const char *key, GgufType type) {
-    gguf_put_string(t->f, key, strlen(key)), gguf_put(t->f, type, 4);
+    gguf_put_string(&t->out, key, strlen(key)), gguf_put(&t->out, type, 4);
     t->values++;
 }
 static inline void gguf_put_array(GgufText *t, const char *key, GgufType of, size_t n) {
     gguf_put_key(t, key, GGUF_ARRAY);
-    gguf_put(t->f, of, 4), gguf_put(t->f, n, 8);
+    gguf_put(&t->out, of, 4), gguf_put(&t->out, n, 8);
 }
 static inline void gguf_put_number(GgufText *t, const char *key, size_t x) {
-    gguf_put_key(t, key, GGUF_U32), gguf_put(t->f, x, 4);
+    gguf_put_key(t, key, GGUF_U32), gguf_put(&t->out, x, 4);
 }
 static inline void gguf_put_word(GgufText *t, const char *key, const char *word) {
-    gguf_put_key(t, key, GGUF_STRING), gguf_put_string(t->f, word, strlen(word));
+    gguf_put_key(t, key, GGUF_STRING), gguf_put_string(&t->out, word, strlen(word));
 }
 
 /* What an id of V is called: its letters, its name if it is special, or [PADn] if no token has it. */
@@ -422,23 +422,23 @@ static inline void gguf_put_vocabulary(GgufText *text, const Tokenizer *t) {
     gguf_put_array(text, "tokenizer.ggml.tokens", GGUF_STRING, t->V);
     for (uint32_t id = 0; id < t->V; id++) {
         const size_t n = gguf_token(t, id, word, &kind);
-        gguf_put_string(text->f, word, n);
+        gguf_put_string(&text->out, word, n);
     }
     gguf_put_array(text, "tokenizer.ggml.token_type", GGUF_I32, t->V);
     for (uint32_t id = 0; id < t->V; id++) {
         gguf_token(t, id, word, &kind);
-        gguf_put(text->f, (uint64_t)kind, 4);
+        gguf_put(&text->out, (uint64_t)kind, 4);
     }
     gguf_put_array(text, "tokenizer.ggml.merges", GGUF_STRING, t->n - 256);
     for (size_t k = 0; k < t->n - 256; k++) {
         const uint64_t pair = tok_pair_at(&t->merges, k);
         char *to = tok_put(word, t, &t->tokens, pair >> 32, ' ');
         to = tok_put(to, t, &t->tokens, (uint32_t)pair, 0);
-        gguf_put_string(text->f, word, (size_t)(to - word) - 1);
+        gguf_put_string(&text->out, word, (size_t)(to - word) - 1);
     }
     gguf_put_number(text, "tokenizer.ggml.bos_token_id", t->eot);
     gguf_put_number(text, "tokenizer.ggml.eos_token_id", t->eot);
-    gguf_put_key(text, "tokenizer.ggml.add_bos_token", GGUF_BOOL), gguf_put(text->f, 1, 1);
+    gguf_put_key(text, "tokenizer.ggml.add_bos_token", GGUF_BOOL), gguf_put(&text->out, 1, 1);
     free(word);
 }
 /* The mask of a sparse matrix, in the blocks that it is made of. */
@@ -450,13 +450,13 @@ static inline void gguf_put_mask(GgufText *t, const GptParam *p) {
     snprintf(key, sizeof key, "%s%s", gguf_mask_key, p->name);
     mask_of(p, mask);
     gguf_put_array(t, key, GGUF_U16, 1 + row_blocks * (IC / w));
-    gguf_put(t->f, w, 2);
+    gguf_put(&t->out, w, 2);
     for (size_t r = 0; r < row_blocks; r++)
         for (size_t i = 0; i < IC; i += w) {
             uint32_t bits = 0;
             for (size_t o = 0; o < LINE && r * LINE + o < OC; o++)
                 bits |= (uint32_t)mask[i * OC + r * LINE + o] << o;
-            gguf_put(t->f, bits, 2);
+            gguf_put(&t->out, bits, 2);
         }
     free(mask);
 }
@@ -466,18 +466,18 @@ static inline void gguf_put_mask(GgufText *t, const GptParam *p) {
 static inline bool gguf_is_half(const GptParam *table, size_t k, bool half) {
     return half && table[k].rank == 2 && k != WPE;
 }
-static inline void gguf_put_tensors(FILE *f, const Gpt *m, bool half) {
+static inline void gguf_put_tensors(Out *out, const Gpt *m, bool half) {
     size_t offset = 0;
     char name[64];
     for (size_t k = 0; k < m->count; k++) {
         const GptParam *p = &m->table[k];
         const bool h = gguf_is_half(m->table, k, half);
         const char *there = gguf_name(name, &m->c, k);
-        gguf_put_string(f, there, strlen(there));
-        gguf_put(f, (uint64_t)p->rank, 4);
-        if (p->rank == 2) gguf_put(f, p->in_out ? p->rows : p->cols, 8);
-        gguf_put(f, p->in_out ? p->cols : p->rows, 8);
-        gguf_put(f, h ? 1 : 0, 4), gguf_put(f, offset, 8);
+        gguf_put_string(out, there, strlen(there));
+        gguf_put(out, (uint64_t)p->rank, 4);
+        if (p->rank == 2) gguf_put(out, p->in_out ? p->rows : p->cols, 8);
+        gguf_put(out, p->in_out ? p->cols : p->rows, 8);
+        gguf_put(out, h ? 1 : 0, 4), gguf_put(out, offset, 8);
         offset = size_up(offset + gpt_elements(p) * (h ? 2 : 4), GGUF_ALIGN);
     }
 }
@@ -490,10 +490,8 @@ static inline void gguf_put_values(Out *out, const Gpt *m, size_t k, bool half) 
     for (size_t i = 0; i < n; i++) {
         const float x = p->in_out ? w[i % p->rows * p->cols + i / p->rows] : w[i];
         const uint32_t h = half ? st_to_half(x) : 0;
-        if (half && (h & 0x7c00) == 0x7c00) {
-            out_drop(out);
+        if (half && (h & 0x7c00) == 0x7c00)
             die("%s: %s: %g is beyond half precision; write float32", out->path, p->name, (double)x);
-        }
         if (half) to[2 * i] = (uint8_t)h, to[2 * i + 1] = (uint8_t)(h >> 8);
         else memcpy(to + 4 * i, &x, 4);
     }
@@ -505,10 +503,7 @@ static inline void gguf_put_values(Out *out, const Gpt *m, size_t k, bool half) 
  * float32. Dies if it cannot be written. */
 static inline void gguf_write(const char *path, const Gpt *m, const Tokenizer *tok, bool half) {
     const GptConfig *c = &m->c;
-    char *bytes = NULL;
-    size_t size;
-    GgufText t = {.f = open_memstream(&bytes, &size)};
-    if (!t.f) die("out of memory for a header");
+    GgufText t = {.out = out_memory()};
     gguf_put_word(&t, "general.architecture", "gpt2");
     gguf_put_number(&t, "general.file_type", half ? 1 : 0);
     gguf_put_number(&t, "gpt2.block_count", c->L);
@@ -516,23 +511,23 @@ static inline void gguf_write(const char *path, const Gpt *m, const Tokenizer *t
     gguf_put_number(&t, "gpt2.embedding_length", c->C);
     gguf_put_number(&t, "gpt2.feed_forward_length", 4 * c->C);
     gguf_put_number(&t, "gpt2.attention.head_count", c->NH);
-    gguf_put_key(&t, "gpt2.attention.layer_norm_epsilon", GGUF_F32), gguf_put(t.f, 0x3727c5ac, 4);  /* 1e-5 */
+    gguf_put_key(&t, "gpt2.attention.layer_norm_epsilon", GGUF_F32), gguf_put(&t.out, 0x3727c5ac, 4);  /* 1e-5 */
     gguf_put_number(&t, "gpt2.vocab_size", c->V);
     if (tok) gguf_put_vocabulary(&t, tok);
     else gguf_put_word(&t, "tokenizer.ggml.model", "no_vocab");
     for (size_t k = 0; k < m->count; k++)
         if (gpt_masked(&m->table[k])) gguf_put_mask(&t, &m->table[k]);
-    gguf_put_tensors(t.f, m, half);
-    while ((size_t)ftell(t.f) % GGUF_ALIGN != GGUF_ALIGN - 24) fputc(0, t.f);  /* 24 bytes come before */
-    if (fclose(t.f)) die("out of memory for a header");
+    gguf_put_tensors(&t.out, m, half);
+    while (t.out.n % GGUF_ALIGN != GGUF_ALIGN - 24) out_char(&t.out, 0);    /* 24 bytes come before */
     uint8_t head[24] = {0};
     put_u32(head, GGUF_MAGIC), put_u32(head + 4, 3);
     put_u32(head + 8, (uint32_t)m->count), put_u32(head + 16, (uint32_t)t.values);
     Out out = out_open(path);
-    out_bytes(&out, head, sizeof head), out_bytes(&out, bytes, size);
+    out_bytes(&out, head, sizeof head);
+    out_bytes(&out, t.out.text, t.out.n);
     for (size_t k = 0; k < m->count; k++)
         gguf_put_values(&out, m, k, gguf_is_half(m->table, k, half));
     out_done(&out);
-    free(bytes);
+    out_free(&t.out);
 }
 #endif

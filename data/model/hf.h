@@ -184,7 +184,7 @@ static inline bool hf_pickled(Bytes b) {
 /* The configuration that says all that ours does not change. */
 static inline void hf_write_config(const char *path, const GptConfig *c, size_t eot) {
     Out out = out_open(path);
-    fprintf(out.f, "{\n  \"architectures\": [\"GPT2LMHeadModel\"],\n  \"model_type\": \"gpt2\",\n"
+    out_print(&out, "{\n  \"architectures\": [\"GPT2LMHeadModel\"],\n  \"model_type\": \"gpt2\",\n"
             "  \"n_layer\": %zu,\n  \"n_head\": %zu,\n  \"n_embd\": %zu,\n  \"n_positions\": %zu,\n"
             "  \"n_ctx\": %zu,\n  \"vocab_size\": %zu,\n  \"activation_function\": \"gelu_new\",\n"
             "  \"layer_norm_epsilon\": 1e-05,\n  \"tie_word_embeddings\": true,\n  \"attn_pdrop\": 0.0,\n"
@@ -197,7 +197,7 @@ static inline void hf_write_config(const char *path, const GptConfig *c, size_t 
 /* What transformers' generate takes for granted. */
 static inline void hf_write_generation(const char *path, size_t eot) {
     Out out = out_open(path);
-    fprintf(out.f, "{\n  \"bos_token_id\": %zu,\n  \"eos_token_id\": %zu\n}\n", eot, eot);
+    out_print(&out, "{\n  \"bos_token_id\": %zu,\n  \"eos_token_id\": %zu\n}\n", eot, eot);
     out_done(&out);
 }
 /* A card for those who find the model: what it is and how it is loaded. One that is there stays. */
@@ -205,16 +205,16 @@ static inline void hf_write_card(const char *path, const GptConfig *c, size_t pa
     struct stat st;
     if (!lstat(path, &st)) return;
     Out out = out_open(path);
-    fprintf(out.f, "---\nlibrary_name: transformers\npipeline_tag: text-generation\ntags:\n- gpt2\n%s---\n\n"
+    out_print(&out, "---\nlibrary_name: transformers\npipeline_tag: text-generation\ntags:\n- gpt2\n%s---\n\n"
             "A GPT-2 of %zu layers, %zu heads and %zu channels: %zu tokens, %zu positions, %.2f M parameters.\n",
             density < 1 ? "- sparse\n" : "", c->L, c->NH, c->C, c->V, c->ctx, (double)parameters / 1e6);
     if (density < 1)
-        fprintf(out.f, "Of its numbers %.1f %% are kept; the others are zeros, and the tensors `mask.NAME` (1: kept) "
+        out_print(&out, "Of its numbers %.1f %% are kept; the others are zeros, and the tensors `mask.NAME` (1: kept) "
                 "say which.\n", 100 * density);
-    fputs("\n    from transformers import AutoModelForCausalLM\n"
+    out_text(&out, "\n    from transformers import AutoModelForCausalLM\n"
           "    model = AutoModelForCausalLM.from_pretrained(\".\")\n\n"
           "Trained, or converted, with sparseflow. Every document began with the end-of-text token: put it before "
-          "a prompt.\n", out.f);
+          "a prompt.\n");
     out_done(&out);
 }
 
@@ -233,7 +233,7 @@ static inline void hf_write(const char *path, const Gpt *m, const Tokenizer *tok
     char *weights = hf_weights(path), name[64];
     StWriter w = {0};
     if (strcmp(weights, path) && mkdir(path, 0777) && errno != EEXIST)
-        die("%s: cannot make: %s", path, strerror(errno));
+        die_of(path, "make");
     st_meta_put(&w, "format", "pt");                        /* transformers asks for this */
     for (int masks = 0; masks < 2; masks++)
         for (size_t k = 0; k < m->count; k++) {

@@ -26,7 +26,7 @@
  *     st_free(&s); */
 #ifndef SAFETENSORS_H
 #define SAFETENSORS_H
-#include "../base/base.h"
+#include "../base/out.h"
 
 enum { ST_RANK = 8, ST_HEADER = 100000000 };    /* most dimensions; most bytes of header, as Hugging Face's */
 
@@ -309,19 +309,18 @@ static inline void st_floats(const StTensor *t, float *out) {
 /* Starts as {0} and stays where it is. Metadata, tensors, st_begin, st_write until every declared byte is
  * there, st_commit. A caller that strays from this, or from what it declared, dies and leaves no file. */
 typedef struct {
-    FILE *text;                         /* the header while it grows in memory: N, then JSON */
+    Out text;                           /* the header while it grows in memory: N, then JSON */
     bool odd;                           /* something in it is no UTF-8 */
-    char *header;
-    size_t header_bytes, n_meta, n, left;           /* left: bytes of data declared and not yet written */
+    size_t n_meta, n, left;             /* left: bytes of data declared and not yet written */
     Out out;
     uint64_t hash;                      /* of the header, once it is written */
 } StWriter;
 
-static inline FILE *st_text(StWriter *w) {                  /* where the header grows */
-    if (w->text) return w->text;
-    if (!(w->text = open_memstream(&w->header, &w->header_bytes))) die("out of memory for a header");
-    fputs("12345678{\"__metadata__\":{", w->text);          /* st_begin knows N */
-    return w->text;
+static inline Out *st_text(StWriter *w) {                   /* where the header grows */
+    if (w->text.kind) return &w->text;
+    w->text = out_memory();
+    out_text(&w->text, "12345678{\"__metadata__\":{");      /* st_begin knows N */
+    return &w->text;
 }
 
 static inline void st_put(StWriter *w, const char *text) {
@@ -330,8 +329,8 @@ static inline void st_put(StWriter *w, const char *text) {
 }
 static inline void st_meta_put(StWriter *w, const char *key, const char *value) {
     if (w->n) die("safetensors: expected metadata before the tensors, found '%s' after", key);
-    if (w->n_meta++) fputc(',', st_text(w));
-    st_put(w, key), fputc(':', w->text), st_put(w, value);
+    if (w->n_meta++) out_char(st_text(w), ',');
+    st_put(w, key), out_char(&w->text, ':'), st_put(w, value);
 }
 
 /* Some readers map the data, so a tensor must begin at a multiple of its element: wide types come first. */
@@ -341,31 +340,30 @@ static inline void st_declare(StWriter *w, const char *name, StType type, int ra
     for (int k = 0; k < rank; k++) t.shape[k] = shape[k];
     st_measure(&t);
     if (w->left * 8 % st_bits(type)) die("safetensors: tensor '%s': expected wide types first", name);
-    fputs(w->n++ ? "," : "},", st_text(w));
+    out_text(st_text(w), w->n++ ? "," : "},");
     st_put(w, name);
-    fprintf(w->text, ":{\"dtype\":\"%s\",\"shape\":[", st_names[type]);
-    for (int k = 0; k < rank; k++) fprintf(w->text, k ? ",%zu" : "%zu", shape[k]);
-    fprintf(w->text, "],\"data_offsets\":[%zu,%zu]}", w->left, w->left + t.bytes);
+    out_print(&w->text, ":{\"dtype\":\"%s\",\"shape\":[", st_names[type]);
+    for (int k = 0; k < rank; k++) out_print(&w->text, k ? ",%zu" : "%zu", shape[k]);
+    out_print(&w->text, "],\"data_offsets\":[%zu,%zu]}", w->left, w->left + t.bytes);
     w->left += t.bytes;
 }
 
 /* Checks the header and writes it to a file beside `path`. */
 static inline void st_begin(StWriter *w, const char *path) {
-    fputs(w->n ? "}" : "}}", st_text(w));
-    while (ftell(w->text) % 8) fputc(' ', w->text);
-    if (fclose(w->text)) die("%s: out of memory for a header", path);
+    out_text(st_text(w), w->n ? "}" : "}}");
+    while (w->text.n % 8) out_char(&w->text, ' ');
     if (w->odd) die("%s: expected names and metadata in UTF-8, found other bytes", path);
-    const size_t n = w->header_bytes - 8;
-    for (int k = 0; k < 8; k++) w->header[k] = (char)((uint64_t)n >> 8 * k);
-    Safetensors s = st_parse_header((Bytes){(uint8_t *)w->header, n + 8, path, false}, n, w->left);
+    const size_t n = w->text.n - 8;
+    char *header = w->text.text;
+    for (int k = 0; k < 8; k++) header[k] = (char)((uint64_t)n >> 8 * k);
+    Safetensors s = st_parse_header((Bytes){(uint8_t *)header, n + 8, path, false}, n, w->left);
     w->hash = s.hash;
     w->out = out_open(path);
-    out_bytes(&w->out, w->header, n + 8);
+    out_bytes(&w->out, header, n + 8);
     st_free(&s);
 }
 
-__attribute__((noreturn)) static inline void st_stray(StWriter *w, size_t found) {
-    out_drop(&w->out);
+__attribute__((noreturn)) static inline void st_stray(const StWriter *w, size_t found) {
     die("%s: expected %zu more bytes of tensors to write, found %zu", w->out.path, w->left, found);
 }
 

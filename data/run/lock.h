@@ -13,30 +13,38 @@
 #define LOCK_H
 #include "../base/base.h"
 
-static struct { int file; char path[PATH_MAX + 8]; } lock_held = {.file = -1};  /* what exit has to undo */
+static struct { int file; Passing *name; } lock_held = {.file = -1};
 
-__attribute__((destructor)) static inline void lock_leave(void) {
+static inline void lock_leave(void) {
     if (lock_held.file < 0) return;
-    unlink(lock_held.path), close(lock_held.file);          /* in this order: see lock_open */
+    lock_held.name->there = false;                          /* from now on it may be another's */
+    unlink(lock_held.name->path);
+    close(lock_held.file);                                  /* in this order: see lock_open */
     lock_held.file = -1;
 }
 
-/* Opens and locks lock_held.path; false if that has to be tried again, for the last holder has just left. */
-static inline bool lock_open(const char *path) {
+/* The lock's file, or "" if there is none. */
+static inline const char *lock_path(void) { return lock_held.file < 0 ? "" : lock_held.name->path; }
+
+/* Opens and locks the file of that name; false if that has to be tried again, for the last holder has just
+ * left. path: what is locked. */
+static inline bool lock_open(const char *path, Passing *name) {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     struct stat mine, there;
-    const int file = open(lock_held.path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0666);
-    if (file < 0 || fstat(file, &mine)) die("%s: cannot write: %s", lock_held.path, strerror(errno));
-    if (!S_ISREG(mine.st_mode)) die("%s: expected a file that locks, found another kind", lock_held.path);
+    const int file = open(name->path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0666);
+    if (file < 0 || fstat(file, &mine)) die_of(name->path, "write");
+    if (!S_ISREG(mine.st_mode)) die("%s: expected a file that locks, found another kind", name->path);
     if (fcntl(file, F_SETLK, &lock)) {
         const bool busy = errno == EACCES || errno == EAGAIN;
-        if (!busy) note("%s: no lock (%s): nothing else may write it", path, strerror(errno));
+        if (!busy) note("%s: no lock (%s): nothing else may write it", path, why(errno));
         if (busy && (fcntl(file, F_GETLK, &lock) || lock.l_type == F_UNLCK)) return close(file), false;
         if (busy) die("%s: process %ld writes it", path, (long)lock.l_pid);
     }
-    const bool same = !stat(lock_held.path, &there) && there.st_dev == mine.st_dev && there.st_ino == mine.st_ino;
+    const bool same = !stat(name->path, &there) && there.st_dev == mine.st_dev && there.st_ino == mine.st_ino;
     if (!same) return close(file), false;                   /* it was taken away while we waited for it */
+    name->there = true;
     lock_held.file = file;
+    lock_held.name = name;
     return true;
 }
 
@@ -44,20 +52,21 @@ static inline bool lock_open(const char *path) {
  * regular file (a device) there is none. Dies if another process has it. */
 static inline void lock_take(const char *path) {
     struct stat st;
-    char real[PATH_MAX], number[24] = "", temp[PATH_MAX + 32];
+    char real[PATH_MAX], best[PATH_MAX + 8], number[24] = "";
     lock_leave();
+    passing.dead = 0;
     if (!stat(path, &st) && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) return;
     if (!realpath(path, real)) snprintf(real, sizeof real, "%s", path);
-    snprintf(lock_held.path, sizeof lock_held.path, "%s.lock", real);
-    while (!lock_open(path)) continue;
-    const ssize_t n = read(lock_held.file, number, sizeof number - 1);
-    const long dead = n > 0 ? strtol(number, NULL, 10) : 0;
-    for (int k = 0; k < 2 && dead > 0; k++) {
-        snprintf(temp, sizeof temp, "%s%s.%ld.tmp", real, k ? ".best" : "", dead);
-        unlink(temp);
-    }
+    Passing *name = passing_free();
+    if (!name) die("%s: cannot lock: too many files", path);
+    snprintf(name->path, sizeof name->path, "%s.lock", real);
+    while (!lock_open(path, name)) continue;
+    if (read(lock_held.file, number, sizeof number - 1) > 0) passing.dead = strtol(number, NULL, 10);
+    passing_of_dead(real);
+    snprintf(best, sizeof best, "%s.best", real);
+    passing_of_dead(best);
     const int bytes = snprintf(number, sizeof number, "%ld\n", (long)getpid());
-    if (ftruncate(lock_held.file, 0) || pwrite(lock_held.file, number, (size_t)bytes, 0) != bytes)
-        die("%s: cannot write: %s", lock_held.path, strerror(errno));
+    if (pwrite(lock_held.file, number, (size_t)bytes, 0) != bytes || ftruncate(lock_held.file, bytes))
+        die_of(lock_path(), "write");
 }
 #endif

@@ -20,6 +20,7 @@
 #define MASKS_H
 #include "options.h"
 #include "schedule.h"
+#include "../model/weights.h"
 
 /* ---- what the options ask for ------------------------------------------------------------------------- */
 
@@ -31,7 +32,7 @@ static inline int mask_rule(const Options *o) {
 }
 enum { STATIC, SET, RIGL, GMP };
 static inline int parse_update(const Options *o) {
-    return parse_word("update", o->update, (const char *const[]){"static", "set", "rigl", "gmp"}, 4);
+    return parse_word(o, "update", o->update, (const char *const[]){"static", "set", "rigl", "gmp"}, 4);
 }
 
 /* Densities of c_attn, attn.c_proj, c_fc and mlp.c_proj, which are the same in every layer. */
@@ -50,7 +51,7 @@ static inline void mask_densities(const Options *o, size_t C, double out[4]) {
         while (k < 4 && (strlen(kind[k]) != n || strncmp(p, kind[k], n))) k++;
         const double s = k < 4 && p[n] ? strtod(p + n + 1, &end) : -1;
         if (!end || end == p + n + 1 || (*end && *end != '/') || !(s >= 0 && s < 1))
-            usage("--spread: expected uniform, erk or qkv=S/proj=S/fc=S/fc2=S with S in [0,1), found '%s'",
+            refuse(o, "--spread: expected uniform, erk or qkv=S/proj=S/fc=S/fc2=S with S in [0,1), found '%s'",
                   p);
         out[k] = 1 - s;
         p = *end ? end + 1 : end;
@@ -126,7 +127,7 @@ static inline SpMat *masks_new(const Options *o, const GptConfig *c, const Gpt *
         const GptParam *p = &table[k];
         if (!gpt_maskable(p)) continue;
         if (p->rows % parse_block(o))
-            usage("--block: expected one that divides the %zu inputs of %s, found '%s'", p->rows, p->name,
+            refuse(o, "--block: expected one that divides the %zu inputs of %s, found '%s'", p->rows, p->name,
                   o->block);
         if (rule) mats[k] = mask_by_rule(o, p, density[mask_kind(k)], m, k);
         else found |= checkpoint_element_mask(&file, p, parse_block(o), &mats[k]);
@@ -170,14 +171,14 @@ static inline void masks_agree(const Options *o) {
     const int update = parse_update(o);
     const bool more = o->sparsity > 0 || o->dense_first > 0 || update == GMP || strcmp(o->spread, "uniform");
     double density[4];
-    parse_block(o), parse_word("scale", o->scale, (const char *const[]){"none", "init", "supar"}, 3);
+    parse_block(o), parse_word(o, "scale", o->scale, (const char *const[]){"none", "init", "supar"}, 3);
     mask_densities(o, 64, density);                         /* whether --spread can be read, at any width */
     if (mask_rule(o) < 0 && more)
-        usage("--mask FILE says all: no --sparsity, --spread, --dense-first or --update gmp");
+        refuse(o, "--mask FILE says all: no --sparsity, --spread, --dense-first or --update gmp");
     if (o->dense_first + o->densify > 1)
-        usage("--dense-first and --densify are more than all steps together");
+        refuse(o, "--dense-first and --densify are more than all steps together");
     if (update != STATIC && masks_last(o) <= masks_from(o))
-        usage("--update %s: expected an update within %g of %zu steps, found --mask-every %zu", o->update,
+        refuse(o, "--update %s: expected an update within %g of %zu steps, found --mask-every %zu", o->update,
               o->mask_stop, o->steps, o->mask_every);
 }
 /* The same, of what was given for a new run. */
@@ -186,13 +187,13 @@ static inline void masks_check(const Options *o) {
                                        "dense-first"},
                       *const evolve[] = {"drop", "mask-every", "mask-stop"};
     for (size_t k = 0; k < sizeof need / sizeof *need; k++)
-        if (option_given(o, need[k]) && !masks_wanted(o)) usage("--%s needs --sparsity", need[k]);
+        if (option_given(o, need[k]) && !masks_wanted(o)) refuse(o, "--%s needs --sparsity", need[k]);
     for (size_t k = 0; k < sizeof evolve / sizeof *evolve; k++)
         if (option_given(o, evolve[k]) && parse_update(o) == STATIC)
-            usage("--%s needs --update set, rigl or gmp", evolve[k]);
+            refuse(o, "--%s needs --update set, rigl or gmp", evolve[k]);
     masks_agree(o);
     if (mask_rule(o) == 3 && !o->init && !(o->dense_first > 0))
-        usage("--mask magnitude needs trained weights: --init CKPT or --dense-first");
+        refuse(o, "--mask magnitude needs trained weights: --init CKPT or --dense-first");
 }
 
 /* Density of the four matrices of all layers together: as they are, or as the options will make them. */
@@ -229,8 +230,8 @@ static inline Gpt *gpt_remask(const Gpt *m, const SpMat *mats, uint32_t step, bo
         b->rate = a->rate;
         sp_carry(&a->mat, &b->mat, m->w + a->at, n->w + b->at, LINE * sizeof(float));
         if (!moments) continue;
-        sp_carry(&a->mat, &b->mat, m->m + a->at, n->m + b->at, LINE * sizeof(float));
-        sp_carry(&a->mat, &b->mat, m->v + a->at, n->v + b->at, LINE * sizeof(float));
+        sp_carry(&a->mat, &b->mat, m->moment1 + a->at, n->moment1 + b->at, LINE * sizeof(float));
+        sp_carry(&a->mat, &b->mat, m->moment2 + a->at, n->moment2 + b->at, LINE * sizeof(float));
         if (!gpt_maskable(b)) continue;
         uint32_t *old = a->born ? a->born : mem_new(a->mat.lines, sizeof *old);
         b->born = mem_new(b->mat.lines, sizeof *b->born);
@@ -327,7 +328,7 @@ static inline void masks_show(const Gpt *m) {
         sp_map(a, on);
         printf("%s: %zu x %zu blocks of 16x%zu, %.4g %% kept\n", m->table[k].name, a->nb, a->IC / a->w, a->w,
                100 * gpt_density(&m->table[k]));
-        sp_show(stdout, on, a->nb, a->IC / a->w);
+        sp_show(on, a->nb, a->IC / a->w);
         free(on);
     }
 }

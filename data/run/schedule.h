@@ -3,7 +3,7 @@
  * bits.
  *
  *     a run        a model, its program, the arrays of B sequences    GptRun
- *     a firing     some units of one stage on one panel               GptFire
+ *     a firing     some units of one stage on one panel               Firing
  *     serial       one stage at a time, one thread                    gpt_kernels
  *     kernel       one stage at a time, all threads: what a GPU does  gpt_kernels
  *     dataflow     all stages of a section at once, panel by panel    gpt_machine_run
@@ -25,17 +25,17 @@
 
 /* What a panel's edge holds past its real rows is 0: on chip other things lay
  * there before. */
-static inline void gpt_pad(const GptFire *f, int edge, size_t real) {
+static inline void gpt_pad(const Firing *f, int edge, size_t real) {
     const SpPanel x = gpt_panel_of(f, edge);
     for (size_t g = 0; g < f->panel.groups; g++)
-        gpt_clear(x, g, real, f->r->program.edge[edge].rows - real);
+        panel_clear(x, g, real, f->r->program.edge[edge].rows - real);
 }
-static inline void gpt_moved(const GptFire *f, int kind, double lines) {
+static inline void gpt_moved(const Firing *f, int kind, double lines) {
     f->r->moved[f->worker * MOVED_KINDS + (size_t)kind] += lines;
 }
 /* Stores rows i0 .. i1-1 of an edge off chip too, if it is wanted there, of those
  * groups n of the sequence with n % split = j. */
-static inline void gpt_store(const GptFire *f, int edge, size_t i0, size_t i1, size_t split,
+static inline void gpt_store(const Firing *f, int edge, size_t i0, size_t i1, size_t split,
                              size_t j) {
     if (!f->r->on || !f->r->on->slot[edge].stored) return;
     const SpPanel from = gpt_panel_of(f, edge);
@@ -43,13 +43,13 @@ static inline void gpt_store(const GptFire *f, int edge, size_t i0, size_t i1, s
     for (size_t g = 0; g < f->panel.groups; g++) {
         if ((f->panel.first + g) % split != j) continue;
         for (size_t i = i0; i < i1; i++)
-            gpt_stream(gpt_line(to, g, i), gpt_line(from, g, i), 1);
+            panel_stream(panel_line(to, g, i), panel_line(from, g, i), 1);
         gpt_moved(f, MOVED_OUT, (double)(i1 - i0));
     }
 }
 /* Stores what a firing's units have made of the real rows of an edge. */
-static inline void gpt_store_units(const GptFire *f, int edge, size_t real) {
-    const GptStage *s = f->stage;
+static inline void gpt_store_units(const Firing *f, int edge, size_t real) {
+    const ProgStage *s = f->stage;
     const size_t third = real / s->thirds;
     const size_t each = third * s->split / s->df.units;
     for (size_t i = 0; i < real; i += third) {
@@ -65,21 +65,23 @@ static inline void gpt_store_units(const GptFire *f, int edge, size_t real) {
 }
 /* Of lines a group that a stage's units share out, those of this firing; if they
  * cannot be shared out, the first unit moves all. */
-static inline double gpt_share(const GptFire *f, double lines) {
+static inline double gpt_share(const Firing *f, double lines) {
     const double units = (double)f->stage->df.units;
     const double groups = (double)f->panel.groups;
     if (fmod(lines, units) == 0) return groups * lines / units * (double)(f->end - f->unit);
     return f->unit == 0 ? groups * lines : 0;
 }
 /* Whether a firing of backward-data ends its sums: it has come to the last row block. */
-static inline bool gpt_ends(const GptFire *f) {
+static inline bool gpt_ends(const Firing *f) {
     return f->block_end == f->r->m->table[f->stage->param].mat.nb;
 }
-static inline void gpt_fire(const GptFire *f) {
-    const GptStage *s = f->stage;
+/* Fires a stage: its mathematics, then its outputs padded and stored, and what it
+ * moved counted. */
+static inline void gpt_fire(const Firing *f) {
+    const ProgStage *s = f->stage;
     const bool last = f->end == s->df.units;
     s->fire(f);
-    for (int k = 0; k < DF_OUTS && s->df.out[k] != NONE; k++) {
+    for (int k = 0; k < DF_OUTS && s->df.out[k] != DF_NONE; k++) {
         const int edge = s->df.out[k];
         if (f->r->program.edge[edge].inner) continue;
         const size_t rows = f->r->program.edge[edge].rows;
@@ -95,10 +97,10 @@ static inline void gpt_fire(const GptFire *f) {
     vf_streamed();
 }
 /* Where a firing's units find their weights and accumulators off chip. */
-static inline void gpt_point(GptFire *f) {
+static inline void gpt_point(Firing *f) {
     const Gpt *m = f->r->m;
     const int k = f->stage->param;
-    if (k == NONE) return;
+    if (k == PROG_NONE) return;
     const GptParam *p = &m->table[k];
     const GptParam *bias = p + 1;
     if (p->rank == 1) {                             /* gain and bias of a norm */
@@ -120,20 +122,20 @@ static inline void gpt_point(GptFire *f) {
 /* ---- a run's memory ------------------------------------------------------ */
 
 /* Floats of array k of a program, `groups` groups in all. */
-static inline size_t gpt_array_floats(const GptProgram *g, size_t k, size_t groups,
+static inline size_t gpt_array_floats(const Program *g, size_t k, size_t groups,
                                       size_t panel) {
-    const GptArray *a = &g->array[k];
+    const ProgArray *a = &g->array[k];
     return size_mul(size_mul(a->one_panel ? panel : groups, a->rows), LINE);
 }
 /* Bytes of all arrays of a run of B sequences' groups, with panels of so many. */
 static inline size_t gpt_arrays_bytes(const GptConfig *c, size_t B, size_t T, size_t panel,
                                       bool train) {
-    GptProgram g = gpt_program(c, gpt_groups(T), panel, train);
+    Program g = gpt_program(c, gpt_groups(T), panel, train);
     const size_t groups = size_mul(B, gpt_groups(T));
     size_t bytes = 0;
     for (size_t k = 0; k < g.arrays; k++)
         bytes += size_mul(gpt_array_floats(&g, k, groups, panel), sizeof(float));
-    gpt_program_free(&g);
+    prog_free(&g);
     return bytes;
 }
 static inline size_t gpt_scratch_floats(size_t T, size_t panel) {   /* of a worker */
@@ -176,7 +178,7 @@ static inline void gpt_run_free(GptRun *r) {
     gpt_machine_free(r);
     for (size_t k = 0; k < r->program.arrays; k++) free(r->array[k]);
     free(r->array);
-    gpt_program_free(&r->program);
+    prog_free(&r->program);
     free(r->moved);
     free(r->identity);
     free(r->scratch);
@@ -201,7 +203,7 @@ static inline GptPanel gpt_panel_back(const GptRun *r, size_t i) {
     const size_t per = gpt_panels_a_sequence(r);
     return gpt_panel(r, i / per * per + (per - 1 - i % per));
 }
-static inline GptPanel gpt_panel_for(const GptRun *r, const GptStage *s, size_t i) {
+static inline GptPanel gpt_panel_for(const GptRun *r, const ProgStage *s, size_t i) {
     const bool forward = (size_t)s->df.kind < r->program.forward;
     return forward ? gpt_panel(r, i) : gpt_panel_back(r, i);
 }
@@ -210,13 +212,13 @@ static inline GptPanel gpt_panel_for(const GptRun *r, const GptStage *s, size_t 
 
 typedef struct {
     GptRun *r;
-    const GptStage *stage;
+    const ProgStage *stage;
     size_t units;                   /* a task */
 } GptKernel;
 
 /* All units of a stage, and of those that join it, on one panel. */
-static inline void gpt_kernel_panel(const GptKernel *n, GptFire f, size_t panel) {
-    const GptProgram *g = &n->r->program;
+static inline void gpt_kernel_panel(const GptKernel *n, Firing f, size_t panel) {
+    const Program *g = &n->r->program;
     f.panel = gpt_panel(n->r, panel);
     f.logits_at = f.panel.at;
     do {
@@ -227,8 +229,8 @@ static inline void gpt_kernel_panel(const GptKernel *n, GptFire f, size_t panel)
     } while (f.stage < g->stage + g->stages && f.stage->df.joins);
 }
 /* The stages that join one by heads, on the panel and the head of its firing. */
-static inline void gpt_kernel_head(const GptKernel *n, GptFire f) {
-    const GptProgram *g = &n->r->program;
+static inline void gpt_kernel_head(const GptKernel *n, Firing f) {
+    const Program *g = &n->r->program;
     const size_t head = f.unit / n->units;
     while (++f.stage < g->stage + g->stages && f.stage->df.joins) {
         f.unit = head * f.stage->split;
@@ -239,7 +241,7 @@ static inline void gpt_kernel_head(const GptKernel *n, GptFire f) {
 static inline void gpt_kernel_task(void *arg, size_t task, size_t worker) {
     const GptKernel *n = arg;
     const GptRun *r = n->r;
-    GptFire f = {.r = r, .stage = n->stage, .worker = worker};
+    Firing f = {.r = r, .stage = n->stage, .worker = worker};
     if (n->stage->cut == BY_PANEL) {
         gpt_kernel_panel(n, f, task);
         return;
@@ -266,7 +268,7 @@ static inline void gpt_kernel_task(void *arg, size_t task, size_t worker) {
 /* Runs one stage, and those that join it, over the whole run, all workers. The cut
  * does not change a bit. */
 static inline void gpt_kernel(GptRun *r, size_t stage) {
-    const GptStage *s = &r->program.stage[stage];
+    const ProgStage *s = &r->program.stage[stage];
     const size_t units = s->df.units;
     GptKernel n = {r, s, size_max(1, units / (4 * r->pool->workers))};
     size_t tasks = gpt_panels(r);
@@ -287,17 +289,17 @@ typedef struct {
     GptPanel panel;
 } GptHead;
 
-static inline GptFire gpt_head_fire(const GptHead *h, size_t stage, size_t worker) {
-    const GptStage *s = &h->r->program.stage[h->r->program.head + stage];
-    return (GptFire){.r = h->r, .stage = s, .worker = worker, .panel = h->panel,
+static inline Firing gpt_head_fire(const GptHead *h, size_t stage, size_t worker) {
+    const ProgStage *s = &h->r->program.stage[h->r->program.head + stage];
+    return (Firing){.r = h->r, .stage = s, .worker = worker, .panel = h->panel,
                      .logits_at = h->panel.at, .end = s->df.units};
 }
 /* Narrows a firing to group g of its panel. */
-static inline void gpt_one_group(GptFire *f, size_t g) {
+static inline void gpt_one_group(Firing *f, size_t g) {
     f->panel = (GptPanel){f->panel.at + g, f->panel.first + g, 1};
 }
 /* Row blocks of the head, forward or dw, of one task. */
-static inline void gpt_head_blocks(GptFire f, size_t task) {
+static inline void gpt_head_blocks(Firing f, size_t task) {
     f.unit = task * HEAD_BLOCKS;
     f.end = size_min(f.unit + HEAD_BLOCKS, f.stage->df.units);
     gpt_point(&f);
@@ -307,12 +309,12 @@ static inline void gpt_logits_task(void *head, size_t task, size_t worker) {
     gpt_head_blocks(gpt_head_fire(head, HEAD_LOGITS, worker), task);
 }
 static inline void gpt_loss_task(void *head, size_t g, size_t worker) {
-    GptFire f = gpt_head_fire(head, HEAD_LOSS, worker);
+    Firing f = gpt_head_fire(head, HEAD_LOSS, worker);
     gpt_one_group(&f, g);
     gpt_loss(&f);
 }
 static inline void gpt_loss_data_task(void *head, size_t g, size_t worker) {
-    GptFire f = gpt_head_fire(head, HEAD_LOSS, worker);
+    Firing f = gpt_head_fire(head, HEAD_LOSS, worker);
     gpt_one_group(&f, g);
     gpt_fire(&f);
 }
@@ -323,7 +325,7 @@ static inline void gpt_head_back_task(void *head, size_t task, size_t worker) {
         gpt_head_blocks(gpt_head_fire(h, HEAD_WEIGHT, worker), task - h->panel.groups);
         return;
     }
-    GptFire f = gpt_head_fire(h, HEAD_DATA, worker);
+    Firing f = gpt_head_fire(h, HEAD_DATA, worker);
     gpt_one_group(&f, task);
     gpt_point(&f);
     gpt_fire(&f);
@@ -375,7 +377,7 @@ static inline void gpt_eval(GptRun *r, const int32_t *inputs, const int32_t *tar
 }
 /* Forward and backward, a stage at a time. */
 static inline void gpt_kernels(GptRun *r) {
-    const GptProgram *g = &r->program;
+    const Program *g = &r->program;
     gpt_forward(r);
     for (size_t i = 0; i < gpt_panels(r); i++) gpt_head_train(r, i);
     for (size_t s = g->head + HEAD_WEIGHT + 1; s < g->stages; s++)
@@ -422,7 +424,7 @@ static inline GptLines *gpt_lines(const Gpt *m) {
  * for the simulator has no model. Freed with gpt_graph_free. */
 static inline DfGraph gpt_graph(const GptConfig *c, const GptLines *lines, size_t groups,
                                 size_t panel) {
-    GptProgram g = gpt_program(c, groups, panel, true);
+    Program g = gpt_program(c, groups, panel, true);
     DfGraph graph = {.stages = g.stages, .edges = g.edges, .groups = groups,
                      .forward = g.forward};
     graph.stage = mem_new(g.stages, sizeof *graph.stage);
@@ -435,7 +437,7 @@ static inline DfGraph gpt_graph(const GptConfig *c, const GptLines *lines, size_
     }
     graph.edge = g.edge;
     g.edge = NULL;
-    gpt_program_free(&g);
+    prog_free(&g);
     return graph;
 }
 static inline void gpt_graph_free(DfGraph *g) {
@@ -443,7 +445,7 @@ static inline void gpt_graph_free(DfGraph *g) {
     free(g->edge);
 }
 
-static inline const GptStage *gpt_stage_of(const GptRun *r, const DfPart *part) {
+static inline const ProgStage *gpt_stage_of(const GptRun *r, const DfPart *part) {
     return &r->program.stage[part->s.kind];
 }
 /* Column lists of sparse matrices as rows of the edges that they gather from or
@@ -498,11 +500,11 @@ static inline void gpt_machine_plan(GptRun *r, DfChip chip, size_t depth) {
 }
 
 /* What a firing of an actor works on. */
-static inline GptFire gpt_machine_fire(const GptRun *r, const DfSection *section,
+static inline Firing gpt_machine_fire(const GptRun *r, const DfSection *section,
                                        const DfActor *actor) {
     const DfPart *part = &section->part[actor->part];
     float *tile = section->place[actor->place].chip;
-    GptFire f = {.r = r, .unit = actor->u0, .end = actor->u1, .col = part->col};
+    Firing f = {.r = r, .unit = actor->u0, .end = actor->u1, .col = part->col};
     if (part->s.kind == DF_LOAD) return f;
     f.stage = gpt_stage_of(r, part);
     gpt_point(&f);
@@ -527,17 +529,17 @@ static inline GptFire gpt_machine_fire(const GptRun *r, const DfSection *section
     return f;
 }
 /* Brings its rows of a panel of an edge on the chip. */
-static inline void gpt_machine_load(const GptFire *f, int edge) {
+static inline void gpt_machine_load(const Firing *f, int edge) {
     const SpPanel from = gpt_off_chip(f, f->r->program.array_of[edge]);
     const SpPanel to = gpt_panel_of(f, edge);
     const size_t lines = (f->end - f->unit) * LINE;
     for (size_t g = 0; g < f->panel.groups; g++)    /* rows of one tile are in order */
-        memcpy(gpt_line(to, g, f->unit * LINE), gpt_line(from, g, f->unit * LINE),
+        memcpy(panel_line(to, g, f->unit * LINE), panel_line(from, g, f->unit * LINE),
                lines * LINE * sizeof(float));
     gpt_moved(f, MOVED_IN, (double)(f->panel.groups * lines));
 }
 /* One panel of a firing. */
-static inline void gpt_machine_panel(GptFire *f, const DfSection *section,
+static inline void gpt_machine_panel(Firing *f, const DfSection *section,
                                      const DfPart *part, size_t i) {
     const GptRun *r = f->r;
     f->turn = i;
@@ -548,13 +550,13 @@ static inline void gpt_machine_panel(GptFire *f, const DfSection *section,
 }
 /* A firing on panels first .. end-1 whose weights pass through the tile a few row
  * blocks at a time, each over all panels. */
-static inline void gpt_machine_stream(GptFire f, const DfSection *section,
+static inline void gpt_machine_stream(Firing f, const DfSection *section,
                                       const DfActor *actor, size_t first, size_t end) {
     const DfPart *part = &section->part[actor->part];
     const size_t from = part->cut ? 0 : f.unit;
     const size_t to = part->cut ? f.block_end : f.end;
     const double lines = df_lines(&part->s, f.unit, f.end);
-    const GptFire whole = f;
+    const Firing whole = f;
     if (part->s.grads) gpt_moved(&f, MOVED_GRADS, 2 * lines);
     else gpt_moved(&f, MOVED_WEIGHTS, lines);
     for (size_t b = from; b < to; b += BUNDLE) {
@@ -578,7 +580,7 @@ static inline void gpt_machine_step(void *owner, const DfSection *section,
     const DfPart *part = &section->part[actor->part];
     const size_t first = i * section->span;
     const size_t end = size_min(first + section->span, gpt_panels(r));
-    GptFire f = gpt_machine_fire(r, section, actor);
+    Firing f = gpt_machine_fire(r, section, actor);
     f.worker = worker;
     if (section->streamed && part->s.lines) {
         gpt_machine_stream(f, section, actor, first, end);
@@ -594,8 +596,8 @@ typedef struct {
     bool back;
 } GptCarry;
 
-static inline void gpt_carry_lines(const GptCarry *c, const DfActor *actor, GptFire chip,
-                                   GptFire flat, double *moved) {
+static inline void gpt_carry_lines(const GptCarry *c, const DfActor *actor, Firing chip,
+                                   Firing flat, double *moved) {
     const DfPart *part = &c->section->part[actor->part];
     const size_t lines = (size_t)df_lines(&part->s, actor->u0, actor->u1);
     float *on_chip = (float *)(uintptr_t)chip.w;    /* not const while it is brought */
@@ -616,8 +618,8 @@ static inline void gpt_machine_carry(void *arg, size_t task, size_t worker) {
     const size_t units = actor->u1 - actor->u0;
     double *moved = c->r->moved + worker * MOVED_KINDS;
     if (part->s.kind == DF_LOAD || (!part->s.lines && !part->s.sums)) return;
-    const GptFire chip = gpt_machine_fire(c->r, c->section, actor);
-    GptFire flat = chip;
+    const Firing chip = gpt_machine_fire(c->r, c->section, actor);
+    Firing flat = chip;
     flat.db = NULL;
     gpt_point(&flat);
     if (part->s.lines && !c->section->streamed)
@@ -665,18 +667,18 @@ static inline void gpt_train(GptRun *r, const int32_t *inputs, const int32_t *ta
     gpt_loss_add(r, sum);
 }
 
-/* Forward and backward over a batch (B,T) in groups of at most r->B sequences: the
- * mean loss. */
-static inline double train_groups(GptRun *r, size_t B, const int32_t *inputs,
-                                  const int32_t *targets) {
+/* Forward and backward over a batch (B,T), as many sequences at a time as the run
+ * has memory for: the mean loss. */
+static inline double train_batch(GptRun *r, size_t B, const int32_t *inputs,
+                                 const int32_t *targets) {
     const size_t T = r->T;
-    const size_t group = r->B;
+    const size_t most = r->B;
     double sum = 0;
-    for (size_t b = 0; b < B; b += group) {
-        r->B = size_min(B - b, group);
+    for (size_t b = 0; b < B; b += most) {
+        r->B = size_min(B - b, most);
         gpt_train(r, inputs + b * T, targets + b * T, B * T, &sum);
     }
-    r->B = group;
+    r->B = most;
     return sum / (double)(B * T);
 }
 
@@ -715,7 +717,7 @@ static inline const char *gpt_first_bad(const GptRun *r, char name[64]) {
         if (!gpt_finite(m->w + p->at, p->size)) return name;
     }
     for (size_t k = SHARED; k < r->program.arrays; k++) {
-        const GptArray *a = &r->program.array[k];
+        const ProgArray *a = &r->program.array[k];
         snprintf(name, 64, "%s", a->name);
         if (!gpt_finite(r->array[k], r->B * r->stride * a->rows * LINE)) return name;
     }

@@ -8,6 +8,8 @@
 #include "chip.h"
 #include "data.h"
 #include "masks.h"
+#include "../model/weights.h"
+#include "rate.h"
 #include "../model/formats.h"
 #include <signal.h>
 
@@ -109,24 +111,29 @@ static inline double model_bytes(const GptConfig *c, double density) {
 static inline State state_ready(State s, const Data *d) {
     Options *o = s.o;
     masks_ready(o, s.m);
-    const double density = masks_density(o, s.m, !masks_wanted(o) || masks_at_start(o));
-    if (isnan(o->lr)) o->lr = 0.002 * 256 / (double)s.m->c.C / (sqrt(density) * sqrt(sqrt(density)));
+    if (isnan(o->lr)) o->lr = rate_product(rate_of(o, s.m));
     if (o->warmup == AUTO) o->warmup = o->steps * 3 / 100;
     if (isnan(o->min_lr)) o->min_lr = o->lr / 10;
-    if (o->warmup > o->steps)
-        usage("--warmup: expected at most the %zu steps, found %zu", o->steps, o->warmup);
-    if (o->min_lr > o->lr) usage("--min-lr: expected at most --lr %g, found %g", o->lr, o->min_lr);
+    rate_check(o);
     s.data_hash = data_hash(d);
     return s;
+}
+
+/* Refuses what can be known to be wrong of a new run's options before anything is read. */
+static inline void state_check(const Options *o) {
+    masks_check(o);
+    rate_check(o);
 }
 
 /* A random model for data and a vocabulary (or NULL) that have been read. */
 static inline State state_fresh(Options *o, const Data *d, Tokenizer *tok) {
     State s = {.o = o, .tok = tok, .best = INFINITY};
-    model_shape(o), masks_check(o);
+    char what[64] = "the model";
+    if (o->whose) snprintf(what, sizeof what, "the model of arm %s", o->whose);
+    model_shape(o), state_check(o);
     const GptConfig c = {o->layers, o->heads, o->width, tok ? tok->V : o->vocab_size, o->context};
-    data_check(o, d), model_check(&c, "the model");
-    mem_check(model_bytes(&c, masks_at_start(o) ? 1 - o->sparsity : 1), "the model");
+    data_check(o, d), model_check(&c, what);
+    mem_check(model_bytes(&c, masks_at_start(o) ? 1 - o->sparsity : 1), what);
     SpMat *mats = masks_at_start(o) ? masks_new(o, &c, NULL) : NULL;
     s.m = gpt_make(c, mats, true, true);
     free(mats);
@@ -156,14 +163,14 @@ static inline State state_init(Options *o, Data *d) {
         free(mats), gpt_free(s.m);
         s.m = masked;
     }
-    memset(s.m->m, 0, s.m->floats * sizeof(float)), memset(s.m->v, 0, s.m->floats * sizeof(float));
+    memset(s.m->moment1, 0, s.m->floats * sizeof(float)), memset(s.m->moment2, 0, s.m->floats * sizeof(float));
     for (size_t k = 0; k < s.m->count; k++) free(s.m->table[k].born), s.m->table[k].born = NULL;
     return state_ready(s, d);
 }
 
 static inline State state_new(Options *o, Data *d) {
     Tokenizer *tok = NULL;
-    masks_check(o);
+    state_check(o);
     if (o->init) return state_init(o, d);
     model_shape(o);
     *d = data_read(o, &tok, 0, true);
@@ -196,13 +203,11 @@ static inline State state_resume(const Options *o, Data *d) {
 /* The first signal asks for a clean end, the second ends at once. */
 static volatile sig_atomic_t interrupted;
 
-static inline void on_signal(int number) { interrupted = number, signal(number, SIG_DFL); }
-/* A signal that was ignored at the start (nohup) stays so. */
-static inline void signals_catch(void) {
-    static const int number[3] = {SIGINT, SIGTERM, SIGHUP};
-    for (int k = 0; k < 3; k++)
-        if (signal(number[k], on_signal) == SIG_IGN) signal(number[k], SIG_IGN);
+static inline void on_signal(int number) {
+    interrupted = number;
+    signal(number, passing_signal);
 }
+static inline void signals_catch(void) { signals_to(on_signal); }
 
 typedef struct {                    /* a run under way */
     State s;
@@ -210,7 +215,7 @@ typedef struct {                    /* a run under way */
     GptRun *r;
     const char *out, *saved;        /* the checkpoint's path; that again once it has been written */
     char best[PATH_MAX];
-    FILE *log;
+    Out log;                        /* takes everything, if none is wanted */
     bool terminal;                  /* progress on one line */
     double start, peak;             /* seconds at its start; FLOP/s at most */
     double lr, loss, norm, bytes, flops;        /* of the last step; norm: of the gradient before clipping */
@@ -231,7 +236,7 @@ static inline double tokens_per_step(const Options *o) { return (double)(o->batc
 static inline void run_save(Run *run, const char *path) {
     const int width = run->saved ? (int)strlen(run->saved) : 0;
     if (!checkpoint_write(&run->s, path))
-        die("%s: cannot write: %s%s%.*s", path, strerror(errno), width ? "; whole is still " : "", width,
+        die("%s: cannot write: %s%s%.*s", path, why(errno), width ? "; whole is still " : "", width,
             run->saved);
     if (path == run->out) run->saved = path;
 }

@@ -19,7 +19,7 @@
  * uint16. They are read where they are mapped. */
 #ifndef LOADER_H
 #define LOADER_H
-#include "../base/base.h"
+#include "../base/out.h"
 #include "corpus.h"
 #include "tokenizer.h"
 
@@ -220,8 +220,7 @@ static inline void documents_stories(Documents *d, size_t bytes, uint64_t seed) 
 static inline Tokens documents_tokens(const Documents *d, const Tokenizer *t, bool held_out) {
     size_t room = 1, n = 0;
     for (size_t k = 0; k < d->n; k++) if (d->doc[k].held_out == held_out) room += d->doc[k].n + 1;
-    uint32_t *ids = malloc(size_mul(room, 4));
-    if (!ids) die("out of memory for %zu bytes of text", room);
+    uint32_t *ids = mem_resize(NULL, size_mul(room, 4));
     ids[n++] = t->eot;
     for (size_t k = 0; k < d->n; k++) {
         if (d->doc[k].held_out != held_out) continue;

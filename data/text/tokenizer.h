@@ -26,7 +26,7 @@
  * with it. */
 #ifndef TOKENIZER_H
 #define TOKENIZER_H
-#include "../base/base.h"
+#include "../base/out.h"
 #include "unicode.h"
 
 #define TOK_EOT "<|endoftext|>"
@@ -84,7 +84,7 @@ static inline uint32_t strings_add(Strings *s, const void *p, size_t n, uint64_t
     s->start = mem_grow(s->start, s->n + 1, &s->starts, sizeof *s->start);
     while (s->room - end < n || !s->room) {
         s->room = s->room ? size_mul(s->room, 2) : 4096;
-        if (!(s->bytes = realloc(s->bytes, s->room))) die("out of memory: %zu bytes were asked for", s->room);
+        s->bytes = mem_resize(s->bytes, s->room);
     }
     memcpy(s->bytes + end, p, n);
     s->start[s->n] = end, s->start[s->n + 1] = end + n;
@@ -885,51 +885,51 @@ static inline size_t tok_save(const Tokenizer *t, uint8_t **out) {
 }
 
 /* token's bytes as the letters of a JSON string, without the quotes */
-static inline void hf_letters(FILE *f, const Tokenizer *t, uint64_t token) {
+static inline void hf_letters(Out *out, const Tokenizer *t, uint64_t token) {
     for (size_t k = t->tokens.start[token]; k < t->tokens.start[token + 1]; k++) {
         uint8_t letter[5] = {0};
         utf8_put(letter, tok_letter(t->base[t->tokens.bytes[k]]));
-        if (*letter == '"' || *letter == '\\') fputc('\\', f);
-        fputs((char *)letter, f);
+        if (*letter == '"' || *letter == '\\') out_char(out, '\\');
+        out_text(out, (char *)letter);
     }
 }
 /* The special token of an id as a JSON string. */
-static inline void hf_special(FILE *f, const Tokenizer *t, uint32_t id) {
+static inline void hf_special(Out *out, const Tokenizer *t, uint32_t id) {
     size_t n;
     const uint8_t *p = tok_bytes(t, id, &n);
     char *text = mem_new(n + 1, 1);
-    memcpy(text, p, n), json_put(f, text), free(text);
+    memcpy(text, p, n), json_put(out, text), free(text);
 }
 /* A tokenizer.json that cuts and merges as this program does. */
 static inline void hf_write_tokenizer(const char *path, const Tokenizer *t) {
     Out out = out_open(path);
     const char *between = "\n";
-    fputs("{\"version\": \"1.0\", \"truncation\": null, \"padding\": null,\n\"added_tokens\": [", out.f);
+    out_text(&out, "{\"version\": \"1.0\", \"truncation\": null, \"padding\": null,\n\"added_tokens\": [");
     for (uint32_t id = 0; id < t->V; id++) {                /* in the order of ids */
         if (t->token_of[id] == TOK_NONE || tok_is_text(t, id)) continue;
-        fprintf(out.f, "%s{\"id\": %u, \"content\": ", between, id), hf_special(out.f, t, id);
-        fputs(", \"single_word\": false, \"lstrip\": false, \"rstrip\": false, \"normalized\": false, "
-              "\"special\": true}", out.f);
+        out_print(&out, "%s{\"id\": %u, \"content\": ", between, id), hf_special(&out, t, id);
+        out_text(&out, ", \"single_word\": false, \"lstrip\": false, \"rstrip\": false, \"normalized\": false, "
+              "\"special\": true}");
         between = ",\n";
     }
-    fputs("],\n\"normalizer\": null,\n\"pre_tokenizer\": {\"type\": \"ByteLevel\", "
+    out_text(&out, "],\n\"normalizer\": null,\n\"pre_tokenizer\": {\"type\": \"ByteLevel\", "
           "\"add_prefix_space\": false, \"trim_offsets\": true, \"use_regex\": true},\n"
           "\"post_processor\": null,\n\"decoder\": {\"type\": \"ByteLevel\", "
           "\"add_prefix_space\": true, \"trim_offsets\": true, \"use_regex\": true},\n"
           "\"model\": {\"type\": \"BPE\", \"dropout\": null, \"unk_token\": null, "
           "\"continuing_subword_prefix\": \"\", \"end_of_word_suffix\": \"\", \"fuse_unk\": false, "
-          "\"byte_fallback\": false,\n\"vocab\": {", out.f);
+          "\"byte_fallback\": false,\n\"vocab\": {");
     for (size_t k = 0; k < t->n; k++)
-        fputs(k ? ",\n\"" : "\n\"", out.f), hf_letters(out.f, t, k), fprintf(out.f, "\": %u", t->id_of[k]);
+        out_text(&out, k ? ",\n\"" : "\n\""), hf_letters(&out, t, k), out_print(&out, "\": %u", t->id_of[k]);
     for (size_t k = t->n; k < tok_count(t); k++)
-        fputs(",\n", out.f), hf_special(out.f, t, t->id_of[k]), fprintf(out.f, ": %u", t->id_of[k]);
-    fputs("},\n\"merges\": [", out.f);
+        out_text(&out, ",\n"), hf_special(&out, t, t->id_of[k]), out_print(&out, ": %u", t->id_of[k]);
+    out_text(&out, "},\n\"merges\": [");
     for (size_t k = 0; k < t->n - 256; k++) {
         const uint64_t pair = tok_pair_at(&t->merges, k);
-        fputs(k ? ",\n\"" : "\n\"", out.f), hf_letters(out.f, t, pair >> 32), fputc(' ', out.f);
-        hf_letters(out.f, t, (uint32_t)pair), fputc('"', out.f);
+        out_text(&out, k ? ",\n\"" : "\n\""), hf_letters(&out, t, pair >> 32), out_char(&out, ' ');
+        hf_letters(&out, t, (uint32_t)pair), out_char(&out, '"');
     }
-    fputs("]}}\n", out.f);
+    out_text(&out, "]}}\n");
     out_done(&out);
 }
 #endif

@@ -10,6 +10,7 @@
 #ifndef CHECKS_H
 #define CHECKS_H
 #include "../model/formats.h"
+#include "../run/adamw.h"
 #include <stddef.h>
 
 typedef enum { ACT, LOGITS, LOSS, GRAD, STEP_LOSS, STEP_NORM, AFTER } CheckKind;

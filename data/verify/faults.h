@@ -120,7 +120,7 @@ static inline void flip(double *a, size_t rows, size_t cols) {
     free(b);
 }
 /* a[i] *= by, for the first `part` of each row of `cols` */
-static inline void scale(double *a, size_t rows, size_t cols, size_t part, double by) {
+static inline void fault_scale_by(double *a, size_t rows, size_t cols, size_t part, double by) {
     for (size_t i = 0; i < rows * cols; i++) if (i % cols < part) a[i] *= by;
 }
 
@@ -143,8 +143,8 @@ static inline void fault_weights(Spec *s, const Fault *f, bool undo) {
         const bool query = k >= LAYER0 && k < gpt_layer(s->c.L, 0) && (inner == QKVW || inner == QKVB);
         const double by = query ? q : p->rank == 1 && p->mean > 0 ? gain : 1;
         if (by != 1) {
-            scale(s->w[k], n / cols, cols, query ? s->c.C : cols, undo ? 1 / by : by);
-            if (undo) scale(s->dw[k], n / cols, cols, query ? s->c.C : cols, by);
+            fault_scale_by(s->w[k], n / cols, cols, query ? s->c.C : cols, undo ? 1 / by : by);
+            if (undo) fault_scale_by(s->dw[k], n / cols, cols, query ? s->c.C : cols, by);
         }
         if (!p->in_out || !(f->transposed == LINEAR || (f->transposed == CPROJ && inner == PROJW))) continue;
         if (!undo) flip(s->w[k], p->cols, p->rows);         /* what lies there, taken for (out, in) */
@@ -171,7 +171,7 @@ static inline void fault_gradient(Spec *s, const Fault *f) {
         const bool vector = s->table[k].rank == 1, norm = vector && strstr(s->table[k].name, "ln_") != NULL;
         const bool gone = (f->missing & NO_BIAS && vector && !norm) || (f->missing & NO_NORM && norm) ||
                           (f->missing & NO_WPE && k == WPE);
-        scale(s->dw[k], gpt_elements(&s->table[k]), 1, 1, gone ? 0 : by);
+        fault_scale_by(s->dw[k], gpt_elements(&s->table[k]), 1, 1, gone ? 0 : by);
     }
 }
 static inline void fault_flip(Spec *s, const Fault *f, bool undo) {

@@ -4,6 +4,7 @@
 #ifndef TRUTH_H
 #define TRUTH_H
 #include "faults.h"
+#include "../model/weights.h"
 #include "../run/schedule.h"
 
 /* ---- distances ---------------------------------------------------------------------------------------- */

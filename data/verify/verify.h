@@ -211,7 +211,7 @@ static inline void verify_json(const Dump *d, const char *path) {
     const Check *wrong = first_wrong(d), *blind = first_blind(d);
     char at[192];
     Out out = out_open(path);
-    fputc('{', out.f);
+    out_char(&out, '{');
     if (wrong || !blind) json_member_bool(&out, "pass", !wrong);
     else json_member_text(&out, "pass", NULL);
     json_member_text(&out, "first_wrong", wrong ? wrong->name : NULL);
@@ -225,7 +225,7 @@ static inline void verify_json(const Dump *d, const char *path) {
         else json_member_bool(&out, "pass", c->pass);
         json_member_put(&out, "error", c->dump.error), json_member_put(&out, "own_error", c->own.error);
         json_member_put(&out, "worst", c->dump.elem), json_member_put(&out, "own_worst", c->own.elem);
-        json_key(&out, "at"), fputs(check_index(d, c, at), out.f);
+        json_key(&out, "at"), out_text(&out, check_index(d, c, at));
         json_member_put(&out, "found", c->dump.got), json_member_put(&out, "expected", c->dump.want);
         json_member_put(&out, "ulp", ulps(c->dump.got, c->dump.want)), json_close(&out, '}');
     }

@@ -11,6 +11,8 @@ Weights are such that bfloat16 and half precision hold them, so every file holds
     theirs.gguf     by the `gguf` package: F16, F32 and BF16 side by side, a head that repeats the embedding, the same
                     vocabulary
     models.safetensors      inputs I32 (B, T), logits F32 (B, T, V) of transformers in float32
+    choices.jsonl   multiple choice, choices.csv what `train eval --choices --csv` must say of it and sharded/: by
+                    ../peers/choices.py in float64
 """
 import json
 import os
@@ -20,7 +22,10 @@ import gguf
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../peers"))
+import choices as peer
 
 L, NH, C, CTX, MERGES, V = 2, 2, 8, 12, ["l o", "lo w", "\u0120 low"], 263
 EOT, PAD = 259, 260     # then two rows without a token
@@ -107,6 +112,25 @@ def theirs(net, path):
     w.close()
 
 
+def choices(net, folder):
+    """Items whose endings fit into 12 tokens; most contexts do not."""
+    chosen = [{"ctx": "low, ", "endings": ["low low", "lol", " lo lo"], "label": "1"},
+              {"ctx": "A lowly fellow, low", "endings": ["allows", "glows.", "\u00fcber", "\tslow"], "label": 3},
+              {"sentence_good": "low lows glow", "sentence_bad": "lows low glow"},
+              {"ctx": "", "endings": ["lo", "l o"], "label": 0},
+              {"sentence_good": "slow", "sentence_bad": "slow"},
+              {"ctx": "yellow", "endings": [" pillow", "\n", "willow"], "label": 0, "ind": 7, "split": "val"},
+              {"sentence_good": "the low hill", "sentence_bad": "low hill the", "UID": "order", "pair_id": "7"},
+              {"ctx": "q: 1+1?\n", "endings": ["2", "11", "low", "one", "two"], "label": 4}]
+    with open(f"{folder}/choices.jsonl", "w") as out:
+        out.writelines(json.dumps(item, ensure_ascii=bool(n % 2)) + "\n" for n, item in enumerate(chosen))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=f"{folder}/sharded/tokenizer.json")
+    net.double()
+    with open(f"{folder}/choices.csv", "w") as out:
+        for item in peer.table(net, tokenizer.encode, EOT, chosen):
+            out.writelines(",".join(f"{x:.9g}" for x in line) + "\n" for line in item)
+
+
 def main(folder):
     os.makedirs(f"{folder}/sharded", exist_ok=True)
     net = model()
@@ -115,6 +139,7 @@ def main(folder):
         save_file({"inputs": x.int(), "logits": net(x).logits}, f"{folder}/models.safetensors")
     sharded(net, f"{folder}/sharded")
     theirs(net, f"{folder}/theirs.gguf")
+    choices(net, folder)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,246 @@
+/* attention.h: attention of one head, for 16 queries at a time.
+ *
+ * It is the same three products as the linear layers (sparse.h), with the
+ * head's keys and values in the place of the weights: 16 tokens' keys, hs lines
+ * of them, are a row block of 16 outputs as they lie.
+ *
+ *     scores            = forward            with the keys
+ *     mix of the values = backward-data      with the values
+ *     dprob             = forward            with the values
+ *     dquery            = backward-data      with the keys
+ *     dkey, dvalue     += backward-weight
+ *
+ * Scores of 16 queries (the lanes) against n groups of keys, 16 lines a group:
+ *
+ *                     query 0  ...  15
+ *     key 0         |  s  |  s  |  s  |         a query's sums run downwards,
+ *     key 1         |  s  |  s  |  s  |         key by key
+ *     ...           |     |     |     |
+ *     key 16n - 1   |  0  |  0  |  s  |         of its own group a query sees
+ *                                               the keys up to its own
+ *
+ * The largest score and 1 / sum of each query are kept, so the backward pass
+ * finds the probabilities again from one product. Only a column of scores
+ * exists at a time: memory O(T), work O(T^2).
+ *
+ * Forward, a head's queries may be shared out: no sum is of several queries.
+ * Backward, its keys may: dk and dv are sums over queries alone, and dquery,
+ * which is one over keys, is made afterwards from the derivatives of the scores.
+ * It refuses to know where keys and values came from and how many heads there
+ * are. */
+#ifndef ATTENTION_H
+#define ATTENTION_H
+#include "panel.h"
+#include "../../dataflow.h"
+
+/* A head's keys and values, and in the backward pass their gradients, of the
+ * whole sequence, by groups of hs lines. Off chip they are the edges themselves.
+ * On chip a part keeps them as its state, dealt out over its tiles: a unit has
+ * every split-th group of a head, [group][k v dk dv][hs][16]. */
+enum { ATT_KEY, ATT_VALUE, ATT_DKEY, ATT_DVALUE, ATT_KINDS };
+
+typedef struct {
+    float *edge[ATT_KINDS];     /* off chip: group 0 of each */
+    size_t stride;              /* floats from a group to the next */
+    const DfPart *keeper;       /* on chip; NULL: off chip */
+    const DfPlace *place;       /* the keeper's */
+    size_t first, split;        /* its first unit of the head; units a head */
+    size_t each;                /* groups a unit */
+    size_t one;                 /* floats of a group's keys */
+} AttMemory;
+
+/* Sixteen queries of a head, and what is theirs: panels of hs lines, and two
+ * lines. */
+typedef struct {
+    size_t n;                   /* groups of keys that they see; theirs is the
+                                 * last of these */
+    size_t hs;
+    float scale;                /* 1 / sqrt(hs) */
+    SpPanel query;
+    SpPanel out;                /* the mix of the values */
+    SpPanel dout;               /* backward */
+    float *max;                 /* (16) largest of the scaled scores */
+    float *share;               /* (16) 1 / sum of exp(score - max) */
+} AttQueries;
+
+/* Group n of a head's keys, values or their gradients. A tile that has the whole
+ * head keeps its groups in order. */
+static inline float *att_group(const AttMemory *m, int what, size_t n) {
+    if (!m->keeper) return m->edge[what] + n * m->stride;
+    const size_t per = m->keeper->per;
+    const size_t unit = m->first + n % m->split;
+    const size_t begin = unit / per * per;      /* the tile's first unit */
+    const size_t at = per % m->split == 0
+                          ? (m->first - begin) * m->each + n
+                          : (unit - begin) * m->each + n / m->split;
+    return m->place[unit / per].chip + m->keeper->state / sizeof(float) +
+           at * m->stride + (size_t)what * m->one;
+}
+/* Of so many groups from n on those that follow one another by m->stride. */
+static inline size_t att_run(const AttMemory *m, size_t groups) {
+    return !m->keeper || m->keeper->per % m->split == 0 ? groups : 1;
+}
+/* Copies the first hs lines of a group to a tile's memory. */
+static inline void att_remember(float *to, SpPanel from, size_t hs) {
+    for (size_t i = 0; i < hs; i++)
+        memcpy(to + i * LINE, panel_line(from, 0, i), LINE * sizeof(float));
+}
+/* And back. */
+static inline void att_recall(SpPanel to, const float *from, size_t hs) {
+    for (size_t i = 0; i < hs; i++)
+        memcpy(panel_line(to, 0, i), from + i * LINE, LINE * sizeof(float));
+}
+
+/* ---- the products -------------------------------------------------------- */
+
+/* s (16,16) = keys' x: 16 queries' products with a group of keys or values */
+static inline void att_scores(float *s, const float *keys, SpPanel x,
+                              size_t hs) {
+    const SpLines at = {.col = x.row, .n = hs, .blocks = 1};
+    memset(s, 0, LINE * LINE * sizeof(float));
+    sp_forward_narrow(keys, at, x, (SpPanel){.lines = s});
+}
+/* out (hs) += p (16 groups,16) times the keys or values of groups n on, which
+ * follow one another */
+static inline void att_mix(SpPanel out, const AttMemory *m, int what, size_t n,
+                           size_t groups, float *p, size_t hs) {
+    const SpLines at = {out.row, hs, m->stride, groups};
+    sp_data_narrow(att_group(m, what, n), at, (SpPanel){.lines = p}, out);
+}
+/* dk (hs,16) += x (hs) times ds (16 keys, 16 queries) */
+static inline void att_spread(float *dk, SpPanel x, const float *ds,
+                              size_t hs) {
+    float turned[LINE * LINE] __attribute__((aligned(64)));
+    const SpLines at = {.col = x.row, .n = hs, .blocks = 1};
+    sp_transpose(turned, ds);
+    sp_weight_narrow(dk, at, (SpPanel){.lines = turned}, x, 1);
+}
+
+/* ---- softmax ------------------------------------------------------------- */
+
+/* The largest of the scores s (16n,16) that each query may see, for the queries
+ * of one vector from v on. */
+static inline vf att_max(const float *s, size_t n, size_t v) {
+    const size_t own = (n - 1) * LINE;          /* the queries' own group */
+    vf max = vf_load(s + own * LINE + v);
+    for (size_t k = 1; k < LINE; k++) {
+        const vf score = vf_load(s + (own + k) * LINE + v);
+        max = vf_max(vf_below((int)k - (int)v, max, score), max);
+    }
+    for (size_t k = 0; k < own; k++)
+        max = vf_max(max, vf_load(s + k * LINE + v));
+    return max;
+}
+/* exp(s scale - top) of key k; 0 where it lies after the query. */
+INLINE vf att_exp(const float *s, size_t k, size_t own, size_t v, vf scale,
+                  vf top) {
+    const vf e = vf_exp(vf_fma(vf_load(s + k * LINE + v), scale, -top));
+    if (k < own) return e;
+    return vf_below((int)(k - own) - (int)v, vf_all(0), e);
+}
+/* s (16n,16) becomes exp(s scale - max); sum (16) = its sums over keys. */
+static inline void att_softmax_sum(float *restrict s, size_t n, float scale,
+                                   const float *max, float *sum) {
+    for (size_t v = 0; v < LINE; v += LANES) {
+        const vf top = vf_load(max + v);
+        vf total = vf_all(0);
+        for (size_t k = 0; k < n * LINE; k++) {
+            const vf e =
+                att_exp(s, k, (n - 1) * LINE, v, vf_all(scale), top);
+            vf_store(s + k * LINE + v, e);
+            total += e;
+        }
+        vf_store(sum + v, total);
+    }
+}
+/* s (16,16), scores of one group of keys, becomes exp(s scale - max) share, the
+ * probabilities; own: it is the queries' own group. */
+static inline void att_softmax_again(float *restrict s, const AttQueries *q,
+                                     bool own) {
+    const size_t seen = own ? 0 : LINE;         /* keys that all queries see */
+    for (size_t v = 0; v < LINE; v += LANES) {
+        const vf top = vf_load(q->max + v);
+        const vf by = vf_load(q->share + v);
+        for (size_t k = 0; k < LINE; k++) {
+            const vf e = att_exp(s, k, seen, v, vf_all(q->scale), top);
+            vf_store(s + k * LINE + v, e * by);
+        }
+    }
+}
+/* D (16) = sum over keys of prob dprob = dout out, in hs steps instead of 16n */
+static inline void att_softmax_dot(float *restrict sum, const AttQueries *q) {
+    for (size_t v = 0; v < LINE; v += LANES) {
+        vf D = vf_all(0);
+        for (size_t i = 0; i < q->hs; i++)
+            D = vf_fma(vf_load(panel_line(q->dout, 0, i) + v),
+                       vf_load(panel_line(q->out, 0, i) + v), D);
+        vf_store(sum + v, D);
+    }
+}
+/* ds (16,16), which is dprob of one group of keys, becomes dscore times scale:
+ * prob (dprob - D) scale. */
+static inline void att_softmax_data(float *restrict ds, const float *restrict p,
+                                    const AttQueries *q, const float *dot) {
+    for (size_t v = 0; v < LINE; v += LANES) {
+        const vf D = vf_load(dot + v);
+        for (size_t k = 0; k < LINE; k++) {
+            const vf prob = vf_load(p + k * LINE + v);
+            const vf dprob = vf_load(ds + k * LINE + v);
+            vf_store(ds + k * LINE + v, prob * (dprob - D) * vf_all(q->scale));
+        }
+    }
+}
+
+/* ---- forward and backward ------------------------------------------------ */
+
+/* out (hs) = softmax(query keys / sqrt(hs)) values; max and share are set.
+ * s (16n,16): room for the scores. Passes as in the specification, but that it
+ * normalises last, hs numbers instead of 16n. */
+static inline void att_forward(const AttQueries *q, const AttMemory *m,
+                               float *s) {
+    /* 1 scores and their maximum */
+    for (size_t k = 0; k < q->n; k++)
+        att_scores(s + k * LINE * LINE, att_group(m, ATT_KEY, k), q->query,
+                   q->hs);
+    for (size_t v = 0; v < LINE; v += LANES)
+        vf_store(q->max + v, att_max(s, q->n, v) * vf_all(q->scale));
+
+    /* 2 exponentials and their sum */
+    att_softmax_sum(s, q->n, q->scale, q->max, q->share);
+    for (size_t v = 0; v < LINE; v += LANES)
+        vf_store(q->share + v, vf_all(1) / vf_load(q->share + v));
+
+    /* 3 mix the values */
+    const size_t run = att_run(m, q->n);
+    panel_clear(q->out, 0, 0, q->hs);
+    for (size_t k = 0; k < q->n; k += run)
+        att_mix(q->out, m, ATT_VALUE, k, run, s + k * LINE * LINE, q->hs);
+
+    /* 4 normalise */
+    for (size_t i = 0; i < q->hs; i++)
+        for (size_t v = 0; v < LINE; v += LANES) {
+            float *out = panel_line(q->out, 0, i) + v;
+            vf_store(out, vf_load(out) * vf_load(q->share + v));
+        }
+}
+/* dk and dv (hs) += of group k of keys, from dout (hs); ds (16,16): the
+ * derivatives of the scores, times scale. dot: att_softmax_dot's. */
+static inline void att_backward(const AttQueries *q, const AttMemory *m,
+                                size_t k, const float *dot, float *ds) {
+    float p[LINE * LINE] __attribute__((aligned(64)));
+
+    /* the probabilities again */
+    att_scores(p, att_group(m, ATT_KEY, k), q->query, q->hs);
+    att_softmax_again(p, q, k + 1 == q->n);
+
+    /* forward: out = sum of prob value */
+    att_scores(ds, att_group(m, ATT_VALUE, k), q->dout, q->hs);
+    att_spread(att_group(m, ATT_DVALUE, k), q->dout, p, q->hs);
+
+    /* forward: prob = softmax(score) */
+    att_softmax_data(ds, p, q, dot);
+
+    /* forward: score = query key scale */
+    att_spread(att_group(m, ATT_DKEY, k), q->query, ds, q->hs);
+}
+#endif

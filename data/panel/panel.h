@@ -1,0 +1,247 @@
+/* panel.h: what is done to panels besides the products: norm, GELU, the loss.
+ *
+ * A panel is x[group][feature][16 tokens] (sparse.h). A lane is a token, so
+ * what the specification says of one row, a mean over its C features, say, is
+ * a plain loop over lines here, 4, 8 or 16 tokens at a time, and no sum ever
+ * crosses a lane:
+ *
+ *                   token 0   1   2  ...  15
+ *     feature 0   |  x  |  x  |  x  | ... |       sum over this axis: v,
+ *     feature 1   |  x  |  x  |  x  | ... |       downwards
+ *     ...         |     |     |     |     |
+ *     mean        |  m  |  m  |  m  | ... |
+ *
+ * Every sum is one chain in ascending order, so the bits are the same on every
+ * machine. Functions take panels, numbers and nothing else: no model, no stage.
+ * The names and letters are those of the specification in gpt.h, which each of
+ * them follows; what they leave for the backward pass is two lines a group,
+ * mean and 1 / deviation, for panels are read again but statistics are not
+ * computed again. */
+#ifndef PANEL_H
+#define PANEL_H
+#include "../../sparse.h"
+
+/* Line i of group g. */
+static inline float *panel_line(SpPanel x, size_t g, size_t i) {
+    return x.lines + g * x.stride + (size_t)x.row[i] * LINE;
+}
+/* The panel from line i of group g on: its line 0 is that one. */
+static inline SpPanel panel_from(SpPanel x, size_t g, size_t i) {
+    return (SpPanel){x.lines + g * x.stride, x.stride, x.row + i};
+}
+/* Lines i .. i + lines - 1 of group g become 0. */
+static inline void panel_clear(SpPanel x, size_t g, size_t i, size_t lines) {
+    for (size_t k = 0; k < lines; k++)
+        memset(panel_line(x, g, i + k), 0, LINE * sizeof(float));
+}
+/* Copies lines past the caches: nobody reads them soon. */
+static inline void panel_stream(float *restrict to, const float *restrict from,
+                                size_t lines) {
+    for (size_t n = 0; n < lines * LINE; n += LANES)
+        vf_stream(to + n, vf_load(from + n));
+}
+/* to += from, lines that follow one another. */
+static inline void panel_add(float *restrict to, const float *restrict from,
+                             size_t lines) {
+    for (size_t n = 0; n < lines * LINE; n += LANES)
+        vf_store(to + n, vf_load(to + n) + vf_load(from + n));
+}
+
+/* ---- norm ---------------------------------------------------------------- */
+
+typedef struct {
+    SpPanel x;                  /* (C) what is normed */
+    SpPanel side;               /* (2) each token's mean and rstd */
+    const float *gain;          /* (C) */
+    const float *bias;          /* (C) */
+    size_t C;
+    size_t groups;
+} PanelNorm;
+
+/* hat = (x - mean) rstd of feature i of LANES tokens of group g */
+INLINE vf panel_hat(SpPanel x, size_t g, size_t i, size_t v, vf mean, vf rstd) {
+    return (vf_load(panel_line(x, g, i) + v) - mean) * rstd;
+}
+/* out (C) = gain hat + bias, for LANES tokens of group g from v on */
+INLINE void panel_norm_out(const PanelNorm *n, SpPanel out, size_t g, size_t v,
+                           vf mean, vf rstd) {
+    for (size_t i = 0; i < n->C; i++) {
+        const vf hat = panel_hat(n->x, g, i, v, mean, rstd);
+        const vf y = vf_fma(hat, vf_all(n->gain[i]), vf_all(n->bias[i]));
+        vf_store(panel_line(out, g, i) + v, y);
+    }
+}
+/* out (C) = gain (x - mean) rstd + bias. Mean and rstd go to the side. */
+static inline void panel_norm(const PanelNorm *n, SpPanel out) {
+    const size_t C = n->C;
+    for (size_t g = 0; g < n->groups; g++)
+        for (size_t v = 0; v < LINE; v += LANES) {
+            vf mean = vf_all(0);
+            vf var = vf_all(0);
+            for (size_t i = 0; i < C; i++)
+                mean += vf_load(panel_line(n->x, g, i) + v);
+            mean *= vf_all(1 / (float)C);
+            for (size_t i = 0; i < C; i++) {
+                const vf d = vf_load(panel_line(n->x, g, i) + v) - mean;
+                var = vf_fma(d, d, var);
+            }
+            const vf root = vf_sqrt(var / vf_all((float)C) + vf_all(1e-5f));
+            const vf rstd = vf_all(1) / root;
+            vf_store(panel_line(n->side, g, 0) + v, mean);
+            vf_store(panel_line(n->side, g, 1) + v, rstd);
+            panel_norm_out(n, out, g, v, mean, rstd);
+        }
+}
+/* The same out once more, with the mean and rstd that are known. */
+static inline void panel_norm_again(const PanelNorm *n, SpPanel out) {
+    for (size_t g = 0; g < n->groups; g++)
+        for (size_t v = 0; v < LINE; v += LANES) {
+            const vf mean = vf_load(panel_line(n->side, g, 0) + v);
+            const vf rstd = vf_load(panel_line(n->side, g, 1) + v);
+            panel_norm_out(n, out, g, v, mean, rstd);
+        }
+}
+/* dgain, dbias (end - from, a line each) += of features from .. end-1, per lane.
+ * forward: out = gain hat + bias */
+static inline void panel_norm_weight(const PanelNorm *n, SpPanel dout,
+                                     size_t from, size_t end,
+                                     float *restrict dgain,
+                                     float *restrict dbias) {
+    for (size_t g = n->groups; g-- > 0;)
+        for (size_t v = 0; v < LINE; v += LANES) {
+            const vf mean = vf_load(panel_line(n->side, g, 0) + v);
+            const vf rstd = vf_load(panel_line(n->side, g, 1) + v);
+            for (size_t i = from; i < end; i++) {
+                float *dg = dgain + (i - from) * LINE + v;
+                float *db = dbias + (i - from) * LINE + v;
+                const vf d = vf_load(panel_line(dout, g, i) + v);
+                const vf hat = panel_hat(n->x, g, i, v, mean, rstd);
+                vf_store(dg, vf_fma(d, hat, vf_load(dg)));
+                vf_store(db, vf_load(db) + d);
+            }
+        }
+}
+/* dinp (C) = rstd (dout gain - a - hat ah), with a and ah the means over the
+ * features of dout gain and of dout gain hat: mean and rstd, too, are made of
+ * every x of the token. What reaches x another way, along the residual stream,
+ * is added: residual (C), or NULL if nothing does.
+ * forward: out = gain hat + bias, hat = (x - mean) rstd */
+static inline void panel_norm_data(const PanelNorm *n, SpPanel dinp,
+                                   SpPanel dout, const SpPanel *residual) {
+    const size_t C = n->C;
+    const vf share = vf_all(1 / (float)C);
+    for (size_t g = 0; g < n->groups; g++)
+        for (size_t v = 0; v < LINE; v += LANES) {
+            const vf mean = vf_load(panel_line(n->side, g, 0) + v);
+            const vf rstd = vf_load(panel_line(n->side, g, 1) + v);
+            vf a = vf_all(0);
+            vf ah = vf_all(0);
+            for (size_t i = 0; i < C; i++) {
+                const vf hat = panel_hat(n->x, g, i, v, mean, rstd);
+                const vf d = vf_load(panel_line(dout, g, i) + v)
+                             * vf_all(n->gain[i]);
+                a += d;
+                ah = vf_fma(d, hat, ah);
+            }
+            a *= share;
+            ah *= share;
+            for (size_t i = 0; i < C; i++) {
+                const vf hat = panel_hat(n->x, g, i, v, mean, rstd);
+                const vf d = vf_load(panel_line(dout, g, i) + v)
+                             * vf_all(n->gain[i]);
+                const vf sum = vf_fma(-hat, ah, d - a);
+                vf begin = vf_all(0);
+                if (residual) begin = vf_load(panel_line(*residual, g, i) + v);
+                vf_store(panel_line(dinp, g, i) + v, vf_fma(rstd, sum, begin));
+            }
+        }
+}
+
+/* ---- GELU ---------------------------------------------------------------- */
+
+/* In its tanh form GELU is x s, with s = 1 / (1 + exp(-2 u)) and
+ * u = sqrt(2 / pi) (x + 0.044715 x^3): s. */
+INLINE vf panel_sigmoid2u(vf x) {
+    const float slope = -2 * 0.7978845608f;
+    const vf cubic = vf_all(-2 * 0.044715f * 0.7978845608f);
+    const vf minus_2u = x * vf_fma(x * x, cubic, vf_all(slope));
+    return vf_all(1) / (vf_all(1) + vf_exp(minus_2u));
+}
+/* out = GELU(inp), lines that follow one another */
+static inline void panel_gelu(float *restrict out, const float *restrict inp,
+                              size_t lines) {
+    for (size_t n = 0; n < lines * LINE; n += LANES) {
+        const vf x = vf_load(inp + n);
+        vf_store(out + n, x * panel_sigmoid2u(x));
+    }
+}
+/* out = GELU(inp) again, and d, which is the derivative by it, becomes that by
+ * inp: d *= s + x s (1 - s) 2u'.
+ * forward: out = x s */
+static inline void panel_gelu_data(float *restrict d, float *restrict out,
+                                   const float *restrict inp, size_t lines) {
+    const vf cubic = vf_all(6 * 0.044715f * 0.7978845608f);
+    for (size_t n = 0; n < lines * LINE; n += LANES) {
+        const vf x = vf_load(inp + n);
+        const vf s = panel_sigmoid2u(x);
+        const vf slope_2u = vf_fma(x * x, cubic, vf_all(2 * 0.7978845608f));
+        const vf slope = vf_fma(x * s * (vf_all(1) - s), slope_2u, s);
+        vf_store(out + n, x * s);
+        vf_store(d + n, vf_load(d + n) * slope);
+    }
+}
+
+/* ---- the loss ------------------------------------------------------------ */
+
+/* Of each token of group g: loss (16) = log sum exp(logit - max) + max -
+ * logit[target], in double precision from there; the logits (V) become
+ * exp(logit - max), sum (16) = their sums. A target below 0 does not count: its
+ * loss is 0. */
+static inline void panel_loss(double *loss, float *sum, SpPanel logits,
+                              size_t g, size_t V, const int32_t *target) {
+    float max[LINE];
+    for (size_t v = 0; v < LINE; v += LANES) {
+        vf top = vf_load(panel_line(logits, g, 0) + v);
+        for (size_t o = 1; o < V; o++)
+            top = vf_max(vf_load(panel_line(logits, g, o) + v), top);
+        vf_store(max + v, top);
+    }
+    for (size_t t = 0; t < LINE; t++) {     /* while the logit is there */
+        loss[t] = 0;
+        if (target[t] < 0) continue;
+        const size_t o = (size_t)target[t];
+        loss[t] = (double)max[t] - (double)panel_line(logits, g, o)[t];
+    }
+    for (size_t v = 0; v < LINE; v += LANES) {
+        const vf top = vf_load(max + v);
+        vf total = vf_all(0);
+        for (size_t o = 0; o < V; o++) {
+            float *at = panel_line(logits, g, o) + v;
+            const vf e = vf_exp(vf_load(at) - top);
+            vf_store(at, e);
+            total += e;
+        }
+        vf_store(sum + v, total);
+    }
+    for (size_t t = 0; t < LINE; t++)
+        if (target[t] >= 0) loss[t] += det_log((double)sum[t]);
+}
+/* What panel_loss has left in the logits of group g becomes the derivative by
+ * them: (probability - [o is the target]) share, share = 1 / targets that
+ * count; 0 where the target does not. */
+static inline void panel_loss_data(SpPanel logits, size_t g, size_t V,
+                                   const int32_t *target, const float *sum,
+                                   float share) {
+    float scale[LINE];
+    for (size_t t = 0; t < LINE; t++)
+        scale[t] = target[t] >= 0 ? share / sum[t] : 0;
+    for (size_t o = 0; o < V; o++)
+        for (size_t v = 0; v < LINE; v += LANES) {
+            float *at = panel_line(logits, g, o) + v;
+            vf_store(at, vf_load(at) * vf_load(scale + v));
+        }
+    for (size_t t = 0; t < LINE; t++)
+        if (target[t] >= 0)
+            panel_line(logits, g, (size_t)target[t])[t] -= share;
+}
+#endif
