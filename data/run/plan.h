@@ -244,16 +244,28 @@ static inline size_t df_finest(const DfGraph *graph, const DfStage *stage) {
     }
     return most;
 }
-/* Cycles of one actor of a part, at so many units, on a typical panel: one in
- * the middle of its sequence. */
+/* A lane of attention costs more the later it comes, so what a part has to do is
+ * looked at at so many times of a sequence. */
+enum { DF_TIMES = 4 };
+
+/* Cycles of one actor of a part, at so many units, on a panel at time `time` of
+ * its sequence. */
+static inline double df_pace_at(const DfGraph *graph, const DfPlan *plan,
+                                const DfPart *part, size_t units, int time) {
+    const size_t groups = size_min(plan->groups, graph->groups);
+    const size_t last = graph->groups - groups;
+    const size_t first = last * (size_t)(2 * time + 1) / (2 * DF_TIMES);
+    const DfWork work = df_firing(graph, &part->s, 0,
+                                  size_min(units, part->s.units), first, groups);
+    return df_cycles(&plan->chip, &work);
+}
+/* The mean of these. */
 static inline double df_pace(const DfGraph *graph, const DfPlan *plan,
                              const DfPart *part, size_t units) {
-    const size_t groups = plan->groups;
-    const size_t middle = graph->groups > groups ? (graph->groups - groups) / 2
-                                                 : 0;
-    const DfWork work = df_firing(graph, &part->s, 0,
-                                size_min(units, part->s.units), middle, groups);
-    return df_cycles(&plan->chip, &work);
+    double sum = 0;
+    for (int time = 0; time < DF_TIMES; time++)
+        sum += df_pace_at(graph, plan, part, units, time);
+    return sum / DF_TIMES;
 }
 /* Cuts a part into the fewest places that have at most so many bytes and whose
  * actors take at most so many cycles, as far as it can be cut. False if a place
@@ -283,6 +295,7 @@ static inline bool df_cut_part(const DfGraph *graph, DfSection *section,
 
 typedef struct {
     double work;            /* cycles a panel of all actors so far */
+    double at[DF_TIMES];    /* the same, at the times of a sequence */
     size_t used;            /* bytes */
 } DfTile;
 
@@ -324,9 +337,13 @@ static inline void df_merge(DfTable *table, size_t taken, size_t left) {
 }
 /* Deals the places of a part to tiles with room that have least to do, each to
  * another. False if there are too few. */
-static inline bool df_deal_part(DfTable *table, DfSection *section,
-                                const DfPart *part, double work,
+static inline bool df_deal_part(const DfGraph *graph, DfTable *table,
+                                DfSection *section, const DfPart *part,
                                 const DfPlan *plan) {
+    const double work = df_pace(graph, plan, part, part->per);
+    double at[DF_TIMES];
+    for (int time = 0; time < DF_TIMES; time++)
+        at[time] = df_pace_at(graph, plan, part, part->per, time);
     size_t taken = 0;
     size_t left = 0;
     size_t k = 0;
@@ -345,6 +362,8 @@ static inline bool df_deal_part(DfTable *table, DfSection *section,
         tile->used += part->bytes;
         if (k < part->actors) {
             tile->work += work;
+            for (int time = 0; time < DF_TIMES; time++)
+                tile->at[time] += at[time];
             table->taken[taken] = number;
             taken++;
         } else {
@@ -399,6 +418,23 @@ static inline bool df_cut_parts(const DfGraph *graph, DfSection *section,
     }
     return bytes <= tiles * sram;
 }
+/* What the busiest tile of a section has to do, and the fullest has to hold. */
+static inline void df_busiest(DfSection *section, const DfTable *table,
+                              const DfPlan *plan) {
+    double at[DF_TIMES] = {0};
+    section->tiles = 0;
+    section->peak = 0;
+    section->work = 0;
+    for (size_t k = 0; k < plan->chip.tiles; k++) {
+        const DfTile *tile = &table->tile[k];
+        section->tiles += tile->used > 0;
+        section->peak = size_max(section->peak, tile->used);
+        for (int time = 0; time < DF_TIMES; time++)
+            at[time] = fmax(at[time], tile->at[time]);
+    }
+    for (int time = 0; time < DF_TIMES; time++)
+        section->work += at[time] / DF_TIMES;
+}
 /* Cuts the parts of a section by such a share, and deals their places to tiles.
  * False if they do not fit. */
 static inline bool df_deal(const DfGraph *graph, DfSection *section,
@@ -421,17 +457,9 @@ static inline bool df_deal(const DfGraph *graph, DfSection *section,
     bool fits = true;
     for (size_t k = 0; k < section->parts && fits; k++) {
         const DfPart *part = &section->part[turn[k].part];
-        fits = df_deal_part(&table, section, part,
-                            df_pace(graph, plan, part, part->per), plan);
+        fits = df_deal_part(graph, &table, section, part, plan);
     }
-    section->tiles = 0;
-    section->peak = 0;
-    section->work = 0;
-    for (size_t k = 0; k < plan->chip.tiles; k++) {
-        section->tiles += table.tile[k].used > 0;
-        section->peak = size_max(section->peak, table.tile[k].used);
-        section->work = fmax(section->work, table.tile[k].work);
-    }
+    df_busiest(section, &table, plan);
     df_table_free(&table);
     free(turn);
     return fits;
@@ -553,13 +581,17 @@ static inline double df_guess(const DfGraph *graph, const DfPlan *plan,
     const DfChip *chip = &plan->chip;
     const DfTraffic traffic = df_traffic(graph, plan, section, panels,
                                          (double)(panels * plan->groups));
-    double pace = work;
+    double pace = 0;
     double fill = 0;
-    for (size_t s = 0; s < section->parts; s++) {
-        const DfPart *part = &section->part[s];
-        const double slow = df_pace(graph, plan, part, part->per);
-        pace = fmax(pace, slow);
-        fill += slow;
+    for (int time = 0; time < DF_TIMES; time++) {
+        double slowest = work;
+        for (size_t s = 0; s < section->parts; s++) {
+            const DfPart *part = &section->part[s];
+            const double slow = df_pace_at(graph, plan, part, part->per, time);
+            slowest = fmax(slowest, slow);
+            fill += slow / DF_TIMES;
+        }
+        pace += slowest / DF_TIMES;
     }
     const double span = (double)section->span;
     const double firings = ceil((double)panels / span);
