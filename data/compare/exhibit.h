@@ -82,7 +82,7 @@ static inline void exhibit_pipeline(Out *out, const Gpt *m, const Options *o) {
     }
     if (groups) {
         DfPlan *plan = df_plan(&g, chip, o->depth, groups, B * ((NG + groups - 1) / groups), false);
-        DfClock sum = {0}, kernel = report_kernels(&g, &chip, B, NG, groups);
+        DfClock sum = {0}, kernel = df_clock_kernels(&g, &chip, B, groups);
         double busy = 0;
         json_begin(out, "pipeline", '{'), json_member_text(out, "chip", chip.name);
         json_member_put(out, "tiles", (double)chip.tiles), json_member_put(out, "sram", (double)chip.sram);

@@ -310,8 +310,57 @@ static inline void df_clock_plan(const DfGraph *graph, const DfPlan *plan,
     }
 }
 
-/* A stage by itself over a stream, as a device without dataflow runs it: all
- * tiles, every edge off chip. */
+/* What of a stage is a kernel's: not what passes inside it and, if it joins the
+ * stage before, not what it writes in place. */
+static inline DfStage df_kernel_stage(const DfGraph *graph,
+                                      const DfStage *stage) {
+    DfStage kernel = *stage;
+    for (int k = 0; k < DF_INS; k++)
+        if (kernel.in[k] != DF_NONE && graph->edge[kernel.in[k]].inner)
+            kernel.in[k] = DF_NONE;
+    for (int k = 0; k < DF_OUTS; k++)
+        if (kernel.out[k] != DF_NONE && graph->edge[kernel.out[k]].inner)
+            kernel.out[k] = DF_NONE;
+    const int out = kernel.out[0];
+    if (kernel.joins && out != DF_NONE && graph->edge[out].base == kernel.in[0]) {
+        kernel.in[0] = DF_NONE;
+        kernel.out[0] = DF_NONE;
+    }
+    return kernel;
+}
+/* Cycles in which a chip does a stage alone. Its items, a unit on a panel each or,
+ * if these are fewer than tiles, on a group, go to the tiles wave by wave, in
+ * order; a wave takes as long as its longest, be it full or not. */
+static inline double df_waves(const DfGraph *graph, const DfChip *chip,
+                              const DfStage *stage, const DfStream *stream) {
+    const bool fine = stage->units * stream->panels < chip->tiles;
+    size_t room = chip->tiles;              /* left in the wave */
+    double cycles = 0;
+    double longest = 0;
+    for (size_t i = 0; i < stream->panels; i++) {
+        const DfPanel panel = df_panel(stream, i);
+        const DfWork all = df_firing(graph, stage, 0, stage->units, panel.first,
+                                     panel.groups);
+        size_t items = stage->units * (fine ? panel.groups : 1);
+        const double each = df_cycles(chip, &all) / (double)items;
+        while (items) {
+            const size_t taken = size_min(items, room);
+            longest = fmax(longest, each);
+            room -= taken;
+            items -= taken;
+            if (room) continue;
+            const size_t full = items / chip->tiles;
+            cycles += longest + each * (double)full;
+            items -= full * chip->tiles;
+            room = chip->tiles;
+            longest = 0;
+        }
+    }
+    return cycles + longest;
+}
+/* A stage by itself over a stream, as a device without dataflow runs it: whole
+ * waves of work on all tiles, every edge off chip, and a launch unless it joins
+ * the stage before. The rest is ideal: every item at the tile's full rate. */
 static inline DfClock df_clock_kernel(const DfGraph *graph, const DfChip *chip,
                                       const DfStage *stage,
                                       const DfStream *stream) {
@@ -329,12 +378,20 @@ static inline DfClock df_clock_kernel(const DfGraph *graph, const DfChip *chip,
         clock.flops += df_flops(stage, 0, stage->units, panel.first,
                                 panel.groups);
     }
-    clock.cycles = clock.flops / ((double)chip->tiles * chip->flops);
+    clock.cycles = df_waves(graph, chip, stage, stream);
     clock.compute = clock.cycles;
     const double bytes = clock.in + clock.out + clock.weights + clock.grads;
     df_time(&clock, chip, bytes / chip->memory + clock.random / chip->random,
-            chip->launch);
+            stage->joins ? 0 : chip->launch);
     return clock;
+}
+/* Seconds that no schedule of the chip goes below, for so much arithmetic and
+ * traffic: all tiles busy all the time, or the memory. */
+static inline double df_bound(const DfChip *chip, const DfClock *clock) {
+    const double rate = (double)chip->tiles * chip->flops * chip->clock;
+    const double bytes = clock->weights + clock->grads + clock->in + clock->out;
+    return fmax(clock->flops / rate,
+                bytes / chip->memory + clock->random / chip->random);
 }
 static inline double df_off_chip(const DfClock *clock) {
     return clock->weights + clock->grads + clock->in + clock->out +
@@ -354,6 +411,21 @@ static inline void df_clock_add(DfClock *sum, const DfClock *clock) {
     sum->gathered += clock->gathered;
     sum->data_wait += clock->data_wait;
     sum->credit_wait += clock->credit_wait;
+}
+
+/* A whole graph a stage at a time over so many sequences. */
+static inline DfClock df_clock_kernels(const DfGraph *graph, const DfChip *chip,
+                                       size_t sequences, size_t groups) {
+    DfClock sum = {0};
+    for (size_t s = 0; s < graph->stages; s++) {
+        if (graph->stage[s].copies) continue;
+        const DfStage stage = df_kernel_stage(graph, &graph->stage[s]);
+        const DfStream stream =
+            df_stream(graph, s, sequences, graph->groups, groups);
+        const DfClock clock = df_clock_kernel(graph, chip, &stage, &stream);
+        df_clock_add(&sum, &clock);
+    }
+    return sum;
 }
 
 /* The share of a memory's throughput that `lanes` reads at random get from so
