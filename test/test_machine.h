@@ -6,6 +6,7 @@
 #include "test_gpt.h"
 #include "../data/run/chip.h"
 #include "../data/run/clock.h"
+#include "../data/commands/simulate.h"
 
 typedef struct { GptConfig c; int mask; size_t B, T, P, group, workers; } MachineCase;
 
@@ -23,6 +24,28 @@ static uint64_t machine_bits(const MachineCase *k, const DfChip *chip, size_t de
     return h;
 }
 
+/* No two places of a section share a byte of a tile, none leaves it, and a part has one on a tile at most. */
+static void check_places(const DfPlan *plan, const DfSection *x, size_t n) {
+    size_t *used = mem_new(plan->chip.tiles, sizeof *used);
+    for (size_t s = 0; s < x->parts; s++)
+        for (size_t k = 0; k < x->part[s].places; k++) {
+            const DfPlace *a = &x->place[x->part[s].place + k];
+            used[a->tile] += x->part[s].bytes;
+            CHECK(a->at + x->part[s].bytes <= plan->chip.sram, "case %zu: a place leaves its tile", n);
+            for (size_t t = s; t < x->parts; t++)
+                for (size_t j = t == s ? k + 1 : 0; j < x->part[t].places; j++) {
+                    const DfPlace *b = &x->place[x->part[t].place + j];
+                    if (a->tile != b->tile) continue;
+                    CHECK(s != t, "case %zu: %s is twice on tile %zu", n, x->part[s].s.name, a->tile);
+                    CHECK(a->at + x->part[s].bytes <= b->at || b->at + x->part[t].bytes <= a->at,
+                          "case %zu: %s and %s share bytes of tile %zu", n, x->part[s].s.name,
+                          x->part[t].s.name, a->tile);
+                }
+        }
+    for (size_t k = 0; k < plan->chip.tiles; k++)
+        CHECK(used[k] <= x->peak, "case %zu: tile %zu holds %zu bytes, the peak is %zu", n, k, used[k], x->peak);
+    free(used);
+}
 /* What goes on and off the chip in one pass, counted as it goes, is what the clock says of the plan. */
 static void check_moved(const MachineCase *k, const DfChip *chip, size_t depth, size_t n) {
     GptPair p = machine_pair(k);
@@ -37,6 +60,7 @@ static void check_moved(const MachineCase *k, const DfChip *chip, size_t depth, 
         const DfStream t = df_stream(&r->machine->graph, x->first, r->B, r->groups, r->panel);
         const DfClock one = df_clock(&r->machine->graph, plan, s, &t, NULL, NULL);
         df_clock_add(&all, &one);
+        check_places(plan, x, n);
         CHECK(x->peak <= chip->sram, "case %zu: a tile of %zu bytes holds %zu", n, chip->sram, x->peak);
     }
     for (size_t w = 0; w < k->workers * MOVED_KINDS; w++) moved[w % MOVED_KINDS] += r->moved[w];
@@ -224,5 +248,47 @@ static void test_chips(void) {
           "bfloat16: %s", check_line);
 }
 
-static void test_machine(void) { test_clock(), test_picture(), test_chips(), test_machine_random(); }
+/* Kernels are charged whole waves: 5 tiles do 40 items of 700 cycles in 8 waves, 4 tiles in 10, 30 in 2. */
+static void test_waves(void) {
+    DfGraph g = line_graph((const double[1]){700}, 1, 0);
+    const DfStream t = {40, 40, 1, 1, true};
+    DfChip chip = {"test", 5, 65536, 4, 1, 1e9, 1e9, 1e18, 1e18, 0, false};
+    const size_t tiles[4] = {5, 4, 30, 41};
+    const double waves[4] = {8, 10, 2, 1};
+    for (size_t k = 0; k < 4; k++) {
+        chip.tiles = tiles[k];
+        const double cycles = df_clock_kernel(&g, &chip, &g.stage[0], &t).cycles;
+        CHECK(fabs(cycles - 700 * waves[k]) < 1e-6, "%zu tiles: %g cycles, expected %g waves of 700", tiles[k],
+              cycles, waves[k]);
+    }
+    free(g.stage), free(g.edge);
+}
+/* Three stages that work 1, 2 and 1 cycles share two tiles: each tile has 2 cycles a panel to do. */
+static void test_share(void) {
+    DfGraph g = line_graph((const double[3]){100, 200, 100}, 3, 0);
+    const DfChip chip = {"test", 2, 65536, 4, 1, 1e9, 1e9, 1e18, 1e18, 0, false};
+    const double cycles = line_cycles(&g, chip, 2, 40, NULL);
+    CHECK(cycles >= 40 * 200 && cycles <= 43 * 200, "%g cycles, at best %d", cycles, 40 * 200);
+    free(g.stage), free(g.edge);
+}
+/* What the FLOPs of GPT-13B at T=2048 allow, attention counted in full. */
+static void test_ceiling(void) {
+    const GptConfig c = {40, 40, 5120, 50257, 2048};
+    const double sparsity[5] = {0.5, 0.75, 0.875, 0.9, 0.95};
+    const double most[5] = {1.85, 3.22, 5.13, 5.81, 7.93};
+    for (size_t k = 0; k < 5; k++) {
+        const double times = simulate_flops(&c, 1) / simulate_flops(&c, 1 - sparsity[k]);
+        CHECK(fabs(times - most[k]) < 0.006, "%g sparse: %g times, expected %g", sparsity[k], times, most[k]);
+    }
+}
+
+static void test_machine(void) {
+    test_clock();
+    test_picture();
+    test_waves();
+    test_share();
+    test_ceiling();
+    test_chips();
+    test_machine_random();
+}
 #endif

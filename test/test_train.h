@@ -470,6 +470,11 @@ static const struct { const char *line, *expected;
     {"simulate --tiles 0", "--tiles"},
     {"simulate --layers 1 --heads 1 --width 100000 --vocab 1000000", "too many weights"},
     {"simulate --model d4 --tiles 1 --sram 640", "sram="},
+    {"simulate --model gpt-14b", "gpt-13b"},
+    {"simulate --sweep width=1..2", "--sweep"},
+    {"simulate --sweep sparsity=0.5..1", "--sweep"},
+    {"simulate --sweep batch=4..2", "--sweep"},
+    {"simulate --sweep batch=1..2x", "--sweep"},
     {"simulate --model d4 --chip a100 --csv x", "expected a chip with dataflow"}};
 static void test_bad_input(void) {
     char back[PATH_MAX];
@@ -478,6 +483,10 @@ static void test_bad_input(void) {
         check_refused(bad_lines[i].expected, "%s", bad_lines[i].line);
     if (chdir(back)) abort();
     CHECK(command("simulate --model d4 --chip a100") == 0, "%s", check_line);
+    CHECK(command("simulate") == 0, "its defaults: %s", check_line);
+    CHECK(command("simulate --layers 1 --heads 1 --width 16 --sweep sparsity=0..0.8 --csv sweep") == 0, "%s", check_line);
+    check_refused("sram=", "simulate --model d4 --tiles 1 --sram 640 --csv csv");
+    CHECK(access("csv", F_OK) && access("csv.tmp", F_OK), "a table of a plan that does not fit");
 }
 
 /* Every option of a command is in its help: the first ones, and the rest on demand; and a run that ends says how
