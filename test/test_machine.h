@@ -271,6 +271,29 @@ static void test_share(void) {
     CHECK(cycles >= 40 * 200 && cycles <= 43 * 200, "%g cycles, at best %d", cycles, 40 * 200);
     free(g.stage), free(g.edge);
 }
+/* Of chains with one stage ten times as slow as the others, or with one slot on an edge between two stages
+ * that are as slow, --why of any stage ends at what was planted. */
+static void test_why(void) {
+    const DfChip chip = {"test", 6, 65536, 4, 1, 1e9, 1e9, 1e18, 1e18, 0, false};
+    for (size_t n = 0; n < 100; n++) {
+        const uint64_t key = rng_key(3, "why") + n * 100;
+        double work[6];
+        const size_t slow = rng_u64(key, 6) % 6;
+        const size_t asked = rng_u64(key, 7) % 6;
+        for (size_t s = 0; s < 6; s++) work[s] = 100 + (double)(rng_u64(key, s) % 40);
+        work[slow] *= 10;
+        DfGraph g = line_graph(work, 6, 0);
+        DfPlan *plan = df_plan(&g, chip, 2, 1, 40, false);
+        CHECK(plan->sections == 1, "%zu sections", plan->sections);
+        g.groups = 40;
+        Why why = why_new(&g, plan, 0, 1);
+        Out out = out_memory();
+        const size_t found = why_follow(&out, &why, asked);
+        CHECK(found == slow, "case %zu: stage %zu is slow; of stage %zu it says %.*s", n, slow, asked,
+              (int)out.n, out.text);
+        why_free(&why), out_drop(&out), df_plan_free(plan, &g), free(g.stage), free(g.edge);
+    }
+}
 /* What the FLOPs of GPT-13B at T=2048 allow, attention counted in full. */
 static void test_ceiling(void) {
     const GptConfig c = {40, 40, 5120, 50257, 2048};
@@ -288,6 +311,7 @@ static void test_machine(void) {
     test_waves();
     test_share();
     test_ceiling();
+    test_why();
     test_chips();
     test_machine_random();
 }

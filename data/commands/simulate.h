@@ -16,6 +16,7 @@
 #include "../run/chip.h"
 #include "../run/clock.h"
 #include "../run/masks.h"
+#include "why.h"
 
 /* Stages, streams, weights and FLOPs of a group of 16 tokens in the middle of a sequence. */
 static inline void report_graph(const DfGraph *g, size_t NG) {
@@ -233,6 +234,31 @@ static inline Simulated simulate_quietly(const Options *o, const GptConfig *c, D
     gpt_graph_free(&g);
     return way;
 }
+/* Answers --timeline, --walk and --why of a plan. Dies if there is no such section,
+ * panel or stage. */
+static inline void simulate_why(const Options *o, const DfGraph *g, const DfPlan *plan) {
+    size_t n = o->section;
+    size_t part = DF_NOBODY;
+    for (size_t k = 0; o->why && k < plan->sections; k++)
+        for (size_t s = 0; s < plan->section[k].parts && part == DF_NOBODY; s++)
+            if (!strcmp(plan->section[k].part[s].s.name, o->why)) {
+                n = k;
+                part = s;
+            }
+    if (o->why && part == DF_NOBODY)
+        usage("--why: expected a stage that --show-graph lists, found '%s'", o->why);
+    if (n >= plan->sections)
+        usage("--section: expected one below %zu, found %zu", plan->sections, n);
+    Why why = why_new(g, plan, n, o->batch);
+    if (o->walk != AUTO && o->walk >= why.firings)
+        usage("--walk: expected a panel below %zu, found %zu", why.firings, o->walk);
+    Out out = out_standard();
+    if (o->timeline) why_timeline(&out, &why, plan);
+    if (o->walk != AUTO) why_walk(&out, &why, o->walk);
+    if (o->why) why_follow(&out, &why, part);
+    out_done(&out);
+    why_free(&why);
+}
 /* The same with all that is to be shown or written of it. */
 static inline Simulated simulate_shown(const Options *o, const GptConfig *c, DfChip chip, double sparsity) {
     const size_t NG = gpt_groups(c->ctx);
@@ -251,6 +277,7 @@ static inline Simulated simulate_shown(const Options *o, const GptConfig *c, DfC
         way.flow = report_sections(&g, plan, o->batch, &csv, false);
         out_done(&csv);
         if (o->trace) report_trace(o->trace, &g, plan, o->batch, NG, NULL, 0);
+        if (o->timeline || o->why || o->walk != AUTO) simulate_why(o, &g, plan);
         df_plan_free(plan, &g);
     }
     const DfClock optimizer = simulate_optimizer(&g, &chip);
@@ -351,7 +378,7 @@ static inline void sweep_line(Out *out, const Options *options, GptConfig c, DfC
 }
 static inline void sweep_run(const Options *o, const GptConfig *c, const DfChip *chip) {
     const Sweep sweep = sweep_parse(o);
-    Out out = out_open(o->csv ? o->csv : "/dev/stdout");
+    Out out = o->csv ? out_open(o->csv) : out_standard();
     double value = sweep.from;
     out_text(&out, "key,value,tokens,kernel_seconds,dataflow_seconds,dataflow_bound\n");
     for (int k = 0; value <= sweep.to; k++) {
@@ -377,8 +404,9 @@ static inline int cmd_simulate(int argc, char **argv) {
     const double sparsity = o->sparsity > 0 ? o->sparsity : 0.875;
     const bool dense = !(o->sparsity > 0);                  /* whose sections are shown */
     Simulated way[2];
-    if (chip.kernels && ((o->csv && !o->sim_sweep) || o->trace))
-        usage("--csv, --trace: expected a chip with dataflow, found %s", chip.name);
+    const bool inside = o->timeline || o->why || o->walk != AUTO;
+    if (chip.kernels && ((o->csv && !o->sim_sweep) || o->trace || inside))
+        usage("--csv, --trace, --timeline, --walk, --why: expected a chip with dataflow, found %s", chip.name);
     if (o->sim_sweep) {
         sweep_run(o, &c, &chip);
         return 0;

@@ -51,10 +51,11 @@ typedef struct {
         threads;
     size_t top_k, val_tokens, count;
     size_t mask_seed, mask_every, tiles, sram, depth, sim_vocab, items;
-    const char *trace, *csv, *dir, *arms, *report, *choices, *sim_sweep;
+    const char *trace, *csv, *dir, *arms, *report, *choices, *sim_sweep, *why;
     size_t seeds;
     double margin, peak_share;
-    bool show_graph, products;
+    bool show_graph, products, timeline;
+    size_t walk, section;
     double lr, min_lr, decay, beta1, beta2, eps, clip, val_share, temperature, top_p;
     double sparsity, drop, mask_stop, densify, dense_first;
     bool quiet, decode, documents, show_mask, sweep, raw16, no_eot, special;
@@ -193,6 +194,12 @@ static const Option options[] = {
      "tokens; default: 2048 for dN, 50257 for the others"},
     {"sweep", 's', 0, SIMULATE, MACHINE, AT(sim_sweep), 0, 0, "",
      "KEY=A..B of sparsity, batch, sram, memory or context: a CSV line each, to --csv or to be seen"},
+    {"timeline", 'b', 0, SIMULATE, MACHINE, AT(timeline), 0, 0, "",
+     "who works when in section --section: a row a tile, a digit a panel"},
+    {"walk", 'u', 0, SIMULATE, MACHINE, AT(walk), 0, 1e12, "auto",
+     "N: what happens to panel N in section --section"},
+    {"section", 'u', 0, SIMULATE, MACHINE, AT(section), 0, 1e12, "0", "section of --timeline and --walk"},
+    {"why", 's', 0, SIMULATE, MACHINE, AT(why), 0, 0, "", "STAGE: whom it waits for, and whom those wait for"},
     {"peak-share", 'f', 0, SIMULATE, MACHINE, AT(peak_share), 0.01, 1, "0.5957",
      "of an A100's peak that dense training reaches (published: 13B at T=2048)"},
     {"show-graph", 'b', 0, SIMULATE, MACHINE, AT(show_graph), 0, 0, "",
