@@ -10,8 +10,7 @@
  * stages, and when, in data/run/schedule.h.
  *
  * It refuses to be general: one architecture (learned positions, norms before
- * attention and MLP, GELU in its tanh form, a head tied to the embedding), no
- * dropout, no mixed precision.
+ * attention and MLP, GELU in its tanh form, a tied head), one precision.
  *
  * Letters     B sequences    b = 0 .. B-1      N = B T tokens    n = 0 .. N-1
  *             T positions    t = 0 .. T-1      V vocabulary      v = 0 .. V-1
@@ -26,6 +25,9 @@
  *                            next x = mid + c_proj(GELU(c_fc(ln_2(mid))))
  *             logits = ln_f(x of layer L) times wte transposed
  *             loss   = mean over tokens of -log softmax(logits)[target]
+ *
+ * With dropout, which is for training alone, the x of layer 0, what each c_proj
+ * makes and the probabilities of attention are multiplied by 0 or 1 / (1 - p).
  *
  * Two matrices of a layer are called c_proj: attn.c_proj and mlp.c_proj.
  *
@@ -342,6 +344,46 @@ static inline void spec_layernorm_backward(double *dinp, double *dw, double *db,
     }
 }
 
+/* ---- dropout ------------------------------------------------------------- */
+
+/* What a training step drops (Srivastava et al. 2014; data/panel/drop.h says
+ * which numbers). All zero: nothing, as when a model is not being trained. */
+typedef struct {
+    double share;               /* of x of layer 0 and of what each c_proj makes */
+    double attention;           /* of the probabilities of attention */
+    uint64_t seed;
+    size_t step;                /* of the optimizer, from 0 */
+    size_t sequence;            /* of the step: where b = 0 is */
+} GptDropout;
+
+/* Where in sequence b: at the output of parameter k, which is WTE for the x of
+ * layer 0, or layer l's PROJW or FC2W. */
+static inline Drop gpt_drop(const GptDropout *d, size_t k, size_t b) {
+    return drop_at(d->share, d->seed, d->step, k, d->sequence + b);
+}
+/* In head h of layer l. */
+static inline Drop gpt_drop_head(const GptDropout *d, size_t l, size_t h,
+                                 size_t b) {
+    const uint64_t place = gpt_layer(l, QKVW) | (uint64_t)(h + 1) << 32;
+    return drop_at(d->attention, d->seed, d->step, place, d->sequence + b);
+}
+
+/* 0 of what is dropped, 1 / (1 - share) of what stays. */
+static inline double spec_factor(Drop d, size_t row, size_t column) {
+    return drop_keeps(d, row, column) ? 1 / (1 - d.share) : 0;
+}
+/* x (B,T,C), at the output of parameter k, times its factors; and so its
+ * derivative. */
+static inline void spec_drop(double *x, const GptDropout *dropout, size_t k,
+                             size_t B, size_t T, size_t C) {
+    for (size_t b = 0; b < B; b++) {
+        const Drop d = gpt_drop(dropout, k, b);
+        for (size_t t = 0; t < T; t++)
+            for (size_t i = 0; i < C; i++)
+                x[(b * T + t) * C + i] *= spec_factor(d, t, i);
+    }
+}
+
 /* ---- attention ----------------------------------------------------------- *
  *
  * A row of qkv (3C) holds a token's queries, its keys and its values, C numbers
@@ -360,14 +402,16 @@ static inline size_t spec_seen(size_t t, size_t T, size_t ahead) {
  *
  *     score[t2] = sum over i of query[t][i] key[t2][i] / sqrt(hs)    t2 <= t
  *     prob[t2]  = exp(score[t2]) / sum over t2 of exp(score[t2])
- *     out[i]    = sum over t2 of prob[t2] value[t2][i]
+ *     out[i]    = sum over t2 of prob[t2] factor[t2] value[t2][i]
  *
+ * factor is dropout's: 1, but in training. The sum of probabilities is over all.
  * A row of prob holds the scores, then their exponentials, then what its name
  * says. The largest score is subtracted from all, so that no exponential
  * overflows; it cancels in the quotient. */
 static inline void spec_attention(double *out, double *prob, const double *qkv,
                                   size_t B, size_t T, size_t C, size_t NH,
-                                  size_t ahead) {
+                                  size_t ahead, size_t l,
+                                  const GptDropout *dropout) {
     const size_t hs = C / NH;
     const double root = sqrt((double)hs);
     for (size_t b = 0; b < B; b++) {
@@ -376,6 +420,7 @@ static inline void spec_attention(double *out, double *prob, const double *qkv,
             const double *queries = qkv + b * T * 3 * C + h * hs;   /* (T,hs) */
             const double *keys = queries + C;                       /* (T,hs) */
             const double *values = queries + 2 * C;                 /* (T,hs) */
+            const Drop drop = gpt_drop_head(dropout, l, h, b);
             for (size_t t = 0; t < T; t++) {
                 const size_t seen = spec_seen(t, T, ahead);
                 const double *query = queries + t * 3 * C;          /* (hs) */
@@ -407,8 +452,9 @@ static inline void spec_attention(double *out, double *prob, const double *qkv,
                 for (size_t i = 0; i < hs; i++) mix[i] = 0;
                 for (size_t t2 = 0; t2 < seen; t2++) {
                     const double *value = values + t2 * 3 * C;      /* (hs) */
+                    const double factor = spec_factor(drop, t, t2);
                     for (size_t i = 0; i < hs; i++)
-                        mix[i] += row[t2] * value[i];
+                        mix[i] += row[t2] * factor * value[i];
                 }
             }
         }
@@ -433,7 +479,8 @@ static inline void spec_attention_backward(double *dqkv, const double *dout,
                                            const double *prob,
                                            const double *qkv, size_t B,
                                            size_t T, size_t C, size_t NH,
-                                           size_t ahead) {
+                                           size_t ahead, size_t l,
+                                           const GptDropout *dropout) {
     const size_t hs = C / NH;
     const double root = sqrt((double)hs);
     double *drow = spec_array(T);
@@ -446,6 +493,7 @@ static inline void spec_attention_backward(double *dqkv, const double *dout,
             double *dqueries = dqkv + b * T * 3 * C + h * hs;       /* (T,hs) */
             double *dkeys = dqueries + C;                           /* (T,hs) */
             double *dvalues = dqueries + 2 * C;                     /* (T,hs) */
+            const Drop drop = gpt_drop_head(dropout, l, h, b);
             for (size_t t = 0; t < T; t++) {
                 const size_t seen = spec_seen(t, T, ahead);
                 const double *query = queries + t * 3 * C;          /* (hs) */
@@ -453,14 +501,15 @@ static inline void spec_attention_backward(double *dqkv, const double *dout,
                 const double *row = prob + ((b * NH + h) * T + t) * T;
                 const double *dmix = dout + (b * T + t) * C + h * hs;
 
-                /* pass 4, forward: mix[i] += row[t2] * value[i] */
+                /* pass 4, forward: mix[i] += row[t2] * factor * value[i] */
                 for (size_t t2 = 0; t2 < seen; t2++) {
                     const double *value = values + t2 * 3 * C;      /* (hs) */
                     double *dvalue = dvalues + t2 * 3 * C;          /* (hs) */
+                    const double factor = spec_factor(drop, t, t2);
                     drow[t2] = 0;
                     for (size_t i = 0; i < hs; i++) {
-                        drow[t2] += dmix[i] * value[i];
-                        dvalue[i] += row[t2] * dmix[i];
+                        drow[t2] += dmix[i] * factor * value[i];
+                        dvalue[i] += row[t2] * factor * dmix[i];
                     }
                 }
 
@@ -566,6 +615,7 @@ typedef struct {
     GptConfig c;
     size_t B, T;
     SpecRules rules;
+    GptDropout dropout;         /* nothing, unless it is set */
     GptParam *table;            /* [gpt_count] */
     double **w, **dw;           /* [gpt_count] arrays of the table's shapes */
     struct SpecLayer *layer;    /* [L + 1]; the last has only an x, which is
@@ -651,11 +701,13 @@ static inline void spec_embed(Spec *s, const int32_t *inputs) {
             double *x = s->layer[0].x + n * C;              /* (C) */
             for (size_t i = 0; i < C; i++) x[i] = token[i] + position[i];
         }
+    spec_drop(s->layer[0].x, &s->dropout, WTE, s->B, s->T, C);
 }
-/* dw of wte (V,C) +=, of wpe (T,C) +=, from dx (B,T,C). */
+/* dw of wte (V,C) +=, of wpe (T,C) +=, from dx (B,T,C), which is used up. */
 static inline void spec_embed_backward(Spec *s, const int32_t *inputs,
-                                       const double *dx) {
+                                       double *dx) {
     const size_t C = s->c.C;
+    spec_drop(dx, &s->dropout, WTE, s->B, s->T, C);
     for (size_t b = 0; b < s->B; b++)
         for (size_t t = 0; t < s->T; t++) {
             const size_t n = b * s->T + t;
@@ -677,6 +729,12 @@ static inline void spec_residual(double *out, const double *inp, size_t n) {
     for (size_t i = 0; i < n; i++) out[i] += inp[i];
 }
 
+/* What layer l's c_proj, its parameter k, makes, (B,T,C), times dropout's
+ * factors; or its derivative. */
+static inline void spec_drop_branch(const Spec *s, size_t l, int k, double *x) {
+    spec_drop(x, &s->dropout, gpt_layer(l, k), s->B, s->T, s->c.C);
+}
+
 /* Layer l, from its x (B,T,C) to the next layer's. */
 static inline void spec_layer(Spec *s, size_t l) {
     const size_t N = s->B * s->T;
@@ -688,8 +746,9 @@ static inline void spec_layer(Spec *s, size_t l) {
     spec_layernorm(act->ln1, act->x, w[LN1W], w[LN1B], N, C, &s->rules);
     spec_linear(act->qkv, act->ln1, w[QKVW], w[QKVB], N, C, 3 * C);
     spec_attention(act->att, act->p, act->qkv, s->B, s->T, C, s->c.NH,
-                   s->rules.ahead);
+                   s->rules.ahead, l, &s->dropout);
     spec_linear(act->mid, act->att, w[PROJW], w[PROJB], N, C, C);
+    spec_drop_branch(s, l, PROJW, act->mid);
     spec_residual(act->mid, act->x, N * C);
 
     spec_layernorm(act->ln2, act->mid, w[LN2W], w[LN2B], N, C, &s->rules);
@@ -697,6 +756,7 @@ static inline void spec_layer(Spec *s, size_t l) {
     for (size_t i = 0; i < N * 4 * C; i++)
         act->gelu[i] = s->rules.gelu(act->fc[i]);
     spec_linear(next, act->gelu, w[FC2W], w[FC2B], N, 4 * C, C);
+    spec_drop_branch(s, l, FC2W, next);
     spec_residual(next, act->mid, N * C);
 }
 
@@ -710,6 +770,7 @@ static inline void spec_layer_backward(Spec *s, size_t l, double *dx) {
     const struct SpecLayer *act = &s->layer[l];
     double **w = s->w + gpt_layer(l, 0);        /* [PER_LAYER] */
     double **dw = s->dw + gpt_layer(l, 0);      /* [PER_LAYER] */
+    double *dbranch = spec_array(N * C);        /* (B,T,C) */
     double *dgelu = spec_array(N * 4 * C);      /* (B,T,4C) */
     double *dfc = spec_array(N * 4 * C);        /* (B,T,4C) */
     double *dln2 = spec_array(N * C);           /* (B,T,C) */
@@ -717,9 +778,11 @@ static inline void spec_layer_backward(Spec *s, size_t l, double *dx) {
     double *dqkv = spec_array(N * 3 * C);       /* (B,T,3C) zero */
     double *dln1 = spec_array(N * C);           /* (B,T,C) */
 
-    /* dx is by next. forward: next = mid + linear(gelu(linear(ln_2(mid)))) */
+    /* dx is by next. forward: next = mid + drop(linear(gelu(linear(ln_2(mid))))) */
+    memcpy(dbranch, dx, N * C * sizeof *dbranch);
+    spec_drop_branch(s, l, FC2W, dbranch);
     spec_linear_backward(dgelu, dw[FC2W], dw[FC2B],
-                         dx, act->gelu, w[FC2W], N, 4 * C, C);
+                         dbranch, act->gelu, w[FC2W], N, 4 * C, C);
     for (size_t i = 0; i < N * 4 * C; i++)
         dfc[i] = dgelu[i] * s->rules.gelu_slope(act->fc[i]);
     spec_linear_backward(dln2, dw[FCW], dw[FCB],
@@ -727,17 +790,20 @@ static inline void spec_layer_backward(Spec *s, size_t l, double *dx) {
     spec_layernorm_backward(dx, dw[LN2W], dw[LN2B],
                             dln2, act->mid, w[LN2W], N, C, &s->rules);
 
-    /* dx is by mid. forward: mid = x + linear(attention(linear(ln_1(x)))) */
+    /* dx is by mid. forward: mid = x + drop(linear(attention(linear(ln_1(x))))) */
+    memcpy(dbranch, dx, N * C * sizeof *dbranch);
+    spec_drop_branch(s, l, PROJW, dbranch);
     spec_linear_backward(datt, dw[PROJW], dw[PROJB],
-                         dx, act->att, w[PROJW], N, C, C);
-    spec_attention_backward(dqkv, datt, act->p, act->qkv,
-                            s->B, s->T, C, s->c.NH, s->rules.ahead);
+                         dbranch, act->att, w[PROJW], N, C, C);
+    spec_attention_backward(dqkv, datt, act->p, act->qkv, s->B, s->T, C,
+                            s->c.NH, s->rules.ahead, l, &s->dropout);
     spec_linear_backward(dln1, dw[QKVW], dw[QKVB],
                          dqkv, act->ln1, w[QKVW], N, C, 3 * C);
     spec_layernorm_backward(dx, dw[LN1W], dw[LN1B],
                             dln1, act->x, w[LN1W], N, C, &s->rules);
 
     /* dx is by x */
+    free(dbranch);
     free(dgelu);
     free(dfc);
     free(dln2);
@@ -883,6 +949,8 @@ typedef struct {
     float *scratch;             /* per worker, scores of a head and a panel */
     double *loss;               /* (B, stride x 16) of each token */
     float dscale;               /* 1 / targets that count in the whole step */
+    GptDropout dropout;         /* of its training steps */
+    bool dropping;              /* one is under way */
     GptMachine *machine;        /* the chip that trains; NULL: stage by stage */
     const DfSection *on;        /* what the chip runs now */
     double *moved;              /* [workers][MOVED_KINDS] lines that went on and off the
@@ -949,17 +1017,45 @@ static inline SpPanel gpt_side(const Firing *f, int k) {
     return gpt_off_chip(f, (size_t)f->stage->side[k]);
 }
 
+/* ---- dropout ------------------------------------------------------------- */
+
+/* The firing's sequence. */
+static inline size_t gpt_sequence(const Firing *f) {
+    return f->panel.at / f->r->stride;
+}
+/* What to drop of the output of the stage's parameter. */
+static inline Drop gpt_drop_here(const Firing *f) {
+    if (!f->r->dropping) return (Drop){.below = 0};
+    const size_t k = f->stage->param == DF_NONE ? WTE : (size_t)f->stage->param;
+    return gpt_drop(&f->r->dropout, k, gpt_sequence(f));
+}
+/* The position of the first token of group g of a panel. */
+static inline size_t gpt_row(const Firing *f, size_t g) {
+    return (f->panel.first + g) * LINE;
+}
+/* dy = dout times the factors by which the forward multiplied y (C). */
+static inline void gpt_drop_data(const Firing *f) {
+    const SpPanel dout = gpt_in(f, 0);
+    const SpPanel dy = gpt_out(f, 0);
+    const Drop drop = gpt_drop_here(f);
+    for (size_t g = 0; g < f->panel.groups; g++)
+        for (size_t i = 0; i < f->r->m->c.C; i++)
+            drop_copy(drop, panel_line(dy, g, i), panel_line(dout, g, i),
+                      gpt_row(f, g), i, 1);
+}
+
 /* ---- embedding ----------------------------------------------------------- */
 
 /* The inputs (T) of the firing's sequence. */
 static inline const int32_t *gpt_inputs(const Firing *f) {
-    return f->r->inputs + f->panel.at / f->r->stride * f->r->T;
+    return f->r->inputs + gpt_sequence(f) * f->r->T;
 }
 /* x (C) = wte[token] + wpe[position]; idle lanes 0 */
 static inline void gpt_embed(const Firing *f) {
     const GptRun *r = f->r;
     const size_t C = r->m->c.C;
     const SpPanel x = gpt_out(f, 0);
+    const Drop drop = gpt_drop_here(f);
     const int32_t *inputs = gpt_inputs(f);              /* (T) */
     for (size_t g = 0; g < f->panel.groups; g++) {
         const size_t group = f->panel.first + g;
@@ -975,6 +1071,8 @@ static inline void gpt_embed(const Firing *f) {
                 panel_line(x, g, i)[j] = idle ? 0 : sum;
             }
         }
+        for (size_t i = 0; i < C && drop.below; i++)
+            drop_lines(drop, panel_line(x, g, i), group * LINE, i, 1);
     }
 }
 /* Both rows that were looked up gain dx, features unit .. end-1.
@@ -1079,8 +1177,31 @@ static inline void gpt_linear(const Firing *f) {
         gpt_multiply(f, &m, b, x, block);
     }
 }
+/* y = drop(W x + b) + residual, the second input: here the residual can only be
+ * added when the sum is whole. */
+static inline void gpt_linear_drop_add(const Firing *f, Drop drop) {
+    const SpPanel x = gpt_in(f, 0);
+    const SpPanel residual = gpt_in(f, 1);
+    const SpPanel y = gpt_out(f, 0);
+    const SpMat m = gpt_pattern(f, x);
+    for (size_t b = f->unit; b < f->end; b++) {
+        const SpPanel block = gpt_block(y, b);
+        gpt_begin(f, b, block);
+        gpt_multiply(f, &m, b, x, block);
+        for (size_t g = 0; g < f->panel.groups; g++) {
+            float *lines = panel_line(y, g, b * LINE);      /* (16,16) */
+            drop_lines(drop, lines, gpt_row(f, g), b * LINE, LINE);
+            panel_add(lines, panel_line(residual, g, b * LINE), LINE);
+        }
+    }
+}
 /* y = W x + b + residual, the second input */
 static inline void gpt_linear_add(const Firing *f) {
+    const Drop drop = gpt_drop_here(f);
+    if (drop.below) {
+        gpt_linear_drop_add(f, drop);
+        return;
+    }
     const SpPanel x = gpt_in(f, 0);
     const SpPanel residual = gpt_in(f, 1);
     const SpPanel y = gpt_out(f, 0);
@@ -1216,7 +1337,12 @@ static inline float *gpt_scratch(const Firing *f) {
 static inline AttQueries gpt_queries(const Firing *f, SpPanel qkv, SpPanel att,
                                      SpPanel soft, size_t g, size_t h) {
     const size_t hs = gpt_head_size(f->r);
+    const size_t l = f->stage->df.layer;
+    Drop drop = {.below = 0};
+    if (f->r->dropping)
+        drop = gpt_drop_head(&f->r->dropout, l, h, gpt_sequence(f));
     return (AttQueries){
+        .drop = drop,
         .n = f->panel.first + g + 1,
         .hs = hs,
         .scale = 1 / sqrtf((float)hs),
@@ -1391,8 +1517,10 @@ static inline void gpt_loss_data(const Firing *f) { gpt_loss_of(f, true); }
  * makes. FLOPs are counted by the source: a multiply-add is 2, e^x is 8. */
 
 /* The arrays that all layers share, by what lies in them. */
-typedef enum { IN_N, IN_H, IN_DX, IN_DH, IN_DN, IN_DATT, IN_DQKV, IN_LOGITS,
-               IN_NOTHING } GptShared;
+typedef enum {
+    IN_N, IN_H, IN_DX, IN_DH, IN_DN, IN_DATT, IN_DQKV, IN_DROP, IN_LOGITS,
+    IN_NOTHING
+} GptShared;
 enum { SHARED = IN_NOTHING + 1 };
 
 /* What the builders of stages share. */
@@ -1400,6 +1528,7 @@ typedef struct {
     Program *p;
     GptConfig c;
     size_t groups;              /* of a sequence */
+    bool drop;                  /* some of every residual branch */
 } GptBuild;
 
 /* What layer_forward leaves for layer_backward: kept edges, and arrays. */
@@ -1565,6 +1694,17 @@ static inline int layer_forward(GptBuild *g, size_t l, int x, GptSaved *saved) {
     return linear_add(g, l, FC2W, h, mid);          /* the next layer's x */
 }
 
+/* dy = dout times dropout's factors; dout, if nothing is dropped.
+ * forward: out = drop(y) + residual */
+static inline int drop_data(GptBuild *g, size_t l, int k, int dout) {
+    const size_t rows = gpt_rows(g->c.C);
+    if (!g->drop) return dout;
+    ProgStage *s = gpt_stage(g, l, k, " drop", gpt_drop_data);
+    prog_reads(s, dout);
+    s->real = g->c.C;
+    s->df.per_unit = 12 * (double)g->c.C;
+    return prog_makes(s, prog_passing(g->p, l, "dy", rows, IN_DROP));
+}
 /* dx = W' dy. forward: y = W x + b */
 static inline int linear_data(GptBuild *g, size_t l, int k, int dy,
                               GptShared in) {
@@ -1683,17 +1823,19 @@ static inline int attention_data(GptBuild *g, size_t l, int datt, int att,
 static inline int layer_backward(GptBuild *g, size_t l, int dout,
                                  const GptSaved *saved) {
     int h;
-    const int dh = linear_data(g, l, FC2W, dout, IN_DH);
+    const int dy2 = drop_data(g, l, FC2W, dout);
+    const int dh = linear_data(g, l, FC2W, dy2, IN_DH);
     const int dfc = gelu_data(g, l, dh, saved->fc, &h);
-    linear_weight(g, l, FC2W, h, dout, 2);
+    linear_weight(g, l, FC2W, h, dy2, 2);
     const int dn2 = linear_data(g, l, FCW, dfc, IN_DN);
     const int n2 = norm_again(g, l, LN2W, saved->mid, saved->norm2);
     linear_weight(g, l, FCW, n2, dfc, 2);
     norm_weight(g, l, LN2W, dn2, saved->mid, saved->norm2);
     const int dmid =
         norm_data(g, l, LN2W, dn2, saved->mid, dout, saved->norm2);
-    const int datt = linear_data(g, l, PROJW, dmid, IN_DATT);
-    linear_weight(g, l, PROJW, saved->att, dmid, 1);
+    const int dy = drop_data(g, l, PROJW, dmid);
+    const int datt = linear_data(g, l, PROJW, dy, IN_DATT);
+    linear_weight(g, l, PROJW, saved->att, dy, 1);
     const int dqkv =
         attention_data(g, l, datt, saved->att, saved->qkv, saved->soft);
     const int dn1 = linear_data(g, l, QKVW, dqkv, IN_DN);
@@ -1714,6 +1856,17 @@ static inline int embed(GptBuild *g) {
     s->real = g->c.C;
     s->df.per_unit = (double)g->c.C;
     return prog_makes(s, prog_kept(g->p, 0, "x", gpt_rows(g->c.C), "input"));
+}
+/* dx = dx times dropout's factors, as drop_data. forward: x = drop(wte + wpe) */
+static inline int embed_drop_data(GptBuild *g, int dx) {
+    const size_t rows = gpt_rows(g->c.C);
+    if (!g->drop) return dx;
+    ProgStage *s = prog_append(g->p, g->c.L, "embed drop", gpt_drop_data);
+    prog_reads(s, dx);
+    s->df.layer = 0;
+    s->real = g->c.C;
+    s->df.per_unit = 12 * (double)g->c.C;
+    return prog_makes(s, prog_passing(g->p, 0, "dy", rows, IN_DROP));
 }
 static inline void embed_weight(GptBuild *g, int dx) {
     ProgStage *s = prog_append(g->p, g->c.L, "embed dw", gpt_embed_weight);
@@ -1777,13 +1930,13 @@ static inline void head_weight(GptBuild *g, int n, int dlogits) {
 }
 
 /* The program of a model on sequences of so many groups, in panels of at most so
- * many: embedding, layers, final norm, head; and to train, everything backward.
- * Freed with prog_free. */
+ * many: embedding, layers, final norm, head; and to train, everything backward,
+ * with drop through dropout. Freed with prog_free. */
 static inline Program gpt_program(const GptConfig *c, size_t groups,
-                                  size_t panel, bool train) {
+                                  size_t panel, bool train, bool drop) {
     Program p = {.layers = c->L, .shared = SHARED, .groups = groups,
                  .panel = panel};
-    GptBuild build = {&p, *c, groups};
+    GptBuild build = {&p, *c, groups, drop};
     GptBuild *g = &build;
     GptSaved *saved = mem_new(c->L, sizeof *saved);
     int norm_f;
@@ -1806,7 +1959,7 @@ static inline Program gpt_program(const GptConfig *c, size_t groups,
     norm_weight(g, c->L, LNFW, dn, x, norm_f);
     int dx = norm_data(g, c->L, LNFW, dn, x, DF_NONE, norm_f);
     for (size_t l = c->L; l-- > 0;) dx = layer_backward(g, l, dx, &saved[l]);
-    embed_weight(g, dx);
+    embed_weight(g, embed_drop_data(g, dx));
 
     /* an array that only the backward pass needs is not there without it */
     for (size_t k = 0; k < SHARED && !train; k++) p.array[k].rows = used[k];

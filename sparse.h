@@ -285,6 +285,18 @@ static inline void sp_map(const SpMat *m, uint8_t *on) {
             on[r * J + sp_cols(m, r)[l - m->first[r]] / m->w] = 1;
 }
 
+/* The same pattern once more. */
+static inline SpMat sp_copy(const SpMat *m) {
+    uint8_t *on = mem_new(sp_blocks(m), 1);
+    sp_map(m, on);
+    SpMat copy = sp_pattern(m->OC, m->IC, m->w, on);
+    free(on);
+    if (!m->keep) return copy;
+    copy.keep = mem_new(m->lines, sizeof *copy.keep);
+    memcpy(copy.keep, m->keep, m->lines * sizeof *copy.keep);
+    return copy;
+}
+
 /* Bits of the elements of line l, of row block r, that exist (outputs below OC)
  * and are kept. */
 static inline uint16_t sp_kept(const SpMat *m, size_t r, size_t l) {

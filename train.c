@@ -195,6 +195,7 @@ static bool run_step(Run *run) {
     run->flops = flops_per_token(s->m, T, score) * tokens_per_step(o);
 
     if (trace) run_trace_begin(run);
+    run->r->dropout.step = s->step;
     run->loss = train_batch(run->r, B, inputs, targets);   /* forward, backward */
     if (trace) run_trace(run);
 
@@ -266,7 +267,9 @@ static void run_loop(Run *run) {
 /* Dies if a run would begin over another's files. */
 static void run_check(const Run *run, const Options *o) {
     const char *const output[3] = {run->out, run->best, o->log};
+    const char *const taken[3] = {run->out, run->best, lock_path()};
     struct stat st;
+    outputs_check(o, taken, 3);         /* first: it takes away what a killed run left */
     for (int k = 0; k < 3; k++) {
         const bool log = output[k] == o->log;
         const bool own = o->resume && (log || file_same(run->out, o->resume));
@@ -276,8 +279,6 @@ static void run_check(const Run *run, const Options *o) {
     }
     output_check(run->out, o, NULL);
     output_check(run->best, o, o->resume);
-    const char *const taken[3] = {run->out, run->best, lock_path()};
-    outputs_check(o, taken, 3);
 }
 
 /* What is about to be trained. need: bytes of memory. */
@@ -296,7 +297,7 @@ static void run_describe(const Run *run, double need) {
                "%.2f M parameters active; masks %s, %s\n",
                100 * masks_density(o, m, true), o->block, active / 1e6, mask,
                o->update);
-    rate_describe(o, m);
+    rate_describe(o, &m->c, masks_rate_density(o, m));
     printf("%zu training and %zu validation tokens; batch %zu x %zu, "
            "%zu sequences at a time; %.2f GiB of memory\n",
            run->d->train.n, run->d->val.n, o->batch, o->context, run->r->B,

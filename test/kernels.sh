@@ -27,6 +27,7 @@ att_softmax_sum     1 1 1 0
 att_softmax_again   1 1 1 0
 att_softmax_data    2 2 2 0
 att_max             1 1 1 0
+drop_lines          1 1 1 0
 gpt_adamw_range     1 1 1 1 the powers of beta, once a call
 gpt_norm_piece      2 2 2 0
 TABLE

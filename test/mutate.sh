@@ -6,7 +6,7 @@ cc=${1:-cc} dir=$(mktemp -d) passed=0 failed=0
 files='gpt.h sparse.h data/panel/*.h data/run/schedule.h data/run/adamw.h'
 trap 'rm -rf "$dir"' EXIT
 mkdir "$dir/test" && cp -r ./*.h data test/golden test/*.h "$dir" && mv "$dir/golden" "$dir"/test*.h "$dir"/check.h "$dir/test"
-printf '#include "check.h"\n#include "test_gpt.h"\nint main(void) { test_gpt(); return check_failed > 0; }\n' >"$dir/test/gpt.c"
+printf '#include "check.h"\n#include "test_drop.h"\nint main(void) { test_gpt(); test_drop(); return check_failed > 0; }\n' >"$dir/test/gpt.c"
 flags='-std=c11 -O1 -D_GNU_SOURCE -ffp-contract=off -fno-math-errno -w'
 echo 'int x;' | $cc -march=native -c -x c -o /dev/null - 2>/dev/null && flags="$flags -march=native"
 
@@ -48,10 +48,15 @@ gelu slope|s/6 \* 0.044715f/2 * 0.044715f/
 gelu, sigmoid part|s/vf_fma(x \* s \* (vf_all(1) - s), slope_2u, s)/x * s * (vf_all(1) - s) * slope_2u/
 attention, dq|s/att_mix(dq, &m, ATT_KEY, k/att_mix(dq, \&m, ATT_VALUE, k/
 attention, dk|s/q->query, ds, q->hs)/q->query, p, q->hs)/
-attention, dv|s/q->dout, p, q->hs)/q->dout, ds, q->hs)/
+attention, dv|s/q->dout, prob, q->hs)/q->dout, ds, q->hs)/
 attention, softmax term D|s/ \* (dprob - D) \* / * dprob * /
 attention, scale|s/(dprob - D) \* vf_all(q->scale)/(dprob - D)/
 attention, mask|s/vf_below((int)(k - own) - (int)v, vf_all(0), e)/vf_below((int)(k - own) - 1 - (int)v, vf_all(0), e)/
+dropout, backward of a branch|s/const int dy = drop_data(g, l, PROJW, dmid);/const int dy = dmid;/
+dropout, dv|s/^            prob = kept;$//
+dropout, dprob|s/vf_store(ds + at, vf_load(ds + at) \* factor)/vf_store(ds + at, vf_load(ds + at))/
+dropout, embedding|s/embed_drop_data(g, dx))/dx)/
+dropout, sequence|s/d->sequence + b/b/
 head, dwte|s/^    sp_backward_weight(blocks, f->dw/    if (f->stage->param != WTE || f->unit) &/
 head, dn|s/SpBlocks blocks = {&m, f->block, /SpBlocks blocks = {\&m, f->block + (f->stage->param == WTE), /
 cross-entropy, target|s/\[t\] -= share/[t] -= 0.99f * share/

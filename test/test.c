@@ -12,7 +12,9 @@
 #include "test_machine.h"
 #include "test_files.h"
 #include "test_train.h"
+#include "test_drop.h"
 #include "test_rate.h"
+#include "test_tune.h"
 #include "test_formats.h"
 #include "test_models.h"
 #include "test_compare.h"
@@ -30,8 +32,10 @@ int program(int argc, char **argv) {
         {"gpt", test_gpt},
         {"cloze", test_cloze},
         {"machine", test_machine},
+        {"drop", test_drop},
         {"train", test_train},
         {"rate", test_rate},
+        {"tune", test_tune},
         {"files", test_files},
         {"formats", test_formats},
         {"models", test_models},

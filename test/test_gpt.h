@@ -265,8 +265,10 @@ static uint64_t bits_of_run(GptPair *p, GptRun *r, size_t B, size_t T, size_t gr
     uint64_t h = 0;
     for (size_t step = 1; step <= 2; step++) {
         double sum = 0;
+        r->dropout.step = step;
         for (size_t b = 0; b < B; b += group) {
             r->B = B - b < group ? B - b : group;
+            r->dropout.sequence = b;
             gpt_train(r, p->inputs + b * T, p->targets + b * T, B * T, &sum);
         }
         const double norm = gpt_gradient_norm(p->m, p->pool);

@@ -265,6 +265,25 @@ static void test_masks(void) {
     }
 }
 
+/* A run in parts, each under another schedule, has the bits of one without a break. */
+static void test_dropout(void) {
+    static const char how[] = "--dropout 0.1 --attention-dropout 0.2 " SMALL;
+    const char *text = file_in("text");
+    const char *whole = file_in("dropped");
+    const char *parts = file_in("dropped-parts");
+    CHECK(command("run --text %s --out %s --threads 1 --schedule serial %s", text, whole,
+                  how) == 0, "%s", check_line);
+    CHECK(command("run --text %s --out %s --threads 2 --panel 16 --group 2 --stop 3 %s", text,
+                  parts, how) == 0, "%s", check_line);
+    CHECK(command("run --text %s --resume %s --threads 3 --every 4 --stop 7 --schedule "
+                  "dataflow --quiet", text, parts) == 0, "%s", check_line);
+    CHECK(command("run --text %s --resume %s --threads 2 --schedule dataflow --tiles 9 "
+                  "--sram 65536 --depth 1 --quiet", text, parts) == 0, "%s", check_line);
+    check_equal(whole, parts);
+    check_refused("--dropout", "run --text %s --resume %s --dropout 0", text, whole);
+    check_refused("found '1'", "run --dropout 1");
+}
+
 /* Sparse models that are awkward to save: blocks of a number that is no multiple of four; masked elements in
  * every block, so that all lines are kept; and what they say to a run that starts from them. */
 static void test_awkward_masks(void) {
@@ -615,7 +634,7 @@ static void test_train(void) {
     snprintf(folder, sizeof folder, "/tmp/train-test-XXXXXX");
     if (!mkdtemp(folder)) abort();
     test_batches(), test_sample(), test_resume(), test_trace(), test_masks();
-    test_awkward_masks(), test_damage(), test_kill(), test_bad_input(), test_help(), test_bad_files();
+    test_dropout(), test_awkward_masks(), test_damage(), test_kill(), test_bad_input(), test_help(), test_bad_files();
     outside("rm -r %s", folder);
 }
 #endif

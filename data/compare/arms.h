@@ -15,7 +15,7 @@
  * and 1.09 M, so `small` is 128 wide, with 2 heads, since those of `sparse` are 64 wide. */
 #ifndef ARMS_H
 #define ARMS_H
-#include "../run/rate.h"
+#include "../run/masks.h"
 
 enum { ARM_NAME = 32, ARMS_MAX = 32 };
 enum { AS_IT_IS, FIT_PARAMETERS, FIT_FLOPS };               /* which width, unless it is given */

@@ -47,9 +47,12 @@ static inline bool arm_same(const Options *a, const Options *b, int k) {
 }
 
 /* What the folder has of the run already: its curve, if there is a checkpoint. Dies if that was made under
- * other options than those that are asked for. Scores without a checkpoint are of a run that is gone. */
+ * other options than those that are asked for. Scores without a checkpoint are of a run that is gone, and go;
+ * so do the temporary files of a process that was killed. */
 static inline void arm_look(ArmRun *a, uint64_t hash) {
     char path[PATH_MAX], asked[64], here[64];
+    static const char *const kept[3] = {"ckpt", "csv", "scores"};
+    for (size_t k = 0; k < 3; k++) passing_of_dead(arm_path(a, kept[k], path));
     if (access(arm_path(a, "ckpt", path), F_OK)) { unlink(arm_path(a, "scores", path)); return; }
     Safetensors st = st_read(path);
     Options found = a->o;

@@ -30,6 +30,7 @@
  * are. */
 #ifndef ATTENTION_H
 #define ATTENTION_H
+#include "drop.h"
 #include "panel.h"
 #include "../../dataflow.h"
 
@@ -61,6 +62,8 @@ typedef struct {
     SpPanel dout;               /* backward */
     float *max;                 /* (16) largest of the scaled scores */
     float *share;               /* (16) 1 / sum of exp(score - max) */
+    Drop drop;                  /* of probabilities: rows are queries, columns
+                                 * keys */
 } AttQueries;
 
 /* Group n of a head's keys, values or their gradients. A tile that has the whole
@@ -191,6 +194,33 @@ static inline void att_softmax_data(float *restrict ds, const float *restrict p,
     }
 }
 
+/* ---- dropout ------------------------------------------------------------- */
+
+/* The position of the first of the queries. */
+static inline size_t att_row(const AttQueries *q) { return (q->n - 1) * LINE; }
+
+/* s (16n,16) times the factors of dropout. */
+static inline void att_drop(float *s, const AttQueries *q) {
+    drop_lines(q->drop, s, att_row(q), 0, q->n * LINE);
+}
+
+/* Of the keys of group k: kept (16,16) = prob times the factors, for dv, and
+ * ds (16,16), the derivative by what was mixed, becomes that by prob. */
+static inline void att_drop_data(float *restrict kept,
+                                 const float *restrict prob, float *restrict ds,
+                                 const AttQueries *q, size_t k) {
+    for (size_t v = 0; v < LINE; v += LANES) {
+        const vu rows = drop_rows(att_row(q) + v);
+        for (size_t i = 0; i < LINE; i++) {
+            const uint32_t column = drop_column(q->drop, k * LINE + i);
+            const vf factor = drop_factor(q->drop, column, rows);
+            const size_t at = i * LINE + v;
+            vf_store(kept + at, vf_load(prob + at) * factor);
+            vf_store(ds + at, vf_load(ds + at) * factor);
+        }
+    }
+}
+
 /* ---- forward and backward ------------------------------------------------ */
 
 /* out (hs) = softmax(query keys / sqrt(hs)) values; max and share are set.
@@ -210,7 +240,8 @@ static inline void att_forward(const AttQueries *q, const AttMemory *m,
     for (size_t v = 0; v < LINE; v += LANES)
         vf_store(q->share + v, vf_all(1) / vf_load(q->share + v));
 
-    /* 3 mix the values */
+    /* 3 mix the values, without those that are dropped: the sum is of all */
+    if (q->drop.below) att_drop(s, q);
     const size_t run = att_run(m, q->n);
     panel_clear(q->out, 0, 0, q->hs);
     for (size_t k = 0; k < q->n; k += run)
@@ -228,14 +259,20 @@ static inline void att_forward(const AttQueries *q, const AttMemory *m,
 static inline void att_backward(const AttQueries *q, const AttMemory *m,
                                 size_t k, const float *dot, float *ds) {
     float p[LINE * LINE] __attribute__((aligned(64)));
+    float kept[LINE * LINE] __attribute__((aligned(64)));
 
     /* the probabilities again */
     att_scores(p, att_group(m, ATT_KEY, k), q->query, q->hs);
     att_softmax_again(p, q, k + 1 == q->n);
 
-    /* forward: out = sum of prob value */
+    /* forward: out = sum of prob factor value */
     att_scores(ds, att_group(m, ATT_VALUE, k), q->dout, q->hs);
-    att_spread(att_group(m, ATT_DVALUE, k), q->dout, p, q->hs);
+    const float *prob = p;
+    if (q->drop.below) {
+        att_drop_data(kept, p, ds, q, k);
+        prob = kept;
+    }
+    att_spread(att_group(m, ATT_DVALUE, k), q->dout, prob, q->hs);
 
     /* forward: prob = softmax(score) */
     att_softmax_data(ds, p, q, dot);

@@ -18,7 +18,7 @@
  * keeps 8 groups of each. */
 #ifndef MASKS_H
 #define MASKS_H
-#include "options.h"
+#include "rate.h"
 #include "schedule.h"
 #include "../model/weights.h"
 
@@ -162,6 +162,9 @@ static inline bool masks_due(const Options *o, size_t step) { /* whether masks e
     return parse_update(o) != STATIC && step % o->mask_every == 0 && step <= masks_last(o) &&
            step > masks_from(o) && step < masks_to(o);
 }
+static inline bool masks_lifted(const Options *o) {         /* whether those of --init are taken off at once */
+    return o->init && o->densify == 1;
+}
 static inline bool masks_at_start(const Options *o) {       /* or does the run start dense? */
     return masks_wanted(o) && !masks_from(o) && masks_to(o) && parse_update(o) != GMP;
 }
@@ -183,11 +186,11 @@ static inline void masks_agree(const Options *o) {
 }
 /* The same, of what was given for a new run. */
 static inline void masks_check(const Options *o) {
-    static const char *const need[] = {"block", "mask", "spread", "mask-seed", "update", "densify",
-                                       "dense-first"},
+    static const char *const need[] = {"block", "mask", "spread", "mask-seed", "update", "dense-first"},
                       *const evolve[] = {"drop", "mask-every", "mask-stop"};
     for (size_t k = 0; k < sizeof need / sizeof *need; k++)
         if (option_given(o, need[k]) && !masks_wanted(o)) refuse(o, "--%s needs --sparsity", need[k]);
+    if (o->densify > 0 && !masks_wanted(o) && !masks_lifted(o)) refuse(o, "--densify needs --sparsity");
     for (size_t k = 0; k < sizeof evolve / sizeof *evolve; k++)
         if (option_given(o, evolve[k]) && parse_update(o) == STATIC)
             refuse(o, "--%s needs --update set, rigl or gmp", evolve[k]);
@@ -208,12 +211,19 @@ static inline double masks_density(const Options *o, const Gpt *m, bool now) {
     }
     return kept / all;
 }
-/* What follows from the masks: rates; and of dense matrices the block they will be masked by. */
+/* The density that the learning rate is chosen by: as it is or, if masks are to come, as they will make it. */
+static inline double masks_rate_density(const Options *o, const Gpt *m) {
+    return masks_density(o, m, !masks_wanted(o) || masks_at_start(o));
+}
+/* What follows from options and masks: each tensor's own rate; and of dense matrices the block they will be
+ * masked by. */
 static inline void masks_ready(const Options *o, Gpt *m) {
+    const bool supar = !strcmp(o->scale, "supar");
     for (size_t k = 0; k < m->count; k++) {
         GptParam *p = &m->table[k];
+        const double rate = rate_of_layer(m->c.L, o->layer_decay, k);
+        p->rate = (float)(supar && gpt_maskable(p) ? rate / gpt_density(p) : rate);
         if (!gpt_maskable(p)) continue;
-        p->rate = strcmp(o->scale, "supar") ? 1 : (float)(1 / gpt_density(p));
         if (p->mat.dense && p->rows % parse_block(o) == 0) p->mat.w = parse_block(o);
     }
 }

@@ -56,7 +56,7 @@ typedef struct {
     double margin, peak_share;
     bool show_graph, products, timeline;
     size_t walk, section;
-    double lr, min_lr, decay, beta1, beta2, eps, clip, val_share, temperature, top_p;
+    double lr, min_lr, layer_decay, dropout, attention_dropout, decay, beta1, beta2, eps, clip, val_share, temperature, top_p;
     double sparsity, drop, mask_stop, densify, dense_first;
     bool quiet, decode, documents, show_mask, sweep, raw16, no_eot, special;
     size_t vocab_size;
@@ -116,6 +116,12 @@ static const Option options[] = {
     {"steps", 'u', 1, TRAIN, TRAINING, AT(steps), 1, 1e12, "500", "steps of the whole schedule"},
     {"lr", 'f', 1, TRAIN | DUMP, TRAINING, AT(lr), 0, 100, "auto",
      "learning rate; default by width, depth and density: run says which, and why"},
+    {"layer-decay", 'f', 1, TRAIN, TRAINING, AT(layer_decay), 0, 1, "1",
+     "F: each layer's rate is F times that of the layer above; embeddings' F times the lowest's"},
+    {"dropout", 'f', 1, TRAIN, TRAINING, AT(dropout), 0, 0.9, "0",
+     "share of the embedding and of each residual branch that a step leaves out"},
+    {"attention-dropout", 'f', 1, TRAIN, TRAINING, AT(attention_dropout), 0, 0.9, "0",
+     "share of attention's probabilities that a step leaves out"},
     {"min-lr", 'f', 1, TRAIN, TRAINING, AT(min_lr), 0, 100, "auto",
      "at the end of the cosine; default lr / 10"},
     {"warmup", 'u', 1, TRAIN, TRAINING, AT(warmup), 0, 1e12, "auto",
@@ -146,7 +152,7 @@ static const Option options[] = {
     {"mask-stop", 'f', 1, TRAIN, SPARSITY, AT(mask_stop), 0, 1, "0.75",
      "share of the steps after which masks stay"},
     {"densify", 'f', 1, TRAIN, SPARSITY, AT(densify), 0, 1, "0",
-     "share of the steps, at the end, that train dense"},
+     "share of the steps, at the end, that train dense; 1 also makes a sparse model of --init dense"},
     {"dense-first", 'f', 1, TRAIN, SPARSITY, AT(dense_first), 0, 1, "0",
      "share of the steps, at the start, that train dense"},
     {"scale", 's', 1, TRAIN, SPARSITY, AT(scale), 0, 0, "init",

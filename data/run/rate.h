@@ -19,7 +19,8 @@
  * kept: 0.512 / 768 x 0.97 x 4.18 = 0.0027. */
 #ifndef RATE_H
 #define RATE_H
-#include "masks.h"
+#include "../../gpt.h"
+#include "options.h"
 
 /* The factors of the rule: their product is the rate. */
 typedef struct {
@@ -43,12 +44,18 @@ static inline double rate_product(Rate r) {
     return r.width * r.depth * r.density;
 }
 
-/* The rule for the options' model: of its density as it is or, if masks are to
- * come, as they will make it. */
-static inline Rate rate_of(const Options *o, const Gpt *m) {
-    const bool now = !masks_wanted(o) || masks_at_start(o);
-    return rate_rule(m->c.L, m->c.C, masks_density(o, m, now));
+/* Discriminative fine-tuning (Howard and Ruder 2018): what is nearer to the text
+ * has learned more general things, and learns slower. The factor on the rate of
+ * parameter k in a model of L layers: the final norm's is 1, layer l's is
+ * F^(L-1-l), that of both embeddings, and so of the head that is tied to one,
+ * F^L. With L = 3, F = 0.5 the layers have 0.25, 0.5, 1, the embeddings 0.125. */
+static inline double rate_of_layer(size_t L, double F, size_t k) {
+    const size_t place = k < LAYER0 ? 0 : 1 + (k - LAYER0) / PER_LAYER;
+    double rate = 1;
+    for (size_t l = place; l < L; l++) rate *= F;       /* place L: the last layer */
+    return rate;
 }
+
 /* Refuses a schedule that contradicts itself, as far as it is known. */
 static inline void rate_check(const Options *o) {
     if (o->warmup != AUTO && o->warmup > o->steps)
@@ -57,17 +64,21 @@ static inline void rate_check(const Options *o) {
         refuse(o, "--min-lr: expected at most --lr %g, found %g", o->lr, o->min_lr);
 }
 
-/* Which rate a run takes, and why. */
-static inline void rate_describe(const Options *o, const Gpt *m) {
+/* Which rate a run takes, and why; of a model of that density. */
+static inline void rate_describe(const Options *o, const GptConfig *c, double density) {
     printf("learning rate %.3g", o->lr);
-    if (o->resume) printf(", as the checkpoint says\n");
-    else if (option_given(o, "lr")) printf(", as given\n");
+    if (o->resume) printf(", as the checkpoint says");
+    else if (option_given(o, "lr")) printf(", as given");
     else {
-        const Rate r = rate_of(o, m);
+        const Rate r = rate_rule(c->L, c->C, density);
         printf(" by rule: %.3g for width %zu x %.3g for %zu layers x %.3g for "
-               "density %.3g; --lr sets another\n",
-               r.width, m->c.C, r.depth, m->c.L, r.density,
-               masks_density(o, m, !masks_wanted(o) || masks_at_start(o)));
+               "density %.3g; --lr sets another",
+               r.width, c->C, r.depth, c->L, r.density, density);
     }
+    if (o->layer_decay < 1)
+        printf("; x %.3g in the lowest layer, x %.3g in the embeddings",
+               rate_of_layer(c->L, o->layer_decay, LAYER0),
+               rate_of_layer(c->L, o->layer_decay, WTE));
+    printf("\n");
 }
 #endif

@@ -130,7 +130,7 @@ static inline size_t gpt_array_floats(const Program *g, size_t k, size_t groups,
 /* Bytes of all arrays of a run of B sequences' groups, with panels of so many. */
 static inline size_t gpt_arrays_bytes(const GptConfig *c, size_t B, size_t T, size_t panel,
                                       bool train) {
-    Program g = gpt_program(c, gpt_groups(T), panel, train);
+    Program g = gpt_program(c, gpt_groups(T), panel, train, false);
     const size_t groups = size_mul(B, gpt_groups(T));
     size_t bytes = 0;
     for (size_t k = 0; k < g.arrays; k++)
@@ -160,7 +160,7 @@ static inline GptRun *gpt_run_new(Gpt *m, DfPool *pool, size_t B, size_t T, size
     const size_t most = gpt_rows(m->c.V) + 4 * gpt_rows(m->c.C) + BEYOND;
     *r = (GptRun){.m = m, .pool = pool, .B = B, .T = T, .stride = groups, .groups = groups};
     r->panel = size_min(P / LINE, size_max(share, 1));
-    r->program = gpt_program(&m->c, groups, r->panel, train);
+    r->program = gpt_program(&m->c, groups, r->panel, train, false);
     r->array = mem_new(r->program.arrays, sizeof *r->array);
     for (size_t k = 0; k < r->program.arrays; k++) {
         const size_t n = gpt_array_floats(&r->program, k, B * groups, r->panel);
@@ -172,6 +172,16 @@ static inline GptRun *gpt_run_new(Gpt *m, DfPool *pool, size_t B, size_t T, size
     r->loss = mem_new(B * groups * LINE, sizeof(double));
     r->moved = mem_new(pool->workers * MOVED_KINDS, sizeof(double));
     return r;
+}
+/* Training steps of a new run drop what these shares say; its step is the caller's to
+ * set. */
+static inline void gpt_run_drop(GptRun *r, GptDropout dropout) {
+    r->dropout = dropout;
+    if (dropout.share <= 0) return;
+    prog_free(&r->program);
+    r->program = gpt_program(&r->m->c, r->groups, r->panel, true, true);
+    const size_t n = gpt_array_floats(&r->program, IN_DROP, r->B * r->groups, r->panel);
+    r->array[IN_DROP] = mem_new(n, sizeof(float));
 }
 static inline void gpt_machine_free(GptRun *r);
 static inline void gpt_run_free(GptRun *r) {
@@ -418,25 +428,30 @@ static inline GptLines *gpt_lines(const Gpt *m) {
     return lines;
 }
 
-/* A model's training as a graph of stages and edges, on sequences of so many groups,
- * in panels of so many.
+/* A program as a graph of stages and edges. lines[k] of parameter k must live as long.
+ * Freed with gpt_graph_free. */
+static inline DfGraph gpt_graph_of(const Program *g, const GptLines *lines) {
+    DfGraph graph = {.stages = g->stages, .edges = g->edges, .groups = g->groups,
+                     .forward = g->forward};
+    graph.stage = mem_new(g->stages, sizeof *graph.stage);
+    graph.edge = mem_new(g->edges, sizeof *graph.edge);
+    memcpy(graph.edge, g->edge, g->edges * sizeof *graph.edge);
+    for (size_t s = 0; s < g->stages; s++) {
+        DfStage *stage = &graph.stage[s];
+        *stage = g->stage[s].df;
+        if (stage->per_line == 0) continue;         /* not linear: no lines */
+        const GptLines *of = &lines[g->stage[s].param];
+        stage->lines = stage->scatter ? of->cols : of->rows;
+    }
+    return graph;
+}
+/* A model's training as a graph, on sequences of so many groups, in panels of so many.
  * lines[k] of parameter k must live as long; from the configuration and lines alone,
  * for the simulator has no model. Freed with gpt_graph_free. */
 static inline DfGraph gpt_graph(const GptConfig *c, const GptLines *lines, size_t groups,
                                 size_t panel) {
-    Program g = gpt_program(c, groups, panel, true);
-    DfGraph graph = {.stages = g.stages, .edges = g.edges, .groups = groups,
-                     .forward = g.forward};
-    graph.stage = mem_new(g.stages, sizeof *graph.stage);
-    for (size_t s = 0; s < g.stages; s++) {
-        DfStage *stage = &graph.stage[s];
-        *stage = g.stage[s].df;
-        if (stage->per_line == 0) continue;         /* not linear: no lines */
-        const GptLines *of = &lines[g.stage[s].param];
-        stage->lines = stage->scatter ? of->cols : of->rows;
-    }
-    graph.edge = g.edge;
-    g.edge = NULL;
+    Program g = gpt_program(c, groups, panel, true, false);
+    const DfGraph graph = gpt_graph_of(&g, lines);
     prog_free(&g);
     return graph;
 }
@@ -479,7 +494,7 @@ static inline void gpt_machine_stale(GptRun *r) {
 /* Whether a chip has room for the streams of a run, whatever becomes of the weights. */
 static inline bool gpt_machine_fits(const GptRun *r, DfChip chip, size_t depth) {
     GptLines *lines = gpt_lines(r->m);
-    DfGraph g = gpt_graph(&r->m->c, lines, r->stride, r->panel);
+    DfGraph g = gpt_graph_of(&r->program, lines);
     const bool fits = df_holds(&g, chip, depth, r->panel);
     gpt_graph_free(&g);
     free(lines);
@@ -493,7 +508,7 @@ static inline void gpt_machine_plan(GptRun *r, DfChip chip, size_t depth) {
             chip.element);
     GptMachine *a = r->machine = mem_new(1, sizeof *a);
     a->lines = gpt_lines(r->m);
-    a->graph = gpt_graph(&r->m->c, a->lines, r->stride, r->panel);
+    a->graph = gpt_graph_of(&r->program, a->lines);
     a->m = r->m;
     a->plan = df_plan(&a->graph, chip, depth, r->panel, gpt_panels(r), true);
     gpt_machine_columns(r);
@@ -661,9 +676,11 @@ static inline void gpt_train(GptRun *r, const int32_t *inputs, const int32_t *ta
     r->inputs = inputs;
     r->targets = targets;
     r->dscale = 1 / (float)count;
+    r->dropping = r->dropout.share > 0 || r->dropout.attention > 0;
     if (plan && r->machine->m != r->m) gpt_machine_plan(r, plan->chip, plan->depth);
     if (plan) gpt_machine_run(r);
     else gpt_kernels(r);
+    r->dropping = false;
     gpt_loss_add(r, sum);
 }
 
@@ -676,6 +693,7 @@ static inline double train_batch(GptRun *r, size_t B, const int32_t *inputs,
     double sum = 0;
     for (size_t b = 0; b < B; b += most) {
         r->B = size_min(B - b, most);
+        r->dropout.sequence = b;
         gpt_train(r, inputs + b * T, targets + b * T, B * T, &sum);
     }
     r->B = most;

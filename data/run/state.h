@@ -9,7 +9,6 @@
 #include "data.h"
 #include "masks.h"
 #include "../model/weights.h"
-#include "rate.h"
 #include "../model/formats.h"
 #include <signal.h>
 
@@ -111,7 +110,8 @@ static inline double model_bytes(const GptConfig *c, double density) {
 static inline State state_ready(State s, const Data *d) {
     Options *o = s.o;
     masks_ready(o, s.m);
-    if (isnan(o->lr)) o->lr = rate_product(rate_of(o, s.m));
+    if (isnan(o->lr))
+        o->lr = rate_product(rate_rule(s.m->c.L, s.m->c.C, masks_rate_density(o, s.m)));
     if (o->warmup == AUTO) o->warmup = o->steps * 3 / 100;
     if (isnan(o->min_lr)) o->min_lr = o->lr / 10;
     rate_check(o);
@@ -141,6 +141,25 @@ static inline State state_fresh(Options *o, const Data *d, Tokenizer *tok) {
     return state_ready(s, d);
 }
 
+/* The same weights in a model of fewer positions, without moments; frees m. */
+static inline Gpt *state_crop(Gpt *m, size_t positions) {
+    GptConfig c = m->c;
+    SpMat *mats = mem_new(m->count, sizeof *mats);
+    c.ctx = positions;
+    for (size_t k = 0; k < m->count; k++)
+        if (gpt_masked(&m->table[k])) mats[k] = sp_copy(&m->table[k].mat);
+    Gpt *n = gpt_make(c, mats, true, true);
+    for (size_t k = 0; k < m->count; k++) {
+        float *values = mem_new(gpt_elements(&m->table[k]), sizeof *values);
+        gpt_get(&m->table[k], m->w, values);        /* of wpe, the first positions are the first rows */
+        gpt_set(&n->table[k], n->w, values);
+        free(values);
+    }
+    free(mats);
+    gpt_free(m);
+    return n;
+}
+
 /* The model of --init with a fresh optimizer, and the data for it. */
 static inline State state_init(Options *o, Data *d) {
     State s = {.o = mem_new(1, sizeof *o), .best = INFINITY};
@@ -148,16 +167,21 @@ static inline State state_init(Options *o, Data *d) {
         static const char *const fixed[4] = {"model", "layers", "heads", "width"};
         if (option_given(o, fixed[k])) usage("--init and --%s contradict each other", fixed[k]);
     }
-    if (option_given(o, "vocab") || option_given(o, "context"))
-        usage("--init brings its own --vocab and --context");
+    if (option_given(o, "vocab")) usage("--init brings its own --vocab");
     State from = checkpoint_read(o->init, o, true);
     s.m = from.m, s.tok = from.tok;
     *s.o = *o;
-    s.o->layers = s.m->c.L, s.o->heads = s.m->c.NH, s.o->width = s.m->c.C, s.o->context = s.m->c.ctx;
+    s.o->layers = s.m->c.L;
+    s.o->heads = s.m->c.NH;
+    s.o->width = s.m->c.C;
+    if (!option_given(o, "context")) s.o->context = s.m->c.ctx;
+    if (s.o->context > s.m->c.ctx)
+        usage("--context: expected at most the %zu positions of %s, found %zu", s.m->c.ctx, o->init, s.o->context);
+    if (s.o->context < s.m->c.ctx) s.m = state_crop(s.m, s.o->context);
     free(from.o);
     *d = data_read(s.o, &s.tok, s.m->c.V, true);
     data_check(s.o, d);
-    if (masks_wanted(s.o)) {                                /* or all of it, if the run starts dense */
+    if (masks_wanted(s.o) || masks_lifted(s.o)) {           /* or all of it, if the run starts dense */
         SpMat *mats = masks_at_start(s.o) ? masks_new(s.o, &s.m->c, s.m) : NULL;
         Gpt *masked = gpt_remask(s.m, mats, 0, true);
         free(mats), gpt_free(s.m);
@@ -253,6 +277,7 @@ static inline void run_open(Run *run, DfPool *pool) {
     const Options *o = run->s.o;
     run->r = gpt_run_new(run->s.m, pool, group_size(o, &run->s.m->c, o->batch, true), o->context, o->panel,
                          true);
+    gpt_run_drop(run->r, (GptDropout){.share = o->dropout, .attention = o->attention_dropout, .seed = o->seed});
     schedule_set(run->r, o);
 }
 

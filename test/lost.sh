@@ -1,0 +1,280 @@
+#!/usr/bin/env bash
+# test/lost.sh: nothing is lost at any failing call, by kill -9, or where memory ends.
+#
+#     test/lost.sh                  a sample of all of it, in about a minute
+#     test/lost.sh all              every call, every system call, every limit of memory: half an hour
+#     test/lost.sh calls run        one part (calls, kill, memory) of one command, whole
+#
+# calls     the n-th call of a kind fails (lost/calls.c), once or from then on. The program ends in the right
+#           bytes and status 0; or in one line and status 2, leaves no temporary file and no lock, and the same
+#           command, or --resume, then goes on to the right bytes.
+# kill      SIGKILL before the n-th system call (lost/stop.c): the same command, or --resume, goes on to the
+#           right bytes, and takes away what was left. SIGTERM: nothing is left either.
+# memory    the address space ends at every size from the least in which the program starts to plenty, in steps of
+#           64 KiB, and of 4 KiB wherever the outcome changes: as calls.
+#
+# The right bytes are those of a run that nothing disturbed: every file, and what is printed. TRAIN names the
+# program. Needs bash, a C compiler and glibc; without ptrace, kill comes at random moments.
+set -u -o pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+train=$(realpath "${TRAIN:-./train}") || exit 1
+tmp=$(mktemp -d) || exit 1
+trap 'rm -rf "$tmp"' EXIT
+export LC_ALL=C
+${CC:-cc} -O1 -shared -fPIC -o "$tmp/calls.so" test/lost/calls.c -ldl || exit 1
+${CC:-cc} -O1 -o "$tmp/stop" test/lost/stop.c || exit 1
+
+passed=0 failed=0 stopped=0 whole=0
+part=all                                # the part and command at hand, for messages
+
+# ---- the commands ----------------------------------------------------------------------------------------
+
+tiny='--threads 1 --vocab 260 --layers 1 --heads 1 --width 16 --context 8 --batch 2'
+declare -A line=(
+    [run]="run $tiny --text text --steps 4 --every 2 --sparsity 0.5 --update rigl --mask-every 2 --out m --log log
+        --json json"
+    [dataflow]="run $tiny --text text --steps 2 --every 1 --schedule dataflow --quiet --out m --trace trace"
+    [threads]="run ${tiny/--threads 1/--threads 3} --text text --steps 2 --every 1 --quiet --out m"
+    [compare]="compare $tiny --text text --steps 3 --every 2 --arms dense,sparse --seeds 2 --items 5 --quiet --out d
+        --json json --report page"
+    [dump]="dump out --layers 1 --width 16 --vocab 20 --context 8 --steps 2 --sparsity 0.5"
+    [hf]="convert model hf"
+    [gguf]="convert model out.gguf --type f16"
+    [native]="convert in.gguf out.ckpt"
+    [tokenize]="tokenize --vocab 300 --save v --shard s"
+    [decode]="tokenize --vocab 300 --text text"
+    [eval]="eval model --text text --items 5 --json json"
+    [simulate]="simulate --layers 1 --width 64 --context 64 --batch 2 --vocab 500 --json json --csv csv --trace trace"
+    [sample]="sample model --prompt The --tokens 20"
+)
+commands='run dataflow threads compare dump hf gguf native tokenize decode eval simulate sample'
+kinds='memory memory+ open open+ read write write+ short short+ sync close rename rename+ folder map thread'
+
+# the files that they read
+inputs() {
+    mkdir "$tmp/in" && head -c 3000 README.md >"$tmp/in/text" || exit 1
+    (cd "$tmp/in" && "$train" run $tiny --text text --steps 2 --sparsity 0.5 --quiet --out model &&
+        rm model.best && "$train" convert model in.gguf >/dev/null) || exit 1
+}
+
+# ---- one try ---------------------------------------------------------------------------------------------
+
+# begin: a folder with the inputs alone
+begin() { rm -rf "$tmp/case" "$tmp/said" && cp -r "$tmp/in" "$tmp/case"; }
+
+# go COMMAND WORDS...: runs what the words begin (env, stop, a shell), then the command; sets status
+go() {
+    local of=$1
+    shift
+    (cd "$tmp/case" && exec timeout -k 1 20 "$@" "$train" ${line[$of]}) <"$tmp/in/text" >"$tmp/out" 2>"$tmp/err"
+    status=$?
+}
+calm() { go "$1" env LD_PRELOAD="$tmp/calls.so"; }
+
+# bad COMMAND WHAT...: something was lost
+bad() {
+    failed=$((failed + 1))
+    ((failed > 20)) && return
+    echo "$part of $1: ${*:2}: status $status"
+    sed 's/^/    /' "$tmp/err" | head -n 5
+}
+
+# same COMMAND: whether every file is as it should be
+same() { diff -r "$tmp/ref.$1" "$tmp/case" >"$tmp/diff"; }
+# logged: a line that the log did not take was told of, and is in no other file; so the right log has it not
+logged() {
+    grep -q '^train: log: cannot write.*the checkpoint is written' "$tmp/said" 2>/dev/null &&
+        [[ $(diff "$tmp/ref.$1/log" "$tmp/case/log" | grep -c '^[<>]') == 1 ]] &&
+        cp "$tmp/ref.$1/log" "$tmp/case/log"
+}
+# of_its_own COMMAND: a resumed run tells of its own steps how long they took and what the first fired; the rest
+# of its JSON must be as it should be, and the trace whole
+of_its_own() {
+    local own='s/"\(train_loss\|tokens_per_second\|step_ms\|peak_share\)": [^,]*, //g' json=$tmp/case/json
+    [[ -f $json && $(sed "$own" "$json") == $(sed "$own" "$tmp/ref.$1/json") ]] && cp "$tmp/ref.$1/json" "$json"
+    [[ -f $tmp/case/trace && $(tail -n 1 "$tmp/case/trace") == ']}' ]] && cp "$tmp/ref.$1/trace" "$tmp/case/trace"
+}
+# left: whether a temporary file is there, or a lock that somebody has; an empty one nobody had yet
+left() { find "$tmp/case" -name '*.tmp' -o -name '*.lock' -size +0 | grep -q .; }
+
+# on COMMAND: the same again, or --resume; whether it comes to the right bytes
+on() {
+    calm "$1"
+    if ((status == 2)) && grep -q 'exists already' "$tmp/err"; then
+        local keep=${line[$1]}
+        line[$1]="run --resume m --text text ${keep##*--out m}"
+        [[ $keep == *--quiet* ]] && line[$1]+=' --quiet'
+        [[ $keep == *dataflow* ]] && line[$1]+=' --schedule dataflow'
+        calm "$1"
+        line[$1]=$keep
+        of_its_own "$1"
+        logged "$1"
+    fi
+    ((status == 0)) && same "$1"
+}
+
+# judge COMMAND WHAT: of the try that has just ended
+judge() {
+    local name=$1 what=$2
+    if ((status == 0)); then
+        if [[ -s $tmp/err ]]; then bad "$name" "$what: said something"
+        elif ! cmp -s "$tmp/out" "$tmp/ref.$name.out"; then bad "$name" "$what: printed something else"
+        elif ! same "$name"; then bad "$name" "$what: $(head -n 1 "$tmp/diff")"
+        else whole=$((whole + 1)) passed=$((passed + 1))
+        fi
+        return
+    fi
+    if ((status != 2)); then bad "$name" "$what"
+    elif [[ $(wc -l <"$tmp/err") != 1 ]] || ! grep -q '^train: ' "$tmp/err"; then bad "$name" "$what: not one line"
+    elif left; then bad "$name" "$what: left $(find "$tmp/case" -name '*.tmp' -o -name '*.lock')"
+    elif mv "$tmp/err" "$tmp/said"; ! on "$name"; then
+        bad "$name" "$what ($(cat "$tmp/said")): does not go on: $(head -n 1 "$tmp/diff")"
+    else stopped=$((stopped + 1)) passed=$((passed + 1))
+    fi
+}
+
+# reference COMMAND: what an undisturbed run leaves and prints, and the counts of its calls
+reference() {
+    local name=$1
+    [[ -d $tmp/ref.$name ]] && return
+    begin
+    go "$name" env LD_PRELOAD="$tmp/calls.so" FAIL_COUNT="$tmp/count.$name"
+    if ((status != 0)) || [[ -s $tmp/err ]]; then
+        bad "$name" undisturbed
+        return 1
+    fi
+    cp -r "$tmp/case" "$tmp/ref.$name" && cp "$tmp/out" "$tmp/ref.$name.out"
+}
+
+# ---- the parts -------------------------------------------------------------------------------------------
+
+# calls COMMAND TRIES: of every kind at most so many, evenly; 0: all
+calls() {
+    local name=$1 most=$2 kind n all step
+    part=calls
+    reference "$name" || return
+    for kind in $kinds; do
+        all=$(awk -v kind="${kind%+}" '$1 == kind { print $2 }' "$tmp/count.$name")
+        step=$((most > 0 && all > most ? (all + most - 1) / most : 1))
+        for ((n = 1 + RANDOM % step; n <= all; n += step)); do
+            begin
+            go "$name" env LD_PRELOAD="$tmp/calls.so" FAIL="${kind%+}:$n${kind#"${kind%+}"}"
+            judge "$name" "$kind $n of $all"
+        done
+    done
+}
+
+# kill COMMAND TRIES: SIGKILL, then SIGTERM
+kills() {
+    local name=$1 most=$2 n all step number
+    part=kill
+    reference "$name" || return
+    begin
+    go "$name" env LD_PRELOAD="$tmp/calls.so" "$tmp/stop" 0 9 "$tmp/begun"
+    if ((status == 77)); then
+        randomly "$name" $((most > 0 ? most : 500))
+        return
+    fi
+    all=$(cat "$tmp/begun")
+    step=$((most > 0 && all > most ? (all + most - 1) / most : 1))
+    for number in 9 15; do
+        for ((n = 1 + RANDOM % step; n <= all; n += step)); do
+            begin
+            go "$name" env LD_PRELOAD="$tmp/calls.so" "$tmp/stop" "$n" $number "$tmp/begun"
+            killed "$name" $number "system call $n of $all"
+        done
+    done
+}
+# killed COMMAND SIGNAL WHAT: of the try that this signal has ended, or was to end
+killed() {
+    if (($2 == 15)) && left; then bad "$1" "signal $2 at $3: left $(find "$tmp/case" -name '*.tmp' -o -name '*.lock')"
+    elif ((status != 128 + $2 && status != 3 && status != 0)); then bad "$1" "signal $2 at $3"
+    elif ! on "$1"; then bad "$1" "signal $2 at $3: does not go on: $(head -n 1 "$tmp/diff")"
+    else passed=$((passed + 1)) stopped=$((stopped + 1))
+    fi
+}
+# randomly COMMAND TRIES: SIGKILL after up to twice the time that it takes
+randomly() {
+    local name=$1 n start=${EPOCHREALTIME/./} took
+    begin
+    calm "$name"
+    took=$((${EPOCHREALTIME/./} - start))
+    for ((n = 0; n < $2; n++)); do
+        begin
+        go "$name" timeout -s KILL "$(awk -v t=$took -v r=$RANDOM 'BEGIN { print 2e-6 * t * (r + 1) / 32768 }')" \
+            env LD_PRELOAD="$tmp/calls.so"
+        killed "$name" 9 'a random moment'
+    done
+}
+
+# limited COMMAND KIB
+limited() {
+    begin
+    go "$1" bash -c 'ulimit -v $0 && exec "$@"' "$2" env LD_PRELOAD="$tmp/calls.so"
+}
+# starts: whether the program itself has had a word, with status 0 or 2
+starts() { ((status == 0)) || { ((status == 2)) && grep -q '^train: ' "$tmp/err"; }; }
+
+# limit COMMAND KIB: judges it; sets now: what it said, or "right"
+limit() {
+    limited "$1" "$2"
+    if ((status == 0)); then now=right; else now=$(cat "$tmp/err"); fi
+    judge "$1" "$2 KiB"
+}
+
+# memory COMMAND STEP: in KiB; and where two neighbours say different things, every 4 KiB between them
+memory() {
+    local name=$1 step=$2 low=0 high=65536 kib from now before=
+    part=memory
+    reference "$name" || return
+    limited "$name" $high
+    while ((status != 0)); do
+        high=$((2 * high))
+        limited "$name" $high
+    done
+    while ((high - low > 4)); do                # the least in which it starts
+        kib=$(((low + high) / 8 * 4))
+        limited "$name" $kib
+        if starts; then high=$kib; else low=$kib; fi
+    done
+    for ((kib = high, good = 0; good < 4; kib += step)); do
+        limit "$name" $kib
+        if [[ $now == right ]]; then good=$((good + 1)); else good=0; fi
+        if ((kib > high)) && [[ $now != "$before" ]]; then
+            before=$now
+            for ((from = kib - step + 4; from < kib; from += 4)); do limit "$name" $from; done
+            now=$before
+        fi
+        before=$now
+    done
+}
+
+# ---- what is asked for -----------------------------------------------------------------------------------
+
+# report PART COMMAND: what has come of it since the last line
+said_whole=0 said_stopped=0 said_failed=0
+report() {
+    printf '%-8s %-9s %6d right, %6d stopped in order, %4d lost, %4d s\n' "$1" "$2" $((whole - said_whole)) \
+        $((stopped - said_stopped)) $((failed - said_failed)) $((SECONDS - began))
+    said_whole=$whole said_stopped=$stopped said_failed=$failed began=$SECONDS
+}
+began=$SECONDS
+inputs
+case ${1:-some} in
+some)
+    for name in $commands; do calls "$name" 3; report calls "$name"; done
+    for name in run compare; do kills "$name" 12; report kill "$name"; done
+    for name in gguf tokenize; do memory "$name" 1024; report memory "$name"; done
+    ;;
+all)
+    for name in $commands; do calls "$name" 0; report calls "$name"; done
+    for name in run compare dump tokenize gguf; do kills "$name" 0; report kill "$name"; done
+    for name in $commands; do memory "$name" 64; report memory "$name"; done
+    ;;
+calls) calls "$2" 0; report calls "$2" ;;
+kill) kills "$2" 0; report kill "$2" ;;
+memory) memory "$2" 64; report memory "$2" ;;
+*) echo "usage: test/lost.sh [all | calls COMMAND | kill COMMAND | memory COMMAND]"; exit 2 ;;
+esac
+echo "$passed passed, $failed failed"
+exit $((failed > 0))
