@@ -24,7 +24,8 @@ data/panel/attention.h AttQueries att_forward att_backward
 data/panel/program.h ProgStage
 gpt.h Firing gpt_norm gpt_linear
 gpt.h /the_layer gpt_stage linear layer_forward layer_backward gpt_program
-dataflow.h essay DfStage df_plan df_waits df_fire df_try df_section_worker df_section_run
+dataflow.h essay DfStage df_waits df_fire df_try df_section_worker df_section_run
+data/run/plan.h essay df_plan
 data/run/schedule.h gpt_fire gpt_machine_run gpt_train train_batch
 train.c essay run_step
 TABLE

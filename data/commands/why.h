@@ -196,31 +196,39 @@ static inline size_t why_follow(Out *out, const Why *why, size_t s) {
 
 /* ---- the pipeline over time, and one panel ------------------------------- */
 
-enum { WHY_COLUMNS = 96, WHY_ROWS = 64 };
+enum { WHY_COLUMNS = 64, WHY_ROWS = 64 };
 
-/* A row a tile; a character is the last digit of the panel that the tile works on in
- * the middle of that time, or a blank. */
+/* In a row of the pipeline, an actor's firings: the last digit of the panel that it
+ * works on in the middle of a character's time. */
+static inline void why_draw(const Why *why, size_t actor, char *row) {
+    const double each = why->cycles / WHY_COLUMNS;
+    for (size_t i = 0; i < why->firings; i++) {
+        const WhyFiring *at = &why->at[actor * why->firings + i];
+        size_t c = (size_t)fmax(0, ceil(at->from / each - 0.5));
+        for (; c < WHY_COLUMNS && ((double)c + 0.5) * each < at->to; c++)
+            row[c] = (char)('0' + i % 10);
+    }
+}
+/* The pipeline over time: a row a stage, as its first actor works, and a row a tile,
+ * if they are few. */
 static inline void why_timeline(Out *out, const Why *why, const DfPlan *plan) {
     const DfSection *section = why->section;
-    const size_t rows = size_min(plan->chip.tiles, WHY_ROWS);
+    const size_t tiles = plan->chip.tiles <= WHY_ROWS ? plan->chip.tiles : 0;
+    const size_t rows = section->parts + tiles;
     char (*row)[WHY_COLUMNS + 1] = mem_new(rows, sizeof *row);
-    const double each = why->cycles / WHY_COLUMNS;
     memset(row, ' ', rows * sizeof *row);
     for (size_t k = 0; k < section->actors; k++) {
-        const size_t tile = section->actor[k].tile;
-        for (size_t i = 0; i < why->firings && tile < rows; i++) {
-            const WhyFiring *at = &why->at[k * why->firings + i];
-            const double first = fmax(0, ceil(at->from / each - 0.5));
-            for (size_t c = (size_t)first; c < WHY_COLUMNS && ((double)c + 0.5) * each < at->to; c++)
-                row[tile][c] = (char)('0' + i % 10);
-        }
+        const DfActor *actor = &section->actor[k];
+        if (actor->k == 0) why_draw(why, k, row[actor->part]);
+        if (actor->tile < tiles) why_draw(why, k, row[section->parts + actor->tile]);
     }
-    out_print(out, "%s .. %s, %zu firings an actor, %.0f cycles, %.3g a character\n",
-              section->part[section->loads].s.name, section->part[section->parts - 1].s.name, why->firings,
-              why->cycles, each);
-    for (size_t k = 0; k < rows; k++)
-        out_print(out, "tile %5zu |%.*s|\n", k, WHY_COLUMNS, row[k]);
-    if (rows < plan->chip.tiles) out_print(out, "and %zu tiles more\n", plan->chip.tiles - rows);
+    out_print(out, "%-24s tiles  %.0f cycles, %.3g a character; a digit is a panel\n", "stage", why->cycles,
+              why->cycles / WHY_COLUMNS);
+    for (size_t s = 0; s < section->parts; s++)
+        out_print(out, "%-24s %5zu |%.*s|\n", section->part[s].s.name, section->part[s].actors, WHY_COLUMNS,
+                  row[s]);
+    for (size_t k = 0; k < tiles; k++)
+        out_print(out, "%-24s %5zu |%.*s|\n", "tile", k, WHY_COLUMNS, row[section->parts + k]);
     free(row);
 }
 /* What happens to panel i of a section, part by part: when, where, and after whom. */
