@@ -348,15 +348,20 @@ typedef struct { int key; double from, to; } Sweep;
 static inline Sweep sweep_parse(const Options *o) {
     const char *value = strchr(o->sim_sweep, '=');
     Sweep sweep = {0};
-    int used = -1;
     const size_t n = value ? (size_t)(value - o->sim_sweep) : 0;
     while (sweep.key < SWEEP_KEYS && (strlen(sweep_keys[sweep.key]) != n ||
                                       strncmp(sweep_keys[sweep.key], o->sim_sweep, n)))
         sweep.key++;
-    if (value) sscanf(value, "=%lf..%lf%n", &sweep.from, &sweep.to, &used);
+    const char *dots = value ? strstr(value, "..") : NULL;
+    char from[32] = "";
+    char *end = from;
+    if (dots && (size_t)(dots - value) < sizeof from) memcpy(from, value + 1, (size_t)(dots - value) - 1);
+    sweep.from = strtod(from, &end);
+    const bool read = *from && !*end && dots[2];
+    if (read) sweep.to = strtod(dots + 2, &end);
     const double least = sweep.key == SWEEP_SPARSITY ? 0 : 1;
     const double most = sweep.key == SWEEP_SPARSITY ? 0.999 : 1e15;
-    if (sweep.key == SWEEP_KEYS || used < 0 || value[used] || !(sweep.from >= least) ||
+    if (sweep.key == SWEEP_KEYS || !read || *end || !(sweep.from >= least) ||
         !(sweep.to >= sweep.from) || !(sweep.to <= most))
         usage("--sweep: expected KEY=A..B, A at most B, KEY one of sparsity (0 to 0.999), batch, sram, memory, "
               "context, found '%s'", o->sim_sweep);
