@@ -215,6 +215,7 @@ typedef struct {
     double chance, a, b;            /* shares right */
     StatsInterval diff;             /* a less b: over the seeds or, of one, over the items */
     double p;                       /* McNemar's, of one seed */
+    bool above;                     /* either is certain to know more than chance does */
 } CmpCloze;
 
 /* No items where a run has none: it diverged, or its text is too short. */
@@ -234,7 +235,45 @@ static inline CmpCloze cmp_cloze(const Cmp *c, size_t a, size_t b, int kind) {
     }
     if (c->seeds > 1) x.diff = stats_t_interval(diff, c->seeds);
     free(diff);
+    const size_t best = (size_t)(fmax(x.a, x.b) * (double)x.items + 0.5);
+    x.above = stats_share(best, x.items).lo > x.chance;
     return x;
+}
+
+/* ---- one sentence ------------------------------------------------------------------------------------- */
+
+/* The arm that a comparison is about: `sparse`, or the second; 0 if there is one. */
+static inline size_t cmp_lead(const Cmp *c) {
+    size_t lead = c->arms > 1;
+    for (size_t k = 1; k < c->arms; k++)
+        if (!strcmp(c->name[k], "sparse")) lead = k;
+    return lead;
+}
+/* What came of it, as the verdict and the curves say it. */
+static inline void cmp_sentence(const Cmp *c, Out *out) {
+    static const char *const say[][2] = {
+        {"better", "is better than"}, {"equal", "is as good as"}, {"not worse", "is not worse than"},
+        {"worse", "is worse than"}, {"undecided", "may or may not be as good as"}};
+    const size_t a = cmp_lead(c);
+    const StatsInterval s = cmp_difference(c, a, 0, CMP_TOKENS);
+    const double time = c->mean[a].to_first[CMP_TIME].diff;
+    const char *is = say[4][1];
+    if (!a) {
+        out_print(out, "%s: %.3f %s", c->name[0], c->mean[0].bits, cmp_unit(c));
+        return;
+    }
+    if (!isfinite(s.diff)) {
+        out_print(out, "%s cannot be compared with %s: one of them diverged.", c->name[a], c->name[0]);
+        return;
+    }
+    for (size_t k = 0; k < 4 && isfinite(s.lo); k++)
+        if (!strcmp(stats_verdict(s, c->margin), say[k][0])) is = say[k][1];
+    const CmpRun *r = cmp_run(c, 0, a);
+    const CmpRun *first = cmp_run(c, 0, 0);
+    out_print(out, "With %.0f %% of the numbers and %.0f %% of the memory %s %s %s after as many tokens, and ",
+              100 * r->active / first->active, 100 * r->memory / first->memory, c->name[a], is, c->name[0]);
+    if (isnan(time)) out_text(out, "does not come to its loss.");
+    else out_print(out, "comes to its loss in %.0f %% of the time.", 100 * time);
 }
 
 /* ---- the scores of a run on disk ---------------------------------------------------------------------- *
@@ -486,6 +525,7 @@ static inline void cmp_json_cloze(Out *out, const Cmp *c, size_t a, size_t b) {
         json_member_text(out, "kind", cloze_kinds[kind]), json_member_put(out, "items", (double)x.items);
         json_member_put(out, "chance", x.chance), json_member_put(out, "right_a", x.a);
         json_member_put(out, "right_b", x.b), json_interval(out, "diff", x.diff);
+        json_member_put(out, "above_chance", x.above);
         json_member_put(out, "p", x.p), json_close(out, '}');
     }
 }
@@ -495,6 +535,11 @@ static inline char *cmp_json(const Cmp *c, size_t *n) {
     char over[96];
     out_char(&out, '{');
     json_member_text(&out, "command", c->command);
+    Out sentence = out_memory();
+    cmp_sentence(c, &sentence);
+    char *text = out_string(&sentence);
+    json_member_text(&out, "sentence", text);
+    free(text);
     json_member_text(&out, "unit", cmp_unit(c));
     json_member_text(&out, "interval", cmp_over(c, over)), json_member_put(&out, "margin", c->margin);
     json_begin(&out, "arms", '[');

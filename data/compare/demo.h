@@ -14,6 +14,7 @@ static inline void demo_print(const Cmp *c, Json all) {
     char key[2][64], what[64];
     printf("\n%-42s %10s %10s\n", "", "dense", "sparse");
     demo_line("numbers kept, million", 2, c->run[0].active / 1e6, c->run[1].active / 1e6);
+    demo_line("memory while training, MiB", 0, c->run[0].memory / 0x1p20, c->run[1].memory / 0x1p20);
     demo_line("loss on stories never seen, bits/byte", 4, d.bits, s.bits);
     demo_line("  95 % interval, +-", 4, (d.hi - d.lo) / 2, (s.hi - s.lo) / 2);
     demo_line("  above the floor that no model can beat", 4, d.bits - d.floor, s.bits - s.floor);
@@ -21,7 +22,7 @@ static inline void demo_print(const Cmp *c, Json all) {
         const CmpCloze x = cmp_cloze(c, 1, 0, kind);
         snprintf(what, sizeof what, "%s, %% right (by chance %.0f)", cloze_kinds[kind], 100 * x.chance);
         for (char *p = what; *p; p++) if (*p == '_') *p = ' ';
-        if (x.items) demo_line(what, 1, 100 * x.b, 100 * x.a);
+        if (x.items && x.above) demo_line(what, 1, 100 * x.b, 100 * x.a);
     }
     demo_line("a training step, ms", 1, d.step_ms, s.step_ms);
     demo_line("all of the training, s", 1, d.seconds, s.seconds);
@@ -32,11 +33,11 @@ static inline void demo_print(const Cmp *c, Json all) {
         demo_line(k ? "  streamed through the chip" : "off chip by stages, KB/token (simulated)", 1,
                   json_real(json_at(all, key[0])) / 1e3, json_real(json_at(all, key[1])) / 1e3);
     }
-    printf("\nsparse less dense: %+.4f bits/byte, 95 %% interval %+.4f .. %+.4f\n"
-           "with a margin of %g: %s\na step of sparse is %.2fx as fast",
-           diff.diff, diff.lo, diff.hi, c->margin, stats_verdict(diff, c->margin), d.step_ms / s.step_ms);
-    if (isnan(s.to_first[CMP_TIME].diff)) printf("\n");
-    else printf("; it took %.2f of the time to dense's loss\n", s.to_first[CMP_TIME].diff);
+    char *sentence = html_raw(json_at(all, "sentence"));
+    printf("\n%s\n\nsparse less dense: %+.4f bits/byte, 95 %% interval %+.4f .. %+.4f\n"
+           "with a margin of %g: %s; a step of sparse is %.2fx as fast\n",
+           sentence, diff.diff, diff.lo, diff.hi, c->margin, stats_verdict(diff, c->margin), d.step_ms / s.step_ms);
+    free(sentence);
     for (int arm = 0; arm < 2; arm++) {
         snprintf(key[0], sizeof key[0], "arms/%d/sample", arm);
         char *text = html_raw(json_at(all, key[0]));

@@ -346,23 +346,10 @@ static inline void html_head(const Html *h, const char *columns) {
 static inline size_t html_pair(size_t arm) { return arm * (arm - 1) / 2; }
 
 static inline void html_headline(const Html *h) {
-    static const char *const say[][2] = {
-        {"better", "is better than"}, {"equal", "is as good as"}, {"not worse", "is not worse than"},
-        {"worse", "is worse than"}};
-    const char *is = "may or may not be as good as";
     const size_t a = h->lead, p = a ? 3 * html_pair(a) : 0;
-    if (!a) { html_put(h, "<h1>{a 0}: {b arms/0/bits} {w unit}</h1>\n"); return; }
-    if (isnan(html_real(h, "pairs/%zu/diff", p))) {
-        html_put(h, "<h1>{a %zu} cannot be compared with {a 0}: one of them diverged.</h1>\n", a);
-        return;
-    }
-    html_put(h, "<h1>{a %zu} ", a);
-    for (size_t k = 0; k < sizeof say / sizeof *say; k++)
-        if (html_says(html_at(h, "pairs/%zu/verdict", p), say[k][0])) is = say[k][1];
-    html_put(h, "%s {a 0} after as many tokens, and ", is);
-    if (isnan(html_real(h, "time_to_dense/%s/time", h->name[a]))) html_put(h, "does not come to its loss");
-    else html_put(h, "comes to its loss in {P time_to_dense/%s/time} of the time", h->name[a]);
-    html_put(h, ".</h1>\n<p class=lead>On text that no arm has seen, the loss differs by {d pairs/%zu/diff} "
+    if (html_at(h, "sentence").p) html_put(h, "<h1>{w sentence}</h1>\n");
+    if (!a || isnan(html_real(h, "pairs/%zu/diff", p))) return;
+    html_put(h, "<p class=lead>On text that no arm has seen, the loss differs by {d pairs/%zu/diff} "
              "{w unit}; the 95 %% interval is {d pairs/%zu/lo} to {d pairs/%zu/hi} ({w interval}), and a "
              "difference below {g margin} does not matter, which was fixed beforehand. A training step is "
              "{x arms/%zu/speed_up} as fast: {m arms/%zu/step_ms}, where that of {a 0} takes "
@@ -509,17 +496,28 @@ static inline size_t html_cloze_at(const Html *h, size_t n, size_t a, const char
                       (!a || html_says(html_at(h, "cloze/%zu/a", i), h->name[a])))) i++;
     return i;
 }
-/* Of each kind of question a strip with chance and a dot for each arm, then the figures. */
+/* Whether any arm is above chance in a kind of question. */
+static inline bool html_cloze_above(const Html *h, size_t n, const char *kind) {
+    for (size_t i = 0; i < n; i++)
+        if (html_says(html_at(h, "cloze/%zu/kind", i), kind) && html_real(h, "cloze/%zu/above_chance", i) > 0)
+            return true;
+    return false;
+}
+/* Of each kind of question a strip with chance and a dot for each arm, then the figures; of a kind that no arm is
+ * certain to know more of than chance, nothing. */
 static inline void html_cloze(const Html *h) {
     size_t n = 0;
     while (html_at(h, "cloze/%zu", n).p) n++;
-    if (!n) return;
-    html_put(h, "<h2>Questions answered</h2><p class=note>On held-out text, shares right. The tick is "
-             "chance; bold where the 95 %% interval of the difference from {a 0} is without zero.</p>");
+    bool any = false;
+    for (size_t k = 0; k < n; k++) any |= html_real(h, "cloze/%zu/above_chance", k) > 0;
+    if (!any) return;
+    html_put(h, "<h2>Questions answered</h2><p class=note>On held-out text, shares right, of the kinds in "
+             "which an arm is above chance. The tick is chance; bold where the 95 %% interval of the difference from {a 0} is without zero.</p>");
     html_head(h, "<th>kind<th>items<th>chance<th>");
     for (size_t k = 0; k < n; k++) {
         char *kind = html_raw(html_at(h, "cloze/%zu/kind", k));
-        if (html_cloze_at(h, n, 0, kind) != k) { free(kind); continue; }    /* not the first of its kind */
+        const bool other = html_cloze_at(h, n, 0, kind) != k;               /* not the first of its kind */
+        if (other || !html_cloze_above(h, n, kind)) { free(kind); continue; }
         html_put(h, "<tr><td>{k cloze/%zu/kind}<td>{r cloze/%zu/items}<td>{p cloze/%zu/chance}"
                  "<td class=track><svg viewBox='0 0 212 20'><path class=rule d='M6 10h200'/><path class=zero "
                  "stroke-width=2 d='M%.1f 3v14'/>", k, k, k, 6 + 200 * html_real(h, "cloze/%zu/chance", k));
