@@ -146,8 +146,6 @@ static inline size_t why_neighbour(const Why *why, size_t s) {
     return found;
 }
 
-enum { WHY_HOPS = 12 };
-
 /* One line of the answer: what part s waits for most. Returns whom, or DF_NOBODY
  * if it works most of the time. */
 static inline size_t why_line(Out *out, const Why *why, size_t s) {
@@ -158,39 +156,46 @@ static inline size_t why_line(Out *out, const Why *why, size_t s) {
     const int kind = why_largest(&sum, section->parts, &whom);
     const double wait = sum.cycles[(size_t)kind * section->parts + whom];
     const double share = 100 * wait / why->cycles;
-    const double works = 100 * sum.works / why->cycles;
-    if (sum.works >= wait) {
-        out_print(out, "%s works %.0f %% of the section: those around it go at its pace\n", name, works);
-        whom = DF_NOBODY;
-    } else if (kind == WHY_DATA) {
-        out_print(out, "%s waits %.0f %% of the section for data: %s has not made its panel\n", name, share,
-                  section->part[whom].s.name);
-    } else if (kind == WHY_ROOM) {
+    if (sum.works >= wait) whom = DF_NOBODY;
+    else if (kind == WHY_TURN) whom = why_neighbour(why, s);
+    const char *other = whom == DF_NOBODY ? "" : section->part[whom].s.name;
+    if (whom == DF_NOBODY)
+        out_print(out, "%s works %.0f %% of the section: those around it go at its pace\n", name,
+                  100 * sum.works / why->cycles);
+    else if (kind == WHY_DATA)
+        out_print(out, "%s waits %.0f %% of the section for data: %s has not made its panel\n", name, share, other);
+    else if (kind == WHY_ROOM)
         out_print(out, "%s waits %.0f %% of the section for room: %s has not taken an earlier panel\n", name,
-                  share, section->part[whom].s.name);
-    } else {
-        whom = why_neighbour(why, s);
+                  share, other);
+    else
         out_print(out, "%s waits %.0f %% of the section for its turn: %s has most of its tile\n", name, share,
-                  section->part[whom].s.name);
-    }
+                  other);
     free(sum.cycles);
     return whom;
 }
 /* Follows the waits of part s to where they come from; returns the part that the
- * last line is about. */
+ * last line is about. Of many lines the first and the last two are shown. */
 static inline size_t why_follow(Out *out, const Why *why, size_t s) {
-    size_t seen[WHY_HOPS];
-    for (size_t hop = 0; hop < WHY_HOPS; hop++) {
-        seen[hop] = s;
-        const size_t whom = why_line(out, why, s);
-        if (whom == DF_NOBODY) return s;
-        for (size_t k = 0; k <= hop; k++)
-            if (seen[k] == whom) {
-                out_print(out, "which waits in turn: with more slots (--depth) both could work at once\n");
-                return s;
-            }
-        s = whom;
+    const size_t parts = why->section->parts;
+    bool *seen = mem_new(parts, sizeof *seen);
+    size_t *path = mem_new(parts, sizeof *path);
+    size_t n = 0;
+    size_t whom = s;
+    Out silent = {0};
+    while (whom != DF_NOBODY && !seen[whom]) {
+        path[n] = whom;
+        seen[whom] = true;
+        whom = why_line(&silent, why, whom);
+        n++;
     }
+    for (size_t k = 0; k < n; k++)
+        if (k < 2 || k + 2 >= n) why_line(out, why, path[k]);
+        else if (k == 2) out_print(out, "... and so on, %zu stages ...\n", n - 4);
+    if (whom != DF_NOBODY)
+        out_print(out, "which goes round: these take turns, and with more slots (--depth) could work at once\n");
+    s = path[n - 1];
+    free(seen);
+    free(path);
     return s;
 }
 
@@ -199,14 +204,16 @@ static inline size_t why_follow(Out *out, const Why *why, size_t s) {
 enum { WHY_COLUMNS = 64, WHY_ROWS = 64 };
 
 /* In a row of the pipeline, an actor's firings: the last digit of the panel that it
- * works on in the middle of a character's time. */
+ * works on; where several fit into a character, of the last. */
 static inline void why_draw(const Why *why, size_t actor, char *row) {
     const double each = why->cycles / WHY_COLUMNS;
     for (size_t i = 0; i < why->firings; i++) {
         const WhyFiring *at = &why->at[actor * why->firings + i];
-        size_t c = (size_t)fmax(0, ceil(at->from / each - 0.5));
-        for (; c < WHY_COLUMNS && ((double)c + 0.5) * each < at->to; c++)
+        size_t c = size_min((size_t)(at->from / each), WHY_COLUMNS - 1);
+        do {
             row[c] = (char)('0' + i % 10);
+            c++;
+        } while (c < WHY_COLUMNS && ((double)c + 0.5) * each < at->to);
     }
 }
 /* The pipeline over time: a row a stage, as its first actor works, and a row a tile,
