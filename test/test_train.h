@@ -485,7 +485,7 @@ static const struct { const char *line, *expected;
     {"run --corpus 100000 --vocab 300 --schedule dataflow --tiles 60000 --sram 1000000000", "GiB"},
     {"bench --products --chip mesh", "--products leaves out"},
     {"bench --products --depth 3", "--products leaves out"},
-    {"simulate --chip nothere", "nothere"},
+    {"simulate --chip nothere", "sn40l, a100 or a file, found 'nothere'"},
     {"simulate --tiles 0", "--tiles"},
     {"simulate --layers 1 --heads 1 --width 100000 --vocab 1000000", "too many weights"},
     {"simulate --model d4 --tiles 1 --sram 640", "sram="},

@@ -48,6 +48,8 @@ static inline DfChip df_chip_check(DfChip c, const char *where) {
 static inline DfChip df_chip(const char *name) {
     for (size_t k = 0; k < sizeof df_chips / sizeof *df_chips; k++)
         if (!strcmp(name, df_chips[k].name)) return df_chips[k];
+    if (access(name, F_OK) && !strchr(name, '/'))
+        die("--chip: expected host, mesh, sn10, sn30, sn40l, a100 or a file, found '%s'", name);
     Bytes b = file_read(name);
     double value[DF_KEYS];
     unsigned seen = 0;
