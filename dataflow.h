@@ -113,11 +113,9 @@ typedef struct {
     bool weights, grads;    /* what is on chip: the lines; their gradients */
     size_t sums;            /* lines a unit of other accumulators */
     size_t state;           /* lines a unit of what a sequence leaves behind */
-    size_t keeps;           /* sequences that it remembers */
     size_t recalls;         /* stages back to the one whose state it reads, over
                              * the fabric; that one begins a sequence only when
-                             * this one has ended all but the last that it
-                             * keeps; 0: none */
+                             * this one has ended the one before; 0: none */
     size_t scratch;         /* lines a place that it needs while it fires */
     double per_line;        /* FLOPs of a weight line and lane */
     double per_unit;        /* FLOPs of a unit and lane */
@@ -510,11 +508,8 @@ static inline size_t df_done(const DfSection *section, size_t s) {
  * part may begin panel i. */
 static inline size_t df_room_for(const DfSection *section, const DfPart *part,
                                  size_t k, size_t i) {
-    const size_t kept = part->s.keeps * section->turns;
-    size_t panels = i < part->ahead[k] ? 0 : i + 1 - part->ahead[k];
-    if (part->recalled[k] && i % section->turns == 0 && i >= kept)
-        panels = size_max(panels, i + section->turns - kept);
-    return panels;
+    if (part->recalled[k] && i % section->turns == 0) return i;
+    return i < part->ahead[k] ? 0 : i + 1 - part->ahead[k];
 }
 /* The part that a part waits for before panel i, or DF_NOBODY. */
 static inline size_t df_waits(const DfSection *section, const DfPart *part,

@@ -1318,15 +1318,12 @@ static inline AttMemory gpt_memory(const Firing *f, SpPanel qkv, SpPanel dqkv,
     if (!keeper) return gpt_in_edges(f, qkv, dqkv, h);
     const size_t split = keeper->s.units / f->r->m->c.NH;
     const size_t each = gpt_groups_each(f->r->program.groups, split);
-    const size_t keeps = keeper->s.keeps;
-    return (AttMemory){.stride = keeper->s.state / (each * keeps) * LINE,
+    return (AttMemory){.stride = keeper->s.state / each * LINE,
                        .keeper = keeper,
                        .place = f->kept,
                        .first = h * split,
                        .split = split,
                        .each = each,
-                       .keeps = keeps,
-                       .sequence = gpt_sequence(f) % keeps,
                        .one = gpt_head_size(f->r) * LINE};
 }
 /* Room for the scores of a head: of a group of queries on chip, of a panel
@@ -1589,17 +1586,16 @@ static inline ProgStage *gpt_heads_stage(GptBuild *g, size_t l,
     s->df.units = g->c.NH * split;
     return s;
 }
-/* The same, split by keys, which remembers `parts` of them, of so many sequences:
- * keys, values and, backward, their gradients. */
+/* The same, split by keys, which remembers `parts` of them: keys, values and,
+ * backward, their gradients. */
 enum { KEY_SPLIT = 16 };
 static inline ProgStage *gpt_keys_stage(GptBuild *g, size_t l, const char *name,
-                                        size_t parts, size_t keeps,
+                                        size_t parts,
                                         void (*fire)(const Firing *)) {
     const size_t split = size_min(g->groups, KEY_SPLIT);
     const size_t each = gpt_groups_each(g->groups, split);
     ProgStage *s = gpt_heads_stage(g, l, name, split, fire);
-    s->df.keeps = keeps;
-    s->df.state = keeps * each * parts * (g->c.C / g->c.NH);
+    s->df.state = each * parts * (g->c.C / g->c.NH);
     return s;
 }
 /* The same, split by queries, which reads what the stage before it remembers. */
@@ -1661,18 +1657,12 @@ static inline int linear_gelu(GptBuild *g, size_t l, int k, int x, int *side) {
     s->df.writes = (double)rows;
     return prog_makes(s, prog_passing(g->p, l, "h", rows, IN_H));
 }
-/* Up to so many groups a sequence's keys stay while the next one's come, so that
- * a sequence begins before its forerunner's last and longest panel is done. A
- * longer one has its ends less often, and more keys. */
-enum { KEYS_TWICE = 32 };
 /* att = softmax(q k / sqrt(hs)) v, once keys and values are where all tiles of a
  * head find them */
 static inline int attention(GptBuild *g, size_t l, int qkv, int *side) {
     const size_t rows = gpt_rows(g->c.C);
     const double hs = (double)g->c.C / (double)g->c.NH;
-    ProgStage *s = gpt_keys_stage(g, l, "attention keys", 2,
-                                  g->groups <= KEYS_TWICE ? 2 : 1,
-                                  gpt_attention_keys);
+    ProgStage *s = gpt_keys_stage(g, l, "attention keys", 2, gpt_attention_keys);
     prog_reads(s, qkv);
     s->df.copies = true;
     const int there = prog_makes(s, prog_inner(g->p, l, "keys", 0, IN_NOTHING));
@@ -1803,7 +1793,7 @@ static inline int attention_data(GptBuild *g, size_t l, int datt, int att,
     const double NH = (double)g->c.NH;
     const size_t rows = gpt_rows(3 * g->c.C);
     ProgStage *s =
-        gpt_keys_stage(g, l, "attention dk dv", 4, 1, gpt_attention_data);
+        gpt_keys_stage(g, l, "attention dk dv", 4, gpt_attention_data);
     const size_t each = gpt_groups_each(g->groups, s->split);
     const size_t scores = s->df.units * each * LINE;
     prog_reads(s, datt);

@@ -46,8 +46,7 @@ typedef struct {
     const DfPart *keeper;       /* on chip; NULL: off chip */
     const DfPlace *place;       /* the keeper's */
     size_t first, split;        /* its first unit of the head; units a head */
-    size_t each;                /* groups a unit has of a sequence */
-    size_t keeps, sequence;     /* sequences kept, and which of these it is */
+    size_t each;                /* groups a unit */
     size_t one;                 /* floats of a group's keys */
 } AttMemory;
 
@@ -74,11 +73,9 @@ static inline float *att_group(const AttMemory *m, int what, size_t n) {
     const size_t per = m->keeper->per;
     const size_t unit = m->first + n % m->split;
     const size_t begin = unit / per * per;      /* the tile's first unit */
-    const size_t all = m->each * m->keeps;
-    const size_t past = m->each * m->sequence;
     const size_t at = per % m->split == 0
-                          ? (m->first - begin) * all + past * m->split + n
-                          : (unit - begin) * all + past + n / m->split;
+                          ? (m->first - begin) * m->each + n
+                          : (unit - begin) * m->each + n / m->split;
     return m->place[unit / per].chip + m->keeper->state / sizeof(float) +
            at * m->stride + (size_t)what * m->one;
 }

@@ -633,7 +633,7 @@ static inline uint64_t df_edge_sign(const DfGraph *graph, const DfPlan *plan, in
 static inline uint64_t df_stage_sign(const DfStage *stage) {
     const double value[] = {
         (double)stage->lag, (double)stage->units, (double)stage->sums,
-        (double)stage->state, (double)stage->keeps, (double)stage->recalls, (double)stage->scratch,
+        (double)stage->state, (double)stage->recalls, (double)stage->scratch,
         (double)stage->share, stage->per_line, stage->per_unit, stage->per_pair,
         stage->recalled, stage->reads, stage->writes, stage->random,
         stage->weights, stage->grads, stage->gather, stage->scatter};
