@@ -316,6 +316,7 @@ typedef struct {
     float *memory;          /* of the tiles; NULL: a plan only, not to be run */
     size_t stride;          /* lines from a tile's memory to the next one's */
     DfReads *reads;         /* [edges of the graph] */
+    bool real;              /* it is to be run, on a few workers */
 } DfPlan;
 
 enum { DF_LINE_BYTES = LINE * sizeof(float) };

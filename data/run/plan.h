@@ -573,8 +573,9 @@ static inline DfTraffic df_traffic(const DfGraph *graph, const DfPlan *plan,
 }
 /* Seconds that a section whose parts are cut will take, guessed. Its pipeline
  * goes at the pace of the busiest tile, or of the slowest actor, and first must
- * be filled; the longer of that and of its traffic counts, and its weights
- * before, if they are resident. */
+ * be filled, unless workers run it, who need not wait for a tile; the longer of
+ * that and of its traffic counts, and its weights before, if they are
+ * resident. */
 static inline double df_guess(const DfGraph *graph, const DfPlan *plan,
                               const DfSection *section, double work,
                               size_t panels) {
@@ -593,6 +594,7 @@ static inline double df_guess(const DfGraph *graph, const DfPlan *plan,
         }
         pace += slowest / DF_TIMES;
     }
+    if (plan->real) fill = 0;
     const double span = (double)section->span;
     const double firings = ceil((double)panels / span);
     const double pipeline = span * (firings * pace + fill) / chip->clock;
@@ -746,7 +748,8 @@ typedef struct {
 enum { DF_GUESS, DF_DEALT, DF_UNCUT };
 
 /* The best share for stages first .. choice.end-1, by dealing them out. A
- * coarser one is kept if it is hardly slower. */
+ * coarser one is kept if it is hardly slower. Workers do few large firings
+ * faster than many small ones: what they run is cut as coarsely as fits. */
 static inline DfChoice df_best_share(const DfGraph *graph, const DfPlan *plan,
                                      size_t first, DfChoice choice,
                                      size_t panels) {
@@ -763,6 +766,7 @@ static inline DfChoice df_best_share(const DfGraph *graph, const DfPlan *plan,
             }
         }
         df_section_free(&section, graph);
+        if (plan->real && choice.seconds < INFINITY) break;
     }
     return choice;
 }
@@ -885,9 +889,11 @@ static inline double df_resident(const DfGraph *graph, const DfPlan *plan,
     double best = INFINITY;
     DfSection section = df_section(graph, plan, first, end, DF_RESIDENT, 1);
     const double mean = df_all_work(graph, plan, &section) / tiles;
-    for (int k = 0; k < DF_SHARES; k++)
+    for (int k = 0; k < DF_SHARES; k++) {
         if (df_cut_parts(graph, &section, plan, df_shares[k]))
             best = fmin(best, df_guess(graph, plan, &section, mean, panels));
+        if (plan->real && best < INFINITY) break;
+    }
     df_section_free(&section, graph);
     return best;
 }
@@ -1038,7 +1044,8 @@ static inline DfPlan *df_plan(const DfGraph *graph, DfChip chip, size_t depth,
         die("sram: expected a multiple of %d bytes, found %zu", DF_LINE_BYTES,
             chip.sram);
     DfPlan *plan = mem_new(1, sizeof *plan);
-    *plan = (DfPlan){.chip = chip, .depth = depth, .groups = groups};
+    *plan = (DfPlan){.chip = chip, .depth = depth, .groups = groups,
+                     .real = real};
     plan->stride = chip.sram / DF_LINE_BYTES + DF_GAP;
     plan->reads = df_reads_of(graph);
     DfSearch search = {.graph = graph, .plan = plan, .panels = panels};
