@@ -503,9 +503,11 @@ static void test_bad_input(void) {
     if (chdir(back)) abort();
     CHECK(command("simulate --model d4 --chip a100") == 0, "%s", check_line);
     CHECK(command("simulate") == 0, "its defaults: %s", check_line);
-    CHECK(command("simulate --layers 1 --heads 1 --width 16 --sweep sparsity=0..0.8 --csv sweep") == 0, "%s", check_line);
-    check_refused("sram=", "simulate --model d4 --tiles 1 --sram 640 --csv csv");
-    CHECK(access("csv", F_OK) && access("csv.tmp", F_OK), "a table of a plan that does not fit");
+    CHECK(command("simulate --layers 1 --heads 1 --width 16 --sweep sparsity=0..0.8 --csv %s",
+                  file_in("sweep")) == 0, "%s", check_line);
+    check_refused("sram=", "simulate --model d4 --tiles 1 --sram 640 --csv %s", file_in("csv"));
+    CHECK(access(file_in("csv"), F_OK) && access(file_in("csv.tmp"), F_OK),
+          "a table of a plan that does not fit");
 }
 
 /* Every option of a command is in its help: the first ones, and the rest on demand; and a run that ends says how
