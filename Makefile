@@ -8,6 +8,9 @@
 # gcc or clang: make CC=clang. WERROR=1 makes warnings errors. For another machine, linked
 # statically, with the tests under an emulator:
 #     make test CC=aarch64-linux-gnu-gcc ARCH= STATIC=1 O=.build/arm/ RUN=qemu-aarch64
+# PORTABLE=1 builds for every x86 of 64 bits: the program three times in one binary, for AVX-512, for AVX2 and for
+# the plainest, whose arithmetic is right but slow. The widest that the processor has runs; the bits are the same:
+#     make PORTABLE=1 CC=musl-gcc STATIC=1 O=.build/portable/
 # O is the folder to build in. Give each kind of build its own: make looks at files, not at flags.
 
 CFLAGS ?= -O3
@@ -30,6 +33,7 @@ FUZZERS = $(patsubst test/fuzz/%.c,test/fuzz/bin/%,$(wildcard test/fuzz/fuzz_*.c
 SANITIZE = $(MAKE) test O=.build/$@/ CFLAGS='-O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all
 
 # First, for it is what make alone makes.
+ifneq ($(PORTABLE),1)
 $(O)train: train.c $(HEADERS) $(O)start.o
 	@mkdir -p $(@D)
 	$(CC) $(ARCH) $(CFLAGS) -o $@ $< $(O)start.o $(LDFLAGS) -lm
@@ -37,11 +41,34 @@ $(O)train: train.c $(HEADERS) $(O)start.o
 $(O)test/test: test/test.c train.c $(HEADERS) $(TESTS) $(O)start.o
 	@mkdir -p $(@D)
 	$(CC) $(ARCH) $(CFLAGS) -o $@ $< $(O)start.o $(LDFLAGS) -lm
+else
+$(O)train: $(O)train-avx512.o $(O)train-avx2.o $(O)train-plain.o $(O)start-portable.o
+	$(CC) $(CFLAGS) -o $@ $^ $(LDFLAGS) -lm
+
+$(O)test/test: $(O)test/test-avx512.o $(O)test/test-avx2.o $(O)test/test-plain.o $(O)start-portable.o
+	$(CC) $(CFLAGS) -o $@ $^ $(LDFLAGS) -lm
+endif
+
+# The same source for three processors, each time with `program` under another name: start.c knows them.
+march-avx512 = x86-64-v4
+march-avx2 = x86-64-v3
+march-plain = x86-64
+define one_of_three =
+	@mkdir -p $(@D)
+	$(CC) -march=$(march-$*) $(CFLAGS) -Dprogram=program_$* -Dprogram_built_for=program_$*_built_for -c -o $@ $<
+endef
+$(O)train-%.o: train.c $(HEADERS)
+	$(one_of_three)
+$(O)test/test-%.o: test/test.c train.c $(HEADERS) $(TESTS)
+	$(one_of_three)
 
 # Where the program begins, for the plainest processor of the family: it refuses what this one cannot run.
 $(O)start.o: data/base/start.c
 	@mkdir -p $(@D)
 	$(CC) $(ARCH) $(CFLAGS) $(call works,-march=x86-64) -c -o $@ $<
+$(O)start-portable.o: data/base/start.c
+	@mkdir -p $(@D)
+	$(CC) -march=x86-64 $(CFLAGS) -DPORTABLE -c -o $@ $<
 
 # RUN is a prefix such as an emulator. The tests run the program as TRAIN says.
 test: $(O)train $(O)test/test
@@ -71,6 +98,6 @@ fuzz: $(FUZZERS)
 	        $$f.found $$(ls -d test/fuzz/corpus/$$name 2>/dev/null) || exit 1; done
 
 clean:
-	rm -rf $(O)train $(O)start.o $(O)test/test test/fuzz/bin .build
+	rm -rf $(O)train $(O)*.o $(O)test/test $(O)test/*.o test/fuzz/bin .build
 
 .PHONY: test bench asan tsan headers fuzz clean

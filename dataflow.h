@@ -494,12 +494,15 @@ typedef struct {
     DfSection *section;
     size_t number;                  /* of the section */
     size_t panels;                  /* firings of an actor */
-    size_t workers;                 /* of the pool */
+    DfPool *pool;
     DfFire *fire;
     void *owner;
     DfEvent *event;                 /* [actors][panels], or NULL: not wanted */
+    pthread_mutex_t lock;
+    pthread_cond_t wake;            /* an actor has fired */
+    size_t awake;                   /* workers that are in it and do not sleep */
+    atomic_size_t asleep;           /* and those who do; both under the lock */
     atomic_size_t left;             /* firings */
-    atomic_int firing;              /* workers that fire now */
 } DfJob;
 
 static inline size_t df_done(const DfSection *section, size_t s) {
@@ -554,7 +557,16 @@ static inline void df_fire(DfJob *job, DfPart *part, DfActor *actor, size_t i,
     atomic_store(&actor->done, i + 1);  /* before df_advance reads: two may
                                          * finish at once */
     df_advance(job->section, part);
-    atomic_fetch_sub(&job->left, 1);
+}
+/* After a firing: one less is left, and who has slept since he found nothing
+ * that is ready may look again. At the end everybody has to know. */
+static inline void df_fired(DfJob *job) {
+    const size_t left = atomic_fetch_sub(&job->left, 1) - 1;
+    if (!atomic_load(&job->asleep)) return;
+    pthread_mutex_lock(&job->lock);
+    if (left) df_rouse(job->pool, &job->wake);
+    else pthread_cond_broadcast(&job->wake);
+    pthread_mutex_unlock(&job->lock);
 }
 /* Fires an actor if nobody else does and its next panel is ready; whether it
  * did. Another worker may have fired it since somebody looked, so all is asked
@@ -563,7 +575,6 @@ static inline bool df_try(DfJob *job, DfPart *part, DfActor *actor,
                           size_t worker) {
     int idle = 0;
     bool ready = false;
-    atomic_fetch_add(&job->firing, 1);
     if (atomic_compare_exchange_strong(&actor->busy, &idle, 1)) {
         const size_t i =
             atomic_load_explicit(&actor->done, memory_order_acquire);
@@ -572,7 +583,7 @@ static inline bool df_try(DfJob *job, DfPart *part, DfActor *actor,
         if (ready) df_fire(job, part, actor, i, worker);
         atomic_store_explicit(&actor->busy, 0, memory_order_release);
     }
-    atomic_fetch_sub(&job->firing, 1);
+    if (ready) df_fired(job);
     return ready;
 }
 /* Fires one tile of a part on panel i, if the part is ready for it and one of
@@ -590,18 +601,19 @@ static inline bool df_fire_part(DfJob *job, DfPart *part, size_t i,
     }
     return false;
 }
-/* Fires one actor that is ready, of the last part that has one: of the worker's
- * own panels, every workers-th, or of any. A panel that stays with one worker
- * stays in its cache, and with as many slots as workers so do the slots. Panels
- * cost more towards the end of a sequence, so the workers change places now and
- * then. */
-static inline bool df_fire_one(DfJob *job, size_t worker, bool any) {
+/* Fires one actor that is ready, of the last part that has one: of the panels of
+ * the worker's seat, every seats-th, or of any. A panel that stays with one
+ * worker stays in its cache, and with as many slots as workers so do the slots.
+ * Panels cost more towards the end of a sequence, so the workers change places
+ * now and then. */
+static inline bool df_fire_one(DfJob *job, size_t seat, size_t worker, bool any) {
+    const size_t seats = size_min(job->pool->workers, job->pool->cpus);
     for (size_t s = job->section->parts; s-- > 0;) {
         const size_t slowest = df_done(job->section, s);
         /* the panel of its slowest tile, then the one that others may be at */
         for (size_t i = slowest; i < slowest + 2 && i < job->panels; i++) {
-            const size_t turn = i + i / (2 * job->workers);
-            if (!any && turn % job->workers != worker) continue;
+            const size_t turn = i + i / (2 * seats);
+            if (!any && turn % seats != seat % seats) continue;
             if (df_fire_part(job, &job->section->part[s], i, worker))
                 return true;
         }
@@ -631,29 +643,44 @@ __attribute__((noreturn)) static inline void df_stuck(const DfJob *job) {
 enum { DF_PATIENCE = 64 };  /* looks in vain for its own panels before a worker
                              * takes any */
 
+/* Sleeps until an actor has fired since `left` firings were left: then this
+ * worker began to look, and found that nothing was ready. If nobody is awake
+ * who could make something ready, the machine stands still. */
+static inline void df_section_sleep(DfJob *job, size_t left) {
+    pthread_mutex_lock(&job->lock);
+    atomic_fetch_add(&job->asleep, 1);
+    job->awake--;
+    if (!job->awake && atomic_load(&job->left) == left) df_stuck(job);
+    while (atomic_load(&job->left) == left)
+        df_sleep(job->pool, &job->wake, &job->lock);
+    atomic_fetch_sub(&job->asleep, 1);
+    job->awake++;
+    pthread_mutex_unlock(&job->lock);
+}
 /* What a worker does while a section runs: fires whatever is ready, until no
- * firing is left. */
-static inline void df_section_worker(void *arg, size_t task, size_t worker) {
+ * firing is left. The task is its seat: the first to come get the first ones. */
+static inline void df_section_worker(void *arg, size_t seat, size_t worker) {
     DfJob *job = arg;
-    int idle = 0;
-    (void)task;
-    while (atomic_load(&job->left)) {
-        if (df_fire_one(job, worker, idle >= DF_PATIENCE)) {
+    int idle = 0;                       /* looks in vain since it fired */
+    size_t left;
+    pthread_mutex_lock(&job->lock);
+    job->awake++;
+    pthread_mutex_unlock(&job->lock);
+    while ((left = atomic_load(&job->left))) {
+        const bool any = idle >= DF_PATIENCE;
+        if (df_fire_one(job, seat, worker, any)) {
             idle = 0;
-            continue;
-        }
-        idle++;
-        if (idle < DF_SPINS) {
+        } else if (!any || df_may_spin(job->pool, idle)) {
+            idle++;
             df_relax();
-            continue;
+        } else {
+            df_section_sleep(job, left);
+            idle = 0;
         }
-        /* Somebody fires, or has just stopped: what that made ready is found by
-         * looking again. Only looks between which nobody fired count towards
-         * standing still. */
-        if (atomic_load(&job->firing)) idle = DF_SPINS;
-        if (idle > 100 * DF_SPINS && atomic_load(&job->left)) df_stuck(job);
-        sched_yield();
     }
+    pthread_mutex_lock(&job->lock);
+    job->awake--;
+    pthread_mutex_unlock(&job->lock);
 }
 /* Runs a section, the number-th of its plan, over a stream of so many panels on
  * all workers of the pool. event: [actors][firings of each] gets what happened,
@@ -661,15 +688,19 @@ static inline void df_section_worker(void *arg, size_t task, size_t worker) {
 static inline void df_section_run(DfPool *pool, DfSection *section,
                                   size_t number, size_t panels, DfFire *fire,
                                   void *owner, DfEvent *event) {
-    DfJob job = {.section = section, .number = number, .workers = pool->workers,
+    DfJob job = {.section = section, .number = number, .pool = pool,
                  .fire = fire, .owner = owner, .event = event};
     job.panels = (panels + section->span - 1) / section->span;
     atomic_init(&job.left, job.panels * section->actors);
-    atomic_init(&job.firing, 0);
+    atomic_init(&job.asleep, 0);
+    pthread_mutex_init(&job.lock, NULL);
+    pthread_cond_init(&job.wake, NULL);
     for (size_t k = 0; k < section->actors; k++)
         atomic_store(&section->actor[k].done, 0);
     for (size_t s = 0; s < section->parts; s++)
         atomic_store(&section->part[s].done, 0);
     df_run(pool, df_section_worker, &job, pool->workers);
+    pthread_mutex_destroy(&job.lock);
+    pthread_cond_destroy(&job.wake);
 }
 #endif

@@ -472,6 +472,7 @@ static int cmd_help(int argc, char **argv) {
         printf("./train help COMMAND: its options; help --all: those of every command\n");
     printf("every command: --threads N, by default the physical cores; --help, this "
            "about it\n");
+    printf("this build computes with %s\n", cpu_width_name(LANES));
     return 0;
 }
 

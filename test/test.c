@@ -6,6 +6,7 @@
 #include "test_tokenizer.h"
 #include "test_corpus.h"
 #include "test_stats.h"
+#include "test_pool.h"
 #include "test_sparse.h"
 #include "test_gpt.h"
 #include "test_cloze.h"
@@ -27,6 +28,7 @@ int program(int argc, char **argv) {
         {"tokenizer", test_tokenizer},
         {"corpus", test_corpus},
         {"stats", test_stats},
+        {"pool", test_pool},
         {"safetensors", test_safetensors},
         {"sparse", test_sparse},
         {"gpt", test_gpt},

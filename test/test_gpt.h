@@ -60,8 +60,8 @@ static SpMat *some_masks(const GptConfig *c, size_t w, double density) {
 
 /* Random weights, biases and gains too; sd is the deviation of the matrices. mats: as for gpt_make, freed. */
 static GptPair pair_masked(GptConfig c, SpMat *mats, size_t B, size_t T, double sd, size_t workers) {
-    GptPair p = {spec_new(c, B, T), gpt_make(c, mats, true, true), df_begin(workers), mem_new(B * T, 4),
-                 mem_new(B * T, 4)};
+    GptPair p = {spec_new(c, B, T), gpt_make(c, mats, true, true), df_begin_on(workers, workers),
+                 mem_new(B * T, 4), mem_new(B * T, 4)};             /* all workers awake, even on one core */
     free(mats);
     for (size_t k = 0; k < p.m->count; k++) {
         const GptParam *t = &p.m->table[k];

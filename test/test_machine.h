@@ -175,6 +175,30 @@ static void test_picture(void) {
 static void no_fire(void *owner, const DfSection *x, const DfActor *a, size_t panel, size_t worker) {
     (void)owner, (void)x, (void)a, (void)panel, (void)worker;
 }
+/* While one actor works for long the other workers sleep: they use no CPU. Eight of them, of which all may be
+ * awake or, as on a machine of one core, one. */
+static void slow_fire(void *owner, const DfSection *x, const DfActor *a, size_t panel, size_t worker) {
+    const struct timespec while_it_works = {0, 10000000};
+    (void)owner, (void)x, (void)panel, (void)worker;
+    if (a->part == 2) nanosleep(&while_it_works, NULL);
+}
+static void test_idle_workers(void) {
+    const double work[5] = {1, 1, 1, 1, 1};
+    const DfChip chip = {"test", 5, 65536, 4, 1, 1e9, 1e9, 1e18, 1e18, 0, false};
+    DfGraph g = line_graph(work, 5, 0);
+    DfPlan *plan = df_plan(&g, chip, 3, 1, 50, false);
+    for (size_t cpus = 1; cpus <= 8; cpus += 7) {
+        DfPool *pool = df_begin_on(8, cpus);
+        const double start = seconds();
+        const clock_t used = clock();
+        df_section_run(pool, &plan->section[0], 0, 50, slow_fire, NULL, NULL);
+        const double share = (double)(clock() - used) / CLOCKS_PER_SEC / (seconds() - start);
+        CHECK(share < 0.7, "8 workers on %zu CPUs wait at %g CPUs", cpus, share);
+        df_end(pool);
+        for (size_t s = 0; s < 5; s++) CHECK(df_done(&plan->section[0], s) == 50, "stage %zu", s);
+    }
+    df_plan_free(plan, &g), free(g.stage), free(g.edge);
+}
 static void test_clock(void) {
     const double work[5] = {100, 300, 700, 200, 50};
     DfGraph g = line_graph(work, 5, 0);
@@ -271,8 +295,7 @@ static void test_share(void) {
     CHECK(cycles >= 40 * 200 && cycles <= 43 * 200, "%g cycles, at best %d", cycles, 40 * 200);
     free(g.stage), free(g.edge);
 }
-/* Of chains with one stage ten times as slow as the others, or with one slot on an edge between two stages
- * that are as slow, --why of any stage ends at what was planted. */
+/* Of chains with one stage ten times as slow as the others, --why of any stage ends at that one. */
 static void test_why(void) {
     const DfChip chip = {"test", 6, 65536, 4, 1, 1e9, 1e9, 1e18, 1e18, 0, false};
     for (size_t n = 0; n < 100; n++) {
@@ -307,6 +330,7 @@ static void test_ceiling(void) {
 
 static void test_machine(void) {
     test_clock();
+    test_idle_workers();
     test_picture();
     test_waves();
     test_share();

@@ -81,6 +81,12 @@ static void test_index(void) {
     check_refused("save_pretrained", "convert %s/shards /dev/null --format llmc", folder);
     file_put(path, "\x80\2\x8a\nl\xfc\x9c\x46", 8);
     check_refused("save_pretrained", "convert %s /dev/null --format llmc", path);
+    static const char pickled[] = "{\"weight_map\": {\"wte.weight\": \"pytorch_model-00001-of-00002.bin\"}}";
+    outside("mv %s %s/shards/pytorch_model-00001-of-00002.bin", path, folder);
+    file_put(file_in("shards/pytorch_model.bin.index.json"), pickled, sizeof pickled - 1);
+    check_refused("save_pretrained", "convert %s/shards /dev/null --format llmc", folder);
+    CHECK(!rename(file_in("shards"), file_in("shar$s")), "%s", folder);
+    check_refused("from_pretrained('FOLDER')", "convert %s/shar$s /dev/null --format llmc", folder);
 }
 
 /* What lies in the folder of an export: whoever loads it finds all, and a README.md of one's own stays. */

@@ -6,7 +6,7 @@
 #ifndef TEST_TOKENIZER_H
 #define TEST_TOKENIZER_H
 #include "check.h"
-#include "../data/text/tokenizer.h"
+#include "../data/text/vocabulary.h"
 
 /* ---- the definitions, written another way -------------------------------------------------------------- */
 

@@ -5,9 +5,13 @@
 #define TEST_TRAIN_H
 #include "check.h"
 #include "test_gpt.h"
+static int train_program(int argc, char **argv);
+#pragma push_macro("program")           /* a portable build has set it: data/base/start.c */
+#undef program
 #define program train_program
 #include "../train.c"
 #undef program
+#pragma pop_macro("program")
 #include <sys/wait.h>
 
 static char folder[64];                                     /* of this test's files, removed at the end */

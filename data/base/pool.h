@@ -2,9 +2,11 @@
  *
  * df_run(pool, fn, arg, n) calls fn(arg, task, worker) once for each task 0 .. n-1, on any worker in any
  * order, and returns when all are done. A task may depend on nothing but its number, so results never depend
- * on how many threads there are. The caller is worker 0 and works too. Between runs workers spin for about a
- * tenth of a millisecond, since the next run is usually near, and then sleep. One atomic counter hands out
- * the tasks. It refuses pthread_barrier (absent on macOS) and OpenMP.
+ * on how many threads there are. The caller is worker 0 and works too; it waits only for workers that have
+ * joined the run, so one that sleeps is not missed. Who waits spins for about a tenth of a millisecond, since
+ * what he waits for is usually near, and then sleeps. No more workers are awake than there are CPUs: who spins
+ * would hold one that somebody with a task needs. One atomic counter hands out the tasks. It refuses
+ * pthread_barrier (absent on macOS) and OpenMP.
  *
  *     DfPool *pool = df_begin(df_cores());
  *     df_run(pool, task, arg, 100);
@@ -12,25 +14,32 @@
 #ifndef POOL_H
 #define POOL_H
 #include "base.h"
+#include "cores.h"
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 
 typedef void DfTask(void *arg, size_t task, size_t worker);
 
 enum { DF_WORKERS = 256, DF_SPINS = 4000 };
 
+/* The state of a pool is one number, so that joining and closing a run cannot miss each other: the run's
+ * number times DF_RUN, DF_OPEN while it may be joined, and how many workers have joined and not left. */
+enum { DF_OPEN = 512, DF_RUN = 1024 };
+
 typedef struct {
     size_t workers;                         /* the caller included */
+    size_t cpus;                            /* so many of them may be awake */
     pthread_t thread[DF_WORKERS];
     pthread_mutex_t lock;
-    pthread_cond_t wake;
+    pthread_cond_t wake;                    /* a run begins */
+    pthread_cond_t done;                    /* the last worker has left a closed one */
     DfTask *fn;
     void *arg;
     size_t n;
-    _Alignas(64) atomic_size_t run;         /* number of the current run; odd while the pool is ending */
+    atomic_bool ending;                     /* set before the last run number */
+    _Alignas(64) atomic_size_t state;
     _Alignas(64) atomic_size_t next;        /* the next task */
-    _Alignas(64) atomic_size_t busy;        /* workers that have not finished the current run */
+    _Alignas(64) atomic_size_t awake;       /* workers that do not sleep, the caller included */
 } DfPool;
 
 typedef struct { DfPool *pool; size_t worker; } DfWorker;
@@ -42,78 +51,103 @@ static inline void df_relax(void) {         /* tells the core that this is a wai
     __asm__ volatile("yield");
 #endif
 }
+/* Whether who waits may look once more, which he has done so often, before he sleeps. */
+static inline bool df_may_spin(DfPool *p, int spins) {
+    return spins < DF_SPINS && atomic_load(&p->awake) <= p->cpus;
+}
+/* Sleeps under a lock until `cond` is signalled. */
+static inline void df_sleep(DfPool *p, pthread_cond_t *cond, pthread_mutex_t *lock) {
+    atomic_fetch_sub(&p->awake, 1);
+    pthread_cond_wait(cond, lock);
+    atomic_fetch_add(&p->awake, 1);
+}
+/* Wakes who sleeps on `cond`, if there are CPUs for more; if not for everybody, then one, who wakes the next. */
+static inline void df_rouse(DfPool *p, pthread_cond_t *cond) {
+    if (atomic_load(&p->awake) >= p->cpus) return;
+    if (p->workers > p->cpus) pthread_cond_signal(cond);
+    else pthread_cond_broadcast(cond);
+}
 
 static inline void df_work(DfPool *p, size_t worker) {
     for (size_t task; (task = atomic_fetch_add(&p->next, 1)) < p->n;) p->fn(p->arg, task, worker);
 }
 
+static inline size_t df_number(DfPool *p) { return atomic_load(&p->state) / DF_RUN; }
+static inline size_t df_joined(DfPool *p) { return atomic_load(&p->state) % DF_OPEN; }
+
+/* Waits for a run after number *seen and joins it; *seen becomes its number. One that is closed already is
+ * left out. False: the pool ends. */
+static inline bool df_join(DfPool *p, size_t *seen) {
+    for (;;) {
+        for (int spins = 0; df_number(p) == *seen && df_may_spin(p, spins); spins++) df_relax();
+        if (df_number(p) == *seen) {
+            pthread_mutex_lock(&p->lock);
+            while (df_number(p) == *seen) df_sleep(p, &p->wake, &p->lock);
+            pthread_mutex_unlock(&p->lock);
+        }
+        size_t state = atomic_load(&p->state);
+        *seen = state / DF_RUN;
+        while (state & DF_OPEN && state / DF_RUN == *seen)
+            if (atomic_compare_exchange_weak(&p->state, &state, state + 1)) return true;
+        if (atomic_load(&p->ending)) return false;
+    }
+}
+/* A worker leaves a run, and tells the caller if it was the last one that he waits for. */
+static inline void df_leave(DfPool *p) {
+    if (atomic_fetch_sub(&p->state, 1) % DF_RUN != 1) return;
+    pthread_mutex_lock(&p->lock);
+    pthread_cond_signal(&p->done);
+    pthread_mutex_unlock(&p->lock);
+}
 static inline void *df_worker(void *arg) {
     DfWorker w = *(DfWorker *)arg;
     DfPool *p = w.pool;
+    size_t seen = 0;
     free(arg);
     machine_ready();
-    for (size_t seen = 0;;) {
-        for (int spin = 0; spin < DF_SPINS && atomic_load(&p->run) == seen; spin++) df_relax();
-        if (atomic_load(&p->run) == seen) {
-            pthread_mutex_lock(&p->lock);
-            while (atomic_load(&p->run) == seen) pthread_cond_wait(&p->wake, &p->lock);
-            pthread_mutex_unlock(&p->lock);
-        }
-        seen = atomic_load(&p->run);
-        if (seen & 1) return NULL;
+    while (df_join(p, &seen)) {
+        if (p->workers > p->cpus && atomic_load(&p->next) < p->n) df_rouse(p, &p->wake);
         df_work(p, w.worker);
-        atomic_fetch_sub(&p->busy, 1);
+        df_leave(p);
     }
-}
-
-static inline void df_announce(DfPool *p, size_t add) {
-    pthread_mutex_lock(&p->lock);
-    atomic_fetch_add(&p->run, add);
-    pthread_cond_broadcast(&p->wake);
-    pthread_mutex_unlock(&p->lock);
+    return NULL;
 }
 
 /* Runs tasks 0 .. n-1 and returns when the last is done. */
 static inline void df_run(DfPool *p, DfTask *fn, void *arg, size_t n) {
     p->fn = fn, p->arg = arg, p->n = n;
     atomic_store(&p->next, 0);
-    if (p->workers > 1 && n > 1) {
-        atomic_store(&p->busy, p->workers - 1);
-        df_announce(p, 2);
+    if (p->workers == 1 || n <= 1) {
         df_work(p, 0);
-        for (int spin = 0; atomic_load(&p->busy); spin++) spin < DF_SPINS ? df_relax() : (void)sched_yield();
-    } else df_work(p, 0);
+        return;
+    }
+    pthread_mutex_lock(&p->lock);
+    atomic_fetch_add(&p->state, DF_RUN + DF_OPEN);
+    df_rouse(p, &p->wake);
+    pthread_mutex_unlock(&p->lock);
+    df_work(p, 0);
+    atomic_fetch_sub(&p->state, DF_OPEN);
+    for (int spins = 0; df_joined(p) && df_may_spin(p, spins); spins++) df_relax();
+    if (!df_joined(p)) return;
+    pthread_mutex_lock(&p->lock);
+    while (df_joined(p)) df_sleep(p, &p->done, &p->lock);
+    pthread_mutex_unlock(&p->lock);
 }
 
-/* Physical cores that this process may use: CPUs of its affinity mask that are the first of their core. */
-static inline size_t df_cores(void) {
-    size_t n = 0;
-#ifdef __linux__
-    cpu_set_t set;
-    if (!sched_getaffinity(0, sizeof set, &set))
-        for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-            char path[96];
-            int first = cpu;
-            if (!CPU_ISSET(cpu, &set)) continue;
-            snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", cpu);
-            FILE *f = fopen(path, "r");
-            if (f && fscanf(f, "%d", &first) != 1) first = cpu;
-            if (f) fclose(f);
-            n += first == cpu || !CPU_ISSET(first, &set);
-        }
-#endif
-    if (!n) n = (size_t)sysconf(_SC_NPROCESSORS_ONLN);
-    return size_max(1, size_min(n, DF_WORKERS));
-}
+/* Physical cores that this process may use. */
+static inline size_t df_cores(void) { return size_max(1, size_min(cores_count(true), DF_WORKERS)); }
 
-/* A pool of that many workers, the caller included. Ended by df_end. */
-static inline DfPool *df_begin(size_t workers) {
+/* A pool of that many workers, the caller included, of which so many may be awake. Ended by df_end. */
+static inline DfPool *df_begin_on(size_t workers, size_t cpus) {
     DfPool *p = mem_new(1, sizeof *p);
     if (workers < 1 || workers > DF_WORKERS)
         die("threads: expected 1 to %d, found %zu", DF_WORKERS, workers);
     p->workers = workers;
+    p->cpus = cpus;
+    atomic_store(&p->awake, workers);
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->wake, NULL);
+    pthread_cond_init(&p->done, NULL);
     for (size_t i = 1; i < workers; i++) {
         DfWorker *w = mem_new(1, sizeof *w);
         *w = (DfWorker){p, i};
@@ -123,10 +157,19 @@ static inline DfPool *df_begin(size_t workers) {
     return p;
 }
 
+/* The same on this machine. */
+static inline DfPool *df_begin(size_t workers) { return df_begin_on(workers, cores_count(false)); }
+
 static inline void df_end(DfPool *p) {
-    df_announce(p, 1);
+    pthread_mutex_lock(&p->lock);
+    atomic_store(&p->ending, true);
+    atomic_fetch_add(&p->state, DF_RUN);
+    pthread_cond_broadcast(&p->wake);
+    pthread_mutex_unlock(&p->lock);
     for (size_t i = 1; i < p->workers; i++) pthread_join(p->thread[i], NULL);
-    pthread_mutex_destroy(&p->lock), pthread_cond_destroy(&p->wake);
+    pthread_mutex_destroy(&p->lock);
+    pthread_cond_destroy(&p->wake);
+    pthread_cond_destroy(&p->done);
     free(p);
 }
 #endif

@@ -4,7 +4,7 @@
  * of the processor's widest multiply-add is measured in every worker (cpu.h), and the share of that peak is
  * what is compared. A product reports its best of several runs, a whole step its median.
  *
- *     768 -> 3072, 256 tokens, dense, forward             82.4 GFLOP/s   84 % of peak
+ *     768 -> 3072, 256 tokens, dense, forward             82.4 GFLOP/s   84 % of peak    14.660 ms
  *
  * FLOPs are those of the kept weights: a matrix that keeps an eighth counts an eighth. */
 #ifndef BENCH_H
@@ -17,19 +17,27 @@
 #include "../run/masks.h"
 #include "../run/peak.h"
 
-/* Prints one measured figure: its rate and its share of the peak measured beside it; to *json too. */
-static inline void bench_line(Out *json, const char *what, double flops, double share, double ms) {
+/* Prints one measured figure: its rate and its share of the peak measured beside it; to *json too. step: it is a
+ * whole step's. */
+static inline void bench_line(Out *json, const char *what, double flops, double share, double ms, bool step) {
     printf("%-64s %7.1f GFLOP/s  %3.0f %% of peak", what, flops / 1e9, 100 * share);
-    if (ms > 0) printf("  %8.1f ms", ms);
-    putchar('\n'), fflush(stdout);
-    json_begin(json, NULL, '{'), json_member_text(json, "name", what);
-    json_member_put(json, "gflops", flops / 1e9), json_member_put(json, "peak_share", share);
-    json_member_put(json, "step_ms", ms > 0 ? ms : NAN), json_close(json, '}');
+    if (ms > 0) printf("  %8.*f ms", step ? 1 : 3, ms);
+    putchar('\n');
+    fflush(stdout);
+    json_begin(json, NULL, '{');
+    json_member_text(json, "name", what);
+    json_member_put(json, "gflops", flops / 1e9);
+    json_member_put(json, "peak_share", share);
+    json_member_put(json, "ms", ms > 0 ? ms : NAN);
+    json_member_put(json, "step_ms", step ? ms : NAN);
+    json_close(json, '}');
 }
+
+enum { BENCH_T = 256 };             /* tokens of a product */
 
 typedef struct {
     SpMat mat;
-    float *w;
+    float *w;               /* (lines, 16) */
     float *dw;
     float *x;               /* (256 / 16, IC, 16) */
     float *y;               /* (256 / 16, OC, 16) */
@@ -39,7 +47,7 @@ typedef struct {
     int product;            /* 0 forward, 1 backward-data, 2 backward-weight */
 } BenchProduct;
 
-/* One product of 256 tokens, panel by panel. */
+/* One product of all tokens, panel by panel. */
 static inline void bench_product(const BenchProduct *b) {
     const SpBlocks all = {&b->mat, 0, b->mat.nb};
     SpPanel x = {b->x, b->mat.IC * LINE, b->row};
@@ -52,36 +60,66 @@ static inline void bench_product(const BenchProduct *b) {
         y = sp_group(y, b->panel);
     }
 }
-/* The three products of one matrix, dense (w = 0) or an eighth of it kept in blocks of 16xw. */
-static inline void bench_products(size_t IC, size_t OC, size_t w, size_t panel, DfPool *one, Out *json) {
-    static const char *const name[3] = {"forward", "backward-data", "backward-weight"};
-    const size_t T = 256, nb = OC / LINE, J = w ? IC / w : 1;
-    char what[128], block[32] = "dense";
-    uint8_t *on = mem_new(nb * J, 1);
-    if (w) sp_mask_balanced(on, nb, J, J / 8, 1), snprintf(block, sizeof block, "1/8 in 16x%zu", w);
-    BenchProduct b = {.mat = sp_pattern(OC, IC, w ? w : 1, w ? on : NULL), .groups = T / LINE,
-                      .panel = panel / LINE};
-    b.w = mem_new(b.mat.lines, 64), b.dw = mem_new(b.mat.lines, 64);
-    b.x = mem_new(T * IC, 4), b.y = mem_new(T * OC, 4);
+/* A matrix, dense (w = 0) or of blocks of 16xw of which that share is 0, with its input and output. */
+static inline BenchProduct bench_matrix(size_t IC, size_t OC, size_t w, double sparsity, size_t panel) {
+    const size_t nb = OC / LINE;
+    const size_t J = w ? IC / w : 1;
+    BenchProduct b = {.groups = BENCH_T / LINE, .panel = panel / LINE};
+    uint8_t *on = mem_new(nb * J, 1);                       /* (nb,J) */
+    if (w) sp_mask_balanced(on, nb, J, size_max(1, (size_t)((1 - sparsity) * (double)J + 0.5)), 1);
+    b.mat = sp_pattern(OC, IC, w ? w : 1, w ? on : NULL);
+    free(on);
+    b.w = mem_new(b.mat.lines, LINE * sizeof(float));
+    b.dw = mem_new(b.mat.lines, LINE * sizeof(float));
+    b.x = mem_new(BENCH_T * IC, sizeof(float));
+    b.y = mem_new(BENCH_T * OC, sizeof(float));
     b.row = mem_new(OC, sizeof *b.row);
     for (size_t o = 0; o < OC; o++) b.row[o] = (uint32_t)o;
     for (size_t i = 0; i < b.mat.lines * LINE; i++) b.w[i] = (float)(rng_f64(1, i) - 0.5);
+    return b;
+}
+static inline void bench_matrix_free(BenchProduct *b) {
+    sp_free(&b->mat);
+    free(b->w);
+    free(b->dw);
+    free(b->x);
+    free(b->y);
+    free(b->row);
+}
+/* One run of a product, beside a fresh measurement of the peak, which is returned; *took: its seconds. */
+static inline double bench_once(const BenchProduct *b, DfPool *one, double *took) {
+    for (size_t i = 0; i < BENCH_T * b->mat.IC; i++) b->x[i] = (float)(rng_f64(2, i) - 0.5);
+    for (size_t i = 0; i < BENCH_T * b->mat.OC; i++) b->y[i] = (float)(rng_f64(3, i) - 0.5);
+    const double peak = peak_flops(one);
+    bench_product(b);                                       /* once to have it in the caches */
+    const double start = seconds();
+    bench_product(b);
+    *took = seconds() - start;
+    return peak;
+}
+/* The three products of one matrix; w and sparsity as above. */
+static inline void bench_products(size_t IC, size_t OC, size_t w, const Options *o, DfPool *one, Out *json) {
+    static const char *const name[3] = {"forward", "backward-data", "backward-weight"};
+    BenchProduct b = bench_matrix(IC, OC, w, o->zeros, o->panel);
+    const double kept = (double)(b.mat.lines * LINE);
+    const double flops = 2 * BENCH_T * kept;
+    char what[128];
+    char block[64] = "dense";
+    if (w) snprintf(block, sizeof block, "%.3g %% in 16x%zu", 100 * kept / (double)(IC * OC), w);
     for (b.product = 0; b.product < 3; b.product++) {
-        double best = 0, share = 0;
-        for (int n = 0; n < (w ? 25 : 9); n++) {            /* each beside a fresh measurement of the peak */
-            for (size_t i = 0; i < T * IC; i++) b.x[i] = (float)(rng_f64(2, i) - 0.5);
-            for (size_t i = 0; i < T * OC; i++) b.y[i] = (float)(rng_f64(3, i) - 0.5);
-            const double peak = peak_flops(one);
-            bench_product(&b);                              /* once to have it in the caches */
-            const double t = seconds();
-            bench_product(&b);
-            const double rate = 2.0 * (double)(T * b.mat.lines * LINE) / (seconds() - t);
-            if (rate / peak > share) share = rate / peak, best = rate;
+        double best = 0;
+        double share = 0;
+        for (int n = 0; n < (w ? 25 : 9); n++) {
+            double took;
+            const double peak = bench_once(&b, one, &took);
+            if (flops / took / peak <= share) continue;
+            share = flops / took / peak;
+            best = flops / took;
         }
-        snprintf(what, sizeof what, "%zu -> %zu, 256 tokens, %s, %s", IC, OC, block, name[b.product]);
-        bench_line(json, what, best, share, 0);
+        snprintf(what, sizeof what, "%zu -> %zu, %d tokens, %s, %s", IC, OC, (int)BENCH_T, block, name[b.product]);
+        bench_line(json, what, best, share, 1000 * flops / best, false);
     }
-    sp_free(&b.mat), free(b.w), free(b.dw), free(b.x), free(b.y), free(b.row), free(on);
+    bench_matrix_free(&b);
 }
 
 /* The median seconds of a whole training step, the four matrices of each layer that sparse. */
@@ -99,22 +137,30 @@ static inline double bench_step(GptConfig c, size_t B, size_t T, double sparsity
     int32_t *inputs = mem_new(B * T, 4), *targets = mem_new(B * T, 4);
     double *took = mem_new(steps, sizeof *took), *share = mem_new(steps, sizeof *share);
     gpt_init(m, 1, true);
-    for (size_t i = 0; i < B * T; i++)
-        inputs[i] = (int32_t)(rng_u64(1, i) % c.V), targets[i] = (int32_t)(rng_u64(2, i) % c.V);
+    for (size_t i = 0; i < B * T; i++) {
+        inputs[i] = (int32_t)(rng_u64(1, i) % c.V);
+        targets[i] = (int32_t)(rng_u64(2, i) % c.V);
+    }
     for (size_t n = 0; n < steps + 1; n++) {
         const double peak = peak_flops(pool), t = seconds();
         train_batch(r, B, inputs, targets);
         gpt_adamw(m, pool, &(GptAdam){1e-4, 0.9, 0.95, 1e-8, 0.1, 1}, n + 1, gpt_gradient_norm(m, pool));
         if (!n) continue;                                   /* the first step fills the caches */
-        took[n - 1] = seconds() - t, share[n - 1] = flops / took[n - 1] / peak;
+        took[n - 1] = seconds() - t;
+        share[n - 1] = flops / took[n - 1] / peak;
     }
     const double step = stats_median(took, steps);
     char what[96];
     snprintf(what, sizeof what, "step, %zu layers x %zu, T=%zu, V=%zu, B=%zu, %g %% sparse, %zu threads", c.L,
              c.C, T, c.V, B, 100 * sparsity, threads);
-    bench_line(json, what, flops / step, stats_median(share, steps), 1000 * step);
-    free(inputs), free(targets), free(took), free(share);
-    gpt_run_free(r), gpt_free(m), df_end(pool);
+    bench_line(json, what, flops / step, stats_median(share, steps), 1000 * step, true);
+    free(inputs);
+    free(targets);
+    free(took);
+    free(share);
+    gpt_run_free(r);
+    gpt_free(m);
+    df_end(pool);
     return step;
 }
 
@@ -138,9 +184,9 @@ static inline void bench_machine(Out *json) {
 }
 
 /* The products of both matrices of the MLP; w as in bench_products. */
-static inline void bench_both(size_t w, size_t panel, DfPool *one, Out *json) {
-    bench_products(768, 3072, w, panel, one, json);
-    bench_products(3072, 768, w, panel, one, json);
+static inline void bench_both(size_t w, const Options *o, DfPool *one, Out *json) {
+    bench_products(768, 3072, w, o, one, json);
+    bench_products(3072, 768, w, o, one, json);
 }
 
 /* Whole steps of several models, dense and sparse, with one thread and with all. p1, pn: FLOP/s of the peak
@@ -182,14 +228,14 @@ static inline int cmd_bench(int argc, char **argv) {
     const double pn = peak_flops(all);
     df_end(all);
     json_begin(&json, "results", '[');
-    bench_line(&json, "multiply-adds, 1 thread", p1, 1, 0);
+    bench_line(&json, "multiply-adds, 1 thread", p1, 1, 0, false);
     char what[64];
     snprintf(what, sizeof what, "multiply-adds, %zu threads", o->threads);
-    bench_line(&json, what, pn, 1, 0);
-    bench_both(0, o->panel, one, &json);
-    if (o->products) bench_both(parse_block(o), o->panel, one, &json);
+    bench_line(&json, what, pn, 1, 0, false);
+    bench_both(0, o, one, &json);
+    if (o->products) bench_both(parse_block(o), o, one, &json);
     else
-        for (size_t w = 1; w <= 16; w *= 2) bench_both(w, o->panel, one, &json);
+        for (size_t w = 1; w <= 16; w *= 2) bench_both(w, o, one, &json);
     df_end(one);
     if (!o->products) bench_steps(o, p1, pn, &json);
     json_close(&json, ']');

@@ -13,10 +13,11 @@
 
 /* The file of a folder that holds the weights or says where they are, on the heap. */
 static inline char *model_weights_in(const char *folder) {
-    static const char *const names[3] = {"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"};
+    static const char *const names[4] = {"model.safetensors", "model.safetensors.index.json",
+                                         "pytorch_model.bin", "pytorch_model.bin.index.json"};
     const size_t n = strlen(folder) + 40;
     char *path = mem_new(n, 1);
-    for (int k = 0; k < 3; k++) {
+    for (int k = 0; k < 4; k++) {
         snprintf(path, n, "%s/%s", folder, names[k]);
         if (!access(path, R_OK)) return path;
     }

@@ -81,6 +81,19 @@ static inline void hf_gather(ModelFile *f, const Safetensors *s) {
         f->st.tensors[f->st.n++].name = hf_plain(s->tensors[i].name);
     }
 }
+/* Whether bytes are of a file that PyTorch has saved with pickle, which is a program and not only numbers: a zip
+ * archive or, of old, a pickle. */
+static inline bool hf_pickled(Bytes b) {
+    return b.n > 4 && (!memcmp(b.p, "PK\3\4", 4) || (b.p[0] == 0x80 && b.p[1] >= 2 && b.p[1] <= 5 && b.p[2] == 0x8a));
+}
+/* Dies of such a file. Its folder stands in the line unless a shell, or Python, would read it otherwise. */
+__attribute__((noreturn)) static inline void hf_die_pickled(const char *path) {
+    const char *folder = path_beside(path, ".");
+    if (folder[strcspn(folder, "'\"\\$`!")]) folder = "FOLDER";
+    die("%s: expected safetensors, found a file of PyTorch's; this makes it one: python3 -c \"from transformers "
+        "import GPT2LMHeadModel as M; M.from_pretrained('%s').save_pretrained('%s')\"", path, folder, folder);
+}
+
 /* The file that an index at `at` names, opened unless it is already: its place among f->part. */
 static inline size_t hf_part(ModelFile *f, Json *at) {
     char name[256];
@@ -94,8 +107,10 @@ static inline size_t hf_part(ModelFile *f, Json *at) {
         return k;
     }
     file_regular(path);
+    const Bytes b = file_read(path);
+    if (hf_pickled(b)) hf_die_pickled(path);
     f->part = mem_grow(f->part, f->parts, &f->part_cap, sizeof *f->part);
-    f->part[f->parts++] = st_read(path);
+    f->part[f->parts++] = st_parse(b);
     return k;
 }
 static const JsonField hf_index_fields[] = {{"metadata", JSON_IGNORED, ""}, {"weight_map", JSON_READ, ""}};
@@ -166,17 +181,6 @@ static inline void hf_read(ModelFile *f) {
     if (tied.p && !st_find(&f->st, "lm_head.weight")) json_want(tied, "tie_word_embeddings", "true|null");
     hf_place(f);
     file_free(&b), free(path);
-}
-
-/* Dies of a model that PyTorch has saved with pickle, which is a program and not only numbers; path is the file. */
-__attribute__((noreturn)) static inline void hf_die_pickled(const char *path) {
-    char *folder = path_beside(path, ".");
-    die("%s: expected safetensors, found a file of PyTorch's; this makes it one: python3 -c \"from transformers "
-        "import GPT2LMHeadModel as M; M.from_pretrained('%s').save_pretrained('%s')\"", path, folder, folder);
-}
-/* Whether bytes are such a file: a zip archive or, of old, a pickle. */
-static inline bool hf_pickled(Bytes b) {
-    return b.n > 4 && (!memcmp(b.p, "PK\3\4", 4) || (b.p[0] == 0x80 && b.p[1] >= 2 && b.p[1] <= 5 && b.p[2] == 0x8a));
 }
 
 /* ---- writing ------------------------------------------------------------------------------------------ */

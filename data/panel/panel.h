@@ -71,26 +71,47 @@ INLINE void panel_norm_out(const PanelNorm *n, SpPanel out, size_t g, size_t v,
         vf_store(panel_line(out, g, i) + v, y);
     }
 }
+/* A sum is a chain: each addition waits for the one before it. So the sums of
+ * several vectors go on at once, of one group after another: chain c is vector
+ * c % VECS of group g + c / VECS. */
+enum { PANEL_CHAINS = 4, PANEL_AT_ONCE = VECS < 4 ? 4 / VECS : 1 };
+
+INLINE float *panel_chain(SpPanel x, size_t g, size_t i, size_t c) {
+    return panel_line(x, g + c / VECS, i) + c % VECS * LANES;
+}
+/* panel_norm of the groups from g on of so many chains, a constant. */
+INLINE void panel_norm_chains(const PanelNorm *n, SpPanel out, size_t g,
+                              const size_t chains) {
+    const size_t C = n->C;
+    vf mean[PANEL_CHAINS];
+    vf var[PANEL_CHAINS];
+    UNROLL for (size_t c = 0; c < chains; c++) mean[c] = vf_all(0);
+    for (size_t i = 0; i < C; i++)
+        UNROLL for (size_t c = 0; c < chains; c++)
+            mean[c] += vf_load(panel_chain(n->x, g, i, c));
+    UNROLL for (size_t c = 0; c < chains; c++) {
+        mean[c] *= vf_all(1 / (float)C);
+        var[c] = vf_all(0);
+    }
+    for (size_t i = 0; i < C; i++)
+        UNROLL for (size_t c = 0; c < chains; c++) {
+            const vf d = vf_load(panel_chain(n->x, g, i, c)) - mean[c];
+            var[c] = vf_fma(d, d, var[c]);
+        }
+    UNROLL for (size_t c = 0; c < chains; c++) {
+        const vf root = vf_sqrt(var[c] / vf_all((float)C) + vf_all(1e-5f));
+        const vf rstd = vf_all(1) / root;
+        vf_store(panel_chain(n->side, g, 0, c), mean[c]);
+        vf_store(panel_chain(n->side, g, 1, c), rstd);
+        panel_norm_out(n, out, g + c / VECS, c % VECS * LANES, mean[c], rstd);
+    }
+}
 /* out (C) = gain (x - mean) rstd + bias. Mean and rstd go to the side. */
 static inline void panel_norm(const PanelNorm *n, SpPanel out) {
-    const size_t C = n->C;
-    for (size_t g = 0; g < n->groups; g++)
-        for (size_t v = 0; v < LINE; v += LANES) {
-            vf mean = vf_all(0);
-            vf var = vf_all(0);
-            for (size_t i = 0; i < C; i++)
-                mean += vf_load(panel_line(n->x, g, i) + v);
-            mean *= vf_all(1 / (float)C);
-            for (size_t i = 0; i < C; i++) {
-                const vf d = vf_load(panel_line(n->x, g, i) + v) - mean;
-                var = vf_fma(d, d, var);
-            }
-            const vf root = vf_sqrt(var / vf_all((float)C) + vf_all(1e-5f));
-            const vf rstd = vf_all(1) / root;
-            vf_store(panel_line(n->side, g, 0) + v, mean);
-            vf_store(panel_line(n->side, g, 1) + v, rstd);
-            panel_norm_out(n, out, g, v, mean, rstd);
-        }
+    size_t g = 0;
+    for (; g + PANEL_AT_ONCE <= n->groups; g += PANEL_AT_ONCE)
+        panel_norm_chains(n, out, g, PANEL_CHAINS);
+    for (; g < n->groups; g++) panel_norm_chains(n, out, g, VECS);
 }
 /* The same out once more, with the mean and rstd that are known. */
 static inline void panel_norm_again(const PanelNorm *n, SpPanel out) {
@@ -101,24 +122,69 @@ static inline void panel_norm_again(const PanelNorm *n, SpPanel out) {
             panel_norm_out(n, out, g, v, mean, rstd);
         }
 }
-/* dgain, dbias (end - from, a line each) += of features from .. end-1, per lane.
+/* dgain, dbias (end - from, a line each) += of features from .. end-1, per lane:
+ * a feature's sums stay in registers while they go through the groups, last
+ * first.
  * forward: out = gain hat + bias */
 static inline void panel_norm_weight(const PanelNorm *n, SpPanel dout,
                                      size_t from, size_t end,
                                      float *restrict dgain,
                                      float *restrict dbias) {
-    for (size_t g = n->groups; g-- > 0;)
+    for (size_t i = from; i < end; i++)
         for (size_t v = 0; v < LINE; v += LANES) {
-            const vf mean = vf_load(panel_line(n->side, g, 0) + v);
-            const vf rstd = vf_load(panel_line(n->side, g, 1) + v);
-            for (size_t i = from; i < end; i++) {
-                float *dg = dgain + (i - from) * LINE + v;
-                float *db = dbias + (i - from) * LINE + v;
+            float *at_gain = dgain + (i - from) * LINE + v;
+            float *at_bias = dbias + (i - from) * LINE + v;
+            vf dg = vf_load(at_gain);
+            vf db = vf_load(at_bias);
+            for (size_t g = n->groups; g-- > 0;) {
+                const vf mean = vf_load(panel_line(n->side, g, 0) + v);
+                const vf rstd = vf_load(panel_line(n->side, g, 1) + v);
                 const vf d = vf_load(panel_line(dout, g, i) + v);
-                const vf hat = panel_hat(n->x, g, i, v, mean, rstd);
-                vf_store(dg, vf_fma(d, hat, vf_load(dg)));
-                vf_store(db, vf_load(db) + d);
+                dg = vf_fma(d, panel_hat(n->x, g, i, v, mean, rstd), dg);
+                db += d;
             }
+            vf_store(at_gain, dg);
+            vf_store(at_bias, db);
+        }
+}
+/* panel_norm_data of the groups from g on of so many chains, a constant. */
+INLINE void panel_norm_data_chains(const PanelNorm *n, SpPanel dinp,
+                                   SpPanel dout, const SpPanel *residual,
+                                   size_t g, const size_t chains) {
+    const size_t C = n->C;
+    vf a[PANEL_CHAINS];
+    vf ah[PANEL_CHAINS];
+    vf mean[PANEL_CHAINS];
+    vf rstd[PANEL_CHAINS];
+    UNROLL for (size_t c = 0; c < chains; c++) {
+        mean[c] = vf_load(panel_chain(n->side, g, 0, c));
+        rstd[c] = vf_load(panel_chain(n->side, g, 1, c));
+        a[c] = vf_all(0);
+        ah[c] = vf_all(0);
+    }
+    for (size_t i = 0; i < C; i++)
+        UNROLL for (size_t c = 0; c < chains; c++) {
+            const vf x = vf_load(panel_chain(n->x, g, i, c));
+            const vf hat = (x - mean[c]) * rstd[c];
+            const vf d =
+                vf_load(panel_chain(dout, g, i, c)) * vf_all(n->gain[i]);
+            a[c] += d;
+            ah[c] = vf_fma(d, hat, ah[c]);
+        }
+    UNROLL for (size_t c = 0; c < chains; c++) {
+        a[c] *= vf_all(1 / (float)C);
+        ah[c] *= vf_all(1 / (float)C);
+    }
+    for (size_t i = 0; i < C; i++)
+        UNROLL for (size_t c = 0; c < chains; c++) {
+            const vf x = vf_load(panel_chain(n->x, g, i, c));
+            const vf hat = (x - mean[c]) * rstd[c];
+            const vf d =
+                vf_load(panel_chain(dout, g, i, c)) * vf_all(n->gain[i]);
+            const vf sum = vf_fma(-hat, ah[c], d - a[c]);
+            vf begin = vf_all(0);
+            if (residual) begin = vf_load(panel_chain(*residual, g, i, c));
+            vf_store(panel_chain(dinp, g, i, c), vf_fma(rstd[c], sum, begin));
         }
 }
 /* dinp (C) = rstd (dout gain - a - hat ah), with a and ah the means over the
@@ -128,33 +194,11 @@ static inline void panel_norm_weight(const PanelNorm *n, SpPanel dout,
  * forward: out = gain hat + bias, hat = (x - mean) rstd */
 static inline void panel_norm_data(const PanelNorm *n, SpPanel dinp,
                                    SpPanel dout, const SpPanel *residual) {
-    const size_t C = n->C;
-    const vf share = vf_all(1 / (float)C);
-    for (size_t g = 0; g < n->groups; g++)
-        for (size_t v = 0; v < LINE; v += LANES) {
-            const vf mean = vf_load(panel_line(n->side, g, 0) + v);
-            const vf rstd = vf_load(panel_line(n->side, g, 1) + v);
-            vf a = vf_all(0);
-            vf ah = vf_all(0);
-            for (size_t i = 0; i < C; i++) {
-                const vf hat = panel_hat(n->x, g, i, v, mean, rstd);
-                const vf d = vf_load(panel_line(dout, g, i) + v)
-                             * vf_all(n->gain[i]);
-                a += d;
-                ah = vf_fma(d, hat, ah);
-            }
-            a *= share;
-            ah *= share;
-            for (size_t i = 0; i < C; i++) {
-                const vf hat = panel_hat(n->x, g, i, v, mean, rstd);
-                const vf d = vf_load(panel_line(dout, g, i) + v)
-                             * vf_all(n->gain[i]);
-                const vf sum = vf_fma(-hat, ah, d - a);
-                vf begin = vf_all(0);
-                if (residual) begin = vf_load(panel_line(*residual, g, i) + v);
-                vf_store(panel_line(dinp, g, i) + v, vf_fma(rstd, sum, begin));
-            }
-        }
+    size_t g = 0;
+    for (; g + PANEL_AT_ONCE <= n->groups; g += PANEL_AT_ONCE)
+        panel_norm_data_chains(n, dinp, dout, residual, g, PANEL_CHAINS);
+    for (; g < n->groups; g++)
+        panel_norm_data_chains(n, dinp, dout, residual, g, VECS);
 }
 
 /* ---- GELU ---------------------------------------------------------------- */

@@ -113,17 +113,18 @@ static inline float gpt_lane_sum(float *line) {
         for (size_t j = 0; j < half; j++) line[j] += line[j + half];
     return line[0];
 }
-/* Gradients of gains and biases: from a sum per lane to one number, which is
- * set. The lanes are zero again. */
-static inline void gpt_gather_gradient(Gpt *m) {
+/* Gradients of gains and biases in a span: from a sum per lane to one number,
+ * which is set. The lanes are zero again. */
+static inline void gpt_gather_gradient(Gpt *m, GptSpan span) {
     for (size_t k = 0; k < m->count; k++) {
         const GptParam *p = &m->table[k];
         if (p->rank == 2) continue;
-        float *g = m->g + p->at;                    /* (size) */
-        float *lanes = m->lane_g + p->lane * LINE;  /* (size,16) */
-        for (size_t i = 0; i < p->size; i++)
-            g[i] = gpt_lane_sum(lanes + i * LINE);
-        memset(lanes, 0, p->size * LINE * sizeof *lanes);
+        const GptSpan part = gpt_part(span, p);
+        for (size_t n = part.from; n < part.end; n++) {
+            float *lanes = m->lane_g + (p->lane + n - p->at) * LINE;    /* (16) */
+            m->g[n] = gpt_lane_sum(lanes);
+            memset(lanes, 0, LINE * sizeof *lanes);
+        }
     }
 }
 /* Zeroes the gradient, in a span, of weights that are masked inside a kept
@@ -177,6 +178,7 @@ static inline void gpt_norm_piece(void *arg, size_t piece, size_t worker) {
     Gpt *m = norm->m;
     const GptSpan span = gpt_piece(m, piece);
     (void)worker;
+    gpt_gather_gradient(m, span);
     gpt_mask_gradient(m, span);
     gpt_join_lookup(m, span);
     norm->sum[piece] = gpt_squares(m->g, span);
@@ -189,7 +191,6 @@ static inline void gpt_norm_piece(void *arg, size_t piece, size_t worker) {
 static inline double gpt_gradient_norm(Gpt *m, DfPool *pool) {
     GptNorm norm = {m, mem_new(gpt_pieces(m), sizeof *norm.sum)};
     double sum = 0;
-    gpt_gather_gradient(m);
     df_run(pool, gpt_norm_piece, &norm, gpt_pieces(m));
     for (size_t piece = 0; piece < gpt_pieces(m); piece++)
         sum += norm.sum[piece];

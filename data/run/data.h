@@ -5,6 +5,7 @@
 #define DATA_H
 #include "options.h"
 #include "../text/loader.h"
+#include "../text/vocabulary.h"
 
 /* A whole number of tokens to train, or 0 if the argument is a file. */
 static inline size_t vocab_number(const char *vocab) {

@@ -56,6 +56,7 @@ typedef struct {
     double margin, peak_share;
     bool show_graph, products, timeline;
     size_t walk, section;
+    double zeros;                   /* of the products of bench */
     double lr, min_lr, layer_decay, dropout, attention_dropout, decay, beta1, beta2, eps, clip, val_share, temperature, top_p;
     double sparsity, drop, mask_stop, densify, dense_first;
     bool quiet, decode, documents, show_mask, sweep, raw16, no_eot, special;
@@ -215,7 +216,9 @@ static const Option options[] = {
     {"csv", 's', 0, SIMULATE, FILES, AT(csv), 0, 0, "", "FILE of the section table"},
     {"csv", 's', 0, EVAL, FILES, AT(csv), 0, 0, "", "FILE for the endings of --choices, a line each"},
     {"products", 'b', 0, BENCH, MACHINE, AT(products), 0, 0, "",
-     "the products alone, dense and an eighth in blocks of --block"},
+     "the products alone, dense and sparse in blocks of --block"},
+    {"sparsity", 'f', 0, BENCH, SPARSITY, AT(zeros), 0, 0.999999, "0.875",
+     "share of zeros in the sparse products"},
     {"threads", 'u', 0, ANY, MACHINE, AT(threads), 1, DF_WORKERS, "auto",
      "default: physical cores"},
     {"arms", 's', 0, COMPARE, TRAINING, AT(arms), 0, 0, "dense,small,sparse,recipe,wide",

@@ -6,7 +6,7 @@
  * bytes so that they come back, and be the same after saving and reading. die() is a longjmp here, so
  * all memory is kept on a list and freed after each run. */
 #include "held.h"
-#include "../../data/text/tokenizer.h"
+#include "../../data/text/vocabulary.h"
 
 static void fuzz_round(const Tokenizer *t, const uint8_t *text, size_t n) {
     uint32_t *ids = mem_new(n, sizeof *ids);

@@ -4,9 +4,12 @@
     python test/peers/hf_models.py ./train MODEL...
 
 Makes 20 folders with transformers and reads each with `train dump --init`: the logits must be those of transformers,
-to 1e-5 of the largest, or the folder must be refused with the words given. Then every MODEL, a checkpoint with a
-vocabulary, is exported, loaded by transformers, compared in the same way, and continued greedily after prompts of
-T - 1, T, T + 1 and 3T tokens: transformers is fed the windows that `train sample` says it reads.
+to 1e-5 of the largest, or the folder must be refused with the words given. What a refusal of pytorch_model.bin says
+is run, and must make a folder that can be read; of one in several files too. Then every MODEL, a checkpoint with a vocabulary, is exported, loaded
+by transformers, compared in the same way, and continued greedily: after prompts of T - 1, T, T + 1 and 3T tokens, where
+transformers is fed the windows that `train sample` says it reads, and with --no-eot, where it must be what `generate`
+gives. The same is asked of a model that transformers makes, with random weights, a vocabulary that the `tokenizers`
+package trains, and more rows than that has tokens.
 """
 import json
 import os
@@ -18,6 +21,7 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file as load_numpy
 from safetensors.torch import load_file, save_file
+from tokenizers import ByteLevelBPETokenizer
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 
@@ -107,28 +111,111 @@ def shapes(folder):
     yield "pytorch_model.bin", path, net, "save_pretrained"
 
 
-def windows(train, path, net, tokenizer, eot):
-    """Greedy continuations after long prompts; how many are the same."""
-    T, same, count = net.config.n_positions, 0, 24
-    text = run(train, "sample", path, "--tokens", str(6 * T), "--quiet", "--seed", "3").stdout.decode(errors="ignore")
-    ids = tokenizer.encode(text)
-    for length in (T - 1, T, T + 1, 3 * T):
-        prompt = tokenizer.decode(ids[:length - 1])
-        have, out = [eot] + tokenizer.encode(prompt), []
-        have = have[-T:]
+def letters():
+    """The byte that each letter of GPT-2's vocabularies stands for."""
+    own = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    rest = [b for b in range(256) if b not in own]
+    return {**{chr(b): b for b in own}, **{chr(0x100 + n): b for n, b in enumerate(rest)}}
+
+
+class Continued:
+    """A model of ours beside transformers': greedy continuations, byte by byte."""
+    def __init__(self, train, path, net, tokenizer, eot):
+        self.train, self.path, self.net, self.tokenizer, self.eot = train, path, net, tokenizer, eot
+        drawn = set(range(len(tokenizer))) - set(tokenizer.all_special_ids) | {eot}
+        self.never = [i for i in range(net.config.vocab_size) if i not in drawn]
+
+    def ours(self, prompt, count, *more):
+        return run(self.train, "sample", self.path, "--prompt", prompt, "--tokens", str(count), "--temperature", "0",
+                   "--quiet", *more).stdout[:-1]
+
+    def bytes(self, ids):
+        of = letters()
+        return bytes(of[c] for i in ids if i != self.eot for c in self.tokenizer.convert_ids_to_tokens(int(i)))
+
+    def prompt(self, text, length):
+        """A part of the text of exactly so many tokens, whose first is not the text's."""
+        ids = self.tokenizer.encode(text)
+        for start in range(1, len(ids) - length):
+            part = self.tokenizer.decode(ids[start:start + length])
+            if self.tokenizer.encode(part) == ids[start:start + length]:
+                return part, ids[start:start + length]
+        raise ValueError(f"no {length} tokens in the text")
+
+    def window(self, text, length, count=24):
+        """After a prompt of that length, the end-of-text id included."""
+        T = self.net.config.n_positions
+        prompt, ids = self.prompt(text, length - 1)
+        have, out = ([self.eot] + ids)[-T:], []
         for _ in range(count):
             if len(have) > T:
                 have = have[-((T + 1) // 2):]
             with torch.no_grad():
-                token = int(net(torch.tensor([have])).logits[0, -1].argmax())
-            if token == eot:
+                logits = self.net(torch.tensor([have])).logits[0, -1]
+            logits[self.never] = -torch.inf
+            out.append(int(logits.argmax()))
+            have.append(out[-1])
+            if out[-1] == self.eot:
                 break
-            have.append(token)
-            out.append(token)
-        ours = run(train, "sample", path, "--prompt", prompt, "--tokens", str(count), "--temperature", "0",
-                   "--quiet").stdout[:-1]
-        same += ours.decode(errors="replace") == tokenizer.decode(out)
-    return same
+        return self.ours(prompt, count) == self.bytes(out)
+
+    def generated(self, text, length):
+        """With --no-eot, as far as the context goes."""
+        prompt, ids = self.prompt(text, length)
+        count = self.net.config.n_positions - length
+        more = dict(suppress_tokens=self.never) if self.never else {}
+        out = self.net.generate(torch.tensor([ids]), attention_mask=torch.ones(1, length), do_sample=False,
+                                max_new_tokens=count, eos_token_id=self.eot, pad_token_id=self.eot, **more)[0, length:]
+        return self.ours(prompt, count, "--no-eot") == self.bytes(out)
+
+
+TEXT = "".join(f"{who} {did} {n} {what}, said \u201c{word}\u201d.\n" for n in range(9) for who in ("The miller", "Mia", "He")
+               for did in ("sold", "saw") for what in ("old boats", "birds") for word in ("well", "na\u00efve", "no"))
+
+
+def continued(name, *of):
+    """Prints how many continuations are the same; True if all are."""
+    both, T = Continued(*of), of[2].config.n_positions
+    lengths = (T - 1, T, T + 1, 3 * T)
+    same = [both.window(TEXT, n) for n in lengths]
+    greedy = [both.generated(TEXT, n) for n in (1, 5, T // 2)]
+    print(f"{name}: T = {T}, V = {of[2].config.vocab_size}: after prompts of {', '.join(map(str, lengths))} tokens "
+          f"{sum(same)} of {len(same)} continuations the same; with --no-eot {sum(greedy)} of {len(greedy)} as generate")
+    return all(same + greedy)
+
+
+def theirs(train, folder):
+    """A random model of theirs with a vocabulary that it does not fill."""
+    vocabulary = ByteLevelBPETokenizer()
+    vocabulary.train_from_iterator([TEXT], vocab_size=290, special_tokens=["<|endoftext|>", "[PAD]"], show_progress=False)
+    net = fresh(7, n_layer=3, n_head=5, n_embd=40, vocab_size=320, n_positions=37, bos_token_id=0, eos_token_id=0)
+    net.save_pretrained(folder)
+    vocabulary.save(f"{folder}/tokenizer.json")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=f"{folder}/tokenizer.json", eos_token="<|endoftext|>",
+                                        pad_token="[PAD]")
+    return continued("a random model of theirs", train, folder, net, tokenizer, 0)
+
+
+def pickled(train, folder, parts):
+    """Runs what the refusal of a pytorch_model.bin, or of several, says; True if the folder can be read then."""
+    net = fresh()
+    net.save_pretrained(folder)
+    os.remove(f"{folder}/model.safetensors")
+    weights = list(net.state_dict().items())
+    names = ["pytorch_model.bin"] if parts == 1 else [f"pytorch_model-{n + 1:05}-of-{parts:05}.bin" for n in range(parts)]
+    where = {}
+    for n, name in enumerate(names):
+        torch.save(dict(weights[n::parts]), f"{folder}/{name}")
+        where.update((key, name) for key, _ in weights[n::parts])
+    if parts > 1:
+        json.dump({"metadata": {}, "weight_map": where}, open(f"{folder}/pytorch_model.bin.index.json", "w"))
+    said = off(train, folder, net)
+    line = said[said.index("python3"):].strip()
+    path = f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, env={**os.environ, "PATH": path})
+    error = off(train, folder, net)
+    print(f"{said.strip()}\n    was run: status {done.returncode}; then logits off by {error}")
+    return isinstance(error, float) and error < 1e-5
 
 
 def main(train, models):
@@ -145,9 +232,12 @@ def main(train, models):
             net = GPT2LMHeadModel.from_pretrained(out).eval()
             tokenizer = PreTrainedTokenizerFast(tokenizer_file=f"{out}/tokenizer.json")
             error, eot = off(train, path, net), net.generation_config.eos_token_id
-            same = windows(train, path, net, tokenizer, eot)
-            bad += error >= 1e-5 or same < 4
-            print(f"{path}: exported, logits off by {error:.1e} of the largest; {same} of 4 continuations the same")
+            print(f"{path}: exported, logits off by {error:.1e} of the largest")
+            bad += error >= 1e-5
+            bad += not continued(path, train, path, net, tokenizer, eot)
+        bad += not theirs(train, f"{folder}/theirs")
+        bad += not pickled(train, f"{folder}/pickled again", 1)
+        bad += not pickled(train, f"{folder}/pickled in parts", 3)
     sys.exit(bad > 0)
 
 

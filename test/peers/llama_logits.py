@@ -6,7 +6,9 @@
     pip install numpy safetensors gguf llama-cpp-python     or PYTHONPATH=llama_cpp_python-*
     LLAMA_CPP_LIB_PATH=.../build/bin python test/peers/llama_logits.py ./train MODEL...
 
-For the build without half-precision GELU comment out `#define GGML_GELU_FP16` in ggml/src/ggml-cpu/vec.h. Of each
+For the build without half-precision GELU comment out `#define GGML_GELU_FP16` in ggml/src/ggml-cpu/vec.h. The libraries
+remember the folder that they were built in and look for each other there: of a copy, as one keeps of two builds, name
+the folder in LD_LIBRARY_PATH too, or another build's GELU is measured. Of each
 model a file in float32 and one in half precision is written; both are read by the `gguf` package and by llama.cpp,
 whose keys and values are kept in float32. Logits are compared with those of `train dump`, which are in double
 precision; ten greedy continuations with those of `train sample --temperature 0`: where they part, the two best
