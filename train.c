@@ -494,7 +494,7 @@ int program(int argc, char **argv) {
     else if (argc > 1)
         status = commands[command_find(argv[1])].run(argc - 1, argv + 1);
     else
-        status = cmd_demo(argc, argv, run_step);
+        status = cmd_demo(argv[0], run_step);
     if (fflush(stdout) || ferror(stdout))
         die("standard output: cannot write: %s", why(errno));
     return status;

@@ -7,7 +7,6 @@
 #define SHAPE "--vocab 260 --layers 1 --heads 1 --width 16 --context 8 --batch 2 --every 1000 --quiet "
 #define TINY "--threads 1 " SHAPE
 
-static const char *files_train(void) { return getenv("TRAIN") ? getenv("TRAIN") : "./train"; }
 static void files_text(const char *name, const char *text) { file_put(file_in(name), text, strlen(text)); }
 static char *files_get(const char *name) {                  /* as a C string, on the heap */
     Bytes b = file_read(file_in(name));
@@ -80,7 +79,7 @@ static void files_lock(void) {
     outside("ln -s here %s", file_in("linked.lock"));
     check_refused("linked.lock: cannot write", "run " TINY "--text %s --out %s", text, file_in("linked"));
     for (int k = 0; k < (QUICK ? 2 : 10); k++) {            /* started together: one wins, the other says why */
-        const char *out = file_in("pair"), *said = file_in("pair.said"), *train = files_train();
+        const char *out = file_in("pair"), *said = file_in("pair.said"), *train = train_path();
         const int status = outside(
             "for i in 1 2; do %s run " TINY "--text %s --steps 300 --out %s 2>>%s & p=\"$p $!\"; done; lost=0; "
             "for j in $p; do wait $j || lost=$((lost+1)); done; "
@@ -167,7 +166,7 @@ static char *files_terminal(const char *line, unsigned short columns) {
 static void files_terminals(void) {
     char line[1024];
     snprintf(line, sizeof line, "%s run --threads 1 --vocab 260 --layers 1 --heads 1 --width 16 --context 8 --batch 2 "
-             "--steps 300 --text %s --out %s 2>/dev/null", files_train(), file_in("text"), file_in("wide"));
+             "--steps 300 --text %s --out %s 2>/dev/null", train_path(), file_in("text"), file_in("wide"));
     char *text = files_terminal(line, 30);
     size_t longest = 0, lines = 0;
     for (const char *p = text; (p = strstr(p, "\r\033[K")); lines++) {
@@ -177,18 +176,18 @@ static void files_terminals(void) {
     CHECK(lines && longest == 29, "%zu progress lines of at most %zu columns", lines, longest);
     free(text);
     files_text("escapes", TOK_MAGIC "1 0\n");
-    snprintf(line, sizeof line, "echo 216 58 216 64 128 | %s tokenize --decode --vocab %s", files_train(),
+    snprintf(line, sizeof line, "echo 216 58 216 64 128 | %s tokenize --decode --vocab %s", train_path(),
              file_in("escapes"));                           /* U+001C [ U+001C a, then the start of a character */
     text = files_terminal(line, 80);
     CHECK(strstr(text, "\\x1c[\\x1ca\\xc4") != NULL, "'%s'", text);
     free(text);
-    CHECK(outside("echo 216 58 216 64 | %s tokenize --decode --vocab %s | grep -q '\x1c\\[\x1c'", files_train(),
+    CHECK(outside("echo 216 58 216 64 | %s tokenize --decode --vocab %s | grep -q '\x1c\\[\x1c'", train_path(),
                   file_in("escapes")) == 0, "a file gets the bytes");
 }
 static void files_signals(void) {
     static const char endless[] = "--threads 1 --vocab 260 --layers 1 --heads 1 --width 16 --context 8 --batch 2 --quiet "
                                   "--steps 100000000 --every 100000000";
-    const char *text = file_in("text"), *out = file_in("hup"), *train = files_train();
+    const char *text = file_in("text"), *out = file_in("hup"), *train = train_path();
     const int status = outside("%s run --text %s --out %s %s >/dev/null & p=$!; while [ ! -e %s ]; do sleep 0.05; "
                                "done; sleep 0.3; kill -HUP $p; wait $p", train, text, out, endless, out);
     CHECK(status == 3 && access(file_in("hup.lock"), F_OK), "SIGHUP saves: status %d", status);
@@ -248,8 +247,8 @@ static void files_smaller(void) {
     check_refused("at most 1000000000000000", "compare --mask-seed 999999999999500 --sweep --text %s --out %s",
                   file_in("text"), file_in("far"));
     CHECK(outside("printf 'ab<|endoftext|>ab<|endoftext|>ab<|endoftext|>' > %s", file_in("marks")) == 0 &&
-          outside("%s tokenize --vocab 300 --save %s < %s > /dev/null", files_train(), file_in("v1"), file_in("marks")) == 0 &&
-          outside("%s tokenize --vocab 300 --save %s --text %s < /dev/null > /dev/null", files_train(), file_in("v2"),
+          outside("%s tokenize --vocab 300 --save %s < %s > /dev/null", train_path(), file_in("v1"), file_in("marks")) == 0 &&
+          outside("%s tokenize --vocab 300 --save %s --text %s < /dev/null > /dev/null", train_path(), file_in("v2"),
                   file_in("marks")) == 0 &&
           file_bits(file_in("v1")) == file_bits(file_in("v2")), "two ways in, one vocabulary");
     files_text("model.safetensors.index.json", "{\"metadata\": {}, \"weight_map\": {}}");

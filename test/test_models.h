@@ -337,9 +337,8 @@ static void test_ids(void) {
 /* A text becomes the same tokens and the same vocabulary by any way. */
 static void test_documents(void) {
     static const char text[] = "one day\n<|endoftext|>\nanother day, one more day\n<|endoftext|>\n \n<|endoftext|>last";
-    const char *train = getenv("TRAIN");
+    const char *train = train_path();
     char a[128], b[128], shard[128];
-    if (!train) train = "./train";
     snprintf(a, sizeof a, "%s", file_in("a.ckpt")), snprintf(b, sizeof b, "%s", file_in("b.ckpt"));
     snprintf(shard, sizeof shard, "%s", file_in("docs.bin"));
     file_put(file_in("docs"), text, sizeof text - 1);

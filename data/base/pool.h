@@ -69,7 +69,8 @@ static inline void df_rouse(DfPool *p, pthread_cond_t *cond) {
 }
 
 static inline void df_work(DfPool *p, size_t worker) {
-    for (size_t task; (task = atomic_fetch_add(&p->next, 1)) < p->n;) p->fn(p->arg, task, worker);
+    for (size_t task; (task = atomic_fetch_add(&p->next, 1)) < p->n;)
+        p->fn(p->arg, task, worker);
 }
 
 static inline size_t df_number(DfPool *p) { return atomic_load(&p->state) / DF_RUN; }
@@ -115,7 +116,9 @@ static inline void *df_worker(void *arg) {
 
 /* Runs tasks 0 .. n-1 and returns when the last is done. */
 static inline void df_run(DfPool *p, DfTask *fn, void *arg, size_t n) {
-    p->fn = fn, p->arg = arg, p->n = n;
+    p->fn = fn;
+    p->arg = arg;
+    p->n = n;
     atomic_store(&p->next, 0);
     if (p->workers == 1 || n <= 1) {
         df_work(p, 0);

@@ -760,7 +760,7 @@ static inline DfChoice df_best_share(const DfGraph *graph, const DfPlan *plan,
         if (df_deal(graph, &section, plan, df_shares[k])) {
             const double seconds =
                 df_guess(graph, plan, &section, section.work, panels);
-            if (seconds < 0.99 * choice.seconds) {
+            if (seconds < 0.98 * choice.seconds) {
                 choice.seconds = seconds;
                 choice.share = df_shares[k];
             }
@@ -984,7 +984,7 @@ static inline int df_choice_order(const void *one, const void *other) {
 }
 /* The best section that begins with stage `first`: of the choices that look
  * best, the one that is best when dealt out. */
-enum { DF_TRIES = 8 };
+enum { DF_TRIES = 4 };
 static inline DfChoice df_choose(DfSearch *search, size_t first) {
     DfChoice *choice = mem_new(search->graph->stages, sizeof *choice);
     DfChoice best = {.seconds = INFINITY};

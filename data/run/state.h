@@ -22,6 +22,13 @@ typedef struct {
     double best;                    /* lowest validation loss so far; infinite before the first */
 } State;
 
+static inline void state_free(State *s) {
+    gpt_free(s->m);
+    tok_free(s->tok);
+    free(s->o);
+    *s = (State){0};
+}
+
 /* ---- checkpoints: a model; as metadata every deciding option, the step, a hash of the tokens ----------- */
 
 /* False, with errno set and any older file untouched, if the disk did not take it. */
