@@ -676,35 +676,28 @@ static const struct {
     {"simulate --layers 1 --heads 1 --width 100000 --vocab 1000000",
      "too many weights"},
     {"simulate --model d4 --tiles 1 --sram 640", "sram="},
-<<<<<<< HEAD
     {"simulate --model gpt-14b", "gpt-13b"},
     {"simulate --sweep width=1..2", "--sweep"},
     {"simulate --sweep sparsity=0.5..1", "--sweep"},
     {"simulate --sweep batch=4..2", "--sweep"},
     {"simulate --sweep batch=1..2x", "--sweep"},
-    {"simulate --model d4 --chip a100 --csv x", "expected a chip with dataflow"}};
-=======
     {"simulate --model d4 --chip a100 --csv x",
      "expected a chip with dataflow"},
 };
->>>>>>> main
 static void test_bad_input(void) {
     char back[PATH_MAX];
     if (!getcwd(back, sizeof back) || chdir(folder)) abort();   /* no .ckpt */
     for (size_t i = 0; i < sizeof bad_lines / sizeof *bad_lines; i++)
         check_refused(bad_lines[i].expected, "%s", bad_lines[i].line);
     if (chdir(back)) abort();
-<<<<<<< HEAD
-    CHECK(command("simulate --model d4 --chip a100") == 0, "%s", check_line);
-    CHECK(command("simulate") == 0, "its defaults: %s", check_line);
-    CHECK(command("simulate --layers 1 --heads 1 --width 16 --sweep sparsity=0..0.8 --csv %s",
-                  file_in("sweep")) == 0, "%s", check_line);
-    check_refused("sram=", "simulate --model d4 --tiles 1 --sram 640 --csv %s", file_in("csv"));
+    check_works("simulate --model d4 --chip a100");
+    check_works("simulate");
+    check_works("simulate --layers 1 --heads 1 --width 16 "
+                "--sweep sparsity=0..0.8 --csv %s", file_in("sweep"));
+    check_refused("sram=", "simulate --model d4 --tiles 1 --sram 640 --csv %s",
+                  file_in("csv"));
     CHECK(access(file_in("csv"), F_OK) && access(file_in("csv.tmp"), F_OK),
           "a table of a plan that does not fit");
-=======
-    check_works("simulate --model d4 --chip a100");
->>>>>>> main
 }
 
 /* Texts that are too short to learn from, and no checkpoints. */

@@ -127,7 +127,7 @@ static inline void exhibit_plan(Out *out, const DfGraph *g, const DfChip *chip,
                                 size_t depth, size_t B, size_t NG,
                                 size_t groups, double tokens) {
     const size_t panels = B * ((NG + groups - 1) / groups);
-    const DfClock kernel = report_kernels(g, chip, B, NG, groups);
+    const DfClock kernel = df_clock_kernels(g, chip, B, groups);
     DfPlan *plan = df_plan(g, *chip, depth, groups, panels, false);
     DfClock sum = {0};
     double busy = 0;        /* seconds that all tiles would have needed */
@@ -161,46 +161,17 @@ static inline void exhibit_pipeline(Out *out, const Gpt *m, const Options *o) {
     const size_t B = o->batch;
     const size_t NG = gpt_groups(o->context);
     GptLines *lines = gpt_lines(m);
-<<<<<<< HEAD
-    size_t groups = o->panel / LINE < NG ? o->panel / LINE : NG;
+    size_t groups = size_min(o->panel / LINE, NG);
     DfGraph g = gpt_graph(&m->c, lines, NG, groups);
     while (groups && !df_holds(&g, chip, o->depth, groups)) {
         groups /= 2;
         gpt_graph_free(&g);
         g = gpt_graph(&m->c, lines, NG, size_max(groups, 1));
     }
-    if (groups) {
-        DfPlan *plan = df_plan(&g, chip, o->depth, groups, B * ((NG + groups - 1) / groups), false);
-        DfClock sum = {0}, kernel = df_clock_kernels(&g, &chip, B, groups);
-        double busy = 0;
-        json_begin(out, "pipeline", '{'), json_member_text(out, "chip", chip.name);
-        json_member_put(out, "tiles", (double)chip.tiles), json_member_put(out, "sram", (double)chip.sram);
-        json_member_put(out, "panel", (double)(groups * LINE)), json_begin(out, "sections", '[');
-        for (size_t n = 0; n < plan->sections; n++) {
-            const DfSection *x = &plan->section[n];
-            const DfStream t = df_stream(&g, x->first, B, NG, groups);
-            const DfClock c = df_clock(&g, plan, n, &t, NULL, NULL);
-            json_begin(out, NULL, '{'), json_member_text(out, "from", x->part[x->loads].s.name);
-            json_member_text(out, "to", x->part[x->parts - 1].s.name);
-            json_member_text(out, "bound", c.bound), json_member_put(out, "tiles", (double)x->tiles);
-            json_member_put(out, "utilisation", c.utilisation), exhibit_clock(out, &c, tokens);
-            json_close(out, '}'), df_clock_add(&sum, &c), busy += c.utilisation * c.seconds;
-        }
-        json_close(out, ']'), json_begin(out, "kernel", '{'), exhibit_clock(out, &kernel, tokens);
-        json_close(out, '}'), json_begin(out, "dataflow", '{'), exhibit_clock(out, &sum, tokens);
-        json_member_put(out, "utilisation", busy / sum.seconds), json_close(out, '}'), json_close(out, '}');
-        df_plan_free(plan, &g);
-    }
-    gpt_graph_free(&g), free(lines);
-=======
-    DfGraph g = gpt_graph(&m->c, lines, NG);
-    size_t groups = size_min(o->panel / LINE, NG);
-    while (groups && !df_holds(&g, chip, o->depth, groups)) groups /= 2;
     if (groups)
         exhibit_plan(out, &g, &chip, o->depth, B, NG, groups,
                      (double)(B * o->context));
     gpt_graph_free(&g);
     free(lines);
->>>>>>> main
 }
 #endif
