@@ -295,7 +295,7 @@ static void run_describe(const Run *run, double need) {
     if (masks_wanted(o) || active < all)
         printf("the four matrices of each layer %.4g %% dense now, in blocks of %s: "
                "%.2f M parameters active; masks %s, %s\n",
-               100 * masks_density(o, m, true), o->block, active / 1e6, mask,
+               100 * masks_density(m), o->block, active / 1e6, mask,
                o->update);
     rate_describe(o, &m->c, masks_rate_density(o, m));
     printf("%zu training and %zu validation tokens; batch %zu x %zu, "
@@ -385,7 +385,7 @@ static int cmd_run(int argc, char **argv) {
     else run.s.best = INFINITY;
     o = run.s.o;
     if (o->resume) run_check(&run, o);          /* with what the checkpoint names, too */
-    const double density = masks_density(o, run.s.m, true);
+    const double density = masks_density(run.s.m);
     const double need = run_bytes(o, &run.s.m->c, density) + data_bytes(&d);
     mem_check(need, "the run (try --group 1, a smaller --panel or model)");
 

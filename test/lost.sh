@@ -41,20 +41,21 @@ declare -A line=(
     [hf]="convert model hf"
     [gguf]="convert model out.gguf --type f16"
     [native]="convert in.gguf out.ckpt"
+    [theirs]="convert theirs out.bin"
     [tokenize]="tokenize --vocab 300 --save v --shard s"
     [decode]="tokenize --vocab 300 --text text"
     [eval]="eval model --text text --items 5 --json json"
     [simulate]="simulate --layers 1 --width 64 --context 64 --batch 2 --vocab 500 --json json --csv csv --trace trace"
     [sample]="sample model --prompt The --tokens 20"
 )
-commands='run dataflow threads compare dump hf gguf native tokenize decode eval simulate sample'
+commands='run dataflow threads compare dump hf gguf native theirs tokenize decode eval simulate sample'
 kinds='memory memory+ open open+ read write write+ short short+ sync close rename rename+ folder map thread'
 
 # the files that they read
 inputs() {
     mkdir "$tmp/in" && head -c 3000 README.md >"$tmp/in/text" || exit 1
     (cd "$tmp/in" && "$train" run $tiny --text text --steps 2 --sparsity 0.5 --quiet --out model &&
-        rm model.best && "$train" convert model in.gguf >/dev/null) || exit 1
+        rm model.best && "$train" convert model in.gguf >/dev/null && "$train" convert model theirs >/dev/null) || exit 1
 }
 
 # ---- one try ---------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
-/* test_cloze.h: the items against the stories and texts they are of, by searching these; what is right
- * against the specification's logits, by deciding as the essay of cloze.h says, option by option. */
+/* test_cloze.h: the items against the stories and texts they are of, by
+ * searching these; what is right against the specification's logits, by
+ * deciding as the essay of cloze.h says, option by option. */
 #ifndef TEST_CLOZE_H
 #define TEST_CLOZE_H
 #include "check.h"
@@ -7,29 +8,39 @@
 #include "../data/judge/cloze.h"
 #include <ctype.h>
 
-/* A text of n documents in which each word has two that may follow, one of them rarely; its vocabulary. */
+/* A text of n documents in which each word has two that may follow, one of them
+ * rarely; its vocabulary. */
 static Tokenizer *cloze_text(size_t n, Tokens *t) {
-    static const char *const word[12] = {" river", " stone", " of", " cloud", " apple", " in", " window",
-                                         " garden", " to", " bridges", " bridge", " night"};
+    static const char *const word[12] = {" river", " stone",   " of",     " cloud",
+                                         " apple", " in",      " window", " garden",
+                                         " to",    " bridges", " bridge", " night"};
     char *text = mem_new(n, 4096);
-    size_t bytes = 0, ids = 1, *end = mem_new(n, sizeof *end);
-    for (size_t k = 0, at = 0; k < n; k++, end[k - 1] = bytes)
+    size_t bytes = 0;
+    size_t ids = 1;
+    size_t *end = mem_new(n, sizeof *end);
+    for (size_t k = 0, at = 0; k < n; k++) {
         for (size_t i = 0; i < 240; i++) {
+            static const char *const after[16] = {
+                ".", ".", ".", ",", "\u201d.", "", "", "", "", "", "", "",
+            };
             at = (5 * at + (rng_u64(k, 2 * i) % 5 ? 1 : 4)) % 12;
-            static const char *const after[16] = {".", ".", ".", ",", "\u201d.", "", "", "", "", "", "", ""};
             const char *mark = after[rng_u64(k, 2 * i + 1) % 16];
             bytes += (size_t)sprintf(text + bytes, "%s%s", word[at], mark ? mark : ".");
             if (!mark) text[bytes - strlen(word[at]) - 1] = '-';
         }
+        end[k] = bytes;
+    }
     Tokenizer *tok = tok_train((uint8_t *)text, bytes, 320);
     uint32_t *id = mem_new(bytes + n + 1, 4);
     id[0] = tok->eot;
     for (size_t k = 0; k < n; k++) {
         const size_t from = k ? end[k - 1] : 0;
-        ids += tok_encode(tok, (uint8_t *)text + from, end[k] - from, id + ids), id[ids++] = tok->eot;
+        ids += tok_encode(tok, (uint8_t *)text + from, end[k] - from, id + ids);
+        id[ids++] = tok->eot;
     }
     tokens_add(t, (uint8_t *)id, ids, 4, (Bytes){0});
-    free(text), free(end);
+    free(text);
+    free(end);
     return tok;
 }
 /* A vocabulary of stories. */
@@ -37,24 +48,35 @@ static Tokenizer *cloze_vocabulary(size_t n) {
     static char text[40 * CORPUS_MAX];
     double nats;
     size_t bytes = 0;
-    for (size_t k = 0; k < 40; k++) bytes += corpus_story(9, k, text + bytes, CORPUS_MAX, &nats);
+    for (size_t k = 0; k < 40; k++)
+        bytes += corpus_story(9, k, text + bytes, CORPUS_MAX, &nats);
     return tok_train((uint8_t *)text, bytes, n);
 }
-static size_t cloze_decode(const Tokenizer *tok, const int32_t *id, size_t n, char *out) { /* EOT is a bar */
-    size_t at = 0, len;
+/* The text of n ids, EOT as a bar; returns its bytes. */
+static size_t cloze_decode(const Tokenizer *tok, const int32_t *id, size_t n,
+                           char *out) {
+    size_t at = 0;
+    size_t len;
     for (size_t k = 0; k < n; k++) {
         const uint8_t *p = tok_bytes(tok, (uint32_t)id[k], &len);
-        if ((uint32_t)id[k] == tok->eot) out[at++] = '|';
-        else memcpy(out + at, p, len), at += len;
+        if ((uint32_t)id[k] == tok->eot) {
+            out[at++] = '|';
+            continue;
+        }
+        memcpy(out + at, p, len);
+        at += len;
     }
-    return out[at] = 0, at;
+    out[at] = 0;
+    return at;
 }
-/* Trains the pair's machine a little on the text, and copies its weights to the specification. */
+/* Trains the pair's machine a little on the text, and copies its weights to the
+ * specification. */
 static void cloze_train(GptPair *p, const Tokens *t, size_t steps) {
     enum { B = 4 };
     const size_t T = p->s->c.ctx;
     GptRun *r = gpt_run_new(p->m, p->pool, B, T, 64, true);
-    int32_t *inputs = mem_new(B * T, 4), *targets = mem_new(B * T, 4);
+    int32_t *inputs = mem_new(B * T, 4);
+    int32_t *targets = mem_new(B * T, 4);
     double loss = 0;
     for (size_t step = 0; step < steps; step++) {
         batch_train(t, 1, step * B, B, T, inputs, targets);
@@ -62,9 +84,13 @@ static void cloze_train(GptPair *p, const Tokens *t, size_t steps) {
         gpt_adamw(p->m, p->pool, &(GptAdam){0.01, 0.9, 0.95, 1e-8, 0.1, 1}, step + 1,
                   gpt_gradient_norm(p->m, p->pool));
     }
-    for (size_t k = 0; k < p->m->count; k++)
-        free(p->s->w[k]), p->s->w[k] = gpt_values(p->m, p->m->w, k);
-    gpt_run_free(r), free(inputs), free(targets);
+    for (size_t k = 0; k < p->m->count; k++) {
+        free(p->s->w[k]);
+        p->s->w[k] = gpt_values(p->m, p->m->w, k);
+    }
+    gpt_run_free(r);
+    free(inputs);
+    free(targets);
 }
 /* The specification's logits of one row, (T,V). */
 static const double *cloze_logits(GptPair *p, const Cloze *z, size_t row) {
@@ -77,31 +103,39 @@ static const double *cloze_logits(GptPair *p, const Cloze *z, size_t row) {
     return p->s->logits;
 }
 
-/* The question that an item is, of a story of key 7 from *story on: its text stands there, and the answer
- * follows. */
-static bool cloze_find(const Tokenizer *tok, const Cloze *z, const ClozeItem *item, uint64_t *story,
-                       CorpusItem *q) {
+/* The question that an item is, of a story of key 7 from *story on: its text
+ * stands there, and the answer follows. */
+static bool cloze_find(const Tokenizer *tok, const Cloze *z, const ClozeItem *item,
+                       uint64_t *story, CorpusItem *q) {
     static char text[CORPUS_MAX], row[CORPUS_MAX * 2];
     static CorpusItem of[TALE_MARKS];
     const int32_t *id = z->row + item->row * z->T;
-    const size_t skip = (uint32_t)id[0] == tok->eot, n = cloze_decode(tok, id + skip, item->at - skip, row);
+    const size_t skip = (uint32_t)id[0] == tok->eot;
+    const size_t n = cloze_decode(tok, id + skip, item->at - skip, row);
     for (; *story < 1000; ++*story) {
-        size_t bytes, questions = corpus_questions(7, *story, text, &bytes, of);
-        const char *at = (text[bytes < CORPUS_MAX ? bytes : CORPUS_MAX - 1] = 0, strstr(text, row));
+        size_t bytes;
+        const size_t questions = corpus_questions(7, *story, text, &bytes, of);
+        text[size_min(bytes, CORPUS_MAX - 1)] = 0;
+        const char *at = strstr(text, row);
         for (size_t k = 0; at && k < questions; k++)
-            if (of[k].at == (size_t)(at - text) + n) return *q = of[k], true;
+            if (of[k].at == (size_t)(at - text) + n) {
+                *q = of[k];
+                return true;
+            }
     }
     return false;
 }
-/* Picks an answer token by token, the likeliest with which one can go on; true if it is the first. *chance:
- * of a guess at each step. logits: of the answer's first token on. */
-static bool cloze_choose(const Tokenizer *tok, const CorpusItem *q, const double *logits, size_t V,
-                         double *chance) {
+/* Picks an answer token by token, the likeliest with which one can go on; true
+ * if it is the first. *chance: of a guess at each step. logits: of the answer's
+ * first token on. */
+static bool cloze_choose(const Tokenizer *tok, const CorpusItem *q,
+                         const double *logits, size_t V, double *chance) {
     uint32_t id[4][CORPUS_WORD];
     size_t n[4];
     bool on[4] = {true, true, true, true}, right = true;
     for (int k = 0; k < 4; k++)
-        n[k] = tok_encode(tok, (const uint8_t *)q->option[k], strlen(q->option[k]), id[k]);
+        n[k] = tok_encode(tok, (const uint8_t *)q->option[k], strlen(q->option[k]),
+                          id[k]);
     *chance = 1;
     for (size_t i = 0; i < n[0]; i++) {
         size_t ways = 0;
@@ -119,8 +153,12 @@ static bool cloze_choose(const Tokenizer *tok, const CorpusItem *q, const double
 }
 static void cloze_check_stories(Tokenizer *tok, GptPair *p, size_t B) {
     const size_t most = QUICK ? 24 : 160;
-    Cloze z = cloze_stories(tok, 7, most, p->s->c.ctx), again = cloze_stories(tok, 7, most, p->s->c.ctx);
-    size_t kinds[CORPUS_KINDS] = {0}, lost = 0, wrong = 0, deep = 0;
+    Cloze z = cloze_stories(tok, 7, most, p->s->c.ctx);
+    Cloze again = cloze_stories(tok, 7, most, p->s->c.ctx);
+    size_t kinds[CORPUS_KINDS] = {0};
+    size_t lost = 0;
+    size_t wrong = 0;
+    size_t deep = 0;
     uint64_t story = 0;
     cloze_score(&z, p->m, tok, p->pool, B, 64);
     for (size_t k = 0; k < z.items; k++) {
@@ -128,32 +166,44 @@ static void cloze_check_stories(Tokenizer *tok, GptPair *p, size_t B) {
         CorpusItem q;
         double chance;
         kinds[item->kind]++;
-        if (!cloze_find(tok, &z, item, &story, &q) || q.kind != item->kind) { lost++; continue; }
-        const double *logits = cloze_logits(p, &z, item->row) + (item->at - 1) * p->s->c.V;
+        if (!cloze_find(tok, &z, item, &story, &q) || q.kind != item->kind) {
+            lost++;
+            continue;
+        }
+        const double *logits = cloze_logits(p, &z, item->row) +
+                               (item->at - 1) * p->s->c.V;
         lost += item->at <= z.T / 2 && (uint32_t)z.row[item->row * z.T] != tok->eot;
         wrong += cloze_choose(tok, &q, logits, p->s->c.V, &chance) != item->right;
         wrong += fabs(chance - item->chance) > 1e-12;
         deep += item->rival[0].at > item->at || item->rival[1].at > item->at;
     }
-    CHECK(z.items == most && z.T <= p->s->c.ctx, "%zu questions in windows of %zu", z.items, z.T);
-    for (int k = 0; k < CORPUS_KINDS; k++) CHECK(kinds[k] == most / 4, "%zu of kind %d", kinds[k], k);
+    CHECK(z.items == most && z.T <= p->s->c.ctx, "%zu questions in windows of %zu",
+          z.items, z.T);
+    for (int k = 0; k < CORPUS_KINDS; k++)
+        CHECK(kinds[k] == most / 4, "%zu of kind %d", kinds[k], k);
     CHECK(lost == 0, "%zu of %zu questions are in no story", lost, z.items);
     CHECK(wrong == 0, "%zu of %zu questions are decided otherwise", wrong, z.items);
     CHECK(deep > most / 20, "only %zu answers part after their first token", deep);
-    CHECK(z.T == again.T && !memcmp(z.row, again.row, z.rows * z.T * 4), "other questions the second time");
-    cloze_free(&z), cloze_free(&again);
+    CHECK(z.T == again.T && !memcmp(z.row, again.row, z.rows * z.T * 4),
+          "other questions the second time");
+    cloze_free(&z);
+    cloze_free(&again);
 }
 
 /* Whether the n letters at `at`, a whole word, stand as one before it. */
 static bool cloze_before(const char *text, const char *at, size_t n) {
     for (const char *p = text; p < at; p++)
-        if (!memcmp(p, at, n) && !isalpha((uint8_t)p[n]) && (p == text || !isalpha((uint8_t)p[-1])))
+        if (!memcmp(p, at, n) && !isalpha((uint8_t)p[n]) &&
+            (p == text || !isalpha((uint8_t)p[-1])))
             return true;
     return false;
 }
-/* Whether an item is a last word, and its chance right: text ends with the word and what follows it. */
+/* Whether an item is a last word, and its chance right: text ends with the word
+ * and what follows it. */
 static bool cloze_is_word(const ClozeItem *item, const char *text, size_t n) {
-    const char *end = strrchr(text, '|'), *document = end ? end : text, *word = text + n;
+    const char *end = strrchr(text, '|');
+    const char *document = end ? end : text;
+    const char *word = text + n;
     size_t letters = 0, words = 0;
     while (isalpha((uint8_t)word[1 + letters])) letters++;
     for (const char *p = document; p < word; p++) {
@@ -163,7 +213,8 @@ static bool cloze_is_word(const ClozeItem *item, const char *text, size_t n) {
         words += len >= 4 && !cloze_before(document, p, len);
     }
     return *word == ' ' && letters >= 4 && strchr(".,;:!?", word[1 + letters]) &&
-           cloze_before(document, word + 1, letters) && fabs(item->chance * (double)words - 1) < 1e-9;
+           cloze_before(document, word + 1, letters) &&
+           fabs(item->chance * (double)words - 1) < 1e-9;
 }
 static void cloze_check_words(Tokenizer *tok, GptPair *p, const Tokens *t, size_t B) {
     static char text[8192];
@@ -181,23 +232,31 @@ static void cloze_check_words(Tokenizer *tok, GptPair *p, const Tokens *t, size_
         const double *logits = cloze_logits(p, &z, item->row) + (item->at - 1) * V;
         bool best = true;
         for (size_t i = 0; i < item->n; i++)
-            for (size_t v = 0; v < V; v++) best &= logits[i * V + v] <= logits[i * V + (size_t)id[i]];
-        wrong += best != item->right, right += best;
+            for (size_t v = 0; v < V; v++)
+                best &= logits[i * V + v] <= logits[i * V + (size_t)id[i]];
+        wrong += best != item->right;
+        right += best;
     }
-    CHECK(z.items == 200 && starts > 4, "%zu last words, %zu near a document's start", z.items, starts);
-    CHECK(bad == 0 && wrong == 0, "%zu are none, %zu decided otherwise; %zu right", bad, wrong, right);
-    CHECK(right * 20 > z.items && right < z.items, "%zu of %zu last words right", right, z.items);
+    CHECK(z.items == 200 && starts > 4,
+          "%zu last words, %zu near a document's start", z.items, starts);
+    CHECK(bad == 0 && wrong == 0, "%zu are none, %zu decided otherwise; %zu right",
+          bad, wrong, right);
+    CHECK(right * 20 > z.items && right < z.items, "%zu of %zu last words right",
+          right, z.items);
     cloze_free(&z);
 }
 
-static void cloze_check_continuations(Tokenizer *tok, GptPair *p, const Tokens *t, size_t B) {
+static void cloze_check_continuations(Tokenizer *tok, GptPair *p, const Tokens *t,
+                                      size_t B) {
     static char text[4096];
     const size_t V = p->s->c.V;
     uint32_t *of = mem_new(t->n, 4);
     int32_t *all = mem_new(t->n, 4);
     tokens_get(t, 0, t->n, all);
-    for (size_t k = 0, part = 0; k + 1 < t->n; k++)
-        of[k] = (uint32_t)part, part += (uint32_t)all[k + 1] == tok->eot;
+    for (size_t k = 0, part = 0; k + 1 < t->n; k++) {
+        of[k] = (uint32_t)part;
+        part += (uint32_t)all[k + 1] == tok->eot;
+    }
     Cloze z = cloze_continuations(tok, t, of, 3, QUICK ? 24 : 160, p->s->c.ctx);
     size_t bad = 0, wrong = 0, right = 0;
     cloze_score(&z, p->m, tok, p->pool, B, 64);
@@ -206,7 +265,8 @@ static void cloze_check_continuations(Tokenizer *tok, GptPair *p, const Tokens *
         double score[4];
         uint32_t part[4];
         for (size_t way = 0; way < 4; way++) {
-            const int32_t *id = z.row + (item->row + way) * z.T, *tail = id + item->at;
+            const int32_t *id = z.row + (item->row + way) * z.T;
+            const int32_t *tail = id + item->at;
             const double *logits = cloze_logits(p, &z, item->row + way);
             size_t at = 0;
             while (at + 15 < t->n && memcmp(all + at, tail, 15 * 4)) at++;
@@ -222,18 +282,26 @@ static void cloze_check_continuations(Tokenizer *tok, GptPair *p, const Tokens *
             score[way] /= (double)cloze_decode(tok, tail, 15, text);
             bad += text[0] != ' ' || strchr(text, '|') || (way && part[way] == part[0]);
         }
-        const bool best = score[0] > score[1] && score[0] > score[2] && score[0] > score[3];
-        wrong += best != item->right, right += best;
+        const bool best = score[0] > score[1] && score[0] > score[2] &&
+                          score[0] > score[3];
+        wrong += best != item->right;
+        right += best;
     }
-    CHECK(z.items == (QUICK ? 24 : 160) && z.T % 16 == 0, "%zu continuations in rows of %zu", z.items, z.T);
-    CHECK(bad == 0 && wrong == 0, "%zu are none, %zu decided otherwise; %zu right", bad, wrong, right);
-    CHECK(right * 10 > z.items && right < z.items, "%zu of %zu continuations right", right, z.items);
-    cloze_free(&z), free(of), free(all);
+    CHECK(z.items == (QUICK ? 24 : 160) && z.T % 16 == 0,
+          "%zu continuations in rows of %zu", z.items, z.T);
+    CHECK(bad == 0 && wrong == 0, "%zu are none, %zu decided otherwise; %zu right",
+          bad, wrong, right);
+    CHECK(right * 10 > z.items && right < z.items, "%zu of %zu continuations right",
+          right, z.items);
+    cloze_free(&z);
+    free(of);
+    free(all);
 }
 
 static void test_cloze(void) {
     Tokens t = {0};
-    Tokenizer *tok = cloze_text(80, &t), *stories = cloze_vocabulary(350);
+    Tokenizer *tok = cloze_text(80, &t);
+    Tokenizer *stories = cloze_vocabulary(350);
     GptPair p = pair_new((GptConfig){1, 2, 24, tok->n + 1, 80}, 1, 80, 0.05, 2);
     cloze_train(&p, &t, QUICK ? 60 : 160);
     cloze_check_words(tok, &p, &t, 5);
@@ -250,11 +318,14 @@ static void test_cloze(void) {
                       cloze_continuations(tok, &t, of, 3, 9, T)};
         for (int k = 0; k < 3; k++) {
             for (size_t i = 0; i < z[k].items; i++)
-                CHECK(z[k].item[i].at > 0 && z[k].item[i].at + z[k].item[i].n <= T, "place %zu of %zu",
-                      z[k].item[i].at, T);
+                CHECK(z[k].item[i].at > 0 && z[k].item[i].at + z[k].item[i].n <= T,
+                      "place %zu of %zu", z[k].item[i].at, T);
             cloze_free(&z[k]);
         }
     }
-    tokens_free(&t), tok_free(tok), tok_free(stories), free(of);
+    tokens_free(&t);
+    tok_free(tok);
+    tok_free(stories);
+    free(of);
 }
 #endif

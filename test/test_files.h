@@ -135,6 +135,66 @@ static void files_shown(void) {
     out_free(&text);
 }
 
+/* ---- what is written ----------------------------------------------------------------------------------- */
+
+static bool files_there(const char *path) { return !access(path, F_OK); }
+/* How many more outputs may be open at once. They are left open. */
+static size_t files_open(const char *path) {
+    volatile size_t n = 0;                                  /* DIES is a longjmp */
+    while (!DIES(out_open(path))) n++;
+    return n;
+}
+static void files_out(void) {
+    char dead[TEMP_BYTES];
+    char *wide = mem_new(OUT_ROOM + 100, 1);
+    memset(wide, 'x', OUT_ROOM + 99);
+    Out text = out_memory();
+    for (int k = 0; k < 3; k++) out_print(&text, "%d%s", k, wide);
+    CHECK(text.n == 3 * (OUT_ROOM + 100) && text.text[text.n - 1] == 'x', "%zu bytes", text.n);
+    Out none = {0}, file = out_open(file_in("order"));
+    out_print(&none, "%s", wide);
+    json_member_put(&none, "key", 1);
+    CHECK(!none.n && out_commit(&none), "an output of zeros keeps nothing");
+    out_char(&file, '<');
+    out_bytes(&file, wide, OUT_ROOM + 99);
+    out_print(&file, "%s>", wide);
+    CHECK(out_commit(&file) && !files_there(file.temp->path), "%s", strerror(errno));
+    char *read = files_get("order");
+    CHECK(strlen(read) == 2 * (OUT_ROOM + 99) + 2 && read[0] == '<' && read[2 * OUT_ROOM + 199] == '>', "in order");
+
+    Out full = out_open("/dev/full");
+    out_text(&full, "x");
+    CHECK(!out_flush(&full) && errno == ENOSPC, "a full disk takes something");
+    out_text(&full, "y");
+    CHECK(!out_commit(&full) && errno == ENOSPC, "what failed is forgotten");
+
+    file = out_open(file_in("order"));
+    CHECK(files_there(file.temp->path) && DIES(die("x")) && !files_there(file.temp->path), "an end leaves it");
+    CHECK(files_open(file_in("many")) == PASSING && strstr(check_line, "Too many open files"), "%s", check_line);
+    CHECK(outside("! ls %s | grep -q tmp", folder) == 0, "an end leaves one of many");
+    passing.dead = 12345;
+    passing_name(dead, file_in("order"), passing.dead, 0);
+    files_text("order.12345.tmp", "half of it");
+    out_probe(file_in("order"));
+    passing.dead = 0;
+    CHECK(!files_there(dead) && files_there(file_in("order")), "what a killed process left stays");
+    free(wide), free(read), out_free(&text);
+}
+/* A run that died before its first checkpoint leaves a log of nothing but its head: it may begin again. */
+static void files_logs(void) {
+    static const char run[] = "run " TINY "--text %s --steps 2 --out %s --log %s";
+    char log[128];                                          /* many names are made before it is used last */
+    snprintf(log, sizeof log, "%s", file_in("begun.log"));
+    files_text("begun.log", log_head);
+    CHECK(command(run, file_in("text"), file_in("begun"), log) == 0, "%s", check_line);
+    char *lines = files_get("begun.log");
+    unlink(file_in("begun")), unlink(file_in("begun.best"));
+    check_refused("exists already", run, file_in("text"), file_in("begun"), log);
+    char *after = files_get("begun.log");
+    CHECK(strstr(lines, "\n2,") && !strcmp(lines, after), "%s", after);
+    free(lines), free(after);
+}
+
 /* ---- terminals and signals ----------------------------------------------------------------------------- */
 
 /* What a command prints on a terminal of that many columns. */
@@ -259,7 +319,7 @@ static void test_files(void) {
     snprintf(folder, sizeof folder, "/tmp/train-test-XXXXXX");
     if (!mkdtemp(folder)) abort();
     make_text(file_in("text"), 3000);
-    files_same(), files_lock(), files_strangers(), files_shown(), files_terminals(), files_signals();
+    files_same(), files_lock(), files_strangers(), files_shown(), files_out(), files_logs(), files_terminals(), files_signals();
     files_machine(), files_smaller();
     outside("rm -r %s", folder);
 }

@@ -1,16 +1,18 @@
-/* out.h: all that is written: files, the standard output, text that grows in memory; JSON for any of them.
+/* out.h: all that is written: files, the standard output, text that grows in
+ * memory; JSON for any of them.
  *
- * A file appears whole or not at all. It is written to a temporary file beside its place, goes to the disk and
- * is renamed, so that at every moment there is either the old file or the new one. An end in between, also one
- * by a signal, takes the temporary file away (see Passing).
+ * A file appears whole or not at all. It is written to a temporary file beside
+ * its place, goes to the disk and is renamed, so that at every moment there is
+ * either the old file or the new one. An end in between, also one by a signal,
+ * takes the temporary file away (see Passing).
  *
  *     Out out = out_open("results.json");      // dies if that cannot be written
  *     out_print(&out, "{\"loss\": %g}\n", loss);
  *     out_done(&out);                          // dies if any of it could not be
  *
- * Whoever writes asks nothing in between: what failed is kept, what comes after it is not tried, and the end
- * tells. Only memory dies at once. An Out of zeros takes everything and keeps nothing: for results that nobody
- * has asked for. */
+ * Whoever writes asks nothing in between: what failed is kept, what comes after
+ * it is not tried, and the end tells. Only memory dies at once. An Out of zeros
+ * takes everything and keeps nothing: for results that nobody has asked for. */
 #ifndef OUT_H
 #define OUT_H
 #include "base.h"
@@ -28,7 +30,7 @@ typedef struct {
 
 enum { OUT_ROOM = 1 << 16 };        /* bytes that a file's Out holds back */
 
-/* ---- begin ---------------------------------------------------------------------------------------------- */
+/* ---- begin --------------------------------------------------------------- */
 
 static inline Out out_memory(void) { return (Out){.kind = OUT_MEMORY}; }
 
@@ -38,7 +40,8 @@ static inline Out out_standard(void) {
     return (Out){.kind = OUT_FILE, .file = 1, .path = "standard output"};
 }
 
-/* Opens a new file beside o->path, which no other process has; -1, with errno set, if that cannot be. */
+/* Opens a new file beside o->path, which no other process has; -1, with errno
+ * set, if that cannot be. */
 static inline int out_temp(Out *o) {
     int file = -1;
     Passing *temp = passing_free();
@@ -47,38 +50,45 @@ static inline int out_temp(Out *o) {
     for (int turn = 0; temp && file < 0 && turn < 100; turn++) {
         passing_name(temp->path, o->path, (long)getpid(), turn);
         temp->there = true;                                 /* the number in it is ours: so is the file */
-        file = open(temp->path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+        file = open(temp->path,
+                    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
         if (file < 0) temp->there = false;
         if (file < 0 && errno != EEXIST) break;
     }
     o->temp = temp;
     return file;
 }
-/* Nothing is at path until out_commit, unless it is a device or a pipe. Dies if it cannot be written. */
+/* Nothing is at path until out_commit, unless it is a device or a pipe. Dies if
+ * it cannot be written. */
 static inline Out out_open(const char *path) {
     Out o = {.kind = OUT_FILE};
     struct stat st;
     const bool there = !stat(path, &st);
-    if (there && S_ISDIR(st.st_mode)) die("%s: expected a file to write, found a directory", path);
-    if (!there && !lstat(path, &st)) die("%s: expected a file to write, found a link to none", path);
-    if (strlen(path) >= PATH_MAX - 32) die("%.60s...: expected a shorter path", path);
+    if (there && S_ISDIR(st.st_mode))
+        die("%s: expected a file to write, found a directory", path);
+    if (!there && !lstat(path, &st))
+        die("%s: expected a file to write, found a link to none", path);
+    if (strlen(path) >= PATH_MAX - 32)
+        die("%.60s...: expected a shorter path", path);
     if (!there || !realpath(path, o.path)) strcpy(o.path, path);            /* through a link to its file */
     if (!there || S_ISREG(st.st_mode)) o.file = out_temp(&o);
     else o.file = open(o.path, O_WRONLY | O_CLOEXEC);
     if (!*path) errno = ENOENT;
     if (!*path || o.file < 0)
-        die("%s: cannot write: %s%s%s", path, o.temp ? o.temp->path : "", o.temp ? ": " : "", why(errno));
+        die("%s: cannot write: %s%s%s", path, o.temp ? o.temp->path : "",
+            o.temp ? ": " : "", why(errno));
     return o;
 }
 /* Goes on at the end of a file that is there. */
 static inline Out out_append(const char *path) {
-    Out o = {.kind = OUT_FILE, .file = open(path, O_WRONLY | O_APPEND | O_CLOEXEC)};
+    Out o = {.kind = OUT_FILE,
+             .file = open(path, O_WRONLY | O_APPEND | O_CLOEXEC)};
     if (o.file < 0) die_of(path, "write");
     snprintf(o.path, sizeof o.path, "%s", path);
     return o;
 }
 
-/* ---- write ---------------------------------------------------------------------------------------------- */
+/* ---- write --------------------------------------------------------------- */
 
 static inline void out_send(Out *o, const char *p, size_t n) {
     while (n && !o->error) {
@@ -92,7 +102,8 @@ static inline void out_send(Out *o, const char *p, size_t n) {
         n -= (size_t)sent;
     }
 }
-/* Gives the system what a file has held back. False, with errno set, if that or anything before it failed. */
+/* Gives the system what a file has held back. False, with errno set, if that or
+ * anything before it failed. */
 static inline bool out_flush(Out *o) {
     if (o->kind != OUT_FILE) return true;
     out_send(o, o->text, o->n);
@@ -120,10 +131,15 @@ static inline void out_bytes(Out *o, const void *p, size_t n) {
     memcpy(out_room(o, n), p, n);
     o->n += n;
 }
-static inline void out_text(Out *o, const char *text) { out_bytes(o, text, strlen(text)); }
-static inline void out_char(Out *o, int c) { out_bytes(o, &(char){(char)c}, 1); }
+static inline void out_text(Out *o, const char *text) {
+    out_bytes(o, text, strlen(text));
+}
+static inline void out_char(Out *o, int c) {
+    out_bytes(o, &(char){(char)c}, 1);
+}
 
-__attribute__((format(printf, 2, 3))) static inline void out_print(Out *o, const char *fmt, ...) {
+__attribute__((format(printf, 2, 3))) static inline void out_print(
+    Out *o, const char *fmt, ...) {
     if (o->kind == OUT_NONE) return;
     for (size_t room = 128;;) {                             /* again, with the room it wants */
         va_list ap;
@@ -139,7 +155,7 @@ __attribute__((format(printf, 2, 3))) static inline void out_print(Out *o, const
     }
 }
 
-/* ---- end ------------------------------------------------------------------------------------------------ */
+/* ---- end ----------------------------------------------------------------- */
 
 static inline void out_free(Out *o) {
     free(o->text);
@@ -160,11 +176,13 @@ static inline void out_probe(const char *path) {            /* dies now if path 
     Out o = out_open(path);
     out_drop(&o);
 }
-/* Flushes, syncs, closes and renames. False, with errno set and the old file untouched, if anything failed. */
+/* Flushes, syncs, closes and renames. False, with errno set and the old file
+ * untouched, if anything failed. */
 static inline bool out_commit(Out *o) {
     out_flush(o);
     if (o->temp && !o->error && fsync(o->file)) o->error = errno;
-    if (o->kind == OUT_FILE && o->file != 1 && close(o->file) && !o->error) o->error = errno;
+    if (o->kind == OUT_FILE && o->file != 1 && close(o->file) && !o->error)
+        o->error = errno;
     if (o->temp) {
         if (!o->error && rename(o->temp->path, o->path)) o->error = errno;
         if (o->error) unlink(o->temp->path);
@@ -183,9 +201,10 @@ static inline char *out_string(Out *o) {
     return o->text;
 }
 
-/* ---- for people ----------------------------------------------------------------------------------------- */
+/* ---- for people ---------------------------------------------------------- */
 
-/* n bytes that came from a file: a terminal gets them without its control characters. */
+/* n bytes that came from a file: a terminal gets them without its control
+ * characters. */
 static inline void show(Out *o, const void *p, size_t n) {
     if (o->kind != OUT_FILE || !isatty(o->file)) {
         out_bytes(o, p, n);
@@ -195,7 +214,8 @@ static inline void show(Out *o, const void *p, size_t n) {
     out_bytes(o, text, text_show(text, 4 * n + 8, p, n, "\n\t"));
     free(text);
 }
-/* The same of text that comes in parts: a character that is not whole yet waits for the next one. */
+/* The same of text that comes in parts: a character that is not whole yet waits
+ * for the next one. */
 typedef struct { uint8_t byte[4]; size_t n; } Unfinished;
 static inline void show_next(Out *o, Unfinished *u, const uint8_t *p, size_t n) {
     const size_t all = u->n + n;
@@ -215,7 +235,7 @@ static inline void show_next(Out *o, Unfinished *u, const uint8_t *p, size_t n) 
     free(text);
 }
 
-/* ---- JSON ----------------------------------------------------------------------------------------------- */
+/* ---- JSON ---------------------------------------------------------------- */
 
 /* s as a JSON string, quotes included; U+FFFD for a byte that is no UTF-8. */
 static inline void json_put(Out *o, const char *s) {
@@ -234,7 +254,8 @@ static inline void json_put(Out *o, const char *s) {
     out_char(o, '"');
 }
 
-/* Members of JSON objects and lists; key is NULL in a list. A number that is not finite is null. */
+/* Members of JSON objects and lists; key is NULL in a list. A number that is
+ * not finite is null. */
 static inline void json_key(Out *o, const char *key) {
     if (o->comma) out_text(o, ", ");
     if (key) {

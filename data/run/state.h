@@ -1,8 +1,16 @@
-/* state.h: the state of a run: its options, model, vocabulary and place in the schedule; how one begins, goes
- * to a checkpoint and comes back, and what it takes to be under way.
+/* state.h: the state of a run: its options, model, vocabulary and place in the
+ * schedule; how one begins, goes to a checkpoint and comes back, and what it
+ * takes to be under way.
  *
- * A state is new (random weights), begun from a model (--init), or a checkpoint's (--resume). It refuses to
- * go on with another text, or with options that decide the result. */
+ *     random weights        state_fresh  --+
+ *     --init MODEL          state_init   --+--> State --> run_open --> Run: also its
+ *     --resume CHECKPOINT   state_resume --+      ^                    activations, log,
+ *                                                 |                    last figures
+ *     checkpoint_write <--> checkpoint_read ------+
+ *
+ * It refuses to go on with another text, or with options that decide the
+ * result. Example: a run of --steps 500, ended at step 200 and resumed, has the
+ * step 200 and the 500 from its checkpoint, and ends with the same bits. */
 #ifndef STATE_H
 #define STATE_H
 #include "chip.h"
@@ -19,7 +27,8 @@ typedef struct {
     bool tok_lost;                  /* there is a vocabulary, and it cannot be used */
     size_t step;                    /* optimizer steps done */
     uint64_t data_hash;
-    double best;                    /* lowest validation loss so far; infinite before the first */
+    double best;                    /* lowest validation loss so far; infinite
+                                     * before the first */
 } State;
 
 static inline void state_free(State *s) {
@@ -29,58 +38,90 @@ static inline void state_free(State *s) {
     *s = (State){0};
 }
 
-/* ---- checkpoints: a model; as metadata every deciding option, the step, a hash of the tokens ----------- */
+/* ---- checkpoints --------------------------------------------------------- */
 
-/* False, with errno set and any older file untouched, if the disk did not take it. */
+/* What stands beside the model: every deciding option, the step, a hash of the
+ * tokens. */
+static inline void checkpoint_meta(const State *s, StWriter *w) {
+    char text[64];
+    st_meta_put(w, "format", "sparseflow-checkpoint");
+    st_meta_put(w, "version", "1");
+    options_to_meta(w, s->o);
+    snprintf(text, sizeof text, "%zu", s->m->c.V);
+    st_meta_put(w, "vocab_size", text);
+    snprintf(text, sizeof text, "%zu", s->step);
+    st_meta_put(w, "step", text);
+    snprintf(text, sizeof text, "%016llx", (unsigned long long)s->data_hash);
+    st_meta_put(w, "data_hash", text);
+    snprintf(text, sizeof text, "%.17g", s->best);
+    if (isfinite(s->best)) st_meta_put(w, "best_val_loss", text);
+}
+/* False, with errno set and any older file untouched, if the disk did not take
+ * it. */
 static inline bool checkpoint_write(const State *s, const char *path) {
     StWriter w = {0};
-    char text[64];
-    st_meta_put(&w, "format", "sparseflow-checkpoint"), st_meta_put(&w, "version", "1");
-    options_to_meta(&w, s->o);
-    snprintf(text, sizeof text, "%zu", s->m->c.V), st_meta_put(&w, "vocab_size", text);
-    snprintf(text, sizeof text, "%zu", s->step), st_meta_put(&w, "step", text);
-    snprintf(text, sizeof text, "%016llx", (unsigned long long)s->data_hash),
-        st_meta_put(&w, "data_hash", text);
-    snprintf(text, sizeof text, "%.17g", s->best);
-    if (isfinite(s->best)) st_meta_put(&w, "best_val_loss", text);
+    checkpoint_meta(s, &w);
     return checkpoint_save(&w, path, s->m, s->tok);
 }
 
-/* The state that a model of others stands for: its weights, the vocabulary beside it, no step done. Options
- * that it does not bring are as in o or, if they would follow from a run, at their least. Takes over f. */
-static inline State foreign_read(ModelFile *f, const Options *o, bool train) {
-    State s = {.o = mem_new(1, sizeof *s.o), .best = INFINITY};
+/* A pattern by the mask of parameter k of a file, in the widest blocks that
+ * fit; dense if it has none. */
+static inline SpMat foreign_mask(const ModelFile *f, size_t k) {
+    const GptParam *p = &f->table[k];
+    SpMat mat = {0};
+    for (size_t w = LINE; f->mask[k] && w && !mat.first; w /= 2) {
+        if (p->rows % w) continue;
+        mat = sp_elements_pattern(p->cols, p->rows, w, f->mask[k]);
+        if (mat.keep && w > 1) sp_free(&mat);
+    }
+    return mat;
+}
+static inline Gpt *foreign_model(ModelFile *f, bool train) {
     SpMat *mats = mem_new(gpt_count(&f->c), sizeof *mats);
-    for (size_t k = 0; k < gpt_count(&f->c); k++)           /* masks come in the widest blocks that fit */
-        for (size_t w = LINE; f->mask[k] && w && !mats[k].first; w /= 2) {
-            const GptParam *p = &f->table[k];
-            if (p->rows % w) continue;
-            mats[k] = sp_elements_pattern(p->cols, p->rows, w, f->mask[k]);
-            if (mats[k].keep && w > 1) sp_free(&mats[k]);
-        }
-    s.m = gpt_make(f->c, mats, train, train);
+    for (size_t k = 0; k < gpt_count(&f->c); k++) mats[k] = foreign_mask(f, k);
+    Gpt *m = gpt_make(f->c, mats, train, train);
     free(mats);
-    *s.o = *o;
+    for (size_t k = 0; k < m->count; k++) {
+        const GptParam *p = &m->table[k];
+        float *values = mem_new(gpt_elements(p), sizeof *values);
+        model_values(f, k, values);
+        gpt_set(p, m->w, values);
+        free(values);
+    }
+    return m;
+}
+/* The options of a model that no run made: as in o or, if they would follow
+ * from a run, at their least. */
+static inline Options *foreign_options(const Options *o, const GptConfig *c) {
+    Options *own = mem_new(1, sizeof *own);
+    *own = *o;
     for (int k = 0; k < OPTIONS; k++) {
-        void *field = (char *)s.o + options[k].at;
+        void *field = (char *)own + options[k].at;
         if (!options[k].decides || strcmp(options[k].preset, "auto")) continue;
         if (options[k].kind == 'u') *(size_t *)field = (size_t)options[k].min;
         else *(double *)field = options[k].min;
     }
-    s.o->layers = f->c.L, s.o->heads = f->c.NH, s.o->width = f->c.C, s.o->context = f->c.ctx;
-    for (size_t k = 0; k < s.m->count; k++) {
-        float *values = mem_new(gpt_elements(&s.m->table[k]), sizeof *values);
-        model_values(f, k, values), gpt_set(&s.m->table[k], s.m->w, values);
-        free(values);
-    }
+    own->layers = c->L;
+    own->heads = c->NH;
+    own->width = c->C;
+    own->context = c->ctx;
+    return own;
+}
+/* The state that a model of others stands for: its weights, the vocabulary
+ * beside it, no step done. Takes over f. */
+static inline State foreign_read(ModelFile *f, const Options *o, bool train) {
+    State s = {.best = INFINITY};
+    s.m = foreign_model(f, train);
+    s.o = foreign_options(o, &f->c);
     s.tok = model_vocabulary(f, &s.tok_lost);
     model_close(f);
     return s;
 }
 
-/* The state in an open model, with its own options: a copy of o, deciding options replaced by the file's. Takes
- * over the model. */
-static inline State state_read(ModelFile model, const char *path, const Options *o, bool train) {
+/* The state in an open model, with its own options: a copy of o, deciding
+ * options replaced by the file's. Takes over the model. */
+static inline State state_read(ModelFile model, const char *path,
+                               const Options *o, bool train) {
     if (model.kind != MODEL_NATIVE) return foreign_read(&model, o, train);
     Safetensors st = model.st;
     State s = {.o = mem_new(1, sizeof *s.o), .best = INFINITY};
@@ -90,9 +131,15 @@ static inline State state_read(ModelFile model, const char *path, const Options 
     options_from_meta(&st, path, s.o);
     s.step = meta_size(&st, path, "step", 0, s.o->steps);
     s.data_hash = strtoull(meta_need(&st, path, "data_hash"), NULL, 16);
-    if (st_meta(&st, "best_val_loss")) s.best = meta_positive(&st, path, "best_val_loss");
-    const GptConfig c = {s.o->layers, s.o->heads, s.o->width, meta_size(&st, path, "vocab_size", 2, 1u << 26),
-                         s.o->context};
+    if (st_meta(&st, "best_val_loss"))
+        s.best = meta_positive(&st, path, "best_val_loss");
+    const GptConfig c = {
+        .L = s.o->layers,
+        .NH = s.o->heads,
+        .C = s.o->width,
+        .V = meta_size(&st, path, "vocab_size", 2, 1u << 26),
+        .ctx = s.o->context,
+    };
     model_check(&c, path);
     s.m = checkpoint_load(&st, path, c, s.step, train);
     s.tok = checkpoint_vocabulary(&st, path, c.V);
@@ -100,17 +147,20 @@ static inline State state_read(ModelFile model, const char *path, const Options 
     model_close(&model);
     return s;
 }
-static inline State checkpoint_read(const char *path, const Options *o, bool train) {
+static inline State checkpoint_read(const char *path, const Options *o,
+                                    bool train) {
     return state_read(model_open(path), path, o, train);
 }
 
-/* ---- how a run begins --------------------------------------------------------------------------------- */
+/* ---- how a run begins ---------------------------------------------------- */
 
-/* Bytes of a model's numbers while it trains: weights, gradient, moments; the four matrices of each layer at
- * that density. */
+/* Bytes of a model's numbers while it trains: weights, gradient, moments; the
+ * four matrices of each layer at that density. */
 static inline double model_bytes(const GptConfig *c, double density) {
-    const double linear = 12 * (double)c->L * (double)c->C * (double)c->C * density;
-    return 16 * (linear + (double)(c->V + c->ctx) * (double)c->C) + 4 * (double)c->V * (double)c->C;
+    const double C = (double)c->C;
+    const double linear = 12 * (double)c->L * C * C * density;
+    const double rest = (double)(c->V + c->ctx) * C;
+    return 16 * (linear + rest) + 4 * (double)c->V * C;
 }
 
 /* What follows from model, masks and data; ends the making of any new state. */
@@ -118,7 +168,8 @@ static inline State state_ready(State s, const Data *d) {
     Options *o = s.o;
     masks_ready(o, s.m);
     if (isnan(o->lr))
-        o->lr = rate_product(rate_rule(s.m->c.L, s.m->c.C, masks_rate_density(o, s.m)));
+        o->lr = rate_product(
+            rate_rule(s.m->c.L, s.m->c.C, masks_rate_density(o, s.m)));
     if (o->warmup == AUTO) o->warmup = o->steps * 3 / 100;
     if (isnan(o->min_lr)) o->min_lr = o->lr / 10;
     rate_check(o);
@@ -126,7 +177,8 @@ static inline State state_ready(State s, const Data *d) {
     return s;
 }
 
-/* Refuses what can be known to be wrong of a new run's options before anything is read. */
+/* Refuses what can be known to be wrong of a new run's options before anything
+ * is read. */
 static inline void state_check(const Options *o) {
     masks_check(o);
     rate_check(o);
@@ -137,9 +189,17 @@ static inline State state_fresh(Options *o, const Data *d, Tokenizer *tok) {
     State s = {.o = o, .tok = tok, .best = INFINITY};
     char what[64] = "the model";
     if (o->whose) snprintf(what, sizeof what, "the model of arm %s", o->whose);
-    model_shape(o), state_check(o);
-    const GptConfig c = {o->layers, o->heads, o->width, tok ? tok->V : o->vocab_size, o->context};
-    data_check(o, d), model_check(&c, what);
+    model_shape(o);
+    state_check(o);
+    const GptConfig c = {
+        .L = o->layers,
+        .NH = o->heads,
+        .C = o->width,
+        .V = tok ? tok->V : o->vocab_size,
+        .ctx = o->context,
+    };
+    data_check(o, d);
+    model_check(&c, what);
     mem_check(model_bytes(&c, masks_at_start(o) ? 1 - o->sparsity : 1), what);
     SpMat *mats = masks_at_start(o) ? masks_new(o, &c, NULL) : NULL;
     s.m = gpt_make(c, mats, true, true);
@@ -158,7 +218,7 @@ static inline Gpt *state_crop(Gpt *m, size_t positions) {
     Gpt *n = gpt_make(c, mats, true, true);
     for (size_t k = 0; k < m->count; k++) {
         float *values = mem_new(gpt_elements(&m->table[k]), sizeof *values);
-        gpt_get(&m->table[k], m->w, values);        /* of wpe, the first positions are the first rows */
+        gpt_get(&m->table[k], m->w, values);       /* of wpe the first rows stay */
         gpt_set(&n->table[k], n->w, values);
         free(values);
     }
@@ -167,35 +227,54 @@ static inline Gpt *state_crop(Gpt *m, size_t positions) {
     return n;
 }
 
+/* Refuses what the model of --init decides. */
+static inline void state_init_check(const Options *o) {
+    static const char *const fixed[4] = {"model", "layers", "heads", "width"};
+    for (size_t k = 0; k < 4; k++)
+        if (option_given(o, fixed[k]))
+            usage("--init and --%s contradict each other", fixed[k]);
+    if (option_given(o, "vocab")) usage("--init brings its own --vocab");
+}
+/* Gives a model the masks that the run starts with: none, if it starts
+ * dense. */
+static inline Gpt *state_mask(const Options *o, Gpt *m) {
+    SpMat *mats = masks_at_start(o) ? masks_new(o, &m->c, m) : NULL;
+    Gpt *masked = gpt_remask(m, mats, 0, true);
+    free(mats);
+    gpt_free(m);
+    return masked;
+}
+/* An optimizer that has done no step: no moments, and no line younger than
+ * another. */
+static inline void state_no_moments(Gpt *m) {
+    memset(m->moment1, 0, m->floats * sizeof *m->moment1);
+    memset(m->moment2, 0, m->floats * sizeof *m->moment2);
+    for (size_t k = 0; k < m->count; k++) {
+        free(m->table[k].born);
+        m->table[k].born = NULL;
+    }
+}
 /* The model of --init with a fresh optimizer, and the data for it. */
 static inline State state_init(Options *o, Data *d) {
     State s = {.o = mem_new(1, sizeof *o), .best = INFINITY};
-    for (size_t k = 0; k < 4; k++) {
-        static const char *const fixed[4] = {"model", "layers", "heads", "width"};
-        if (option_given(o, fixed[k])) usage("--init and --%s contradict each other", fixed[k]);
-    }
-    if (option_given(o, "vocab")) usage("--init brings its own --vocab");
+    state_init_check(o);
     State from = checkpoint_read(o->init, o, true);
-    s.m = from.m, s.tok = from.tok;
+    s.m = from.m;
+    s.tok = from.tok;
+    free(from.o);
     *s.o = *o;
     s.o->layers = s.m->c.L;
     s.o->heads = s.m->c.NH;
     s.o->width = s.m->c.C;
     if (!option_given(o, "context")) s.o->context = s.m->c.ctx;
     if (s.o->context > s.m->c.ctx)
-        usage("--context: expected at most the %zu positions of %s, found %zu", s.m->c.ctx, o->init, s.o->context);
+        usage("--context: expected at most the %zu positions of %s, found %zu",
+              s.m->c.ctx, o->init, s.o->context);
     if (s.o->context < s.m->c.ctx) s.m = state_crop(s.m, s.o->context);
-    free(from.o);
     *d = data_read(s.o, &s.tok, s.m->c.V, true);
     data_check(s.o, d);
-    if (masks_wanted(s.o) || masks_lifted(s.o)) {           /* or all of it, if the run starts dense */
-        SpMat *mats = masks_at_start(s.o) ? masks_new(s.o, &s.m->c, s.m) : NULL;
-        Gpt *masked = gpt_remask(s.m, mats, 0, true);
-        free(mats), gpt_free(s.m);
-        s.m = masked;
-    }
-    memset(s.m->moment1, 0, s.m->floats * sizeof(float)), memset(s.m->moment2, 0, s.m->floats * sizeof(float));
-    for (size_t k = 0; k < s.m->count; k++) free(s.m->table[k].born), s.m->table[k].born = NULL;
+    if (masks_wanted(s.o) || masks_lifted(s.o)) s.m = state_mask(s.o, s.m);
+    state_no_moments(s.m);
     return state_ready(s, d);
 }
 
@@ -211,25 +290,27 @@ static inline State state_new(Options *o, Data *d) {
 static inline State state_resume(const Options *o, Data *d) {
     for (int k = 0; k < OPTIONS; k++)
         if (o->given[k] && options[k].decides)
-            usage("--resume keeps what decides the result: --%s cannot change", options[k].name);
+            usage("--resume keeps what decides the result: --%s cannot change",
+                  options[k].name);
     if (o->init || option_given(o, "vocab") || option_given(o, "model"))
         usage("--resume contradicts --init, --vocab and --model");
     ModelFile model = model_open(o->resume);
     if (model.kind != MODEL_NATIVE)
-        die("%s: --resume needs a checkpoint of this program; --init starts from others", o->resume);
+        die("%s: --resume needs a checkpoint of this program; --init starts from others",
+            o->resume);
     model_close(&model);
     State s = checkpoint_read(o->resume, o, true);
     masks_agree(s.o);
     *d = data_read(s.o, &s.tok, s.m->c.V, true);
     data_check(s.o, d);
     if (data_hash(d) != s.data_hash)
-        die("%s: expected the text it was trained on (give the same --text or --tokens and --val), found "
-            "another",
+        die("%s: expected the text it was trained on (give the same --text or --tokens "
+            "and --val), found another",
             o->resume);
     return s;
 }
 
-/* ---- a run under way ---------------------------------------------------------------------------------- */
+/* ---- a run under way ----------------------------------------------------- */
 
 /* The first signal asks for a clean end, the second ends at once. */
 static volatile sig_atomic_t interrupted;
@@ -240,56 +321,86 @@ static inline void on_signal(int number) {
 }
 static inline void signals_catch(void) { signals_to(on_signal); }
 
-typedef struct {                    /* a run under way */
+/* A run under way. */
+typedef struct {
     State s;
     const Data *d;
     GptRun *r;
-    const char *out, *saved;        /* the checkpoint's path; that again once it has been written */
+    const char *out;                /* the checkpoint's path */
+    const char *saved;              /* that again once it has been written */
     char best[PATH_MAX];
     Out log;                        /* takes everything, if none is wanted */
     bool terminal;                  /* progress on one line */
-    double start, peak;             /* seconds at its start; FLOP/s at most */
-    double lr, loss, norm, bytes, flops;        /* of the last step; norm: of the gradient before clipping */
-    double scoring, *took;          /* seconds: of RigL's steps together; of each step */
-    size_t first, n, cap;           /* the step it began at; entries of took */
+    double start;                   /* seconds at its start */
+    double peak;                    /* FLOP/s at most */
+
+    /* of the last step */
+    double lr, loss, bytes, flops;
+    double norm;                    /* of the gradient before clipping */
+
+    double scoring;                 /* seconds of RigL's steps together */
+    double *took;                   /* [n] seconds of each step */
+    size_t n, cap;
+    size_t first;                   /* the step it began at */
 } Run;
 
-/* The training step, as the comparison, which lives below train.c, is given it. */
+/* The training step, as the comparison, which lives below train.c, is given
+ * it. */
 typedef bool RunStep(Run *run);
+
+/* The parameters of a model; active: only those that its masks keep. */
 static inline size_t parameters(const Gpt *m, bool active) {
     size_t n = 0;
     for (size_t k = 0; k < m->count; k++)
         n += active ? sp_elements(&m->table[k].mat) : gpt_elements(&m->table[k]);
     return n;
 }
-static inline double tokens_per_step(const Options *o) { return (double)(o->batch * o->context); }
+static inline double tokens_per_step(const Options *o) {
+    return (double)(o->batch * o->context);
+}
 
+/* Writes the run's checkpoint to path, or dies and says what is still whole. */
 static inline void run_save(Run *run, const char *path) {
-    const int width = run->saved ? (int)strlen(run->saved) : 0;
+    const char *whole = run->saved ? run->saved : "";
     if (!checkpoint_write(&run->s, path))
-        die("%s: cannot write: %s%s%.*s", path, why(errno), width ? "; whole is still " : "", width,
-            run->saved);
+        die("%s: cannot write: %s%s%s", path, why(errno),
+            *whole ? "; whole is still " : "", whole);
     if (path == run->out) run->saved = path;
 }
 
-/* Bytes that a run takes while it trains, the model at that density; its data come on top. */
-static inline double run_bytes(const Options *o, const GptConfig *c, double density) {
-    return model_bytes(c, density) + (double)schedule_bytes(o) +
-           (double)gpt_run_bytes(c, group_size(o, c, o->batch, true), o->context, o->panel / LINE, o->threads,
-                                 true);
+/* Sequences of a batch that are in memory at once while a run trains. */
+static inline size_t run_group(const Options *o, const GptConfig *c) {
+    return group_size(o, c, o->batch, true);
+}
+/* Bytes that a run takes while it trains, the model at that density; its data
+ * come on top. */
+static inline double run_bytes(const Options *o, const GptConfig *c,
+                               double density) {
+    const size_t arrays = gpt_run_bytes(c, run_group(o, c), o->context,
+                                        o->panel / LINE, o->threads, true);
+    return model_bytes(c, density) + (double)schedule_bytes(o) + (double)arrays;
 }
 
 /* Gives a state its activations, and its chip if the schedule wants one. */
 static inline void run_open(Run *run, DfPool *pool) {
     const Options *o = run->s.o;
-    run->r = gpt_run_new(run->s.m, pool, group_size(o, &run->s.m->c, o->batch, true), o->context, o->panel,
-                         true);
-    gpt_run_drop(run->r, (GptDropout){.share = o->dropout, .attention = o->attention_dropout, .seed = o->seed});
+    Gpt *m = run->s.m;
+    run->r =
+        gpt_run_new(m, pool, run_group(o, &m->c), o->context, o->panel, true);
+    gpt_run_drop(run->r, (GptDropout){
+        .share = o->dropout,
+        .attention = o->attention_dropout,
+        .seed = o->seed,
+    });
     schedule_set(run->r, o);
 }
 
 static inline void run_close(Run *run) {
-    free(run->took), run->took = NULL, run->n = run->cap = 0;
-    gpt_run_free(run->r), gpt_free(run->s.m);
+    free(run->took);
+    run->took = NULL;
+    run->n = 0;
+    run->cap = 0;
+    gpt_run_free(run->r);
+    gpt_free(run->s.m);
 }
 #endif

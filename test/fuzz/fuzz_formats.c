@@ -69,6 +69,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     if (n && !setjmp(fuzz_jump)) {
         const Bytes b = fuzz_bytes(data + 1, n - 1);
         ModelFile f = {.kind = MODEL_LLMC, .file = b};
+        fuzz_memory(data, n);
         switch (data[0] % 5) {
         case 0: fuzz_dump(b); break;
         case 1: llmc_read(&f), fuzz_values(&f); break;

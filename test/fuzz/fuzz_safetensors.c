@@ -20,6 +20,7 @@ static void fuzz_touch(const Safetensors *s) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     if (!setjmp(fuzz_jump)) {
+        fuzz_memory(data, n);
         const Safetensors s = st_parse((Bytes){data, n, "fuzz", false});
         fuzz_touch(&s);
     }

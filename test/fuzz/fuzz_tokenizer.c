@@ -53,6 +53,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     static const uint8_t merges[] = "#version: 0.2\na b\nab c\n";
     if (!n) return 0;
     if (!setjmp(fuzz_jump)) {
+        fuzz_memory(data, n);
         Tokenizer *bytes = tok_new();
         char *file = mem_new(8192, 1);
         const int kind = data[0] % 6;

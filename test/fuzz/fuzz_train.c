@@ -1,5 +1,5 @@
-/* fuzz_train.c: libFuzzer on what train.c and the loader read: checkpoints, texts, files of ids, lines of ids
- * and command lines. The first byte of an input says which; the rest is the file or the line.
+/* fuzz_train.c: libFuzzer on what train.c and the loader read: checkpoints, texts, files of ids, lines of ids,
+ * logs and command lines. The first byte of an input says which; the rest is the file or the line.
  *
  * A checkpoint ends with the hash of its own header, which no fuzzer guesses: it is put right before reading,
  * so that what lies behind it is reached. die() is a longjmp, so all memory is kept on a list and freed after
@@ -63,18 +63,26 @@ static void fuzz_options(uint8_t *p, size_t n) {
     options_read(count, word, command, command == SAMPLE ? "a file" : NULL);
 }
 
+static void fuzz_log(Bytes log, size_t step) {              /* what is kept of it are whole lines */
+    if (!log_has_head(&log)) return;
+    const size_t n = log_kept(&log, step);
+    if (n > log.n || log.p[n - 1] != '\n') abort();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     uint8_t *copy = NULL;
     if (n && !setjmp(fuzz_jump)) {
         copy = fuzz_malloc(n);
         memcpy(copy, data + 1, n - 1);
+        fuzz_memory(data, n);
         Tokens t = {0};
-        switch (data[0] % 5) {
+        switch (data[0] % 6) {
         case 0: fuzz_checkpoint(copy, n - 1); break;
         case 1: fuzz_text(copy, n - 1); break;
         case 2: tokens_read(&t, fuzz_file(copy, n - 1), data[0], data[0] >= 128); break;
         case 3: decode(tok_parse((const uint8_t *)TOK_MAGIC "1 0\n", strlen(TOK_MAGIC) + 4, "none"),
                        (Bytes){copy, n - 1, "ids", false}); break;
+        case 4: fuzz_log((Bytes){copy, n - 1, "log", false}, data[0]); break;
         default: fuzz_options(copy, n - 1);
         }
     }

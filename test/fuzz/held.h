@@ -12,8 +12,18 @@ static jmp_buf fuzz_jump;
 typedef struct Held { struct Held *next, **from; size_t n; } Held;
 static Held *fuzz_list;
 
-static void *fuzz_alloc(size_t align, size_t n) {           /* NULL, as if there were no more, from 1 GiB */
-    Held *h = n < 1u << 30 ? aligned_alloc(64, (n + 127) / 64 * 64) : NULL;
+static size_t fuzz_left = SIZE_MAX;                         /* allocations until there is no more memory */
+
+/* Of one input in four memory ends, at a place that its bytes decide: one of the first 256. */
+static void fuzz_memory(const uint8_t *data, size_t n) {
+    uint32_t h = 2166136261u;                               /* FNV-1a */
+    for (size_t i = 0; i < n; i++) h = (h ^ data[i]) * 16777619u;
+    fuzz_left = h >> 30 ? SIZE_MAX : h >> 16 & 255;
+}
+static void *fuzz_alloc(size_t align, size_t n) {           /* NULL from 1 GiB, too */
+    Held *h = NULL;
+    if (fuzz_left && n < 1u << 30) h = aligned_alloc(64, (n + 127) / 64 * 64);
+    fuzz_left -= fuzz_left > 0;
     (void)align;
     if (!h) return NULL;
     *h = (Held){fuzz_list, &fuzz_list, n};
@@ -34,7 +44,10 @@ static void *fuzz_realloc(void *old, size_t n) {
     if (p && old) memcpy(p, old, had < n ? had : n), fuzz_free(old);
     return p;
 }
-static void fuzz_end(void) { while (fuzz_list) fuzz_free((char *)fuzz_list + 64); }
+static void fuzz_end(void) {
+    fuzz_left = SIZE_MAX;
+    while (fuzz_list) fuzz_free((char *)fuzz_list + 64);
+}
 
 #define DIE_HOOK(line) ((void)(line), longjmp(fuzz_jump, 1))
 #define NOTE_HOOK(line) ((void)(line))
