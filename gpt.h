@@ -31,129 +31,12 @@
  *
  * Two matrices of a layer are called c_proj: attn.c_proj and mlp.c_proj.
  *
- * Parameters have the names and shapes of Hugging Face's GPT-2. Its linear
- * weights are stored (in,out); llm.c's are the transposed. One table
- * (gpt_table) of name, shape, decay and initial values drives allocation,
- * files, optimizer and tests.
- *
- * Example: L = 4, C = 256, V = 2049 and 256 positions. wte and wpe have
- * (2049 + 256) 256 = 590,080 parameters. A layer has 12 C^2 in its four
- * matrices (3 + 1 + 4 + 4) and 13 C in norms and biases: 789,760. ln_f has 2 C.
- * Together 590,080 + 4 x 789,760 + 512 = 3,749,632. */
+ * Parameters have the names and shapes of Hugging Face's GPT-2, in one table:
+ * data/panel/weights.h. */
 #ifndef GPT_H
 #define GPT_H
 #include "data/panel/attention.h"
-#include "data/panel/program.h"
-
-/* ---- configuration and the parameter table ------------------------------- */
-
-typedef struct {
-    size_t L, NH, C;
-    size_t V;                   /* <|endoftext|> is one of them */
-    size_t ctx;                 /* positions that wpe has: the largest T */
-} GptConfig;
-
-/* A parameter's number: the two embeddings, then each layer's twelve, then the
- * two of the final norm. FC2 is mlp.c_proj. */
-enum { WTE, WPE, LAYER0 };
-enum {
-    LN1W, LN1B,                 /* W weight (of a norm: its gain), B bias */
-    QKVW, QKVB,
-    PROJW, PROJB,
-    LN2W, LN2B,
-    FCW, FCB,
-    FC2W, FC2B,
-    PER_LAYER
-};
-enum { LNFW, LNFB, FINAL };     /* where a layer L would begin */
-
-typedef struct {
-    char name[40];
-    int rank;                   /* 2: shape (rows,cols); 1: shape (rows) */
-    size_t rows, cols;          /* rank 1: cols is 0 */
-    bool in_out;                /* a linear weight: rows are inputs */
-    bool decay;
-    double mean, std;           /* of the normal distribution it starts from */
-
-    /* the machine's; the specification does not look at them */
-    size_t at, size;            /* place in its flat arrays, in floats */
-    size_t lane;                /* of rank 1: first line of its gradient, which
-                                 * is kept per lane */
-    SpMat mat;                  /* as outputs x inputs; rank 1: one input */
-    float rate;                 /* factor on the learning rate, and so on the
-                                 * decay */
-    uint32_t *born;             /* [mat.lines] optimizer step at which a line
-                                 * came; NULL: all at 0 */
-} GptParam;
-
-/* How many parameter tensors there are. */
-static inline size_t gpt_count(const GptConfig *c) {
-    return LAYER0 + c->L * PER_LAYER + FINAL;
-}
-/* The number of layer l's parameter k (LN1W ..), or of the final norm:
- * gpt_layer(L, LNFW). */
-static inline size_t gpt_layer(size_t l, int k) {
-    return LAYER0 + l * PER_LAYER + (size_t)k;
-}
-static inline size_t gpt_elements(const GptParam *p) {
-    return p->rank == 2 ? p->rows * p->cols : p->rows;
-}
-
-/* One entry: a matrix (rows,cols), or with cols 0 a vector (rows). */
-static inline void gpt_entry(GptParam *p, const char *name, size_t rows,
-                             size_t cols, double mean, double std) {
-    const bool matrix = cols > 0;
-    *p = (GptParam){
-        .rank = matrix ? 2 : 1,
-        .rows = rows,
-        .cols = cols,
-        .in_out = matrix && name[0] == 'h',     /* h.0.attn.c_attn.weight ... */
-        .decay = matrix,
-        .mean = mean,
-        .std = std,
-    };
-    snprintf(p->name, sizeof p->name, "%s", name);
-}
-
-/* The table of a configuration, gpt_count entries; freed with free(). Initial
- * values as GPT-2's (Radford et al. 2019): matrices N(0, 0.02), but those that
- * write into the residual stream N(0, 0.02 / sqrt(2 L)), for there are 2 L of
- * them; biases 0, gains 1. */
-static inline GptParam *gpt_table(const GptConfig *c) {
-    const double std = 0.02;
-    const double residual = 0.02 / sqrt(2.0 * (double)c->L);
-    const struct {
-        const char *name;
-        size_t rows, cols;      /* in units of C */
-        double mean, std;
-    } layer[PER_LAYER] = {
-        [LN1W] = {"ln_1.weight", 1, 0, 1, 0},
-        [LN1B] = {"ln_1.bias", 1, 0, 0, 0},
-        [QKVW] = {"attn.c_attn.weight", 1, 3, 0, std},
-        [QKVB] = {"attn.c_attn.bias", 3, 0, 0, 0},
-        [PROJW] = {"attn.c_proj.weight", 1, 1, 0, residual},
-        [PROJB] = {"attn.c_proj.bias", 1, 0, 0, 0},
-        [LN2W] = {"ln_2.weight", 1, 0, 1, 0},
-        [LN2B] = {"ln_2.bias", 1, 0, 0, 0},
-        [FCW] = {"mlp.c_fc.weight", 1, 4, 0, std},
-        [FCB] = {"mlp.c_fc.bias", 4, 0, 0, 0},
-        [FC2W] = {"mlp.c_proj.weight", 4, 1, 0, residual},
-        [FC2B] = {"mlp.c_proj.bias", 1, 0, 0, 0},
-    };
-    GptParam *table = mem_new(gpt_count(c), sizeof *table);
-    gpt_entry(&table[WTE], "wte.weight", c->V, c->C, 0, std);
-    gpt_entry(&table[WPE], "wpe.weight", c->ctx, c->C, 0, std);
-    for (size_t l = 0; l < c->L; l++)
-        for (int k = 0; k < PER_LAYER; k++) {
-            char name[40];
-            snprintf(name, sizeof name, "h.%zu.%s", l, layer[k].name);
-            gpt_entry(&table[gpt_layer(l, k)], name, layer[k].rows * c->C,
-                      layer[k].cols * c->C, layer[k].mean, layer[k].std);
-        }
-    gpt_entry(&table[gpt_layer(c->L, LNFW)], "ln_f.weight", c->C, 0, 1, 0);
-    gpt_entry(&table[gpt_layer(c->L, LNFB)], "ln_f.bias", c->C, 0, 0, 0);
-    return table;
-}
+#include "data/panel/firing.h"
 
 /* ========================================================================== *
  *  The specification                                                         *
@@ -346,41 +229,23 @@ static inline void spec_layernorm_backward(double *dinp, double *dw, double *db,
 
 /* ---- dropout ------------------------------------------------------------- */
 
-/* What a training step drops (Srivastava et al. 2014; data/panel/drop.h says
- * which numbers). All zero: nothing, as when a model is not being trained. */
-typedef struct {
-    double share;               /* of x of layer 0 and of what each c_proj makes */
-    double attention;           /* of the probabilities of attention */
-    uint64_t seed;
-    size_t step;                /* of the optimizer, from 0 */
-    size_t sequence;            /* of the step: where b = 0 is */
-} GptDropout;
-
-/* Where in sequence b: at the output of parameter k, which is WTE for the x of
- * layer 0, or layer l's PROJW or FC2W. */
-static inline Drop gpt_drop(const GptDropout *d, size_t k, size_t b) {
-    return drop_at(d->share, d->seed, d->step, k, d->sequence + b);
-}
-/* In head h of layer l. */
-static inline Drop gpt_drop_head(const GptDropout *d, size_t l, size_t h,
-                                 size_t b) {
-    const uint64_t place = gpt_layer(l, QKVW) | (uint64_t)(h + 1) << 32;
-    return drop_at(d->attention, d->seed, d->step, place, d->sequence + b);
-}
-
 /* 0 of what is dropped, 1 / (1 - share) of what stays. */
 static inline double spec_factor(Drop d, size_t row, size_t column) {
     return drop_keeps(d, row, column) ? 1 / (1 - d.share) : 0;
 }
-/* x (B,T,C), at the output of parameter k, times its factors; and so its
- * derivative. */
-static inline void spec_drop(double *x, const GptDropout *dropout, size_t k,
-                             size_t B, size_t T, size_t C) {
+/* out (B,T,C) = inp (B,T,C) times the factors of a place, and so its derivative;
+ * out may be inp. The place has the number of a parameter: the x of layer 0 is at
+ * WTE, what a c_proj makes at PROJW or FC2W of its layer. */
+static inline void spec_drop(double *out, const double *inp,
+                             const Dropout *dropout, size_t k, size_t B,
+                             size_t T, size_t C) {
     for (size_t b = 0; b < B; b++) {
-        const Drop d = gpt_drop(dropout, k, b);
+        const Drop d = drop_output(dropout, k, b);
         for (size_t t = 0; t < T; t++)
-            for (size_t i = 0; i < C; i++)
-                x[(b * T + t) * C + i] *= spec_factor(d, t, i);
+            for (size_t i = 0; i < C; i++) {
+                const size_t n = (b * T + t) * C + i;
+                out[n] = inp[n] * spec_factor(d, t, i);
+            }
     }
 }
 
@@ -411,7 +276,7 @@ static inline size_t spec_seen(size_t t, size_t T, size_t ahead) {
 static inline void spec_attention(double *out, double *prob, const double *qkv,
                                   size_t B, size_t T, size_t C, size_t NH,
                                   size_t ahead, size_t l,
-                                  const GptDropout *dropout) {
+                                  const Dropout *dropout) {
     const size_t hs = C / NH;
     const double root = sqrt((double)hs);
     for (size_t b = 0; b < B; b++) {
@@ -420,7 +285,7 @@ static inline void spec_attention(double *out, double *prob, const double *qkv,
             const double *queries = qkv + b * T * 3 * C + h * hs;   /* (T,hs) */
             const double *keys = queries + C;                       /* (T,hs) */
             const double *values = queries + 2 * C;                 /* (T,hs) */
-            const Drop drop = gpt_drop_head(dropout, l, h, b);
+            const Drop drop = drop_head(dropout, gpt_layer(l, QKVW), h, b);
             for (size_t t = 0; t < T; t++) {
                 const size_t seen = spec_seen(t, T, ahead);
                 const double *query = queries + t * 3 * C;          /* (hs) */
@@ -480,7 +345,7 @@ static inline void spec_attention_backward(double *dqkv, const double *dout,
                                            const double *qkv, size_t B,
                                            size_t T, size_t C, size_t NH,
                                            size_t ahead, size_t l,
-                                           const GptDropout *dropout) {
+                                           const Dropout *dropout) {
     const size_t hs = C / NH;
     const double root = sqrt((double)hs);
     double *drow = spec_array(T);
@@ -493,7 +358,7 @@ static inline void spec_attention_backward(double *dqkv, const double *dout,
             double *dqueries = dqkv + b * T * 3 * C + h * hs;       /* (T,hs) */
             double *dkeys = dqueries + C;                           /* (T,hs) */
             double *dvalues = dqueries + 2 * C;                     /* (T,hs) */
-            const Drop drop = gpt_drop_head(dropout, l, h, b);
+            const Drop drop = drop_head(dropout, gpt_layer(l, QKVW), h, b);
             for (size_t t = 0; t < T; t++) {
                 const size_t seen = spec_seen(t, T, ahead);
                 const double *query = queries + t * 3 * C;          /* (hs) */
@@ -615,7 +480,7 @@ typedef struct {
     GptConfig c;
     size_t B, T;
     SpecRules rules;
-    GptDropout dropout;         /* nothing, unless it is set */
+    Dropout dropout;         /* nothing, unless it is set */
     GptParam *table;            /* [gpt_count] */
     double **w, **dw;           /* [gpt_count] arrays of the table's shapes */
     struct SpecLayer *layer;    /* [L + 1]; the last has only an x, which is
@@ -701,13 +566,13 @@ static inline void spec_embed(Spec *s, const int32_t *inputs) {
             double *x = s->layer[0].x + n * C;              /* (C) */
             for (size_t i = 0; i < C; i++) x[i] = token[i] + position[i];
         }
-    spec_drop(s->layer[0].x, &s->dropout, WTE, s->B, s->T, C);
+    spec_drop(s->layer[0].x, s->layer[0].x, &s->dropout, WTE, s->B, s->T, C);
 }
 /* dw of wte (V,C) +=, of wpe (T,C) +=, from dx (B,T,C), which is used up. */
 static inline void spec_embed_backward(Spec *s, const int32_t *inputs,
                                        double *dx) {
     const size_t C = s->c.C;
-    spec_drop(dx, &s->dropout, WTE, s->B, s->T, C);
+    spec_drop(dx, dx, &s->dropout, WTE, s->B, s->T, C);
     for (size_t b = 0; b < s->B; b++)
         for (size_t t = 0; t < s->T; t++) {
             const size_t n = b * s->T + t;
@@ -731,8 +596,9 @@ static inline void spec_residual(double *out, const double *inp, size_t n) {
 
 /* What layer l's c_proj, its parameter k, makes, (B,T,C), times dropout's
  * factors; or its derivative. */
-static inline void spec_drop_branch(const Spec *s, size_t l, int k, double *x) {
-    spec_drop(x, &s->dropout, gpt_layer(l, k), s->B, s->T, s->c.C);
+static inline void spec_drop_branch(const Spec *s, size_t l, int k, double *out,
+                                    const double *inp) {
+    spec_drop(out, inp, &s->dropout, gpt_layer(l, k), s->B, s->T, s->c.C);
 }
 
 /* Layer l, from its x (B,T,C) to the next layer's. */
@@ -748,7 +614,7 @@ static inline void spec_layer(Spec *s, size_t l) {
     spec_attention(act->att, act->p, act->qkv, s->B, s->T, C, s->c.NH,
                    s->rules.ahead, l, &s->dropout);
     spec_linear(act->mid, act->att, w[PROJW], w[PROJB], N, C, C);
-    spec_drop_branch(s, l, PROJW, act->mid);
+    spec_drop_branch(s, l, PROJW, act->mid, act->mid);
     spec_residual(act->mid, act->x, N * C);
 
     spec_layernorm(act->ln2, act->mid, w[LN2W], w[LN2B], N, C, &s->rules);
@@ -756,7 +622,7 @@ static inline void spec_layer(Spec *s, size_t l) {
     for (size_t i = 0; i < N * 4 * C; i++)
         act->gelu[i] = s->rules.gelu(act->fc[i]);
     spec_linear(next, act->gelu, w[FC2W], w[FC2B], N, 4 * C, C);
-    spec_drop_branch(s, l, FC2W, next);
+    spec_drop_branch(s, l, FC2W, next, next);
     spec_residual(next, act->mid, N * C);
 }
 
@@ -779,8 +645,7 @@ static inline void spec_layer_backward(Spec *s, size_t l, double *dx) {
     double *dln1 = spec_array(N * C);           /* (B,T,C) */
 
     /* dx is by next. forward: next = mid + drop(linear(gelu(linear(ln_2(mid))))) */
-    memcpy(dbranch, dx, N * C * sizeof *dbranch);
-    spec_drop_branch(s, l, FC2W, dbranch);
+    spec_drop_branch(s, l, FC2W, dbranch, dx);
     spec_linear_backward(dgelu, dw[FC2W], dw[FC2B],
                          dbranch, act->gelu, w[FC2W], N, 4 * C, C);
     for (size_t i = 0; i < N * 4 * C; i++)
@@ -791,8 +656,7 @@ static inline void spec_layer_backward(Spec *s, size_t l, double *dx) {
                             dln2, act->mid, w[LN2W], N, C, &s->rules);
 
     /* dx is by mid. forward: mid = x + drop(linear(attention(linear(ln_1(x))))) */
-    memcpy(dbranch, dx, N * C * sizeof *dbranch);
-    spec_drop_branch(s, l, PROJW, dbranch);
+    spec_drop_branch(s, l, PROJW, dbranch, dx);
     spec_linear_backward(datt, dw[PROJW], dw[PROJB],
                          dbranch, act->att, w[PROJW], N, C, C);
     spec_attention_backward(dqkv, datt, act->p, act->qkv, s->B, s->T, C,
@@ -895,128 +759,6 @@ static inline void spec_backward(Spec *s, const int32_t *inputs) {
  *  The machine's version                                                     *
  * ========================================================================== */
 
-/* ---- parameters in row blocks -------------------------------------------- *
- *
- * Every matrix lies as w[row block of 16 outputs][input][16]: wte with tokens,
- * wpe with positions as its outputs. Padding outputs are zero and stay zero. A
- * gradient of a gain or bias is a sum over tokens; it is kept as one line per
- * element, a sum per lane, and added over the lanes once a step. Memory for
- * these arrays is data/model/weights.h's. */
-
-typedef struct {
-    GptConfig c;
-    GptParam *table;
-    size_t count;               /* tensors */
-    size_t floats;              /* numbers in each flat array */
-    size_t lanes;               /* lines of lane_g */
-    float *w;                   /* weights */
-    float *g;                   /* gradient; NULL if it is not to train */
-    float *moment1, *moment2;   /* AdamW's; NULL without an optimizer */
-    float *lane_g;              /* gradient of rank 1 per lane */
-    float *lookup_g;            /* gradient of wte through the lookup, apart so
-                                 * that groups of sequences give the bits of the
-                                 * whole */
-} Gpt;
-
-/* The four matrices of a layer. */
-static inline bool gpt_maskable(const GptParam *p) { return p->in_out; }
-static inline bool gpt_masked(const GptParam *p) {
-    return !p->mat.dense || p->mat.keep;
-}
-
-/* ---- a run: the activations of B sequences of T tokens ------------------- */
-
-static inline size_t gpt_rows(size_t n) { return size_up(n, LINE); }
-static inline size_t gpt_groups(size_t T) { return (T + LINE - 1) / LINE; }
-
-typedef struct GptMachine GptMachine;
-enum { MOVED_IN, MOVED_OUT, MOVED_RANDOM, MOVED_WEIGHTS, MOVED_GRADS };
-enum { MOVED_KINDS = 8 };       /* room for those, a cache line a worker */
-
-typedef struct {
-    Gpt *m;
-    DfPool *pool;
-    Program program;
-    size_t B, T;                /* sequences, tokens of each */
-    size_t stride;              /* groups from one sequence to the next */
-    size_t from, groups;        /* the groups from .. groups-1 of each sequence
-                                 * are computed */
-    size_t panel;               /* groups a panel */
-    const int32_t *inputs;      /* (B,T) */
-    const int32_t *targets;     /* (B,T); one below 0 does not count */
-    float **array;              /* [arrays of the program] */
-    uint32_t *identity;         /* 0, 1, 2 ... the rows of an edge off chip */
-    float *scratch;             /* per worker, scores of a head and a panel */
-    double *loss;               /* (B, stride x 16) of each token */
-    float dscale;               /* 1 / targets that count in the whole step */
-    GptDropout dropout;         /* of its training steps */
-    bool dropping;              /* one is under way */
-    GptMachine *machine;        /* the chip that trains; NULL: stage by stage */
-    const DfSection *on;        /* what the chip runs now */
-    double *moved;              /* [workers][MOVED_KINDS] lines that went on and off the
-                                 * chip, as they went */
-} GptRun;
-
-typedef struct {                /* a panel of one sequence */
-    size_t at;                  /* its first group, in the run's arrays */
-    size_t first;               /* the same, in its sequence */
-    size_t groups;
-} GptPanel;
-
-/* One firing of a stage: units unit .. end-1 of it (row blocks, heads,
- * features) on one panel. */
-struct Firing {
-    const GptRun *r;
-    const ProgStage *stage;
-    size_t unit, end;
-    size_t turn;                /* place in the stream: the slot of an edge */
-    size_t worker;
-    GptPanel panel;
-    size_t logits_at;           /* the first group whose logits exist */
-    const float *w;             /* lines of its first unit on */
-    float *dw;                  /* accumulators of the same */
-    float *db;                  /* lines of per-lane sums of its first unit on */
-    const DfPart *keeper;       /* the part that keeps the sequence's keys and
-                                 * values on chip; NULL: the edges are there */
-    const DfPlace *kept;        /* its places */
-    float *scratch;             /* on chip: lines to work with */
-    const uint32_t *col;        /* the matrix's columns as rows of what it
-                                 * gathers from; NULL: as they are */
-    const SpMat *slice;         /* backward-data on a tile: the columns it
-                                 * holds; NULL: all */
-    size_t block, block_end;    /* and the row blocks it goes through; w: lines
-                                 * of the first on */
-};
-
-static inline const float *gpt_w(const GptRun *r, int k) {
-    return r->m->w + r->m->table[k].at;
-}
-
-/* Where the firing's panel lies in an array off chip. */
-static inline SpPanel gpt_off_chip(const Firing *f, size_t array) {
-    const ProgArray *a = &f->r->program.array[array];
-    const size_t at = f->panel.at - (a->one_panel ? f->logits_at : 0);
-    const size_t stride = a->rows * LINE;
-    return (SpPanel){f->r->array[array] + at * stride, stride, f->r->identity};
-}
-/* Where the firing's panel of an edge lies, on chip or off. */
-static inline SpPanel gpt_panel_of(const Firing *f, int edge) {
-    const DfSlot *slot = f->r->on ? &f->r->on->slot[edge] : NULL;
-    if (!slot || !slot->slots)
-        return gpt_off_chip(f, f->r->program.array_of[edge]);
-    float *lines = slot->chip + f->turn % slot->slots * slot->stride;
-    return (SpPanel){lines, slot->gs, slot->row};
-}
-static inline SpPanel gpt_in(const Firing *f, int k) {
-    return gpt_panel_of(f, f->stage->df.in[k]);
-}
-static inline SpPanel gpt_out(const Firing *f, int k) {
-    return gpt_panel_of(f, f->stage->df.out[k]);
-}
-static inline SpPanel gpt_side(const Firing *f, int k) {
-    return gpt_off_chip(f, (size_t)f->stage->side[k]);
-}
-
 /* ---- dropout ------------------------------------------------------------- */
 
 /* The firing's sequence. */
@@ -1027,7 +769,7 @@ static inline size_t gpt_sequence(const Firing *f) {
 static inline Drop gpt_drop_here(const Firing *f) {
     if (!f->r->dropping) return (Drop){.below = 0};
     const size_t k = f->stage->param == DF_NONE ? WTE : (size_t)f->stage->param;
-    return gpt_drop(&f->r->dropout, k, gpt_sequence(f));
+    return drop_output(&f->r->dropout, k, gpt_sequence(f));
 }
 /* The position of the first token of group g of a panel. */
 static inline size_t gpt_row(const Firing *f, size_t g) {
@@ -1340,7 +1082,8 @@ static inline AttQueries gpt_queries(const Firing *f, SpPanel qkv, SpPanel att,
     const size_t l = f->stage->df.layer;
     Drop drop = {.below = 0};
     if (f->r->dropping)
-        drop = gpt_drop_head(&f->r->dropout, l, h, gpt_sequence(f));
+        drop = drop_head(&f->r->dropout, gpt_layer(l, QKVW), h,
+                         gpt_sequence(f));
     return (AttQueries){
         .drop = drop,
         .n = f->panel.first + g + 1,

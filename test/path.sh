@@ -10,7 +10,8 @@ trap 'rm -rf "$dir"' EXIT
 
 cat >"$dir/table" <<'TABLE'
 README.md Commands
-gpt.h essay GptConfig WTE LN1W GptParam
+gpt.h essay
+data/panel/weights.h GptConfig WTE LN1W GptParam
 gpt.h /The_specification spec_gelu spec_gelu_slope SpecRules spec_linear spec_linear_backward
 gpt.h spec_layernorm spec_layernorm_backward
 gpt.h /attention spec_seen spec_attention spec_attention_backward
@@ -22,7 +23,8 @@ sparse.h essay SpMat SpPanel SpBlocks sp_step sp_tile_forward sp_forward sp_back
 data/panel/panel.h panel_norm panel_gelu
 data/panel/attention.h AttQueries att_forward att_backward
 data/panel/program.h ProgStage
-gpt.h Firing gpt_norm gpt_linear
+data/panel/firing.h Firing
+gpt.h gpt_norm gpt_linear
 gpt.h /the_layer gpt_stage linear layer_forward layer_backward gpt_program
 dataflow.h essay DfStage df_waits df_fire df_try df_section_worker df_section_run
 data/run/plan.h essay df_plan

@@ -5,7 +5,7 @@
 #define TEST_DROP_H
 #include "test_machine.h"
 
-static const GptDropout drop_some = {.share = 0.2, .attention = 0.3, .seed = 5, .step = 7};
+static const Dropout drop_some = {.share = 0.2, .attention = 0.3, .seed = 5, .step = 7};
 
 /* Lanes ask as the specification does, and the share that is dropped lies within 4
  * deviations: of a place, of each row and column of it, and of places that differ by
@@ -85,7 +85,7 @@ static void test_drop_differences(void) {
 }
 
 /* Loss and every gradient of the machine against the specification. */
-static void drop_against_spec(GptConfig c, size_t B, size_t T, size_t P, GptDropout dropout,
+static void drop_against_spec(GptConfig c, size_t B, size_t T, size_t P, Dropout dropout,
                               int w) {
     SpMat *mats = w < 0 ? NULL : some_masks(&c, (size_t)w, 0.3);
     GptPair p = pair_masked(c, mats, B, T, 0.2, 2);
@@ -183,7 +183,7 @@ static void test_drop(void) {
     test_drop_differences();
     for (size_t i = 0; i < sizeof shape / sizeof *shape; i++)
         for (int part = 0; part < 3; part++) {          /* both, and each alone */
-            GptDropout dropout = drop_some;
+            Dropout dropout = drop_some;
             if (part == 1) dropout.share = 0;
             if (part == 2) dropout.attention = 0;
             drop_against_spec(shape[i].c, shape[i].B, shape[i].T, shape[i].P, dropout,

@@ -1,5 +1,6 @@
-/* test_files.h: one file never takes another's place, one process at a time writes a run's, a stranger's file
- * reaches neither a disk nor a terminal by our hand, and what the machine was left in changes no bit. */
+/* test_files.h: one file never takes another's place, one process at a time
+ * writes a run's, a stranger's file reaches neither a disk nor a terminal by
+ * our hand, and what the machine was left in changes no bit. */
 #ifndef TEST_FILES_H
 #define TEST_FILES_H
 #include "test_train.h"
@@ -7,47 +8,64 @@
 #define SHAPE "--vocab 260 --layers 1 --heads 1 --width 16 --context 8 --batch 2 --every 1000 --quiet "
 #define TINY "--threads 1 " SHAPE
 
-static void files_text(const char *name, const char *text) { file_put(file_in(name), text, strlen(text)); }
+static void files_text(const char *name, const char *text) {
+    file_put(file_in(name), text, strlen(text));
+}
 static char *files_get(const char *name) {                  /* as a C string, on the heap */
     Bytes b = file_read(file_in(name));
     char *text = mem_new(b.n + 1, 1);
-    memcpy(text, b.p, b.n), file_free(&b);
+    memcpy(text, b.p, b.n);
+    file_free(&b);
     return text;
 }
 
-/* ---- the same file ------------------------------------------------------------------------------------- */
+/* ---- the same file ------------------------------------------------------- */
 
 static void files_same(void) {
     char folders[PATH_MAX];
     outside("mkdir %s && ln -s sub %s", file_in("sub"), file_in("link"));
     files_text("here", "x");
-    outside("ln -s here %s && ln %s %s", file_in("soft"), file_in("here"), file_in("hard"));
-    static const struct { const char *a, *b; bool same; } pair[] = {
-        {"here", "here", true}, {"here", "./here", true}, {"here", "sub/../here", true},
-        {"here", "soft", true}, {"here", "hard", true}, {"here", "none", false}, {"none", "./none", true},
-        {"sub/none", "link/none", true}, {"none", "sub/none", false}, {"sub/none", "sub/../none", false},
-        {"none", "nonesuch", false}, {"nowhere/none", "nowhere/none", true}};
+    outside("ln -s here %s && ln %s %s", file_in("soft"), file_in("here"),
+            file_in("hard"));
+    static const struct {
+        const char *a, *b;
+        bool same;
+    } pair[] =
+        {{"here", "here", true},        {"here", "./here", true},
+         {"here", "sub/../here", true}, {"here", "soft", true},
+         {"here", "hard", true},        {"here", "none", false},
+         {"none", "./none", true},      {"sub/none", "link/none", true},
+         {"none", "sub/none", false},   {"sub/none", "sub/../none", false},
+         {"none", "nonesuch", false},   {"nowhere/none", "nowhere/none", true}};
     for (size_t k = 0; k < sizeof pair / sizeof *pair; k++)
-        CHECK(file_same(file_in(pair[k].a), file_in(pair[k].b)) == pair[k].same, "%s, %s", pair[k].a, pair[k].b);
+        CHECK(file_same(file_in(pair[k].a), file_in(pair[k].b)) == pair[k].same,
+              "%s, %s", pair[k].a, pair[k].b);
     const char *text = file_in("text");
-    static const char *const twice[][2] = {
-        {"z", "./z"}, {"z", "sub/../z"}, {"sub/z", "link/z"}, {"z", "./z.best"}, {"z", "z.lock"}};
+    static const char *const twice[][2] = {{"z", "./z"},
+                                           {"z", "sub/../z"},
+                                           {"sub/z", "link/z"},
+                                           {"z", "./z.best"},
+                                           {"z", "z.lock"}};
     for (size_t k = 0; k < sizeof twice / sizeof *twice; k++)
-        check_refused("found it twice", "run " TINY "--text %s --out %s --json %s", text, file_in(twice[k][0]),
-                      file_in(twice[k][1]));
-    check_refused("found it twice", "run " TINY "--text %s --out %s --json %s --log %s", text, file_in("z"),
-                  file_in("sub/j"), file_in("link/j"));
+        check_refused("found it twice", "run " TINY "--text %s --out %s --json %s",
+                      text, file_in(twice[k][0]), file_in(twice[k][1]));
+    check_refused("found it twice",
+                  "run " TINY "--text %s --out %s --json %s --log %s", text,
+                  file_in("z"), file_in("sub/j"), file_in("link/j"));
     snprintf(folders, sizeof folders, "%s", file_in("sub"));
     static const char *const option[] = {"json", "trace", "log"};
     for (size_t k = 0; k < 3; k++)
-        check_refused("found a directory", "run " TINY "--text %s --out %s --schedule dataflow --%s %s", text,
-                      file_in("z"), option[k], folders);
-    check_refused("found a directory", "compare --text %s --out %s --report %s", text, file_in("cmp"), folders);
+        check_refused("found a directory",
+                      "run " TINY "--text %s --out %s --schedule dataflow --%s %s",
+                      text, file_in("z"), option[k], folders);
+    check_refused("found a directory", "compare --text %s --out %s --report %s",
+                  text, file_in("cmp"), folders);
     check_refused("found a directory", "simulate --csv %s", folders);
-    CHECK(access(file_in("z"), F_OK) && access(file_in("z.lock"), F_OK), "nothing has begun");
+    CHECK(access(file_in("z"), F_OK) && access(file_in("z.lock"), F_OK),
+          "nothing has begun");
 }
 
-/* ---- one process at a time ----------------------------------------------------------------------------- */
+/* ---- one process at a time ----------------------------------------------- */
 
 static void files_lock(void) {
     char number[32], text[128];                             /* many names are made before it is used last */
@@ -66,30 +84,41 @@ static void files_lock(void) {
     for (int k = 0; k < 2; k++)                             /* by another name of the folder, too */
         check_refused(number, "run " TINY "--text %s --steps 2 --out %s", text,
                       file_in(k ? "sub/../locked" : "locked"));
-    kill(other, SIGKILL), waitpid(other, NULL, 0);
+    kill(other, SIGKILL);
+    waitpid(other, NULL, 0);
     CHECK(!access(file_in("locked.lock"), F_OK), "what was killed leaves its lock");
     for (int k = 0; k < 2; k++) {
-        snprintf(number, sizeof number, "locked%s.%ld.tmp", k ? ".best" : "", (long)other);
+        snprintf(number, sizeof number, "locked%s.%ld.tmp", k ? ".best" : "",
+                 (long)other);
         files_text(number, "half a checkpoint");
     }
-    CHECK(command("run " TINY "--text %s --steps 2 --out %s", text, file_in("locked")) == 0, "%s", check_line);
-    CHECK(outside("! ls %s | grep -q 'locked.*tmp\\|locked.lock'", folder) == 0, "it takes away what was left");
+    CHECK(command("run " TINY "--text %s --steps 2 --out %s", text,
+                  file_in("locked")) == 0,
+          "%s", check_line);
+    CHECK(outside("! ls %s | grep -q 'locked.*tmp\\|locked.lock'", folder) == 0,
+          "it takes away what was left");
     outside("mkfifo %s", file_in("fifo.lock"));
-    check_refused("expected a file that locks", "run " TINY "--text %s --out %s", text, file_in("fifo"));
+    check_refused("expected a file that locks", "run " TINY "--text %s --out %s",
+                  text, file_in("fifo"));
     outside("ln -s here %s", file_in("linked.lock"));
-    check_refused("linked.lock: cannot write", "run " TINY "--text %s --out %s", text, file_in("linked"));
+    check_refused("linked.lock: cannot write", "run " TINY "--text %s --out %s",
+                  text, file_in("linked"));
     for (int k = 0; k < (QUICK ? 2 : 10); k++) {            /* started together: one wins, the other says why */
-        const char *out = file_in("pair"), *said = file_in("pair.said"), *train = train_path();
-        const int status = outside(
-            "for i in 1 2; do %s run " TINY "--text %s --steps 300 --out %s 2>>%s & p=\"$p $!\"; done; lost=0; "
-            "for j in $p; do wait $j || lost=$((lost+1)); done; "
-            "[ $lost = 1 ] && grep -q 'process [0-9]* writes it\\|exists already' %s", train, text, out, said, said);
+        const char *out = file_in("pair");
+        const char *said = file_in("pair.said");
+        const char *train = train_path();
+        const int status =
+            outside("for i in 1 2; do %s run " TINY
+                    "--text %s --steps 300 --out %s 2>>%s & p=\"$p $!\"; done; lost=0; "
+                    "for j in $p; do wait $j || lost=$((lost+1)); done; "
+                    "[ $lost = 1 ] && grep -q 'process [0-9]* writes it\\|exists already' %s",
+                    train, text, out, said, said);
         CHECK(outside("rm %s %s.best %s", out, out, said) == 0, "the winner's files");
         CHECK(status == 0, "a pair of processes: status %d", status);
     }
 }
 
-/* ---- files that are not ours --------------------------------------------------------------------------- */
+/* ---- files that are not ours --------------------------------------------- */
 
 static void files_strangers(void) {
     char temp[PATH_MAX];
@@ -97,45 +126,67 @@ static void files_strangers(void) {
     files_text("victim", "untouched");
     if (symlink("victim", temp)) abort();
     Out out = out_open(file_in("out"));
-    out_bytes(&out, "new", 3), out_done(&out);
-    char *victim = files_get("victim"), *written = files_get("out");
-    CHECK(!strcmp(victim, "untouched") && !strcmp(written, "new"), "'%s', '%s'", victim, written);
-    free(victim), free(written), unlink(temp);
+    out_bytes(&out, "new", 3);
+    out_done(&out);
+    char *victim = files_get("victim");
+    char *written = files_get("out");
+    CHECK(!strcmp(victim, "untouched") && !strcmp(written, "new"), "'%s', '%s'",
+          victim, written);
+    free(victim);
+    free(written);
+    unlink(temp);
 
     /* a checkpoint whose mask is still to be read names a FIFO */
-    CHECK(command("run " TINY "--text %s --steps 4 --stop 2 --sparsity 0.5 --dense-first 0.75 --out %s",
-                  file_in("text"), file_in("late")) == 0, "%s", check_line);
+    CHECK(command("run " TINY
+                  "--text %s --steps 4 --stop 2 --sparsity 0.5 --dense-first 0.75 --out %s",
+                  file_in("text"), file_in("late")) == 0,
+          "%s", check_line);
     Options none = {0};
     outside("mkfifo %s", file_in("fifo"));
     State s = checkpoint_read(file_in("late"), &none, true);
     s.o->mask = file_in("fifo");
     if (!checkpoint_write(&s, file_in("late"))) abort();
-    check_refused("--mask FILE says all", "run --resume %s --text %s", file_in("late"), file_in("text"));
-    s.o->sparsity = 0, s.o->dense_first = 0;
+    check_refused("--mask FILE says all", "run --resume %s --text %s",
+                  file_in("late"), file_in("text"));
+    s.o->sparsity = 0;
+    s.o->dense_first = 0;
     SpMat *mats = NULL;
-    CHECK(DIES(mats = masks_new(s.o, &s.m->c, s.m)) && strstr(check_line, "regular file"), "%s", check_line);
-    gpt_free(s.m), tok_free(s.tok), free(s.o), free(mats);
+    CHECK(DIES(mats = masks_new(s.o, &s.m->c, s.m)) &&
+              strstr(check_line, "regular file"),
+          "%s", check_line);
+    state_free(&s);
+    free(mats);
 }
 
 static void files_shown(void) {
-    static const struct { const char *text, *shown; } line[] = {
-        {"plain \xc3\xa9", "plain \xc3\xa9"}, {"\x1b[2J", "\\x1b[2J"}, {"a\nb\tc", "a\nb\tc"},
-        {"\xc2\x9b" "31m", "\\xc2\\x9b31m"}, {"\x9b", "\\x9b"}, {"\x7f", "\\x7f"}, {"\xed\xa0\x80", "\\xed\\xa0\\x80"}};
+    static const struct { const char *text, *shown;
+    } line[] = {{"plain \xc3\xa9", "plain \xc3\xa9"},
+                {"\x1b[2J", "\\x1b[2J"},
+                {"a\nb\tc", "a\nb\tc"},
+                {"\xc2\x9b"
+                 "31m",
+                 "\\xc2\\x9b31m"},
+                {"\x9b", "\\x9b"},
+                {"\x7f", "\\x7f"},
+                {"\xed\xa0\x80", "\\xed\\xa0\\x80"}};
     char shown[64];
     for (size_t k = 0; k < sizeof line / sizeof *line; k++) {
         text_show(shown, sizeof shown, line[k].text, strlen(line[k].text), "\n\t");
         CHECK(!strcmp(shown, line[k].shown), "'%s'", shown);
     }
-    CHECK(text_show(shown, 5, "ab\xc3\xa9", 4, "") == 4 && text_show(shown, 4, "ab\xc3\xa9", 4, "") == 2,
+    CHECK(text_show(shown, 5, "ab\xc3\xa9", 4, "") == 4 &&
+              text_show(shown, 4, "ab\xc3\xa9", 4, "") == 2,
           "whole characters");
-    CHECK(DIES(die("%s", "\x1b[1m\xc2\x85")) && !strcmp(check_line, "\\x1b[1m\\xc2\\x85"), "%s", check_line);
+    CHECK(DIES(die("%s", "\x1b[1m\xc2\x85")) &&
+              !strcmp(check_line, "\\x1b[1m\\xc2\\x85"),
+          "%s", check_line);
     Out text = out_memory();
     json_put(&text, "a\xff\"\xc3\xa9");
     CHECK(!strcmp(out_string(&text), "\"a\xef\xbf\xbd\\\"\xc3\xa9\""), "%s", text.text);
     out_free(&text);
 }
 
-/* ---- what is written ----------------------------------------------------------------------------------- */
+/* ---- what is written ----------------------------------------------------- */
 
 static bool files_there(const char *path) { return !access(path, F_OK); }
 /* How many more outputs may be open at once. They are left open. */
@@ -150,8 +201,10 @@ static void files_out(void) {
     memset(wide, 'x', OUT_ROOM + 99);
     Out text = out_memory();
     for (int k = 0; k < 3; k++) out_print(&text, "%d%s", k, wide);
-    CHECK(text.n == 3 * (OUT_ROOM + 100) && text.text[text.n - 1] == 'x', "%zu bytes", text.n);
-    Out none = {0}, file = out_open(file_in("order"));
+    CHECK(text.n == 3 * (OUT_ROOM + 100) && text.text[text.n - 1] == 'x',
+          "%zu bytes", text.n);
+    Out none = {0};
+    Out file = out_open(file_in("order"));
     out_print(&none, "%s", wide);
     json_member_put(&none, "key", 1);
     CHECK(!none.n && out_commit(&none), "an output of zeros keeps nothing");
@@ -160,7 +213,9 @@ static void files_out(void) {
     out_print(&file, "%s>", wide);
     CHECK(out_commit(&file) && !files_there(file.temp->path), "%s", strerror(errno));
     char *read = files_get("order");
-    CHECK(strlen(read) == 2 * (OUT_ROOM + 99) + 2 && read[0] == '<' && read[2 * OUT_ROOM + 199] == '>', "in order");
+    CHECK(strlen(read) == 2 * (OUT_ROOM + 99) + 2 && read[0] == '<' &&
+              read[2 * OUT_ROOM + 199] == '>',
+          "in order");
 
     Out full = out_open("/dev/full");
     out_text(&full, "x");
@@ -169,18 +224,26 @@ static void files_out(void) {
     CHECK(!out_commit(&full) && errno == ENOSPC, "what failed is forgotten");
 
     file = out_open(file_in("order"));
-    CHECK(files_there(file.temp->path) && DIES(die("x")) && !files_there(file.temp->path), "an end leaves it");
-    CHECK(files_open(file_in("many")) == PASSING && strstr(check_line, "Too many open files"), "%s", check_line);
+    CHECK(files_there(file.temp->path) && DIES(die("x")) &&
+              !files_there(file.temp->path),
+          "an end leaves it");
+    CHECK(files_open(file_in("many")) == PASSING &&
+              strstr(check_line, "Too many open files"),
+          "%s", check_line);
     CHECK(outside("! ls %s | grep -q tmp", folder) == 0, "an end leaves one of many");
     passing.dead = 12345;
     passing_name(dead, file_in("order"), passing.dead, 0);
     files_text("order.12345.tmp", "half of it");
     out_probe(file_in("order"));
     passing.dead = 0;
-    CHECK(!files_there(dead) && files_there(file_in("order")), "what a killed process left stays");
-    free(wide), free(read), out_free(&text);
+    CHECK(!files_there(dead) && files_there(file_in("order")),
+          "what a killed process left stays");
+    free(wide);
+    free(read);
+    out_free(&text);
 }
-/* A run that died before its first checkpoint leaves a log of nothing but its head: it may begin again. */
+/* A run that died before its first checkpoint leaves a log of nothing but its
+ * head: it may begin again. */
 static void files_logs(void) {
     static const char run[] = "run " TINY "--text %s --steps 2 --out %s --log %s";
     char log[128];                                          /* many names are made before it is used last */
@@ -188,14 +251,16 @@ static void files_logs(void) {
     files_text("begun.log", log_head);
     CHECK(command(run, file_in("text"), file_in("begun"), log) == 0, "%s", check_line);
     char *lines = files_get("begun.log");
-    unlink(file_in("begun")), unlink(file_in("begun.best"));
+    unlink(file_in("begun"));
+    unlink(file_in("begun.best"));
     check_refused("exists already", run, file_in("text"), file_in("begun"), log);
     char *after = files_get("begun.log");
     CHECK(strstr(lines, "\n2,") && !strcmp(lines, after), "%s", after);
-    free(lines), free(after);
+    free(lines);
+    free(after);
 }
 
-/* ---- terminals and signals ----------------------------------------------------------------------------- */
+/* ---- terminals and signals ----------------------------------------------- */
 
 /* What a command prints on a terminal of that many columns. */
 static char *files_terminal(const char *line, unsigned short columns) {
@@ -203,7 +268,9 @@ static char *files_terminal(const char *line, unsigned short columns) {
     struct winsize size = {.ws_row = 24, .ws_col = columns};
     char *text = mem_new(1 << 20, 1);
     size_t n = 0;
-    if (master < 0 || grantpt(master) || unlockpt(master) || ioctl(master, TIOCSWINSZ, &size)) abort();
+    if (master < 0 || grantpt(master) || unlockpt(master) ||
+        ioctl(master, TIOCSWINSZ, &size))
+        abort();
     const pid_t child = fork();
     if (!child) {
         const int slave = open(ptsname(master), O_RDWR | O_NOCTTY);
@@ -219,51 +286,68 @@ static char *files_terminal(const char *line, unsigned short columns) {
         if (over) break;
         over = waitpid(child, &status, WNOHANG) == child;
     }
-    close(master), text[n] = 0;
+    close(master);
+    text[n] = 0;
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "'%s' on a terminal", line);
     return text;
 }
 static void files_terminals(void) {
     char line[1024];
-    snprintf(line, sizeof line, "%s run --threads 1 --vocab 260 --layers 1 --heads 1 --width 16 --context 8 --batch 2 "
-             "--steps 300 --text %s --out %s 2>/dev/null", train_path(), file_in("text"), file_in("wide"));
+    snprintf(line, sizeof line,
+             "%s run --threads 1 --vocab 260 --layers 1 --heads 1 --width 16 --context 8 --batch 2 "
+             "--steps 300 --text %s --out %s 2>/dev/null",
+             train_path(), file_in("text"), file_in("wide"));
     char *text = files_terminal(line, 30);
     size_t longest = 0, lines = 0;
     for (const char *p = text; (p = strstr(p, "\r\033[K")); lines++) {
         p += 4;
         longest = size_max(longest, strcspn(p, "\r\n"));
     }
-    CHECK(lines && longest == 29, "%zu progress lines of at most %zu columns", lines, longest);
+    CHECK(lines && longest == 29, "%zu progress lines of at most %zu columns",
+          lines, longest);
     free(text);
     files_text("escapes", TOK_MAGIC "1 0\n");
-    snprintf(line, sizeof line, "echo 216 58 216 64 128 | %s tokenize --decode --vocab %s", train_path(),
-             file_in("escapes"));                           /* U+001C [ U+001C a, then the start of a character */
+    snprintf(line, sizeof line,
+             "echo 216 58 216 64 128 | %s tokenize --decode --vocab %s",
+             train_path(),
+             file_in("escapes")); /* U+001C [ U+001C a, then the start of a character */
     text = files_terminal(line, 80);
     CHECK(strstr(text, "\\x1c[\\x1ca\\xc4") != NULL, "'%s'", text);
     free(text);
-    CHECK(outside("echo 216 58 216 64 | %s tokenize --decode --vocab %s | grep -q '\x1c\\[\x1c'", train_path(),
-                  file_in("escapes")) == 0, "a file gets the bytes");
+    CHECK(outside("echo 216 58 216 64 | %s tokenize --decode --vocab %s | grep -q '\x1c\\[\x1c'",
+                  train_path(), file_in("escapes")) == 0,
+          "a file gets the bytes");
 }
 static void files_signals(void) {
-    static const char endless[] = "--threads 1 --vocab 260 --layers 1 --heads 1 --width 16 --context 8 --batch 2 --quiet "
-                                  "--steps 100000000 --every 100000000";
-    const char *text = file_in("text"), *out = file_in("hup"), *train = train_path();
-    const int status = outside("%s run --text %s --out %s %s >/dev/null & p=$!; while [ ! -e %s ]; do sleep 0.05; "
-                               "done; sleep 0.3; kill -HUP $p; wait $p", train, text, out, endless, out);
-    CHECK(status == 3 && access(file_in("hup.lock"), F_OK), "SIGHUP saves: status %d", status);
+    static const char endless[] =
+        "--threads 1 --vocab 260 --layers 1 --heads 1 --width 16 --context 8 --batch 2 --quiet "
+        "--steps 100000000 --every 100000000";
+    const char *text = file_in("text");
+    const char *out = file_in("hup");
+    const char *train = train_path();
+    const int status =
+        outside("%s run --text %s --out %s %s >/dev/null & p=$!; while [ ! -e %s ]; do sleep 0.05; "
+                "done; sleep 0.3; kill -HUP $p; wait $p",
+                train, text, out, endless, out);
+    CHECK(status == 3 && access(file_in("hup.lock"), F_OK),
+          "SIGHUP saves: status %d", status);
     CHECK(outside("trap '' HUP; %s run --text %s --out %s %s --stop 1500 & p=$!; while [ ! -e %s ]; do "
-                  "sleep 0.02; done; kill -HUP $p; wait $p", train, text, file_in("nohup"), endless,
-                  file_in("nohup")) == 0, "ignored at the start, ignored");
+                  "sleep 0.02; done; kill -HUP $p; wait $p",
+                  train, text, file_in("nohup"), endless, file_in("nohup")) == 0,
+          "ignored at the start, ignored");
     CHECK(outside("mkfifo %s; %s run --text %s --out %s %s & p=$!; sleep 0.5; kill -TERM $p; wait $p 2>/dev/null",
-                  file_in("wait"), train, file_in("wait"), file_in("waits"), endless) != 0, "a wait ends");
-    outside("(ulimit -f 220; %s run --text %s --out %s --log %s %s --steps 20000 2>%s)", train, text,
-            file_in("logged"), file_in("log"), TINY, file_in("said"));      /* 110 KB: less than the log's */
+                  file_in("wait"), train, file_in("wait"), file_in("waits"),
+                  endless) != 0,
+          "a wait ends");
+    outside("(ulimit -f 220; %s run --text %s --out %s --log %s %s --steps 20000 2>%s)",
+            train, text, file_in("logged"), file_in("log"), TINY,
+            file_in("said")); /* 110 KB: less than the log's */
     char *said = files_get("said");
     CHECK(strstr(said, "File too large; the checkpoint is written"), "%s", said);
     free(said);
 }
 
-/* ---- the machine --------------------------------------------------------------------------------------- */
+/* ---- the machine --------------------------------------------------------- */
 
 static void files_mode(void *arg, size_t task, size_t worker) {
     volatile float least = 1e-38f;
@@ -283,44 +367,65 @@ static void files_machine(void) {
     machine_ready();
     for (int k = 0; k < 20; k++) {
         df_run(pool, files_mode, good, 64);
-        for (size_t i = 0; i < 64; i++) CHECK(good[i], "task %zu rounds or flushes in another way", i);
+        for (size_t i = 0; i < 64; i++)
+            CHECK(good[i], "task %zu rounds or flushes in another way", i);
     }
     df_end(pool);
-    CHECK(command("run --threads 2 " SHAPE "--text %s --steps 3 --out %s", file_in("text"), file_in("clean")) == 0,
+    CHECK(command("run --threads 2 " SHAPE "--text %s --steps 3 --out %s",
+                  file_in("text"), file_in("clean")) == 0,
           "%s", check_line);
     files_spoil();
-    const int status = command("run --threads 2 " SHAPE "--text %s --steps 3 --out %s", file_in("text"),
-                               file_in("spoilt"));
-    CHECK(status == 0 && file_bits(file_in("clean")) == file_bits(file_in("spoilt")), "other bits");
+    const int status = command("run --threads 2 " SHAPE
+                               "--text %s --steps 3 --out %s",
+                               file_in("text"), file_in("spoilt"));
+    CHECK(status == 0 && file_bits(file_in("clean")) == file_bits(file_in("spoilt")),
+          "other bits");
     machine_ready();
 }
 
-/* ---- the smaller ones ---------------------------------------------------------------------------------- */
+/* ---- the smaller ones ---------------------------------------------------- */
 
 static void files_smaller(void) {
-    static const char chip[] = "tiles=4\nsram=65536 # of a tile\nelement=4\t# bytes\nflops=16\nclock=1e9\nport=64\n"
-                               "memory=1e9\nrandom=1e8\nlaunch=1e-6 # x\n";
+    static const char chip[] =
+        "tiles=4\nsram=65536 # of a tile\nelement=4\t# bytes\nflops=16\nclock=1e9\nport=64\n"
+        "memory=1e9\nrandom=1e8\nlaunch=1e-6 # x\n";
     files_text("chip", chip);
-    CHECK(df_chip(file_in("chip")).launch == 1e-6, "a comment may have a space before it");
-    check_refused("at most 1000000000000000", "compare --seed 1000000000000000 --seeds 2 --text %s --out %s",
+    CHECK(df_chip(file_in("chip")).launch == 1e-6,
+          "a comment may have a space before it");
+    check_refused("at most 1000000000000000",
+                  "compare --seed 1000000000000000 --seeds 2 --text %s --out %s",
                   file_in("text"), file_in("far"));
-    check_refused("at most 1000000000000000", "compare --mask-seed 999999999999500 --sweep --text %s --out %s",
+    check_refused("at most 1000000000000000",
+                  "compare --mask-seed 999999999999500 --sweep --text %s --out %s",
                   file_in("text"), file_in("far"));
-    CHECK(outside("printf 'ab<|endoftext|>ab<|endoftext|>ab<|endoftext|>' > %s", file_in("marks")) == 0 &&
-          outside("%s tokenize --vocab 300 --save %s < %s > /dev/null", train_path(), file_in("v1"), file_in("marks")) == 0 &&
-          outside("%s tokenize --vocab 300 --save %s --text %s < /dev/null > /dev/null", train_path(), file_in("v2"),
+    CHECK(outside("printf 'ab<|endoftext|>ab<|endoftext|>ab<|endoftext|>' > %s",
                   file_in("marks")) == 0 &&
-          file_bits(file_in("v1")) == file_bits(file_in("v2")), "two ways in, one vocabulary");
-    files_text("model.safetensors.index.json", "{\"metadata\": {}, \"weight_map\": {}}");
-    check_refused("expected a config.json beside it", "eval %s", file_in("model.safetensors.index.json"));
+              outside("%s tokenize --vocab 300 --save %s < %s > /dev/null",
+                      train_path(), file_in("v1"), file_in("marks")) == 0 &&
+              outside("%s tokenize --vocab 300 --save %s --text %s < /dev/null > /dev/null",
+                      train_path(), file_in("v2"), file_in("marks")) == 0 &&
+              file_bits(file_in("v1")) == file_bits(file_in("v2")),
+          "two ways in, one vocabulary");
+    files_text("model.safetensors.index.json",
+               "{\"metadata\": {}, \"weight_map\": {}}");
+    check_refused("expected a config.json beside it", "eval %s",
+                  file_in("model.safetensors.index.json"));
 }
 
 static void test_files(void) {
     snprintf(folder, sizeof folder, "/tmp/train-test-XXXXXX");
     if (!mkdtemp(folder)) abort();
     make_text(file_in("text"), 3000);
-    files_same(), files_lock(), files_strangers(), files_shown(), files_out(), files_logs(), files_terminals(), files_signals();
-    files_machine(), files_smaller();
+    files_same();
+    files_lock();
+    files_strangers();
+    files_shown();
+    files_out();
+    files_logs();
+    files_terminals();
+    files_signals();
+    files_machine();
+    files_smaller();
     outside("rm -r %s", folder);
 }
 #endif

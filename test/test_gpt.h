@@ -4,7 +4,6 @@
 #define TEST_GPT_H
 #include "check.h"
 #include "../data/model/checkpoint.h"
-#include "../data/model/weights.h"
 #include "../data/run/adamw.h"
 #include "../data/run/schedule.h"
 

@@ -1,12 +1,14 @@
 /* pool.h: worker threads, which all of the arithmetic runs on.
  *
- * df_run(pool, fn, arg, n) calls fn(arg, task, worker) once for each task 0 .. n-1, on any worker in any
- * order, and returns when all are done. A task may depend on nothing but its number, so results never depend
- * on how many threads there are. The caller is worker 0 and works too; it waits only for workers that have
- * joined the run, so one that sleeps is not missed. Who waits spins for about a tenth of a millisecond, since
- * what he waits for is usually near, and then sleeps. No more workers are awake than there are CPUs: who spins
- * would hold one that somebody with a task needs. One atomic counter hands out the tasks. It refuses
- * pthread_barrier (absent on macOS) and OpenMP.
+ * df_run(pool, fn, arg, n) calls fn(arg, task, worker) once for each task 0 ..
+ * n-1, on any worker in any order, and returns when all are done. A task may
+ * depend on nothing but its number, so results never depend on how many threads
+ * there are. The caller is worker 0 and works too; it waits only for workers
+ * that have joined the run, so one that sleeps is not missed. Who waits spins
+ * for about a tenth of a millisecond, since what he waits for is usually near,
+ * and then sleeps. No more workers are awake than there are CPUs: who spins
+ * would hold one that somebody with a task needs. One atomic counter hands out
+ * the tasks. It refuses pthread_barrier (absent on macOS) and OpenMP.
  *
  *     DfPool *pool = df_begin(df_cores());
  *     df_run(pool, task, arg, 100);
@@ -22,8 +24,9 @@ typedef void DfTask(void *arg, size_t task, size_t worker);
 
 enum { DF_WORKERS = 256, DF_SPINS = 4000 };
 
-/* The state of a pool is one number, so that joining and closing a run cannot miss each other: the run's
- * number times DF_RUN, DF_OPEN while it may be joined, and how many workers have joined and not left. */
+/* The state of a pool is one number, so that joining and closing a run cannot
+ * miss each other: the run's number times DF_RUN, DF_OPEN while it may be
+ * joined, and how many workers have joined and not left. */
 enum { DF_OPEN = 512, DF_RUN = 1024 };
 
 typedef struct {
@@ -42,26 +45,33 @@ typedef struct {
     _Alignas(64) atomic_size_t awake;       /* workers that do not sleep, the caller included */
 } DfPool;
 
-typedef struct { DfPool *pool; size_t worker; } DfWorker;
+typedef struct {
+    DfPool *pool;
+    size_t worker;
+} DfWorker;
 
-static inline void df_relax(void) {         /* tells the core that this is a waiting loop */
+/* Tells the core that this is a waiting loop. */
+static inline void df_relax(void) {
 #if defined __x86_64__ || defined __i386__
     __asm__ volatile("pause");
 #elif defined __aarch64__
     __asm__ volatile("yield");
 #endif
 }
-/* Whether who waits may look once more, which he has done so often, before he sleeps. */
+/* Whether who waits may look once more, which he has done so often, before he
+ * sleeps. */
 static inline bool df_may_spin(DfPool *p, int spins) {
     return spins < DF_SPINS && atomic_load(&p->awake) <= p->cpus;
 }
 /* Sleeps under a lock until `cond` is signalled. */
-static inline void df_sleep(DfPool *p, pthread_cond_t *cond, pthread_mutex_t *lock) {
+static inline void df_sleep(DfPool *p, pthread_cond_t *cond,
+                            pthread_mutex_t *lock) {
     atomic_fetch_sub(&p->awake, 1);
     pthread_cond_wait(cond, lock);
     atomic_fetch_add(&p->awake, 1);
 }
-/* Wakes who sleeps on `cond`, if there are CPUs for more; if not for everybody, then one, who wakes the next. */
+/* Wakes who sleeps on `cond`, if there are CPUs for more; if not for everybody,
+ * then one, who wakes the next. */
 static inline void df_rouse(DfPool *p, pthread_cond_t *cond) {
     if (atomic_load(&p->awake) >= p->cpus) return;
     if (p->workers > p->cpus) pthread_cond_signal(cond);
@@ -69,18 +79,27 @@ static inline void df_rouse(DfPool *p, pthread_cond_t *cond) {
 }
 
 static inline void df_work(DfPool *p, size_t worker) {
-    for (size_t task; (task = atomic_fetch_add(&p->next, 1)) < p->n;)
+    size_t task = atomic_fetch_add(&p->next, 1);
+    while (task < p->n) {
         p->fn(p->arg, task, worker);
+        task = atomic_fetch_add(&p->next, 1);
+    }
 }
 
-static inline size_t df_number(DfPool *p) { return atomic_load(&p->state) / DF_RUN; }
-static inline size_t df_joined(DfPool *p) { return atomic_load(&p->state) % DF_OPEN; }
+static inline size_t df_number(DfPool *p) {
+    return atomic_load(&p->state) / DF_RUN;
+}
+static inline size_t df_joined(DfPool *p) {
+    return atomic_load(&p->state) % DF_OPEN;
+}
 
-/* Waits for a run after number *seen and joins it; *seen becomes its number. One that is closed already is
- * left out. False: the pool ends. */
+/* Waits for a run after number *seen and joins it; *seen becomes its number.
+ * One that is closed already is left out. False: the pool ends. */
 static inline bool df_join(DfPool *p, size_t *seen) {
     for (;;) {
-        for (int spins = 0; df_number(p) == *seen && df_may_spin(p, spins); spins++) df_relax();
+        for (int spins = 0; df_number(p) == *seen && df_may_spin(p, spins);
+             spins++)
+            df_relax();
         if (df_number(p) == *seen) {
             pthread_mutex_lock(&p->lock);
             while (df_number(p) == *seen) df_sleep(p, &p->wake, &p->lock);
@@ -89,11 +108,13 @@ static inline bool df_join(DfPool *p, size_t *seen) {
         size_t state = atomic_load(&p->state);
         *seen = state / DF_RUN;
         while (state & DF_OPEN && state / DF_RUN == *seen)
-            if (atomic_compare_exchange_weak(&p->state, &state, state + 1)) return true;
+            if (atomic_compare_exchange_weak(&p->state, &state, state + 1))
+                return true;
         if (atomic_load(&p->ending)) return false;
     }
 }
-/* A worker leaves a run, and tells the caller if it was the last one that he waits for. */
+/* A worker leaves a run, and tells the caller if it was the last one that he
+ * waits for. */
 static inline void df_leave(DfPool *p) {
     if (atomic_fetch_sub(&p->state, 1) % DF_RUN != 1) return;
     pthread_mutex_lock(&p->lock);
@@ -107,7 +128,8 @@ static inline void *df_worker(void *arg) {
     free(arg);
     machine_ready();
     while (df_join(p, &seen)) {
-        if (p->workers > p->cpus && atomic_load(&p->next) < p->n) df_rouse(p, &p->wake);
+        if (p->workers > p->cpus && atomic_load(&p->next) < p->n)
+            df_rouse(p, &p->wake);
         df_work(p, w.worker);
         df_leave(p);
     }
@@ -130,7 +152,8 @@ static inline void df_run(DfPool *p, DfTask *fn, void *arg, size_t n) {
     pthread_mutex_unlock(&p->lock);
     df_work(p, 0);
     atomic_fetch_sub(&p->state, DF_OPEN);
-    for (int spins = 0; df_joined(p) && df_may_spin(p, spins); spins++) df_relax();
+    for (int spins = 0; df_joined(p) && df_may_spin(p, spins); spins++)
+        df_relax();
     if (!df_joined(p)) return;
     pthread_mutex_lock(&p->lock);
     while (df_joined(p)) df_sleep(p, &p->done, &p->lock);
@@ -138,9 +161,12 @@ static inline void df_run(DfPool *p, DfTask *fn, void *arg, size_t n) {
 }
 
 /* Physical cores that this process may use. */
-static inline size_t df_cores(void) { return size_max(1, size_min(cores_count(true), DF_WORKERS)); }
+static inline size_t df_cores(void) {
+    return size_max(1, size_min(cores_count(true), DF_WORKERS));
+}
 
-/* A pool of that many workers, the caller included, of which so many may be awake. Ended by df_end. */
+/* A pool of that many workers, the caller included, of which so many may be
+ * awake. Ended by df_end. */
 static inline DfPool *df_begin_on(size_t workers, size_t cpus) {
     DfPool *p = mem_new(1, sizeof *p);
     if (workers < 1 || workers > DF_WORKERS)
@@ -161,7 +187,9 @@ static inline DfPool *df_begin_on(size_t workers, size_t cpus) {
 }
 
 /* The same on this machine. */
-static inline DfPool *df_begin(size_t workers) { return df_begin_on(workers, cores_count(false)); }
+static inline DfPool *df_begin(size_t workers) {
+    return df_begin_on(workers, cores_count(false));
+}
 
 static inline void df_end(DfPool *p) {
     pthread_mutex_lock(&p->lock);

@@ -1,21 +1,25 @@
-/* start.c: where the program begins, compiled for the plainest processor of the family.
+/* start.c: where the program begins, compiled for the plainest processor of the
+ * family.
  *
- * The rest is compiled for the machine at hand, and there even main may hold an instruction that an older
- * processor does not know: then the program would end in "Illegal instruction" before it could say why. This
- * file has none of them. It compares what the rest was compiled for with what the processor has, and goes on
- * to the program, or refuses in one line with status 2. Both program and tests begin here.
+ * The rest is compiled for the machine at hand, and there even main may hold an
+ * instruction that an older processor does not know: then the program would end
+ * in "Illegal instruction" before it could say why. This file has none of them.
+ * It compares what the rest was compiled for with what the processor has, and
+ * goes on to the program, or refuses in one line with status 2. Both program
+ * and tests begin here.
  *
- * With PORTABLE the rest is in the binary three times, each compiled for another processor and under another
- * name, and the first that this processor has all of runs. A loader that chooses (ifunc) would do the same
- * function by function, but musl has none. */
+ * With PORTABLE the rest is in the binary three times, each compiled for
+ * another processor and under another name, and the first that this processor
+ * has all of runs. A loader that chooses (ifunc) would do the same function by
+ * function, but musl has none. */
 #include <stdio.h>
 #include <string.h>
 #if defined __linux__ && defined __aarch64__
 #include <sys/auxv.h>
 #endif
 
-/* A program, which is the main of train.c or of test.c, and the names of the instruction sets that it was
- * compiled for, the last one NULL. */
+/* A program, which is the main of train.c or of test.c, and the names of the
+ * instruction sets that it was compiled for, the last one NULL. */
 #ifdef PORTABLE
 int program_avx512(int argc, char **argv);
 int program_avx2(int argc, char **argv);
@@ -41,7 +45,8 @@ static const struct {
 };
 enum { PROGRAMS = sizeof programs / sizeof *programs };
 
-/* Whether this processor, and the operating system on it, has the instruction set of that name. */
+/* Whether this processor, and the operating system on it, has the instruction
+ * set of that name. */
 static int has(const char *name) {
 #if defined __x86_64__ || defined __i386__
     __builtin_cpu_init();
@@ -71,7 +76,8 @@ static int has(const char *name) {
     return 1;                                   /* nobody to ask: let it try */
 }
 
-/* The first instruction set of a program that this processor lacks, from `set` on, or NULL. */
+/* The first instruction set of a program that this processor lacks, from `set`
+ * on, or NULL. */
 static const char *const *lacking(const char *const *set) {
     while (*set && has(*set)) set++;
     return *set ? set : NULL;
@@ -79,11 +85,13 @@ static const char *const *lacking(const char *const *set) {
 
 int main(int argc, char **argv) {
     for (int k = 0; k < PROGRAMS; k++)
-        if (!lacking(*programs[k].built_for)) return programs[k].run(argc, argv);
+        if (!lacking(*programs[k].built_for))
+            return programs[k].run(argc, argv);
     const char *const *set = lacking(*programs[PROGRAMS - 1].built_for);
     fprintf(stderr, "train: built for a processor with %s", *set);
     while ((set = lacking(set + 1))) fprintf(stderr, ", %s", *set);
-    fprintf(stderr, ", which this one lacks; make builds for the machine it runs on, make PORTABLE=1 for every "
-                    "x86\n");
+    fprintf(stderr,
+            ", which this one lacks; make builds for the machine it runs on, make PORTABLE=1 for every "
+            "x86\n");
     return 2;
 }

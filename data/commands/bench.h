@@ -1,26 +1,32 @@
-/* bench.h: how fast: the machine's own peak, and kernels and whole steps measured beside it.
+/* bench.h: how fast: the machine's own peak, and kernels and whole steps
+ * measured beside it.
  *
- * Shared machines vary by a third within minutes. So no figure stands alone: right before each one the rate
- * of the processor's widest multiply-add is measured in every worker (cpu.h), and the share of that peak is
- * what is compared. A product reports its best of several runs, a whole step its median.
+ * Shared machines vary by a third within minutes. So no figure stands alone:
+ * right before each one the rate of the processor's widest multiply-add is
+ * measured in every worker (cpu.h), and the share of that peak is what is
+ * compared. A product reports its best of several runs, a whole step its
+ * median.
  *
  *     768 -> 3072, 256 tokens, dense, forward             82.4 GFLOP/s   84 % of peak    14.660 ms
  *
- * FLOPs are those of the kept weights: a matrix that keeps an eighth counts an eighth. */
+ * FLOPs are those of the kept weights: a matrix that keeps an eighth counts an
+ * eighth. It refuses to compare figures of two moments: what a share of the
+ * peak cannot settle takes pairs of runs. */
 #ifndef BENCH_H
 #define BENCH_H
 #include "../base/cpu.h"
 #include "../base/stats.h"
-#include "../model/weights.h"
 #include "../run/adamw.h"
 #include "../run/chip.h"
 #include "../run/masks.h"
 #include "../run/peak.h"
 
-/* Prints one measured figure: its rate and its share of the peak measured beside it; to *json too. step: it is a
- * whole step's. */
-static inline void bench_line(Out *json, const char *what, double flops, double share, double ms, bool step) {
-    printf("%-64s %7.1f GFLOP/s  %3.0f %% of peak", what, flops / 1e9, 100 * share);
+/* Prints one measured figure: its rate and its share of the peak measured
+ * beside it; to *json too. step: it is a whole step's. */
+static inline void bench_line(Out *json, const char *what, double flops,
+                              double share, double ms, bool step) {
+    printf("%-64s %7.1f GFLOP/s  %3.0f %% of peak", what, flops / 1e9,
+           100 * share);
     if (ms > 0) printf("  %8.*f ms", step ? 1 : 3, ms);
     putchar('\n');
     fflush(stdout);
@@ -60,13 +66,18 @@ static inline void bench_product(const BenchProduct *b) {
         y = sp_group(y, b->panel);
     }
 }
-/* A matrix, dense (w = 0) or of blocks of 16xw of which that share is 0, with its input and output. */
-static inline BenchProduct bench_matrix(size_t IC, size_t OC, size_t w, double sparsity, size_t panel) {
+/* A matrix, dense (w = 0) or of blocks of 16xw of which that share is 0, with
+ * its input and output. */
+static inline BenchProduct bench_matrix(size_t IC, size_t OC, size_t w,
+                                        double sparsity, size_t panel) {
     const size_t nb = OC / LINE;
     const size_t J = w ? IC / w : 1;
     BenchProduct b = {.groups = BENCH_T / LINE, .panel = panel / LINE};
     uint8_t *on = mem_new(nb * J, 1);                       /* (nb,J) */
-    if (w) sp_mask_balanced(on, nb, J, size_max(1, (size_t)((1 - sparsity) * (double)J + 0.5)), 1);
+    if (w)
+        sp_mask_balanced(on, nb, J,
+                         size_max(1, (size_t)((1 - sparsity) * (double)J + 0.5)),
+                         1);
     b.mat = sp_pattern(OC, IC, w ? w : 1, w ? on : NULL);
     free(on);
     b.w = mem_new(b.mat.lines, LINE * sizeof(float));
@@ -75,7 +86,8 @@ static inline BenchProduct bench_matrix(size_t IC, size_t OC, size_t w, double s
     b.y = mem_new(BENCH_T * OC, sizeof(float));
     b.row = mem_new(OC, sizeof *b.row);
     for (size_t o = 0; o < OC; o++) b.row[o] = (uint32_t)o;
-    for (size_t i = 0; i < b.mat.lines * LINE; i++) b.w[i] = (float)(rng_f64(1, i) - 0.5);
+    for (size_t i = 0; i < b.mat.lines * LINE; i++)
+        b.w[i] = (float)(rng_f64(1, i) - 0.5);
     return b;
 }
 static inline void bench_matrix_free(BenchProduct *b) {
@@ -86,10 +98,14 @@ static inline void bench_matrix_free(BenchProduct *b) {
     free(b->y);
     free(b->row);
 }
-/* One run of a product, beside a fresh measurement of the peak, which is returned; *took: its seconds. */
-static inline double bench_once(const BenchProduct *b, DfPool *one, double *took) {
-    for (size_t i = 0; i < BENCH_T * b->mat.IC; i++) b->x[i] = (float)(rng_f64(2, i) - 0.5);
-    for (size_t i = 0; i < BENCH_T * b->mat.OC; i++) b->y[i] = (float)(rng_f64(3, i) - 0.5);
+/* One run of a product, beside a fresh measurement of the peak, which is
+ * returned; *took: its seconds. */
+static inline double bench_once(const BenchProduct *b, DfPool *one,
+                                double *took) {
+    for (size_t i = 0; i < BENCH_T * b->mat.IC; i++)
+        b->x[i] = (float)(rng_f64(2, i) - 0.5);
+    for (size_t i = 0; i < BENCH_T * b->mat.OC; i++)
+        b->y[i] = (float)(rng_f64(3, i) - 0.5);
     const double peak = peak_flops(one);
     bench_product(b);                                       /* once to have it in the caches */
     const double start = seconds();
@@ -98,14 +114,18 @@ static inline double bench_once(const BenchProduct *b, DfPool *one, double *took
     return peak;
 }
 /* The three products of one matrix; w and sparsity as above. */
-static inline void bench_products(size_t IC, size_t OC, size_t w, const Options *o, DfPool *one, Out *json) {
-    static const char *const name[3] = {"forward", "backward-data", "backward-weight"};
+static inline void bench_products(size_t IC, size_t OC, size_t w,
+                                  const Options *o, DfPool *one, Out *json) {
+    static const char *const name[3] = {"forward", "backward-data",
+                                        "backward-weight"};
     BenchProduct b = bench_matrix(IC, OC, w, o->zeros, o->panel);
     const double kept = (double)(b.mat.lines * LINE);
     const double flops = 2 * BENCH_T * kept;
     char what[128];
     char block[64] = "dense";
-    if (w) snprintf(block, sizeof block, "%.3g %% in 16x%zu", 100 * kept / (double)(IC * OC), w);
+    if (w)
+        snprintf(block, sizeof block, "%.3g %% in 16x%zu",
+                 100 * kept / (double)(IC * OC), w);
     for (b.product = 0; b.product < 3; b.product++) {
         double best = 0;
         double share = 0;
@@ -116,46 +136,87 @@ static inline void bench_products(size_t IC, size_t OC, size_t w, const Options 
             share = flops / took / peak;
             best = flops / took;
         }
-        snprintf(what, sizeof what, "%zu -> %zu, %d tokens, %s, %s", IC, OC, (int)BENCH_T, block, name[b.product]);
+        snprintf(what, sizeof what, "%zu -> %zu, %d tokens, %s, %s", IC, OC,
+                 (int)BENCH_T, block, name[b.product]);
         bench_line(json, what, best, share, 1000 * flops / best, false);
     }
     bench_matrix_free(&b);
 }
 
-/* The median seconds of a whole training step, the four matrices of each layer that sparse. */
-static inline double bench_step(GptConfig c, size_t B, size_t T, double sparsity, const Options *opt,
-                                size_t threads, size_t steps, Out *json) {
-    DfPool *pool = df_begin(threads);
-    Options o = {.batch = B, .context = T, .group = AUTO, .sparsity = sparsity, .block = opt->block,
-                 .mask = "balanced", .spread = "uniform", .update = "static"};
-    SpMat *mats = sparsity > 0 ? masks_new(&o, &c, NULL) : NULL;
-    Gpt *m = gpt_make(c, mats, true, true);
+/* A step to measure: B sequences of T tokens, the four matrices of each layer
+ * that sparse. */
+typedef struct {
+    GptConfig c;
+    size_t B, T;
+    double sparsity;
+    size_t threads;
+    size_t steps;           /* so many are measured */
+} BenchStep;
+
+/* A random model for it. */
+static inline Gpt *bench_model(const BenchStep *b, const Options *o) {
+    SpMat *mats = b->sparsity > 0 ? masks_new(o, &b->c, NULL) : NULL;
+    Gpt *m = gpt_make(b->c, mats, true, true);
     free(mats);
-    GptRun *r = gpt_run_new(m, pool, group_size(&o, &c, B, true), T, opt->panel, true);
-    schedule_set(r, opt);
-    const double flops = flops_per_token(m, T, false) * (double)(B * T);
-    int32_t *inputs = mem_new(B * T, 4), *targets = mem_new(B * T, 4);
-    double *took = mem_new(steps, sizeof *took), *share = mem_new(steps, sizeof *share);
     gpt_init(m, 1, true);
-    for (size_t i = 0; i < B * T; i++) {
-        inputs[i] = (int32_t)(rng_u64(1, i) % c.V);
-        targets[i] = (int32_t)(rng_u64(2, i) % c.V);
+    return m;
+}
+/* n random ids below V. */
+static inline int32_t *bench_ids(uint64_t key, size_t n, size_t V) {
+    int32_t *id = mem_new(n, sizeof *id);
+    for (size_t i = 0; i < n; i++) id[i] = (int32_t)(rng_u64(key, i) % V);
+    return id;
+}
+/* Runs and times the steps, and one before them that fills the caches. took
+ * (steps): the seconds of each; peak (steps): the peak in FLOP/s right before
+ * it. */
+static inline void bench_steps_run(const BenchStep *b, GptRun *r, double *took,
+                                   double *peak) {
+    const GptAdam adam = {1e-4, 0.9, 0.95, 1e-8, 0.1, 1};
+    int32_t *inputs = bench_ids(1, b->B * b->T, b->c.V);    /* (B,T) */
+    int32_t *targets = bench_ids(2, b->B * b->T, b->c.V);   /* (B,T) */
+    for (size_t n = 0; n < b->steps + 1; n++) {
+        const double rate = peak_flops(r->pool);
+        const double start = seconds();
+        train_batch(r, b->B, inputs, targets);
+        gpt_adamw(r->m, r->pool, &adam, n + 1, gpt_gradient_norm(r->m, r->pool));
+        if (!n) continue;
+        took[n - 1] = seconds() - start;
+        peak[n - 1] = rate;
     }
-    for (size_t n = 0; n < steps + 1; n++) {
-        const double peak = peak_flops(pool), t = seconds();
-        train_batch(r, B, inputs, targets);
-        gpt_adamw(m, pool, &(GptAdam){1e-4, 0.9, 0.95, 1e-8, 0.1, 1}, n + 1, gpt_gradient_norm(m, pool));
-        if (!n) continue;                                   /* the first step fills the caches */
-        took[n - 1] = seconds() - t;
-        share[n - 1] = flops / took[n - 1] / peak;
-    }
-    const double step = stats_median(took, steps);
-    char what[96];
-    snprintf(what, sizeof what, "step, %zu layers x %zu, T=%zu, V=%zu, B=%zu, %g %% sparse, %zu threads", c.L,
-             c.C, T, c.V, B, 100 * sparsity, threads);
-    bench_line(json, what, flops / step, stats_median(share, steps), 1000 * step, true);
     free(inputs);
     free(targets);
+}
+/* The median seconds of a whole training step. */
+static inline double bench_step(BenchStep b, const Options *opt, Out *json) {
+    const GptConfig *c = &b.c;
+    const Options o = {
+        .batch = b.B,
+        .context = b.T,
+        .group = AUTO,
+        .sparsity = b.sparsity,
+        .block = opt->block,
+        .mask = "balanced",
+        .spread = "uniform",
+        .update = "static",
+    };
+    DfPool *pool = df_begin(b.threads);
+    Gpt *m = bench_model(&b, &o);
+    GptRun *r = gpt_run_new(m, pool, group_size(&o, c, b.B, true), b.T,
+                            opt->panel, true);
+    schedule_set(r, opt);
+    const double flops = flops_per_token(m, b.T, false) * (double)(b.B * b.T);
+    double *took = mem_new(b.steps, sizeof *took);          /* (steps) */
+    double *share = mem_new(b.steps, sizeof *share);        /* (steps) */
+    bench_steps_run(&b, r, took, share);
+    for (size_t n = 0; n < b.steps; n++) share[n] = flops / took[n] / share[n];
+    const double step = stats_median(took, b.steps);
+    char what[96];
+    snprintf(what, sizeof what,
+             "step, %zu layers x %zu, T=%zu, V=%zu, B=%zu, %g %% sparse, %zu threads",
+             c->L, c->C, b.T, c->V, b.B, 100 * b.sparsity, b.threads);
+    bench_line(json, what, flops / step, stats_median(share, b.steps),
+               1000 * step, true);
     free(took);
     free(share);
     gpt_run_free(r);
@@ -164,17 +225,22 @@ static inline double bench_step(GptConfig c, size_t B, size_t T, double sparsity
     return step;
 }
 
-/* What is measured, and what was built: a few lines, and two members of *json. */
+/* What is measured, and what was built: a few lines, and two members of
+ * *json. */
 static inline void bench_machine(Out *json) {
-    char name[128], caches[128], build[256];
+    char name[128];
+    char caches[128];
+    char build[256];
     const char *compiler = "clang";
 #ifndef __clang__
     compiler = "gcc";
 #endif
     cpu_name(name);
     cpu_caches(caches);
-    snprintf(build, sizeof build, "%s %.60s, %s", compiler, __VERSION__, cpu_width_name(LANES));
-    printf("processor  %s: %s%s%s\n", name, cpu_width_name(cpu_lanes()), *caches ? "; " : "", caches);
+    snprintf(build, sizeof build, "%s %.60s, %s", compiler, __VERSION__,
+             cpu_width_name(LANES));
+    printf("processor  %s: %s%s%s\n", name, cpu_width_name(cpu_lanes()),
+           *caches ? "; " : "", caches);
     printf("build      %s\n", build);
     peak_note();
     json_member_text(json, "processor", name);
@@ -184,41 +250,56 @@ static inline void bench_machine(Out *json) {
 }
 
 /* The products of both matrices of the MLP; w as in bench_products. */
-static inline void bench_both(size_t w, const Options *o, DfPool *one, Out *json) {
+static inline void bench_both(size_t w, const Options *o, DfPool *one,
+                              Out *json) {
     bench_products(768, 3072, w, o, one, json);
     bench_products(3072, 768, w, o, one, json);
 }
 
-/* Whole steps of several models, dense and sparse, with one thread and with all. p1, pn: FLOP/s of the peak
- * with one thread and with all. */
-static inline void bench_steps(const Options *o, double p1, double pn, Out *json) {
-    const GptConfig small = {6, 6, 384, 1024, 256};
-    const GptConfig middle = {12, 12, 768, 4096, 256};
-    const GptConfig gpt2 = {12, 12, 768, 50257, 1024};
+/* How much faster the FLOPs of that sparsity would allow a step to be. */
+static inline double bench_ratio(const GptConfig *c, double sparsity) {
+    const double linear = 12.0 * (double)(c->L * c->C * c->C);
+    const double rest = (double)(c->V * c->C) + 256.0 * (double)(c->C * c->L);
+    return (linear + rest) / (linear * (1 - sparsity) + rest);
+}
+/* Whole steps of several models, dense and sparse, with one thread and with
+ * all. p1, pn: FLOP/s of the peak with one thread and with all. */
+static inline void bench_steps(const Options *o, double p1, double pn,
+                               Out *json) {
     static const double sparsity[] = {0.5, 0.75, 0.875, 0.9, 0.95};
-    bench_step(small, 8, 256, 0, o, o->threads, 5, json);
-    const double alone = bench_step(middle, 8, 256, 0, o, 1, 3, json);
-    const double dense = bench_step(middle, 8, 256, 0, o, o->threads, 3, json);
-    printf("%zu threads are %.2fx one thread; the peak's own scaling is %.2fx\n", o->threads, alone / dense,
-           pn / p1);
+    const size_t all = o->threads;
+    const BenchStep small = {{6, 6, 384, 1024, 256}, 8, 256, 0, all, 5};
+    const BenchStep middle = {{12, 12, 768, 4096, 256}, 8, 256, 0, all, 3};
+    const BenchStep gpt2 = {{12, 12, 768, 50257, 1024}, 4, 64, 0, all, 5};
+    BenchStep one = middle;
+    BenchStep sparse = middle;
+    one.threads = 1;
+    sparse.steps = 5;
+    bench_step(small, o, json);
+    const double alone = bench_step(one, o, json);
+    const double dense = bench_step(middle, o, json);
+    printf("%zu threads are %.2fx one thread; the peak's own scaling is %.2fx\n",
+           all, alone / dense, pn / p1);
     for (size_t k = 0; k < sizeof sparsity / sizeof *sparsity; k++) {
-        const double linear = 12.0 * (double)(middle.L * middle.C * middle.C), keep = 1 - sparsity[k],
-                     rest = (double)(middle.V * middle.C) + 256.0 * (double)(middle.C * middle.L);
-        const double ratio = dense / bench_step(middle, 8, 256, sparsity[k], o, o->threads, 5, json);
+        sparse.sparsity = sparsity[k];
+        const double ratio = dense / bench_step(sparse, o, json);
         printf("    %.2fx the dense step; its FLOPs would allow %.2fx\n", ratio,
-               (linear + rest) / (linear * keep + rest));
+               bench_ratio(&middle.c, sparsity[k]));
     }
-    bench_step(gpt2, 4, 64, 0, o, o->threads, 5, json);
+    bench_step(gpt2, o, json);
 }
 
 static inline int cmd_bench(int argc, char **argv) {
     const Options *o = options_read(argc, argv, BENCH, NULL);
     Out json = {0};
     outputs_check(o, NULL, 0);
-    static const char *const of_steps[] = {"schedule", "chip", "tiles", "sram", "depth"};
-    for (size_t k = 0; o->products && k < sizeof of_steps / sizeof *of_steps; k++)
+    static const char *const of_steps[] = {"schedule", "chip", "tiles", "sram",
+                                           "depth"};
+    for (size_t k = 0; o->products && k < sizeof of_steps / sizeof *of_steps;
+         k++)
         if (option_given(o, of_steps[k]))
-            usage("--%s: is of whole steps, which --products leaves out", of_steps[k]);
+            usage("--%s: is of whole steps, which --products leaves out",
+                  of_steps[k]);
     if (o->json) json = out_open(o->json);
     json_begin(&json, NULL, '{');
     bench_machine(&json);

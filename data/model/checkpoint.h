@@ -29,7 +29,6 @@
 #include "../../gpt.h"
 #include "../text/vocabulary.h"
 #include "safetensors.h"
-#include "weights.h"
 
 /* What there is of every parameter. */
 enum { CHECKPOINT_KINDS = 3 };

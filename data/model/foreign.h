@@ -23,7 +23,6 @@
 #ifndef FOREIGN_H
 #define FOREIGN_H
 #include "checkpoint.h"
-#include "weights.h"
 
 typedef enum {
     MODEL_NATIVE,

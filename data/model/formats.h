@@ -1,9 +1,20 @@
-/* formats.h: models of any kind, told apart by their content: checkpoints of our own, Hugging Face's, llm.c's
- * and GGUF files.
+/* formats.h: models of any kind, told apart by their content: checkpoints of
+ * our own, Hugging Face's, llm.c's and GGUF files.
  *
- *     ModelFile f = model_open("gpt2");       // a directory, a .safetensors, a .bin, a .gguf
+ * It refuses to trust a name: what a file is called says only what to write.
+ *
+ *     first bytes                        kind
+ *     20240326, u32                      llm.c's
+ *     "GGUF"                             GGUF
+ *     {                                  Hugging Face's index of several files
+ *     a length, {: safetensors           our own if its metadata says so;
+ *                                        Hugging Face's if it has a wte.weight
+ *
+ * Example:
+ *
+ *     ModelFile f = model_open("gpt2");        // a folder, or a file
  *     float *w = mem_new(gpt_elements(&f.table[WTE]), 4);
- *     model_values(&f, WTE, w);               // row-major, in the table's shape, whatever the file holds
+ *     model_values(&f, WTE, w);                // row-major, the table's shape
  *     model_close(&f); */
 #ifndef FORMATS_H
 #define FORMATS_H
@@ -11,49 +22,77 @@
 #include "hf.h"
 #include "llmc.h"
 
-/* The file of a folder that holds the weights or says where they are, on the heap. */
+/* ---- opening ------------------------------------------------------------- */
+
+static inline bool path_is_folder(const char *path) {
+    struct stat st;
+    return !stat(path, &st) && S_ISDIR(st.st_mode);
+}
+/* The file of a folder that holds the weights or says where they are, on the
+ * heap. */
 static inline char *model_weights_in(const char *folder) {
-    static const char *const names[4] = {"model.safetensors", "model.safetensors.index.json",
-                                         "pytorch_model.bin", "pytorch_model.bin.index.json"};
+    static const char *const names[4] = {
+        "model.safetensors",
+        "model.safetensors.index.json",
+        "pytorch_model.bin",
+        "pytorch_model.bin.index.json",
+    };
     const size_t n = strlen(folder) + 40;
     char *path = mem_new(n, 1);
     for (int k = 0; k < 4; k++) {
         snprintf(path, n, "%s/%s", folder, names[k]);
         if (!access(path, R_OK)) return path;
     }
-    die("%s: expected a file, or a directory with model.safetensors or its index; found a directory without",
+    die("%s: expected a file, or a directory with model.safetensors or its "
+        "index; found a directory without",
         folder);
 }
 
-/* Opens a model whose kind is told from its content; a directory is one of Hugging Face's. Whatever is
- * safetensors and none of the others is left to the reader of native checkpoints. */
+/* Whether safetensors are a checkpoint of this program. */
+static inline bool model_is_ours(const Safetensors *s) {
+    const char *format = st_meta(s, "format");
+    if (!format) return false;
+    return !strcmp(format, "sparseflow-checkpoint") ||
+           !strncmp(format, "gpt-ref", 7);
+}
+/* Whether they have the embedding of a GPT-2 of Hugging Face's. */
+static inline bool model_has_wte(const Safetensors *s) {
+    for (size_t k = 0; k < s->n; k++)
+        if (!strcmp(hf_plain(s->tensors[k].name), "wte.weight")) return true;
+    return false;
+}
+/* Whatever is safetensors and none of the others is left to the reader of
+ * native checkpoints. */
+static inline void model_read_safetensors(ModelFile *f, Bytes b) {
+    f->st = st_parse(b);
+    if (model_is_ours(&f->st) || !model_has_wte(&f->st)) return;
+    f->part = mem_grow(NULL, 0, &f->part_cap, sizeof *f->part);
+    f->part[f->parts++] = f->st;
+    f->st = (Safetensors){0};
+    hf_gather(f, &f->part[0]);
+    hf_read(f);
+}
+/* Opens a model whose kind is told from its content; a directory is one of
+ * Hugging Face's. Dies of what is none. */
 static inline ModelFile model_open(const char *path) {
-    struct stat st;
     ModelFile f = {0};
-    f.path = !stat(path, &st) && S_ISDIR(st.st_mode) ? model_weights_in(path) : text_copy(path);
+    f.path = path_is_folder(path) ? model_weights_in(path) : text_copy(path);
     Bytes b = file_read(f.path);
     const uint32_t magic = b.n < 4 ? 0 : get_u32(b.p);
     const bool json = b.n > 8 && *b.p == '{' && get_u64(b.p) > ST_HEADER;
-    if (magic == LLMC_DEBUG) die("%s: expected a model, found a debug state, which verify reads", path);
+    if (magic == LLMC_DEBUG)
+        die("%s: expected a model, found a debug state, which verify reads",
+            path);
     if (hf_pickled(b)) hf_die_pickled(f.path);
     if (magic == LLMC_MODEL) {
-        f.kind = MODEL_LLMC, f.file = b;
+        f.kind = MODEL_LLMC;
+        f.file = b;
         llmc_read(&f);
     } else if (magic == GGUF_MAGIC) gguf_read(&f, b);
-    else if (json) hf_read_index(&f, b), hf_read(&f);
-    else {
-        f.st = st_parse(b);
-        const char *format = st_meta(&f.st, "format");
-        const bool ours = format && (!strcmp(format, "sparseflow-checkpoint") || !strncmp(format, "gpt-ref", 7));
-        bool wte = false;
-        for (size_t k = 0; k < f.st.n; k++) wte |= !strcmp(hf_plain(f.st.tensors[k].name), "wte.weight");
-        if (ours || !wte) return f;
-        f.part = mem_grow(NULL, 0, &f.part_cap, sizeof *f.part);
-        f.part[f.parts++] = f.st;
-        f.st = (Safetensors){0};
-        hf_gather(&f, &f.part[0]);
+    else if (json) {
+        hf_read_index(&f, b);
         hf_read(&f);
-    }
+    } else model_read_safetensors(&f, b);
     return f;
 }
 static inline void model_close(ModelFile *f) {
@@ -62,19 +101,30 @@ static inline void model_close(ModelFile *f) {
     if (f->kind == MODEL_GGUF) gguf_close(f);
     if (f->kind == MODEL_LLMC) file_free(&f->file);
     else st_free(&f->st);
-    free(f->path), free(f->table), free(f->at), free(f->mask), free(f->own), free(f->part);
+    free(f->path);
+    free(f->table);
+    free(f->at);
+    free(f->mask);
+    free(f->own);
+    free(f->part);
     *f = (ModelFile){0};
 }
 
-/* A vocabulary as a model of V ids uses it: rows that it has no token for are ids that text never makes. NULL if
- * it has more ids than the model. */
-static inline Tokenizer *vocabulary_fit(Tokenizer *t, size_t V, const char *path) {
-    if (t && (t->V > V || V >= tok_count(t) + TOK_UNUSED)) {
+/* ---- the vocabulary ------------------------------------------------------ */
+
+/* A vocabulary as a model of V ids uses it: rows that it has no token for are
+ * ids that text never makes. NULL if it has more ids than the model. */
+static inline Tokenizer *vocabulary_fit(Tokenizer *t, size_t V,
+                                        const char *path) {
+    if (!t) return NULL;
+    if (t->V > V || V >= tok_count(t) + TOK_UNUSED) {
         note("%s: not used: %zu ids, the model has %zu", path, t->V, V);
-        tok_free(t), t = NULL;
+        tok_free(t);
+        return NULL;
     }
-    if (t && t->V < V) {
-        note("%s: the model has %zu ids more, which no token has", path, V - t->V);
+    if (t->V < V) {
+        note("%s: the model has %zu ids more, which no token has", path,
+             V - t->V);
         tok_widen(t, V);
     }
     return t;
@@ -91,18 +141,17 @@ static inline Tokenizer *gguf_try(const ModelFile *f) {
     die_attempt = NULL;
     return t;
 }
-
-/* The vocabulary that lies in or beside a model of others, or NULL if there is none that can be used; then *lost
- * says whether there was one. */
-static inline Tokenizer *model_vocabulary(const ModelFile *f, bool *lost) {
-    static const char *const names[] = {"tokenizer.json", "merges.txt", "vocab.bpe", "gpt2_tokenizer.bin"};
+/* The first vocabulary beside a model that can be used, or NULL. */
+static inline Tokenizer *vocabulary_beside(const ModelFile *f, bool *lost) {
+    static const char *const names[4] = {
+        "tokenizer.json",
+        "merges.txt",
+        "vocab.bpe",
+        "gpt2_tokenizer.bin",
+    };
     Tokenizer *t = NULL;
-    if (f->kind == MODEL_GGUF) {
-        t = vocabulary_fit(gguf_try(f), f->c.V, f->path);
-        *lost = !t && gguf_find(f->gguf, "tokenizer.ggml.tokens");
-        return t;
-    }
-    for (size_t k = f->kind == MODEL_LLMC ? 3 : 0; k < 4 && !t; k++) {
+    const size_t first = f->kind == MODEL_LLMC ? 3 : 0;
+    for (size_t k = first; k < 4 && !t; k++) {
         char *path = path_beside(f->path, names[k]);
         const bool there = !access(path, R_OK);
         if (there) t = vocabulary_fit(tok_try(path), f->c.V, path);
@@ -111,18 +160,37 @@ static inline Tokenizer *model_vocabulary(const ModelFile *f, bool *lost) {
     }
     return t;
 }
-
-/* The kind of a model to be written: what format says or, if it is NULL, what the path looks like. */
-static inline ModelKind model_kind_for(const char *path, const char *format) {
-    static const char *const ends[MODEL_KINDS] = {".ckpt", ".safetensors", ".bin", ".gguf"};
-    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path, *dot = strrchr(name, '.');
-    struct stat st;
-    for (int k = 0; k < MODEL_KINDS; k++)
-        if (format ? !strcmp(format, model_kinds[k]) : dot && !strcmp(dot, ends[k])) return (ModelKind)k;
-    if (format) die("--format: expected native, hf, llmc or gguf, found '%s'", format);
-    if (dot && !(!stat(path, &st) && S_ISDIR(st.st_mode)))
-        die("%s: expected a directory, .ckpt, .safetensors, .bin or .gguf; or --format native, hf, llmc or gguf", path);
-    return MODEL_HF;
+/* The vocabulary that lies in or beside a model of others, or NULL if there is
+ * none that can be used; then *lost says whether there was one. */
+static inline Tokenizer *model_vocabulary(const ModelFile *f, bool *lost) {
+    if (f->kind != MODEL_GGUF) return vocabulary_beside(f, lost);
+    Tokenizer *t = vocabulary_fit(gguf_try(f), f->c.V, f->path);
+    *lost = !t && gguf_find(f->gguf, "tokenizer.ggml.tokens");
+    return t;
 }
 
+/* ---- the kind of a model to be written ----------------------------------- */
+
+/* The kind that --format names. */
+static inline ModelKind model_kind_named(const char *format) {
+    for (int k = 0; k < MODEL_KINDS; k++)
+        if (!strcmp(format, model_kinds[k])) return (ModelKind)k;
+    die("--format: expected native, hf, llmc or gguf, found '%s'", format);
+}
+/* What format says or, if it is NULL, what the path looks like. */
+static inline ModelKind model_kind_for(const char *path, const char *format) {
+    static const char *const ends[MODEL_KINDS] = {".ckpt", ".safetensors",
+                                                  ".bin", ".gguf"};
+    const char *slash = strrchr(path, '/');
+    const char *dot = strrchr(slash ? slash + 1 : path, '.');
+    if (format) return model_kind_named(format);
+    if (!dot) return MODEL_HF;
+    for (int k = 0; k < MODEL_KINDS; k++)
+        if (!strcmp(dot, ends[k])) return (ModelKind)k;
+    if (!path_is_folder(path))
+        die("%s: expected a directory, .ckpt, .safetensors, .bin or .gguf; or "
+            "--format native, hf, llmc or gguf",
+            path);
+    return MODEL_HF;
+}
 #endif

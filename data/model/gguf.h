@@ -297,8 +297,8 @@ static inline void gguf_check_fields(const ModelFile *f) {
     enum { FIELDS = sizeof gguf_fields / sizeof *gguf_fields };
     const char *unknown = NULL;     /* the first */
     size_t strange = 0;
-    for (const GgufValue *v = f->gguf->value; v < f->gguf->value + f->gguf->n;
-         v++) {
+    for (size_t n = 0; n < f->gguf->n; n++) {
+        const GgufValue *v = &f->gguf->value[n];
         size_t k = 0;
         while (k < FIELDS && strcmp(v->key, gguf_fields[k].key)) k++;
         if (k < FIELDS && gguf_fields[k].use == JSON_NEUTRAL) {

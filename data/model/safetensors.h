@@ -270,7 +270,7 @@ static inline Safetensors st_parse_header(Bytes b, size_t n, size_t total) {
     }
     json_peek(&j);
     if (j.p < j.end) json_die(&j, "the end of the header");
-    st_sort(b.name, s.tensors, s.n, sizeof *s.tensors); /* is one there twice? */
+    st_sort(b.name, s.tensors, s.n, sizeof *s.tensors);     /* twice? */
     st_check_cover(&s, total);
     st_sort(b.name, s.tensors, s.n, sizeof *s.tensors);
     st_sort(b.name, s.meta, s.n_meta, sizeof *s.meta);

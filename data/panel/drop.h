@@ -52,6 +52,27 @@ static inline Drop drop_at(double share, uint64_t seed, uint64_t step,
         .scale = (float)(1 / (1 - share)),
     };
 }
+
+/* What a training step drops. All zero: nothing, as when nothing is trained. */
+typedef struct {
+    double share;               /* of the outputs of stages */
+    double attention;           /* of the probabilities of attention */
+    uint64_t seed;
+    size_t step;                /* of the optimizer, from 0 */
+    size_t sequence;            /* of the step: where b = 0 is */
+} Dropout;
+
+/* Of a stage's output, in sequence b; place: the stage's own number. */
+static inline Drop drop_output(const Dropout *d, uint64_t place, size_t b) {
+    return drop_at(d->share, d->seed, d->step, place, d->sequence + b);
+}
+/* Of the probabilities of its head h. */
+static inline Drop drop_head(const Dropout *d, uint64_t place, size_t h,
+                             size_t b) {
+    const uint64_t inner = place | (uint64_t)(h + 1) << 32;
+    return drop_at(d->attention, d->seed, d->step, inner, d->sequence + b);
+}
+
 static inline uint32_t drop_column(Drop d, size_t column) {
     return drop_mix(d.key + (uint32_t)column * (uint32_t)DROP_GOLDEN);
 }

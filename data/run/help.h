@@ -21,8 +21,7 @@ static inline void help_wrap(const char *text, size_t at, size_t indent) {
             printf("\n%*s", (int)indent, "");
             at = indent;
         }
-        printf(" %.*s", (int)n, text);
-        at += 1 + n;
+        at += (size_t)printf("%s%.*s", at > 0 ? " " : "", (int)n, text);
         text += n + (text[n] == ' ');
     }
     printf("\n");

@@ -25,7 +25,6 @@
 #define MASKS_H
 #include "rate.h"
 #include "schedule.h"
-#include "../model/weights.h"
 
 /* ---- what the options ask for -------------------------------------------- */
 

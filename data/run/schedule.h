@@ -175,7 +175,7 @@ static inline GptRun *gpt_run_new(Gpt *m, DfPool *pool, size_t B, size_t T, size
 }
 /* Training steps of a new run drop what these shares say; its step is the caller's to
  * set. */
-static inline void gpt_run_drop(GptRun *r, GptDropout dropout) {
+static inline void gpt_run_drop(GptRun *r, Dropout dropout) {
     r->dropout = dropout;
     if (dropout.share <= 0) return;
     prog_free(&r->program);

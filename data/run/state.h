@@ -16,7 +16,6 @@
 #include "chip.h"
 #include "data.h"
 #include "masks.h"
-#include "../model/weights.h"
 #include "../model/formats.h"
 #include <signal.h>
 
@@ -387,7 +386,7 @@ static inline void run_open(Run *run, DfPool *pool) {
     Gpt *m = run->s.m;
     run->r =
         gpt_run_new(m, pool, run_group(o, &m->c), o->context, o->panel, true);
-    gpt_run_drop(run->r, (GptDropout){
+    gpt_run_drop(run->r, (Dropout){
         .share = o->dropout,
         .attention = o->attention_dropout,
         .seed = o->seed,

@@ -519,9 +519,9 @@ static inline const char *tale_answer(const Tale *t, int kind, int value) {
  * numbers it has told, others only if these are too few. */
 static inline void tale_note(Tale *t, int kind, int value) {
     const int many = kind == CORPUS_MANY;
-    const int among = many                   ? 9
-                      : kind == CORPUS_WHERE ? TALE_PLACES
-                                             : TALE_PEOPLE;
+    int among = TALE_PEOPLE;
+    if (kind == CORPUS_WHERE) among = TALE_PLACES;
+    if (many) among = 9;
     const int turn = (int)(rng_u64(~t->key, t->n_marks) % (unsigned)among);
     TaleMark *mark = &t->mark[t->n_marks++];
     unsigned out = tale_one(value);     /* what can be no wrong answer */

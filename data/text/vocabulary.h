@@ -537,8 +537,8 @@ static const struct {
  * known to be for another. */
 static inline void src_pattern(const Tokenizer *t, const char *name,
                                bool said) {
-    for (size_t k = 0; k < sizeof tok_known / sizeof *tok_known && t->n > 256;
-         k++) {
+    const size_t known = t->n > 256 ? sizeof tok_known / sizeof *tok_known : 0;
+    for (size_t k = 0; k < known; k++) {
         const size_t len = strings_length(&t->tokens, 256);
         if (t->n != tok_known[k].n || len != strlen(tok_known[k].first))
             continue;

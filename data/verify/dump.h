@@ -16,7 +16,6 @@
 #ifndef DUMP_H
 #define DUMP_H
 #include "truth.h"
-#include "../model/weights.h"
 #include "../run/state.h"
 
 /* ---- the list of its tensors --------------------------------------------- */

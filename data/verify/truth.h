@@ -20,7 +20,6 @@
 #ifndef TRUTH_H
 #define TRUTH_H
 #include "faults.h"
-#include "../model/weights.h"
 #include "../run/schedule.h"
 
 /* ---- distances ----------------------------------------------------------- */

@@ -7,19 +7,24 @@ try:
 except ImportError:
     import unicodedata
 
-HEAD = r"""/* unicode.h: which code points are letters, numbers and white space. Unicode %s.
- * Written by test/golden/unicode.py; do not edit.
+HEAD = r"""/* unicode.h: which code points are letters, numbers and white space. Unicode
+ * %s. Written by test/golden/unicode.py; do not edit.
  *
- * GPT-2's pattern asks for \p{L}, \p{N} and \s and nothing else. Each table is a list of pairs: how many code
- * points to step over, then how many belong to the class, from U+0000 upward. So 65,26,6,26 says that letters
- * begin with 26 from U+0041 and, after 6 others, 26 from U+0061. Code points not listed, among them all that
- * are unassigned, are "other". A newer Unicode moves some of those into a class and so splits texts that use
+ * GPT-2's pattern asks for \p{L}, \p{N} and \s and nothing else. Each table is
+ * a list of pairs: how many code points to step over, then how many belong to
+ * the class, from U+0000 upward. So 65,26,6,26 says that letters begin with 26
+ * from U+0041 and, after 6 others, 26 from U+0061:
+ *
+ *     step over 65 | 26: A .. Z | step over 6 | 26: a .. z | step over ...
+ *
+ * Code points not listed, among them all that are unassigned, are "other". A
+ * newer Unicode moves some of those into a class and so splits texts that use
  * them differently; %s is what tiktoken and Hugging Face tokenizers have. */
 #ifndef UNICODE_H
 #define UNICODE_H
 #include <stdint.h>
 
-enum { UNICODE_END = 0x%x };    /* no listed code point is at or above this */
+enum { UNICODE_END = 0x%x };  /* no listed code point is at or above this */
 """
 
 
@@ -47,7 +52,7 @@ def table(name, numbers):
     lines = [f"static const uint16_t unicode_{name}[{len(numbers)}] = {{", ""]
     for step, length in zip(numbers[::2], numbers[1::2]):
         pair = f"{step},{length},"
-        if len(lines[-1]) + len(pair) > 110:
+        if len(lines[-1]) + len(pair) > 80:
             lines.append("")
         lines[-1] += pair
     return "\n".join(lines)[:-1] + "};"
