@@ -18,7 +18,10 @@ static char check_line[4096];
 
 __attribute__((noreturn)) static inline void check_died(const char *line) {
     snprintf(check_line, sizeof check_line, "%s", line);
-    if (!check_armed) fprintf(stderr, "died outside of a test for it: %s\n", line), exit(1);
+    if (!check_armed) {
+        fprintf(stderr, "died outside of a test for it: %s\n", line);
+        exit(1);
+    }
     longjmp(check_jump, 1);
 }
 static char check_notes[4096];                              /* the notes since a test emptied it */
@@ -31,7 +34,10 @@ static inline void check_noted(const char *line) {
 
 __attribute__((format(printf, 5, 6)))
 static inline void check(int good, const char *file, int line, const char *what, const char *fmt, ...) {
-    if (good) { check_passed++; return; }
+    if (good) {
+        check_passed++;
+        return;
+    }
     va_list ap;
     check_failed++;
     fprintf(stderr, "%s:%d: FAILED %s: ", file, line, what);
@@ -66,7 +72,10 @@ static inline char *check_json(const char *text, const char *path, const char *v
     return out;
 }
 
-static inline int check_quick(void) { const char *q = getenv("QUICK"); return q && *q && *q != '0'; }
+static inline int check_quick(void) {
+    const char *q = getenv("QUICK");
+    return q && *q && *q != '0';
+}
 #define QUICK check_quick()
 
 /* Not inlined: gcc 12 for ARM fails on a loop that keeps the maximum of doubles. */

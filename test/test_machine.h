@@ -20,7 +20,8 @@ static uint64_t machine_bits(const MachineCase *k, const DfChip *chip, size_t de
     GptRun *r = gpt_run_new(p.m, p.pool, k->group, k->T, k->P, true);
     if (chip) gpt_machine_plan(r, *chip, depth);
     const uint64_t h = bits_of_run(&p, r, k->B, k->T, k->group);
-    gpt_run_free(r), pair_free(&p);
+    gpt_run_free(r);
+    pair_free(&p);
     return h;
 }
 
@@ -68,7 +69,8 @@ static void check_moved(const MachineCase *k, const DfChip *chip, size_t depth, 
     for (int i = 0; i < 5; i++)
         CHECK(fabs(lines[i] - moved[i]) < 0.5, "case %zu: kind %d: %.0f lines moved, the plan said %.0f", n,
               i, moved[i], lines[i]);
-    gpt_run_free(r), pair_free(&p);
+    gpt_run_free(r);
+    pair_free(&p);
 }
 
 /* Whether a plan of the case has memory enough; if not it must say how much would be. */
@@ -81,7 +83,10 @@ static bool machine_fits(const MachineCase *k, const DfChip *chip, size_t depth)
     const bool died = DIES(plan = df_plan(&g, *chip, depth, k->P / LINE, 64, false));
     CHECK(!died || strstr(check_line, "sram="), "too small a chip: %s", check_line);
     if (!died) df_plan_free(plan, &g);
-    gpt_graph_free(&g), gpt_free(m), free(mats), free(lines);
+    gpt_graph_free(&g);
+    gpt_free(m);
+    free(mats);
+    free(lines);
     return !died;
 }
 
@@ -170,7 +175,9 @@ static void test_picture(void) {
         snprintf(line, sizeof line, "%c   tile %zu   |%.40s|", "ABC"[s], s, row[s]);
         CHECK(!strcmp(line, want[s]), "%s", line);
     }
-    df_plan_free(plan, &g), free(g.stage), free(g.edge);
+    df_plan_free(plan, &g);
+    free(g.stage);
+    free(g.edge);
 }
 static void no_fire(void *owner, const DfSection *x, const DfActor *a, size_t panel, size_t worker) {
     (void)owner, (void)x, (void)a, (void)panel, (void)worker;
@@ -178,7 +185,7 @@ static void no_fire(void *owner, const DfSection *x, const DfActor *a, size_t pa
 /* While one actor works for long the other workers sleep: they use no CPU. Eight of them, of which all may be
  * awake or, as on a machine of one core, one. */
 static void slow_fire(void *owner, const DfSection *x, const DfActor *a, size_t panel, size_t worker) {
-    const struct timespec while_it_works = {0, 10000000};
+    const struct timespec while_it_works = {0, 50000000};
     (void)owner, (void)x, (void)panel, (void)worker;
     if (a->part == 2) nanosleep(&while_it_works, NULL);
 }
@@ -186,18 +193,20 @@ static void test_idle_workers(void) {
     const double work[5] = {1, 1, 1, 1, 1};
     const DfChip chip = {"test", 5, 65536, 4, 1, 1e9, 1e9, 1e18, 1e18, 0, false};
     DfGraph g = line_graph(work, 5, 0);
-    DfPlan *plan = df_plan(&g, chip, 3, 1, 50, false);
+    DfPlan *plan = df_plan(&g, chip, 3, 1, 10, false);
     for (size_t cpus = 1; cpus <= 8; cpus += 7) {
         DfPool *pool = df_begin_on(8, cpus);
         const double start = seconds();
         const clock_t used = clock();
-        df_section_run(pool, &plan->section[0], 0, 50, slow_fire, NULL, NULL);
+        df_section_run(pool, &plan->section[0], 0, 10, slow_fire, NULL, NULL);
         const double share = (double)(clock() - used) / CLOCKS_PER_SEC / (seconds() - start);
         CHECK(share < 0.7, "8 workers on %zu CPUs wait at %g CPUs", cpus, share);
         df_end(pool);
-        for (size_t s = 0; s < 5; s++) CHECK(df_done(&plan->section[0], s) == 50, "stage %zu", s);
+        for (size_t s = 0; s < 5; s++) CHECK(df_done(&plan->section[0], s) == 10, "stage %zu", s);
     }
-    df_plan_free(plan, &g), free(g.stage), free(g.edge);
+    df_plan_free(plan, &g);
+    free(g.stage);
+    free(g.edge);
 }
 static void test_clock(void) {
     const double work[5] = {100, 300, 700, 200, 50};
@@ -215,7 +224,8 @@ static void test_clock(void) {
         CHECK(now >= before, "half the bandwidth makes it faster: %g after %g s", now, before);
         before = now;
     }
-    free(g.stage), free(g.edge);
+    free(g.stage);
+    free(g.edge);
     g = line_graph(work, 5, 2);
     CHECK(DIES(line_cycles(&g, chip, 2, 40, NULL)) && strstr(check_line, "edge 0") &&
               strstr(check_line, "it needs 3"),
@@ -229,7 +239,10 @@ static void test_clock(void) {
               strstr(check_line, "stands still") &&
               strstr(check_line, "stage 1 at panel 0 waits for stage 0 at panel 2 waits for stage 1"),
           "the watchdog says: %s", check_line);
-    df_end(pool), df_plan_free(plan, &g), free(g.stage), free(g.edge);
+    df_end(pool);
+    df_plan_free(plan, &g);
+    free(g.stage);
+    free(g.edge);
     const double share = df_bank_share(16, 16, 20000);
     CHECK(fabs(share - 0.325) < 0.004, "16 random lanes into 16 banks get %g of the throughput", share);
 }
@@ -257,7 +270,8 @@ static void test_chips(void) {
         CHECK(DIES(df_chip(path)) && strstr(check_line, bad[k].expected), "'%s': %s", bad[k].text,
               check_line);
     }
-    close(fd), unlink(path);
+    close(fd);
+    unlink(path);
     MachineCase k = {{1, 1, 16, 32, 16}, -1, 1, 16, 16, 1, 1};
     DfChip chip = df_chip("host");
     chip.tiles = 1, chip.sram = 64;

@@ -1,14 +1,27 @@
-/* fuzz_formats.c: libFuzzer on the readers of formats.h and dump.h. The first byte of an input says which: a
- * dump, an llm.c model, an llm.c debug state, a GGUF file, or a Hugging Face model, whose config.json comes
- * first, its length in a byte. A model that is accepted gives all its values and its vocabulary, a small dump is
- * verified. die() is a
- * longjmp here, so all memory is kept on a list and freed after each run. */
+/* fuzz_formats.c: libFuzzer on the readers of formats.h, dump.h and choices.h. The first byte of an input says which:
+ * a dump, an llm.c model, an llm.c debug state, a Hugging Face model, whose config.json comes first, its length in a
+ * byte, a GGUF file, an index of two files, or multiple choice. A model that is accepted gives all its values and its
+ * vocabulary, a small dump is verified, items are whole. die() is a longjmp here, so all memory is kept on a list and
+ * freed after each run; a file that is mapped is a copy on that list. */
 #include "held.h"
 #include <sys/mman.h>
+#include <unistd.h>
 
 static int fuzz_munmap(void *p, size_t n) { return (void)p, (void)n, 0; }   /* inputs are on the list */
 
+/* n bytes that end where their block does, so that a read past them is seen. */
+static void *fuzz_mmap(void *at, size_t n, int prot, int flags, int fd, off_t from) {
+    const size_t room = (n + 63) / 64 * 64;
+    uint8_t *p = fuzz_malloc(room);
+    (void)at, (void)prot, (void)flags;
+    if (!p) return MAP_FAILED;
+    return pread(fd, p + room - n, n, from) == (ssize_t)n ? p + room - n : MAP_FAILED;
+}
+
+#define mmap fuzz_mmap
 #define munmap fuzz_munmap
+
+#include "../../data/judge/choices.h"
 #include "../../data/verify/verify.h"
 
 /* n bytes that end where their block does, so that a read past them is seen. */
@@ -42,7 +55,8 @@ static void fuzz_debug(Bytes b) {
     GptParam *table = gpt_table(&c);
     LlmcDebug d = llmc_debug(b, &c, table);
     float *values = mem_new(d.logits.count + 64, sizeof *values);
-    st_floats(&d.logits, values), st_floats(&d.loss, values);
+    st_floats(&d.logits, values);
+    st_floats(&d.loss, values);
     for (size_t k = 0; k < gpt_count(&c); k++) model_unpack(&d.grad[k], &table[k], true, values);
     if (get_u32(d.inputs) + get_u32(d.targets + 4 * (d.B * d.T - 1)) == 12345) free(values);
 }
@@ -54,6 +68,16 @@ static void fuzz_gguf(Bytes b) {
     if (t && tok_encode(t, (const uint8_t *)" lowlo\xff 12's", 13, ids) > 13) abort();
     fuzz_values(&f);
 }
+/* The tensors of a Hugging Face model are gathered: its values. */
+static void fuzz_gathered(ModelFile *f) {
+    st_sort("fuzz", f->st.tensors, f->st.n, sizeof *f->st.tensors);
+    hf_place(f);
+    fuzz_values(f);
+}
+static void fuzz_llmc(ModelFile *f) {
+    llmc_read(f);
+    fuzz_values(f);
+}
 static void fuzz_hf(Bytes b) {
     ModelFile f = {.kind = MODEL_HF};
     const size_t n = b.n ? b.p[0] : 0;
@@ -61,8 +85,36 @@ static void fuzz_hf(Bytes b) {
     f.c = hf_config(fuzz_bytes(b.p + 1, n).p, n, "config");
     const Safetensors part = st_parse(fuzz_bytes(b.p + 1 + n, b.n - 1 - n));
     hf_gather(&f, &part);
-    st_sort("fuzz", f.st.tensors, f.st.n, sizeof *f.st.tensors);
-    hf_place(&f), fuzz_values(&f);
+    fuzz_gathered(&f);
+}
+/* A file in memory of these bytes; a path beside "/proc/self/fd/index" leads to it by its number, 100 + k. */
+static void fuzz_file(int k, const uint8_t *p, size_t n) {
+    static bool there[2];
+    if (!there[k] && dup2(memfd_create("fuzz", 0), 100 + k) < 0) abort();
+    there[k] = true;
+    if (ftruncate(100 + k, 0) || pwrite(100 + k, p, n, 0) != (ssize_t)n) abort();
+}
+/* The lengths of the index and of the first file, 16 bits each; these; the rest is the second file. */
+static void fuzz_index(Bytes b) {
+    ModelFile f = {.kind = MODEL_HF, .c = {1, 1, 2, 3, 2}, .path = text_copy("/proc/self/fd/index")};
+    const size_t n = b.n < 4 ? 0 : get_u16(b.p);
+    const size_t first = b.n < 4 ? 0 : get_u16(b.p + 2);
+    if (b.n < 4 + n + first) die("short");
+    fuzz_file(0, b.p + 4 + n, first);
+    fuzz_file(1, b.p + 4 + n + first, b.n - 4 - n - first);
+    hf_read_index(&f, fuzz_bytes(b.p + 4, n));
+    fuzz_gathered(&f);
+}
+static void fuzz_choices(Bytes b) {
+    enum { T = 6 };
+    const Tokenizer *t = tok_parse((const uint8_t *)TOK_MAGIC "1 0\n", strlen(TOK_MAGIC) + 4, "none");
+    const Choices c = choices_parse(b, t, T);
+    size_t rows = 0;
+    for (size_t k = 0; k < c.items; rows += c.item[k].n, k++)
+        if (c.item[k].first != rows || c.item[k].n < 2 || c.item[k].right >= c.item[k].n) abort();
+    if (rows != c.rows) abort();
+    for (const ChoiceRow *row = c.row; row < c.row + c.rows; row++)
+        if (!row->scored || row->scored >= row->n || row->n > T + 1 || row->at + row->n > c.ids) abort();
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
@@ -70,11 +122,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
         const Bytes b = fuzz_bytes(data + 1, n - 1);
         ModelFile f = {.kind = MODEL_LLMC, .file = b};
         fuzz_memory(data, n);
-        switch (data[0] % 5) {
+        switch (data[0] % 7) {
         case 0: fuzz_dump(b); break;
-        case 1: llmc_read(&f), fuzz_values(&f); break;
+        case 1: fuzz_llmc(&f); break;
         case 2: fuzz_debug(b); break;
         case 4: fuzz_gguf(b); break;
+        case 5: fuzz_index(b); break;
+        case 6: fuzz_choices(b); break;
         default: fuzz_hf(b);
         }
     }

@@ -26,7 +26,9 @@ static void fuzz_vocabulary(Tokenizer *t, const uint8_t *text, size_t n) {
     if (t->n != again->n || t->eot != again->eot || memcmp(t->id_of, again->id_of, tok_count(t) * 4)) abort();
     if (t->merges.n && memcmp(t->merges.bytes, again->merges.bytes, 8 * t->merges.n)) abort();
     fuzz_round(again, text, n);
-    tok_free(again), tok_free(t), free(saved);
+    tok_free(again);
+    tok_free(t);
+    free(saved);
 }
 
 /* A file's beginning of the given kind, at out, which has room for 8192 bytes. */
