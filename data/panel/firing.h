@@ -113,4 +113,8 @@ static inline SpPanel gpt_out(const Firing *f, int k) {
 static inline SpPanel gpt_side(const Firing *f, int k) {
     return gpt_off_chip(f, (size_t)f->stage->side[k]);
 }
+/* The firing's sequence. */
+static inline size_t gpt_sequence(const Firing *f) {
+    return f->panel.at / f->r->stride;
+}
 #endif
