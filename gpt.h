@@ -914,31 +914,10 @@ static inline void gpt_linear(const Firing *f) {
         gpt_multiply(f, &m, b, x, block);
     }
 }
-/* y = drop(W x + b) + residual, the second input: here the residual can only be
- * added when the sum is whole. */
-static inline void gpt_linear_drop_add(const Firing *f, Drop drop) {
-    const SpPanel x = gpt_in(f, 0);
-    const SpPanel residual = gpt_in(f, 1);
-    const SpPanel y = gpt_out(f, 0);
-    const SpMat m = gpt_pattern(f, x);
-    for (size_t b = f->unit; b < f->end; b++) {
-        const SpPanel block = gpt_block(y, b);
-        gpt_begin(f, b, block);
-        gpt_multiply(f, &m, b, x, block);
-        for (size_t g = 0; g < f->panel.groups; g++) {
-            float *lines = panel_line(y, g, b * LINE);      /* (16,16) */
-            drop_lines(drop, lines, gpt_row(f, g), b * LINE, LINE);
-            panel_add(lines, panel_line(residual, g, b * LINE), LINE);
-        }
-    }
-}
-/* y = W x + b + residual, the second input */
+/* y = drop(W x + b) + residual, the second input. The sum begins with the
+ * residual; but under dropout that can only be added when the sum is whole. */
 static inline void gpt_linear_add(const Firing *f) {
     const Drop drop = gpt_drop_here(f);
-    if (drop.below) {
-        gpt_linear_drop_add(f, drop);
-        return;
-    }
     const SpPanel x = gpt_in(f, 0);
     const SpPanel residual = gpt_in(f, 1);
     const SpPanel y = gpt_out(f, 0);
@@ -946,10 +925,14 @@ static inline void gpt_linear_add(const Firing *f) {
     for (size_t b = f->unit; b < f->end; b++) {
         const SpPanel block = gpt_block(y, b);
         gpt_begin(f, b, block);
-        for (size_t g = 0; g < f->panel.groups; g++)
-            panel_add(panel_line(y, g, b * LINE),
-                      panel_line(residual, g, b * LINE), LINE);
-        gpt_multiply(f, &m, b, x, block);
+        if (drop.below) gpt_multiply(f, &m, b, x, block);
+        for (size_t g = 0; g < f->panel.groups; g++) {
+            float *lines = panel_line(y, g, b * LINE);      /* (16,16) */
+            if (drop.below)
+                drop_lines(drop, lines, gpt_row(f, g), b * LINE, LINE);
+            panel_add(lines, panel_line(residual, g, b * LINE), LINE);
+        }
+        if (!drop.below) gpt_multiply(f, &m, b, x, block);
     }
 }
 /* h = GELU(W x + b); what GELU takes goes to the stage's side */

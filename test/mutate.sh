@@ -36,10 +36,10 @@ while IFS='|' read -r name expression; do [ -n "$name" ] && try "$name" "$expres
 none|s/^$//
 embedding, wte|s/word\[i \* LINE\] += panel_line/word[i * LINE] = panel_line/
 embedding, wpe|s/pos\[i \* LINE + j\] += panel_line/pos[i * LINE + j] += 0 * panel_line/
-norm, dx: mean of dn gain|s/^                a += d;$//
-norm, dx: mean of dn gain hat|s/^            ah \*= share;$/            ah = vf_all(0);/
-norm, gain|s/vf_fma(d, hat, vf_load(dg))/vf_load(dg) + d/
-norm, bias|s/vf_load(db) + d)/vf_load(db))/
+norm, dx: mean of dn gain|s/^            a\[c\] += d;$//
+norm, dx: mean of dn gain hat|s/^        ah\[c\] \*= vf_all(1 \/ (float)C);$/        ah[c] = vf_all(0);/
+norm, gain|s/dg = vf_fma(d, panel_hat(n->x, g, i, v, mean, rstd), dg);/dg += d;/
+norm, bias|s/^                db += d;$//
 linear, bias|s/panel_add(f->db + (b - f->unit) \* LINE \* LINE,/panel_add(f->db,/
 linear, dx: a row block lost|s/for (size_t r = rows.first, n; r < rows.end; r += n) {$/for (size_t r = rows.first, n; r < rows.end - (rows.end - rows.first > 1); r += n) {/
 linear, dw: transposed|s/memcpy(out + (o + k) \* LINE + i,/memcpy(out + (i + k) * LINE + o,/
