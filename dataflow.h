@@ -108,6 +108,9 @@ typedef struct {
     size_t lag;             /* panels of its inputs it must see ahead of the one
                              * it works on */
     size_t units;
+    size_t whole;           /* so many units stay together where workers run it,
+                             * who are no more than these units' places; 0: no
+                             * matter */
     const uint32_t *lines;  /* [units + 1] unit u has weights lines[u] ..
                              * lines[u+1]; NULL: none */
     bool weights, grads;    /* what is on chip: the lines; their gradients */

@@ -1091,6 +1091,7 @@ static inline ProgStage *gpt_heads_stage(GptBuild *g, size_t l,
     s->cut = BY_HEAD;
     s->split = split;
     s->df.units = g->c.NH * split;
+    s->df.whole = split;
     return s;
 }
 /* The same, split by keys, which remembers `parts` of them: keys, values and,

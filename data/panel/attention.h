@@ -66,22 +66,27 @@ typedef struct {
                                  * keys */
 } AttQueries;
 
-/* Group n of a head's keys, values or their gradients. A tile that has the whole
- * head keeps its groups in order. */
+/* Whether a tile has all groups of the head. */
+static inline bool att_whole(const AttMemory *m) {
+    return m->keeper->per % m->split == 0;
+}
+/* The place of group n of a head among those of all heads: a head's groups in
+ * order if a tile has them all, else unit by unit. */
+static inline size_t att_place(const AttMemory *m, size_t n) {
+    if (att_whole(m)) return m->first * m->each + n;
+    return (m->first + n % m->split) * m->each + n / m->split;
+}
+/* Group n of a head's keys, values or their gradients. */
 static inline float *att_group(const AttMemory *m, int what, size_t n) {
     if (!m->keeper) return m->edge[what] + n * m->stride;
-    const size_t per = m->keeper->per;
-    const size_t unit = m->first + n % m->split;
-    const size_t begin = unit / per * per;      /* the tile's first unit */
-    const size_t at = per % m->split == 0
-                          ? (m->first - begin) * m->each + n
-                          : (unit - begin) * m->each + n / m->split;
-    return m->place[unit / per].chip + m->keeper->state / sizeof(float) +
-           at * m->stride + (size_t)what * m->one;
+    const size_t tile = (m->first + n % m->split) / m->keeper->per;
+    const size_t before = tile * m->keeper->per * m->each;  /* on other tiles */
+    return m->place[tile].chip + m->keeper->state / sizeof(float) +
+           (att_place(m, n) - before) * m->stride + (size_t)what * m->one;
 }
 /* Of so many groups from n on those that follow one another by m->stride. */
 static inline size_t att_run(const AttMemory *m, size_t groups) {
-    return !m->keeper || m->keeper->per % m->split == 0 ? groups : 1;
+    return !m->keeper || att_whole(m) ? groups : 1;
 }
 /* Copies the first hs lines of a group to a tile's memory. */
 static inline void att_remember(float *to, SpPanel from, size_t hs) {

@@ -144,8 +144,7 @@ static inline float *gpt_dscores(const Firing *f, int edge, const AttMemory *m,
                                  size_t g, size_t n) {
     const size_t groups = f->r->program.groups;
     if (!m->keeper) return gpt_scratch(f) + (g * groups + n) * LINE * LINE;
-    const size_t at = (m->first + n % m->split) * m->each + n / m->split;
-    return panel_line(gpt_panel_of(f, edge), g, at * LINE);
+    return panel_line(gpt_panel_of(f, edge), g, att_place(m, n) * LINE);
 }
 /* Before the first panel of the backward stream that a sequence's heads see: dk
  * and dv are 0, and keys and values come on the chip. */
@@ -217,7 +216,7 @@ static inline void gpt_attention_queries(const Firing *f) {
         const AttMemory m = gpt_memory(f, qkv, dqkv, head.h);
         for (size_t g = 0; g < f->panel.groups; g++) {
             const size_t n = f->panel.first + g + 1;
-            const size_t run = m.keeper ? 1 : n;
+            const size_t run = att_run(&m, n);
             const SpPanel dq = panel_from(dqkv, g, head.h * hs);
             if (!gpt_has(&head, n - 1)) continue;
             panel_clear(dq, 0, 0, hs);

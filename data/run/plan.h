@@ -207,8 +207,14 @@ static inline size_t df_cut(const DfGraph *graph, DfSection *section,
     const size_t line = LINE * plan->chip.element;
     const DfStage *stage = &part->s;
     size_t at = 0;
-    part->places = places;
     part->per = (stage->units + places - 1) / places;
+    const bool whole =
+        plan->real && stage->whole && part->per > stage->whole;
+    if (whole) {
+        part->per = size_up(part->per, stage->whole);
+        places = (stage->units + part->per - 1) / part->per;
+    }
+    part->places = places;
     const bool holds = !section->streamed && (stage->weights || stage->grads);
     const size_t held = holds ? df_held(stage, part->per) * line : 0;
 
@@ -227,7 +233,10 @@ static inline size_t df_cut(const DfGraph *graph, DfSection *section,
         const int e = stage->out[k];
         if (e == DF_NONE || df_root(graph, section, e) != e) continue;
         DfSlot *slot = &section->slot[e];
-        slot->per = size_up((graph->edge[e].rows + places - 1) / places, LINE);
+        const size_t rows = graph->edge[e].rows;
+        slot->per = whole ? (rows * part->per + stage->units - 1) / stage->units
+                          : (rows + places - 1) / places;
+        slot->per = size_up(slot->per, LINE);
         slot->at = at;
         at += slot->slots * section->span * plan->groups * slot->per * line;
     }
@@ -573,15 +582,22 @@ static inline DfTraffic df_traffic(const DfGraph *graph, const DfPlan *plan,
 }
 /* Seconds that a section whose parts are cut will take, guessed. Its pipeline
  * goes at the pace of the busiest tile, or of the slowest actor, and first must
- * be filled, unless workers run it, who need not wait for a tile; the longer of
- * that and of its traffic counts, and its weights before, if they are
- * resident. */
+ * be filled; the longer of that and of its traffic counts, and its weights
+ * before, if they are resident. Workers take whatever is ready, of any tile, and
+ * carry the traffic themselves: theirs is the sum of both. */
 static inline double df_guess(const DfGraph *graph, const DfPlan *plan,
                               const DfSection *section, double work,
                               size_t panels) {
     const DfChip *chip = &plan->chip;
     const DfTraffic traffic = df_traffic(graph, plan, section, panels,
                                          (double)(panels * plan->groups));
+    const double carried = (df_bytes(&traffic) - traffic.random) / chip->memory +
+                           traffic.random / chip->random;
+    if (plan->real) {
+        const double mean = df_all_work(graph, plan, section) /
+                            (double)chip->tiles;
+        return (double)panels * mean / chip->clock + carried;
+    }
     double pace = 0;
     double fill = 0;
     for (int time = 0; time < DF_TIMES; time++) {
@@ -594,14 +610,11 @@ static inline double df_guess(const DfGraph *graph, const DfPlan *plan,
         }
         pace += slowest / DF_TIMES;
     }
-    if (plan->real) fill = 0;
     const double span = (double)section->span;
     const double firings = ceil((double)panels / span);
     const double pipeline = span * (firings * pace + fill) / chip->clock;
     const double load = section->streamed ? 0 : traffic.weights / chip->memory;
-    const double memory = (df_bytes(&traffic) - traffic.random) / chip->memory +
-                          traffic.random / chip->random - load;
-    return fmax(pipeline, memory) + load;
+    return fmax(pipeline, carried - load) + load;
 }
 
 /* ---- sections alike ------------------------------------------------------ *
@@ -636,7 +649,7 @@ static inline uint64_t df_stage_sign(const DfStage *stage) {
     const double value[] = {
         (double)stage->lag, (double)stage->units, (double)stage->sums,
         (double)stage->state, (double)stage->recalls, (double)stage->scratch,
-        (double)stage->share, stage->per_line, stage->per_unit, stage->per_pair,
+        (double)stage->share, (double)stage->whole, stage->per_line, stage->per_unit, stage->per_pair,
         stage->recalled, stage->reads, stage->writes, stage->random,
         stage->weights, stage->grads, stage->gather, stage->scatter};
     uint64_t sign = 0;
