@@ -1,6 +1,9 @@
-/* test.c: every test, one after another, and the count at the end. Names on the command line run only those.
+/* test.c: every test, one after another, and the count at the end. Names on the
+ * command line run only those.
  *
- *     make test      or, of a program that is built:      QUICK=1 TRAIN=./train test/test safetensors */
+ *     make test
+ *     QUICK=1 TRAIN=./train test/test safetensors    of a program that is built
+ */
 #include "check.h"
 #include "test_safetensors.h"
 #include "test_tokenizer.h"
@@ -24,7 +27,10 @@
 #include "test_report.h"
 
 int program(int argc, char **argv) {
-    static const struct { const char *name; void (*run)(void); } tests[] = {
+    static const struct {
+        const char *name;
+        void (*run)(void);
+    } tests[] = {
         {"tokenizer", test_tokenizer},
         {"corpus", test_corpus},
         {"stats", test_stats},
@@ -50,7 +56,8 @@ int program(int argc, char **argv) {
         const long before = check_passed + check_failed;
         const double start = seconds();
         bool wanted = argc < 2;
-        for (int k = 1; k < argc; k++) wanted |= !strcmp(argv[k], tests[i].name);
+        for (int k = 1; k < argc; k++)
+            wanted |= !strcmp(argv[k], tests[i].name);
         if (!wanted) continue;
         tests[i].run();
         printf("%-12s %7.2f s %9ld checks\n", tests[i].name, seconds() - start,

@@ -448,10 +448,7 @@ static void test_by_value(const char *text) {
     check_refused("--spread", line, text, out, "0.5", "qkv=0.5/fc=0.74");
 }
 
-static const struct {
-    const char *more;
-    const char *expected;
-} bad_compare[] = {
+static const Refused bad_compare[] = {
     {"--arms dense,fast", "no 'fast'"},
     {"--arms ,", "--arms"},
     {"--arms dense,dense", "twice"},
@@ -490,7 +487,7 @@ static void test_compare_bad_input(const char *text) {
     for (size_t k = 0; k < sizeof bad_compare / sizeof *bad_compare; k++)
         check_refused(bad_compare[k].expected,
                       "compare " SHAPED "--text %s --out %s %s", text, once,
-                      bad_compare[k].more);
+                      bad_compare[k].given);
     check_refused("--warmup",
                   "compare --text nothere --steps 4 --warmup 9 --out %s",
                   folder);
@@ -547,8 +544,7 @@ static void test_flops(void) {
 }
 
 static void test_compare(void) {
-    snprintf(folder, sizeof folder, "/tmp/compare-test-XXXXXX");
-    if (!mkdtemp(folder)) abort();
+    folder_begin();
     char *line = words_join(3, (const char *[]){"a b", "it's", "x=1,y=2/3"});
     CHECK(!strcmp(line, "./train 'a b' 'it'\\''s' x=1,y=2/3"),
           "a line to repeat: %s", line);
@@ -576,6 +572,6 @@ static void test_compare(void) {
         test_as_run(text);
         test_flops();
     }
-    outside("rm -r %s", folder);
+    folder_end();
 }
 #endif

@@ -334,8 +334,11 @@ static void corpus_check_pronoun(void) {
 /* ---- a reader that follows things by looking for words ------------------- */
 
 typedef struct {
-    const char *names[TALE_PEOPLE], *nouns[TALE_THINGS], *job;
-    int holder[TALE_THINGS], subject, asked;        /* -1: nobody */
+    const char *names[TALE_PEOPLE];
+    const char *nouns[TALE_THINGS];
+    const char *job;
+    int holder[TALE_THINGS];        /* -1: nobody; the next two, too */
+    int subject, asked;
 } CorpusReader;
 
 static bool corpus_starts(const char *s, const char *word) {

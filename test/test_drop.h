@@ -18,7 +18,9 @@ static void test_drop_share(void) {
             const double p = shares[s];
             const Drop d = drop_at(p, 1 + place % 2, place / 2 % 2, place, place / 4);
             static float x[COLUMNS * LINE];
-            size_t all = 0, row[ROWS] = {0}, wrong = 0;
+            size_t all = 0;
+            size_t row[ROWS] = {0};
+            size_t wrong = 0;
             double worst = 0;
             for (size_t t = 0; t < ROWS; t += LINE) {
                 for (size_t n = 0; n < COLUMNS * LINE; n++) x[n] = 1;
@@ -144,11 +146,13 @@ static uint64_t drop_bits(const MachineCase *k, const DfChip *chip, size_t depth
     pair_free(&p);
     return h;
 }
-/* Threads, panels and groups of sequences, and random chips, do not change a bit. */
+/* Threads, panels and groups of sequences, and random chips, do not change a
+ * bit. */
 static void test_drop_bits(void) {
     const MachineCase base = {{2, 3, 48, 61, 40}, 4, 4, 37, 64, 4, 1};
     const uint64_t want = drop_bits(&base, NULL, 0);
-    CHECK(want == 0x2acac5779a4a432eu, "other bits than on every machine and compiler so far: %016llx",
+    CHECK(want == 0x2acac5779a4a432eu,
+          "other bits than on every machine and compiler so far: %016llx",
           (unsigned long long)want);
     for (size_t n = 0; n < (QUICK ? 12 : 60); n++) {
         MachineCase k = base;

@@ -5,18 +5,12 @@
 #define TEST_FILES_H
 #include "test_train.h"
 
-#define SHAPE "--vocab 260 --layers 1 --heads 1 --width 16 --context 8 --batch 2 --every 1000 --quiet "
+#define SHAPE "--vocab 260 --layers 1 --heads 1 --width 16 --context 8 " \
+              "--batch 2 --every 1000 --quiet "
 #define TINY "--threads 1 " SHAPE
 
 static void files_text(const char *name, const char *text) {
     file_put(file_in(name), text, strlen(text));
-}
-static char *files_get(const char *name) {                  /* as a C string, on the heap */
-    Bytes b = file_read(file_in(name));
-    char *text = mem_new(b.n + 1, 1);
-    memcpy(text, b.p, b.n);
-    file_free(&b);
-    return text;
 }
 
 /* ---- the same file ------------------------------------------------------- */
@@ -28,7 +22,8 @@ static void files_same(void) {
     outside("ln -s here %s && ln %s %s", file_in("soft"), file_in("here"),
             file_in("hard"));
     static const struct {
-        const char *a, *b;
+        const char *a;
+        const char *b;
         bool same;
     } pair[] =
         {{"here", "here", true},        {"here", "./here", true},
@@ -67,8 +62,24 @@ static void files_same(void) {
 
 /* ---- one process at a time ----------------------------------------------- */
 
+/* Two runs on one --out, started together: one wins, the other says why. */
+static void files_pair(const char *text) {
+    const char *out = file_in("pair");
+    const char *said = file_in("pair.said");
+    const char *train = train_path();
+    const int status =
+        outside("for i in 1 2; do %s run " TINY
+                "--text %s --steps 300 --out %s 2>>%s & p=\"$p $!\"; done; lost=0; "
+                "for j in $p; do wait $j || lost=$((lost+1)); done; "
+                "[ $lost = 1 ] && grep -q 'process [0-9]* writes it\\|exists already' %s",
+                train, text, out, said, said);
+    CHECK(outside("rm %s %s.best %s", out, out, said) == 0, "the winner's files");
+    CHECK(status == 0, "a pair of processes: status %d", status);
+}
+
 static void files_lock(void) {
-    char number[32], text[128];                             /* many names are made before it is used last */
+    char number[32];
+    char text[128];                 /* many names are made before it is used last */
     snprintf(text, sizeof text, "%s", file_in("text"));
     int ready[2];
     char byte = 0;
@@ -81,7 +92,7 @@ static void files_lock(void) {
     }
     if (read(ready[0], &byte, 1) != 1) abort();
     snprintf(number, sizeof number, "process %ld writes it", (long)other);
-    for (int k = 0; k < 2; k++)                             /* by another name of the folder, too */
+    for (int k = 0; k < 2; k++)         /* by another name of the folder, too */
         check_refused(number, "run " TINY "--text %s --steps 2 --out %s", text,
                       file_in(k ? "sub/../locked" : "locked"));
     kill(other, SIGKILL);
@@ -103,19 +114,7 @@ static void files_lock(void) {
     outside("ln -s here %s", file_in("linked.lock"));
     check_refused("linked.lock: cannot write", "run " TINY "--text %s --out %s",
                   text, file_in("linked"));
-    for (int k = 0; k < (QUICK ? 2 : 10); k++) {            /* started together: one wins, the other says why */
-        const char *out = file_in("pair");
-        const char *said = file_in("pair.said");
-        const char *train = train_path();
-        const int status =
-            outside("for i in 1 2; do %s run " TINY
-                    "--text %s --steps 300 --out %s 2>>%s & p=\"$p $!\"; done; lost=0; "
-                    "for j in $p; do wait $j || lost=$((lost+1)); done; "
-                    "[ $lost = 1 ] && grep -q 'process [0-9]* writes it\\|exists already' %s",
-                    train, text, out, said, said);
-        CHECK(outside("rm %s %s.best %s", out, out, said) == 0, "the winner's files");
-        CHECK(status == 0, "a pair of processes: status %d", status);
-    }
+    for (int k = 0; k < (QUICK ? 2 : 10); k++) files_pair(text);
 }
 
 /* ---- files that are not ours --------------------------------------------- */
@@ -128,8 +127,8 @@ static void files_strangers(void) {
     Out out = out_open(file_in("out"));
     out_bytes(&out, "new", 3);
     out_done(&out);
-    char *victim = files_get("victim");
-    char *written = files_get("out");
+    char *victim = file_text(file_in("victim"));
+    char *written = file_text(file_in("out"));
     CHECK(!strcmp(victim, "untouched") && !strcmp(written, "new"), "'%s', '%s'",
           victim, written);
     free(victim);
@@ -212,7 +211,7 @@ static void files_out(void) {
     out_bytes(&file, wide, OUT_ROOM + 99);
     out_print(&file, "%s>", wide);
     CHECK(out_commit(&file) && !files_there(file.temp->path), "%s", strerror(errno));
-    char *read = files_get("order");
+    char *read = file_text(file_in("order"));
     CHECK(strlen(read) == 2 * (OUT_ROOM + 99) + 2 && read[0] == '<' &&
               read[2 * OUT_ROOM + 199] == '>',
           "in order");
@@ -246,15 +245,15 @@ static void files_out(void) {
  * head: it may begin again. */
 static void files_logs(void) {
     static const char run[] = "run " TINY "--text %s --steps 2 --out %s --log %s";
-    char log[128];                                          /* many names are made before it is used last */
+    char log[128];                  /* many names are made before it is used last */
     snprintf(log, sizeof log, "%s", file_in("begun.log"));
     files_text("begun.log", log_head);
     CHECK(command(run, file_in("text"), file_in("begun"), log) == 0, "%s", check_line);
-    char *lines = files_get("begun.log");
+    char *lines = file_text(file_in("begun.log"));
     unlink(file_in("begun"));
     unlink(file_in("begun.best"));
     check_refused("exists already", run, file_in("text"), file_in("begun"), log);
-    char *after = files_get("begun.log");
+    char *after = file_text(file_in("begun.log"));
     CHECK(strstr(lines, "\n2,") && !strcmp(lines, after), "%s", after);
     free(lines);
     free(after);
@@ -326,23 +325,25 @@ static void files_signals(void) {
     const char *out = file_in("hup");
     const char *train = train_path();
     const int status =
-        outside("%s run --text %s --out %s %s >/dev/null & p=$!; while [ ! -e %s ]; do sleep 0.05; "
-                "done; sleep 0.3; kill -HUP $p; wait $p",
+        outside("%s run --text %s --out %s %s >/dev/null & p=$!; "
+                "while [ ! -e %s ]; do sleep 0.05; done; "
+                "sleep 0.3; kill -HUP $p; wait $p",
                 train, text, out, endless, out);
     CHECK(status == 3 && access(file_in("hup.lock"), F_OK),
           "SIGHUP saves: status %d", status);
-    CHECK(outside("trap '' HUP; %s run --text %s --out %s %s --stop 1500 & p=$!; while [ ! -e %s ]; do "
-                  "sleep 0.02; done; kill -HUP $p; wait $p",
+    CHECK(outside("trap '' HUP; %s run --text %s --out %s %s --stop 1500 & p=$!; "
+                  "while [ ! -e %s ]; do sleep 0.02; done; kill -HUP $p; wait $p",
                   train, text, file_in("nohup"), endless, file_in("nohup")) == 0,
           "ignored at the start, ignored");
-    CHECK(outside("mkfifo %s; %s run --text %s --out %s %s & p=$!; sleep 0.5; kill -TERM $p; wait $p 2>/dev/null",
+    CHECK(outside("mkfifo %s; %s run --text %s --out %s %s & p=$!; sleep 0.5; "
+                  "kill -TERM $p; wait $p 2>/dev/null",
                   file_in("wait"), train, file_in("wait"), file_in("waits"),
                   endless) != 0,
           "a wait ends");
     outside("(ulimit -f 220; %s run --text %s --out %s --log %s %s --steps 20000 2>%s)",
             train, text, file_in("logged"), file_in("log"), TINY,
             file_in("said")); /* 110 KB: less than the log's */
-    char *said = files_get("said");
+    char *said = file_text(file_in("said"));
     CHECK(strstr(said, "File too large; the checkpoint is written"), "%s", said);
     free(said);
 }
@@ -354,7 +355,8 @@ static void files_mode(void *arg, size_t task, size_t worker) {
     ((bool *)arg)[task] = fegetround() == FE_TONEAREST && least / 4 > 0;
     (void)worker;
 }
-static void files_spoil(void) {                             /* as a library that is loaded first may */
+/* As a library that is loaded first may. */
+static void files_spoil(void) {
     fesetround(FE_UPWARD);
 #ifdef __SSE__
     __builtin_ia32_ldmxcsr(__builtin_ia32_stmxcsr() | 0x8040);
@@ -363,7 +365,7 @@ static void files_spoil(void) {                             /* as a library that
 static void files_machine(void) {
     bool good[64] = {0};
     files_spoil();
-    DfPool *pool = df_begin(3);                             /* threads begin as their maker is */
+    DfPool *pool = df_begin(3);         /* threads begin as their maker is */
     machine_ready();
     for (int k = 0; k < 20; k++) {
         df_run(pool, files_mode, good, 64);
@@ -413,8 +415,7 @@ static void files_smaller(void) {
 }
 
 static void test_files(void) {
-    snprintf(folder, sizeof folder, "/tmp/train-test-XXXXXX");
-    if (!mkdtemp(folder)) abort();
+    folder_begin();
     make_text(file_in("text"), 3000);
     files_same();
     files_lock();
@@ -426,6 +427,6 @@ static void test_files(void) {
     files_signals();
     files_machine();
     files_smaller();
-    outside("rm -r %s", folder);
+    folder_end();
 }
 #endif

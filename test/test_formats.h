@@ -12,7 +12,8 @@ static const char *const golden_good[] = {"tiny_dense", "tiny_sparse", "odd",
                                           "hf"};
 enum { GOLDEN_GOOD = sizeof golden_good / sizeof *golden_good };
 
-static Bytes file_copy(const char *path) {                  /* a file in memory that may be changed */
+/* A file in memory that may be changed. */
+static Bytes file_copy(const char *path) {
     Bytes b = file_read(path);
     const Bytes copy = {memcpy(mem_new(b.n, 1), b.p, b.n), b.n, path, false};
     file_free(&b);
@@ -21,7 +22,8 @@ static Bytes file_copy(const char *path) {                  /* a file in memory 
 static Bytes golden_copy(const char *name) {
     static char path[8][96];
     static int turn;
-    snprintf(path[turn = (turn + 1) % 8], 96, "test/golden/%s.safetensors", name);
+    turn = (turn + 1) % 8;
+    snprintf(path[turn], 96, "test/golden/%s.safetensors", name);
     return file_copy(path[turn]);
 }
 static float tensor_get(const StTensor *t, size_t i) {
@@ -45,7 +47,7 @@ static void test_dumps(DfPool *pool) {
                   golden_good[k], d.check[i].name, d.check[i].own.error);
         dump_close(&d);
     }
-    for (int k = 0; k < FAULTS; k++) {                      /* as PyTorch computes with each of them */
+    for (int k = 0; k < FAULTS; k++) {      /* as PyTorch computes with each */
         char name[64];
         snprintf(name, sizeof name, "fault_%s", faults[k].name);
         Dump d = dump_parse(golden_copy(name), NULL);
@@ -66,7 +68,8 @@ static void test_dumps(DfPool *pool) {
  * and the fault is named. */
 static void test_single_faults(DfPool *pool) {
     static const struct {
-        const char *tensor, *fault;
+        const char *tensor;
+        const char *fault;
         bool transpose;
         double by;
     } bad[] = {{"grad.h.1.mlp.c_fc.bias", "bias-gradient-missing", 0, 0},
@@ -209,7 +212,8 @@ static void test_planted(DfPool *pool) {
                 CHECK(!strcmp(wrong->name, name),
                       "times %g: %s was changed, %s found", scale[k], name,
                       wrong->name);
-            for (size_t i = 0; i < d.n && right && n >= 0; i++)     /* then it is no fault that can be seen */
+            /* a fault that passes is one that cannot be seen */
+            for (size_t i = 0; i < d.n && right && n >= 0; i++)
                 if (!strcmp(d.check[i].name, name))
                     CHECK(moved <= VERIFY_MULTIPLE * 1.01 *
                                        fmax(d.check[i].own.error, VERIFY_FLOOR),
@@ -236,8 +240,9 @@ static void test_random_dumps(DfPool *pool) {
         const uint64_t key = rng_key(n, "dump");
         const size_t heads = 1 + rng_u64(key, 0) % 4;
         const size_t width = heads * (4 + 4 * (rng_u64(key, 1) % 4));
-        CHECK(command("dump %s --seed %zu --layers %zu --heads %zu --width %zu --vocab %zu --context %zu "
-                      "--batch %zu --steps %zu --sparsity %s",
+        CHECK(command("dump %s --seed %zu --layers %zu --heads %zu --width %zu "
+                      "--vocab %zu --context %zu --batch %zu --steps %zu "
+                      "--sparsity %s",
                       path, n, 1 + (size_t)(rng_u64(key, 2) % 3), heads, width,
                       7 + (size_t)(rng_u64(key, 3) % 250),
                       1 + (size_t)(rng_u64(key, 4) % 33),
@@ -326,8 +331,8 @@ static void check_corruptions(DfPool *pool, Bytes good, size_t each) {
 }
 static void test_corruptions(DfPool *pool) {
     const char *path = file_in("acts.safetensors");
-    CHECK(command("dump %s --layers 1 --heads 3 --width 12 --vocab 37 --context 9 --acts --sparsity 0.5 "
-                  "--block 4x2 --batch 2",
+    CHECK(command("dump %s --layers 1 --heads 3 --width 12 --vocab 37 --context 9 "
+                  "--acts --sparsity 0.5 --block 4x2 --batch 2",
                   path) == 0,
           "%s", check_line);
     check_corruptions(pool, file_copy(path), QUICK ? 1 : 3);
@@ -355,7 +360,8 @@ static void test_dump_command(void) {
     CHECK(command("verify %s --json %s", path, json) == 0, "%s", check_line);
     CHECK(file_has(json, "{\"pass\": true, \"first_wrong\": null, \"fault\": null"),
           "%s", json);
-    CHECK(command("dump %s --beta2 0", file_in("none")) == 0, "%s", check_line);     /* chaos: g / |g| */
+    /* chaos: g / |g| */
+    CHECK(command("dump %s --beta2 0", file_in("none")) == 0, "%s", check_line);
     CHECK(command("verify %s --json %s", file_in("none"), json) == 1 &&
               file_has(json,
                        "{\"pass\": null, \"first_wrong\": null, \"fault\": null, \"cannot_judge\": "
@@ -461,9 +467,9 @@ static void hf_put(const char *path, StType type, bool prefix, bool masked,
     if (masked)
         st_declare(&w, "mask.h.0.attn.c_proj.weight", ST_U8, 2, (size_t[]){4, 4});
     st_begin(&w, path);
-    for (size_t k = 0; k < gpt_count(&c) + (change == 2 ? 3 : 2); k++)
-        for (size_t i = 0; i < (k < gpt_count(&c) ? gpt_elements(&table[k]) : 20);
-             i++) {
+    for (size_t k = 0; k < gpt_count(&c) + (change == 2 ? 3 : 2); k++) {
+        const size_t n = k < gpt_count(&c) ? gpt_elements(&table[k]) : 20;
+        for (size_t i = 0; i < n; i++) {
             const bool other = k == gpt_count(&c) && change == 1 && i == 7;
             const bool gone = masked && k == gpt_layer(0, PROJW) && i == 5 &&
                               change != 3;
@@ -480,12 +486,16 @@ static void hf_put(const char *path, StType type, bool prefix, bool masked,
             else if (type == ST_F32) st_write(&w, &f, 4);
             else st_write(&w, type == ST_F16 ? &half : &bf, 2);
         }
+    }
     for (size_t i = 0; i < 16 && masked; i++) st_write(&w, &(uint8_t){i != 5}, 1);
     if (!st_commit(&w)) abort();
     free(table);
 }
-#define HF_SIZES(L, NH, V) "\"n_layer\": " L ", \"n_head\": " NH ", \"n_embd\": 4, \"vocab_size\": " V
-#define HF_CONFIG(more) "{" HF_SIZES("1", "2", "5") ", " more "\"model_type\": \"gpt2\", \"n_positions\": 3}"
+#define HF_SIZES(L, NH, V) \
+    "\"n_layer\": " L ", \"n_head\": " NH ", \"n_embd\": 4, \"vocab_size\": " V
+#define HF_CONFIG(more) \
+    "{" HF_SIZES("1", "2", "5") ", " more \
+    "\"model_type\": \"gpt2\", \"n_positions\": 3}"
 #define HF_SIZED(L, NH, V) "{" HF_SIZES(L, NH, V) ", \"n_positions\": 3}"
 
 static bool hf_dies(const char *json) {
@@ -612,22 +622,23 @@ static void test_hf(void) {
     }
     hf_put(path, ST_F32, true, false, 0);
     test_hf_vocabulary(path);
-    static const struct { const char *json, *expected;
-    } bad[] = {{"", "expected '{'"},
-               {"{}", "n_layer"},
-               {"{\"n_layer\": 1}", "n_head"},
-               {"[1]", "expected '{'"},
-               {HF_CONFIG("\"activation_function\": \"gelu\", "), "gelu_new"},
-               {HF_CONFIG("\"layer_norm_epsilon\": 1e-6, "), "1e-05"},
-               {HF_CONFIG("\"n_inner\": 17, "), "n_inner"},
-               {HF_CONFIG("\"scale_attn_weights\": false, "), "scale_attn_weights"},
-               {HF_SIZED("1", "3", "5"), "divisor"},
-               {HF_SIZED("0", "2", "5"), "layers"},
-               {HF_SIZED("2", "2", "5"), "h.1.ln_1"},
-               {HF_SIZED("1", "2", "6"), "wte.weight"},
-               {HF_SIZED("1", "2", "99999999999"), "smaller"}};
+    static const Refused bad[] = {
+        {"", "expected '{'"},
+        {"{}", "n_layer"},
+        {"{\"n_layer\": 1}", "n_head"},
+        {"[1]", "expected '{'"},
+        {HF_CONFIG("\"activation_function\": \"gelu\", "), "gelu_new"},
+        {HF_CONFIG("\"layer_norm_epsilon\": 1e-6, "), "1e-05"},
+        {HF_CONFIG("\"n_inner\": 17, "), "n_inner"},
+        {HF_CONFIG("\"scale_attn_weights\": false, "), "scale_attn_weights"},
+        {HF_SIZED("1", "3", "5"), "divisor"},
+        {HF_SIZED("0", "2", "5"), "layers"},
+        {HF_SIZED("2", "2", "5"), "h.1.ln_1"},
+        {HF_SIZED("1", "2", "6"), "wte.weight"},
+        {HF_SIZED("1", "2", "99999999999"), "smaller"},
+    };
     for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
-        file_put(config, bad[k].json, strlen(bad[k].json));
+        file_put(config, bad[k].given, strlen(bad[k].given));
         check_refused(bad[k].expected, "eval %s", path);
     }
     test_hf_fields(HF_CONFIG("\"x\": 1, "));
@@ -777,24 +788,24 @@ static void test_llmc(DfPool *pool) {
     pair_free(&p);
 }
 
-/* Dumps with one thing of the header, or one number, changed in place by as
- * many bytes. */
-static void test_bad_dumps(void) {
-    static const struct { const char *from, *to, *expected;
-    } bad[] = {{"gpt-reference-dump", "gpt-reference-dumb", "gpt-reference-dump"},
-               {"\"n_head\":\"5\"", "\"n_head\":\"4\"", "divisor"},
-               {"\"n_head\":\"5\"", "\"n_head\":\"x\"", "n_head"},
-               {"\"n_layer\":\"2\"", "\"n_layer\":\"3\"", "h.2.ln_1"},
-               {"\"n_embd\":\"15\"", "\"n_embd\":\"20\"", "wte.weight"},
-               {"\"vocab_size\":\"53\"", "\"vocab_size\":\"-3\"", "vocab_size"},
-               {"\"n_ctx\":\"21\"", "\"n_ctx\":\"18\"", "inputs"},
-               {"\"steps\":\"3\"", "\"steps\":\"4\"", "step_loss"},
-               {"\"beta1\":\"0.9\"", "\"beta1\":\"1.0\"", "beta1"},
-               {"\"beta1\":\"0.9\"", "\"beta1\":\"nan\"", "beta1"},
-               {"\"version\":\"1\"", "\"version\":\"2\"", "version"},
-               {"\"matrices\"", "\"nothings\"", "matrices"},
-               {"\"targets\"", "\"tarGets\"", "targets"},
-               {"\"param.wpe.weight\"", "\"param.wpe.weighT\"", "wpe.weight"}};
+/* Dumps with one thing of the header changed in place by as many bytes. */
+static void test_bad_dump_headers(void) {
+    static const Spoiled bad[] = {
+        {"gpt-reference-dump", "gpt-reference-dumb", "gpt-reference-dump"},
+        {"\"n_head\":\"5\"", "\"n_head\":\"4\"", "divisor"},
+        {"\"n_head\":\"5\"", "\"n_head\":\"x\"", "n_head"},
+        {"\"n_layer\":\"2\"", "\"n_layer\":\"3\"", "h.2.ln_1"},
+        {"\"n_embd\":\"15\"", "\"n_embd\":\"20\"", "wte.weight"},
+        {"\"vocab_size\":\"53\"", "\"vocab_size\":\"-3\"", "vocab_size"},
+        {"\"n_ctx\":\"21\"", "\"n_ctx\":\"18\"", "inputs"},
+        {"\"steps\":\"3\"", "\"steps\":\"4\"", "step_loss"},
+        {"\"beta1\":\"0.9\"", "\"beta1\":\"1.0\"", "beta1"},
+        {"\"beta1\":\"0.9\"", "\"beta1\":\"nan\"", "beta1"},
+        {"\"version\":\"1\"", "\"version\":\"2\"", "version"},
+        {"\"matrices\"", "\"nothings\"", "matrices"},
+        {"\"targets\"", "\"tarGets\"", "targets"},
+        {"\"param.wpe.weight\"", "\"param.wpe.weighT\"", "wpe.weight"},
+    };
     for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
         Bytes b = golden_copy("odd");
         uint8_t *at = memmem(b.p, b.n, bad[k].from, strlen(bad[k].from));
@@ -804,46 +815,54 @@ static void test_bad_dumps(void) {
         file_free(&b);
         check_refused(bad[k].expected, "verify %s", file_in("bad"));
     }
+}
+/* Dumps with one number changed. */
+static void test_bad_dump_numbers(void) {
     static const struct {
         const char *tensor;
         size_t at;
         uint32_t value;
         const char *expected;
-    } word[] = {{"inputs", 3, 53, "inputs[3]"},
-                {"targets", 0, UINT32_MAX, "targets[0]"},
-                {"param.wte.weight", 2, 0x7f800000, "finite"},
-                {"mask.h.0.attn.c_proj.weight", 0, 2, "0 or 1"}};
+    } word[] = {
+        {"inputs", 3, 53, "inputs[3]"},
+        {"targets", 0, UINT32_MAX, "targets[0]"},
+        {"param.wte.weight", 2, 0x7f800000, "finite"},
+        {"mask.h.0.attn.c_proj.weight", 0, 2, "0 or 1"},
+    };
     for (size_t k = 0; k < 4; k++) {
         Bytes b = golden_copy(k < 3 ? "odd" : "mask_1x1");
         Safetensors s = st_parse(b);
-        memcpy((uint8_t *)(uintptr_t)st_find(&s, word[k].tensor)->data +
-                   4 * word[k].at,
-               &word[k].value, 4);
+        const StTensor *t = st_find(&s, word[k].tensor);
+        uint8_t *data = (uint8_t *)(uintptr_t)t->data;
+        memcpy(data + 4 * word[k].at, &word[k].value, 4);
         file_put(file_in("bad"), b.p, b.n);
         st_free(&s);
         check_refused(word[k].expected, "verify %s", file_in("bad"));
     }
-    static const struct { const char *line, *expected;
-    } usage[] = {{"verify", "expected a dump"},
-                 {"verify nothere", "nothere"},
-                 {"verify .", "directory"},
-                 {"verify x --tolerance -1", "--tolerance"},
-                 {"verify x --acts", "does not take"},
-                 {"dump", "a file to write"},
-                 {"dump x --block 4", "--block"},
-                 {"dump x --block 0x4", "--block"},
-                 {"dump x --heads 3", "divisor"},
-                 {"dump /nothere/x", "/nothere/x"},
-                 {"dump x --lr fast", "fast"},
-                 {"dump x --context 1000000 --width 4096 --layers 1000", "GiB"}};
+}
+static void test_bad_lines(void) {
+    static const Refused usage[] = {
+        {"verify", "expected a dump"},
+        {"verify nothere", "nothere"},
+        {"verify .", "directory"},
+        {"verify x --tolerance -1", "--tolerance"},
+        {"verify x --acts", "does not take"},
+        {"dump", "a file to write"},
+        {"dump x --block 4", "--block"},
+        {"dump x --block 0x4", "--block"},
+        {"dump x --heads 3", "divisor"},
+        {"dump /nothere/x", "/nothere/x"},
+        {"dump x --lr fast", "fast"},
+        {"dump x --context 1000000 --width 4096 --layers 1000", "GiB"},
+    };
     for (size_t k = 0; k < sizeof usage / sizeof *usage; k++)
-        check_refused(usage[k].expected, "%s", usage[k].line);
+        check_refused(usage[k].expected, "%s", usage[k].given);
 }
 
 static void test_formats(void) {
-    snprintf(folder, sizeof folder, "/tmp/train-test-XXXXXX");
-    if (!mkdtemp(folder)) abort();
-    DfPool *pool = df_begin(1);         /* a second worker would spin while the specification runs */
+    folder_begin();
+    DfPool *pool = df_begin(1);     /* a second worker would spin while the
+                                     * specification runs */
     const int keep = out_to_null();
     test_dumps(pool);
     test_single_faults(pool);
@@ -856,9 +875,11 @@ static void test_formats(void) {
     test_round_trips();
     test_hf();
     test_llmc(pool);
-    test_bad_dumps();
+    test_bad_dump_headers();
+    test_bad_dump_numbers();
+    test_bad_lines();
     out_restore(keep);
     df_end(pool);
-    outside("rm -r %s", folder);
+    folder_end();
 }
 #endif

@@ -35,7 +35,7 @@ static double *gpt_values(const Gpt *m, const float *flat, size_t k) {
     return d;
 }
 
-/* ---- a specification and a machine with the same random weights, and a batch -------------------------- */
+/* ---- a specification and a machine with the same weights, and a batch ---- */
 
 typedef struct {
     Spec *s;
@@ -198,7 +198,7 @@ static void test_finite_differences(void) {
     pair_free(&p);
 }
 
-/* ---- golden dumps ------------------------------------------------------------------------------------- */
+/* ---- golden dumps -------------------------------------------------------- */
 
 /* Tensor kind + name of a dump and its *n values; NULL if it has none. */
 static double *golden_values(const Safetensors *st, const char *kind,
@@ -231,7 +231,8 @@ static size_t golden_size(const Safetensors *st, const char *key) {
 typedef struct {
     Safetensors st;
     GptPair p;
-    double **moment1, **moment2;            /* the specification's */
+    double **moment1;               /* the specification's */
+    double **moment2;
     GptAdam adam;
 } Golden;
 
@@ -390,7 +391,7 @@ static void test_golden(const char *path) {
     golden_close(&g);
 }
 
-/* ---- the same bits ------------------------------------------------------------------------------------ */
+/* ---- the same bits ------------------------------------------------------- */
 
 static const GptAdam bits_adam = {1e-2, 0.9, 0.95, 1e-8, 0.1, 1};
 

@@ -80,11 +80,8 @@ static void measure_check_parts(size_t documents) {
 /* The number at `key` in a JSON file, the first after the text `after`; NAN if
  * it is null or not there. */
 static double measure_number(const char *path, const char *after, const char *key) {
-    Bytes b = file_read(path);
-    char *text = mem_new(b.n + 1, 1);
+    char *text = file_text(path);
     char name[64];
-    memcpy(text, b.p, b.n);
-    file_free(&b);
     snprintf(name, sizeof name, "\"%s\": ", key);
     const char *from = strstr(text, after);
     const char *at = from ? strstr(from, name) : NULL;
@@ -121,8 +118,8 @@ static void measure_models(const char *text) {
                              (int)(300 + rng_u64(3, k) % 400), words + 1000 * k);
     file_put(text, out, n);
     for (int k = 0; k < 4; k += QUICK ? 2 : 1)
-        CHECK(command("run --text %s --out %s --layers 1 --heads 2 --width 16 --batch 5 --lr 0.01 --every 99 "
-                      "--quiet %s",
+        CHECK(command("run --text %s --out %s --layers 1 --heads 2 --width 16 "
+                      "--batch 5 --lr 0.01 --every 99 --quiet %s",
                       text, file_in(name[k]), how[k]) == 0,
               "%s: %s", name[k], check_line);
 }
@@ -185,8 +182,9 @@ static void measure_check_stories(void) {
     const char *model = file_in("stories");
     const char *json = file_in("json");
     const char *run = file_in("run");
-    CHECK(command("run --corpus 200000 --vocab 300 --layers 1 --heads 2 --width 16 --context 128 --batch 8 "
-                  "--lr 0.01 --steps %d --quiet --out %s --json %s",
+    CHECK(command("run --corpus 200000 --vocab 300 --layers 1 --heads 2 --width 16 "
+                  "--context 128 --batch 8 --lr 0.01 --steps %d --quiet --out %s "
+                  "--json %s",
                   QUICK ? 5 : 150, model, run) == 0,
           "%s", check_line);
     CHECK(command("eval %s --json %s --items 48", model, json) == 0, "%s", check_line);
@@ -219,27 +217,27 @@ static void measure_check_stories(void) {
           "on another corpus there is no training text");
 }
 static void measure_check_refused(void) {
-    static const struct { const char *line, *expected;
-    } bad[] = {{"eval %s/one %s/two %s/short", "expected an option"},
-               {"eval %s/one %s/nothere", "nothere"},
-               {"eval %s/one --margin -1", "--margin"},
-               {"eval %s/one --items many", "--items"},
-               {"eval %s/one --text %s/empty", "found none"},
-               {"eval %s/one --json /nothere/x", "/nothere/x"}};
+    static const Refused bad[] = {
+        {"eval %s/one %s/two %s/short", "expected an option"},
+        {"eval %s/one %s/nothere", "nothere"},
+        {"eval %s/one --margin -1", "--margin"},
+        {"eval %s/one --items many", "--items"},
+        {"eval %s/one --text %s/empty", "found none"},
+        {"eval %s/one --json /nothere/x", "/nothere/x"},
+    };
     file_put(file_in("empty"), "", 0);
     for (size_t k = 0; k < sizeof bad / sizeof *bad; k++)
-        check_refused(bad[k].expected, bad[k].line, folder, folder, folder);
+        check_refused(bad[k].expected, bad[k].given, folder, folder, folder);
 }
 
 static void test_measure(void) {
     static const size_t documents[] = {1, 2, 19, 20, 60};
-    snprintf(folder, sizeof folder, "/tmp/train-test-XXXXXX");
-    if (!mkdtemp(folder)) abort();
+    folder_begin();
     for (size_t k = 0; k < sizeof documents / sizeof *documents; k++)
         measure_check_parts(documents[k]);
     measure_check_pairs();
     measure_check_stories();
     measure_check_refused();
-    outside("rm -r %s", folder);
+    folder_end();
 }
 #endif

@@ -64,11 +64,7 @@ static void test_theirs(void) {
 /* ---- a model in several files -------------------------------------------- */
 
 static void test_index(void) {
-    static const struct {
-        const char *from;
-        const char *to;
-        const char *expected;
-    } bad[] = {
+    static const Spoiled bad[] = {
         {"h.0.ln_1.bias\"", "h.0.ln_1.bios\"", "h.0.ln_1.bios"},
         {"model-00001-of-00002", "model-00003-of-00002", "model-00003"},
         {": \"model-00001-of", ": \"mo/el-00001-of", "beside the index"},
@@ -320,11 +316,7 @@ static void test_gguf_values(void) {
                            number[k].expected);
 }
 static void test_gguf_names(void) {
-    static const struct {
-        const char *from;
-        const char *to;
-        const char *expected;
-    } text[] = {
+    static const Spoiled text[] = {
         {"gpt2.block_count", "gpt2.block_coont", "gpt2.block_count"},
         {"gpt2.block_count", "split.count_more", "gpt2.block_count"},
         {"gpt2.attention.layer_norm_epsilon", "gpt2.attention.layer_norm_epsilom",
@@ -594,8 +586,7 @@ static void test_prompts(void) {
 }
 
 static void test_models(void) {
-    snprintf(folder, sizeof folder, "/tmp/train-test-XXXXXX");
-    if (!mkdtemp(folder)) abort();
+    folder_begin();
     const int keep = out_to_null();
     test_theirs();
     test_index();
@@ -618,6 +609,6 @@ static void test_models(void) {
     test_documents();
     test_prompts();
     out_restore(keep);
-    outside("rm -r %s", folder);
+    folder_end();
 }
 #endif

@@ -4,7 +4,7 @@
 #include "check.h"
 #include "../data/base/pool.h"
 
-/* ---- every task once ---------------------------------------------------------------------------------- */
+/* ---- every task once ----------------------------------------------------- */
 
 static void pool_count(void *arg, size_t task, size_t worker) {
     (void)worker;
@@ -14,25 +14,29 @@ static void pool_count(void *arg, size_t task, size_t worker) {
 static void pool_check_runs(size_t workers, size_t cpus) {
     static atomic_size_t count[100];
     static const size_t tasks[] = {0, 1, 2, 3, 8, 100};
+    const size_t sizes = sizeof tasks / sizeof *tasks;
     const size_t runs = QUICK ? 300 : 3000;
     DfPool *pool = df_begin_on(workers, cpus);
     for (size_t run = 0; run < runs; run++)
-        for (size_t k = 0; k < sizeof tasks / sizeof *tasks; k++) df_run(pool, pool_count, count, tasks[k]);
+        for (size_t k = 0; k < sizes; k++)
+            df_run(pool, pool_count, count, tasks[k]);
     df_end(pool);
     for (size_t task = 0; task < 100; task++) {
         size_t want = 0;
-        for (size_t k = 0; k < sizeof tasks / sizeof *tasks; k++) want += task < tasks[k] ? runs : 0;
+        for (size_t k = 0; k < sizes; k++) want += task < tasks[k] ? runs : 0;
         const size_t found = atomic_exchange(&count[task], 0);
-        CHECK(found == want, "%zu workers, %zu CPUs: task %zu ran %zu times, not %zu", workers, cpus, task, found,
-              want);
+        CHECK(found == want,
+              "%zu workers, %zu CPUs: task %zu ran %zu times, not %zu", workers,
+              cpus, task, found, want);
     }
 }
 
-/* ---- who waits ---------------------------------------------------------------------------------------- */
+/* ---- who waits ----------------------------------------------------------- */
 
 static void pool_nap(void *arg, size_t task, size_t worker) {
     const struct timespec nap = {0, 20000000};
-    (void)arg, (void)worker;
+    (void)arg;
+    (void)worker;
     if (task == 0) nanosleep(&nap, NULL);
 }
 /* Whoever waits for one long task sleeps: ten runs use little of the CPU. */
@@ -46,7 +50,7 @@ static void pool_check_waiting(size_t cpus) {
     df_end(pool);
 }
 
-/* ---- quotas ------------------------------------------------------------------------------------------- */
+/* ---- quotas -------------------------------------------------------------- */
 
 static void quota_file(const char *root, const char *path, const char *text) {
     char name[256];
@@ -63,8 +67,9 @@ static void quota_file(const char *root, const char *path, const char *text) {
 }
 /* What a tree of a group file and up to four others grants. */
 typedef struct {
-    const char *name, *groups;
-    const char *file[8];                                    /* path, text, path, text ... */
+    const char *name;
+    const char *groups;             /* what /proc/self/cgroup says; NULL: none */
+    const char *file[8];            /* path, text, path, text ... */
     double cpus;
 } Quota;
 
@@ -73,25 +78,31 @@ static const Quota quotas[] = {
     {"v2, no limit", "0::/a\n", {"sys/fs/cgroup/a/cpu.max", "max 100000\n"}, INFINITY},
     {"v2", "0::/a\n", {"sys/fs/cgroup/a/cpu.max", "150000 100000\n"}, 1.5},
     {"v2, a group around it is narrower", "0::/a/b c/d\n",
-     {"sys/fs/cgroup/a/b c/d/cpu.max", "400000 100000\n", "sys/fs/cgroup/a/cpu.max", "200000 100000\n"}, 2},
+     {"sys/fs/cgroup/a/b c/d/cpu.max", "400000 100000\n",
+      "sys/fs/cgroup/a/cpu.max", "200000 100000\n"}, 2},
     {"v2, in a container, whose tree begins at its group", "0::/\n",
      {"sys/fs/cgroup/cpu.max", "50000 100000\n"}, 0.5},
     {"v2, the group as those outside know it", "0::/docker/1\n",
      {"sys/fs/cgroup/cpu.max", "300000 100000\n"}, 3},
-    {"v2, not a name that begins alike", "0::/ab\n", {"sys/fs/cgroup/a/cpu.max", "100000 100000\n"}, INFINITY},
+    {"v2, not a name that begins alike", "0::/ab\n",
+     {"sys/fs/cgroup/a/cpu.max", "100000 100000\n"}, INFINITY},
     {"v1", "5:memory:/m\n4:cpu,cpuacct:/a\n",
      {"sys/fs/cgroup/cpu,cpuacct/a/cpu.cfs_quota_us", "120000\n",
       "sys/fs/cgroup/cpu,cpuacct/a/cpu.cfs_period_us", "50000\n"}, 2.4},
     {"v1, no limit", "4:cpu:/\n",
-     {"sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1\n", "sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n"}, INFINITY},
-    {"v1 beside v2, in a container", "2:cpuset:/\n3:cpuacct,cpu:/docker/1\n0::/docker/1\n",
+     {"sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1\n",
+      "sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n"}, INFINITY},
+    {"v1 beside v2, in a container",
+     "2:cpuset:/\n3:cpuacct,cpu:/docker/1\n0::/docker/1\n",
      {"sys/fs/cgroup/cpuacct,cpu/cpu.cfs_quota_us", "100000\n",
       "sys/fs/cgroup/cpuacct,cpu/cpu.cfs_period_us", "100000\n"}, 1},
     {"v1, cpuset is not cpu", "2:cpuset:/\n",
-     {"sys/fs/cgroup/cpuset/cpu.cfs_quota_us", "100000\n", "sys/fs/cgroup/cpuset/cpu.cfs_period_us", "100000\n"},
-     INFINITY},
-    {"what is no group file", "nothing\n:\n", {"sys/fs/cgroup/cpu.max", "x y\n"}, INFINITY},
-    {"what is no limit", "0::/\n", {"sys/fs/cgroup/cpu.max", "100000\n"}, INFINITY},
+     {"sys/fs/cgroup/cpuset/cpu.cfs_quota_us", "100000\n",
+      "sys/fs/cgroup/cpuset/cpu.cfs_period_us", "100000\n"}, INFINITY},
+    {"what is no group file", "nothing\n:\n",
+     {"sys/fs/cgroup/cpu.max", "x y\n"}, INFINITY},
+    {"what is no limit", "0::/\n",
+     {"sys/fs/cgroup/cpu.max", "100000\n"}, INFINITY},
 };
 
 static void pool_check_quotas(void) {
@@ -101,7 +112,8 @@ static void pool_check_quotas(void) {
         char rm[64];
         if (!mkdtemp(root)) abort();
         if (q->groups) quota_file(root, "proc/self/cgroup", q->groups);
-        for (int n = 0; n < 8 && q->file[n]; n += 2) quota_file(root, q->file[n], q->file[n + 1]);
+        for (int n = 0; n < 8 && q->file[n]; n += 2)
+            quota_file(root, q->file[n], q->file[n + 1]);
         const double found = cores_quota(root);
         CHECK(found == q->cpus, "%s: %g CPUs, not %g", q->name, found, q->cpus);
         snprintf(rm, sizeof rm, "rm -rf %s", root);

@@ -135,8 +135,7 @@ static void test_older_options(void) {
 }
 
 static void test_rate(void) {
-    snprintf(folder, sizeof folder, "/tmp/rate-test-XXXXXX");
-    if (!mkdtemp(folder)) abort();
+    folder_begin();
     make_text(file_in("text"), 20000);
     test_rate_rule();
     static const char shape[] = "--layers 6 --heads 2 --width 32 --sparsity 0.75";
@@ -148,6 +147,6 @@ static void test_rate(void) {
     test_layer_rates();
     test_layer_decay();
     test_older_options();
-    outside("rm -r %s", folder);
+    folder_end();
 }
 #endif

@@ -248,11 +248,7 @@ static size_t page_bars(char *p) {
 
 static Page page_of(const char *json, const char *html) {
     const Bytes object = file_read(json);
-    Bytes text = file_read(html);
-    Page page = {mem_new(text.n + 1, 1), json_open(object.p, object.n, json)};
-    memcpy(page.text, text.p, text.n);
-    file_free(&text);
-    return page;
+    return (Page){file_text(html), json_open(object.p, object.n, json)};
 }
 static void test_whole_page(void) {
     static const char *const foreign[] = {"<script", "http", "src=", "@import"};
@@ -364,8 +360,7 @@ static void test_demo(void) {
 }
 
 static void test_report(void) {
-    snprintf(folder, sizeof folder, "/tmp/report-test-XXXXXX");
-    if (!mkdtemp(folder)) abort();
+    folder_begin();
     const int status = command(
         "compare --corpus 100000 --vocab 300 --layers 1 --width 32 --heads 2 "
         "--context 48 --batch 4 --steps 12 --every 3 --val-tokens 500 "
@@ -380,6 +375,6 @@ static void test_report(void) {
     check_refused("/nothere/x",
                   "compare --arms dense --report /nothere/x --out %s",
                   file_in("refused"));
-    outside("rm -r %s", folder);
+    folder_end();
 }
 #endif

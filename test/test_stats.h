@@ -55,7 +55,8 @@ static void stats_check_intervals(void) {
     CHECK(stats_near(s.lo, 0.2552885198782742) &&
               stats_near(s.hi, 0.36620957698280004),
           "%g .. %g", s.lo, s.hi);
-    /* Two documents, drawn twice: ratios 1 / 1, 4 / 4 and 5 / 5 or, with other bits, 2, 0.5 and 4 / 5. */
+    /* Two documents, drawn twice: ratios 1 / 1, 4 / 4 and 5 / 5 or, with other
+     * bits, 2, 0.5 and 4 / 5. */
     s = stats_bootstrap((double[]){1, 4}, (double[]){1, 4}, 2, 1);
     CHECK(s.diff == 1 && s.lo == 1 && s.hi == 1 && s.detectable < 1e-12, "%g .. %g",
           s.lo, s.hi);

@@ -194,12 +194,13 @@ static void tokt_check_training(const uint8_t *text, size_t n,
     uint32_t right = 0;
     size_t used = 0;
     size_t made = 256;
-    for (size_t at = 0, len; at < n; at += len, token[used++] = TOK_NONE) {
-        len = tok_piece(t->classes, text + at, n - at);
+    for (size_t at = 0; at < n;) {
+        const size_t len = tok_piece(t->classes, text + at, n - at);
         for (size_t k = 0; k < len; k++) token[used++] = t->base[text[at + k]];
+        token[used++] = TOK_NONE;
+        at += len;
     }
-    for (; made < n_tokens && tokt_next(token, used, made, &left, &right);
-         made++) {
+    while (made < n_tokens && tokt_next(token, used, made, &left, &right)) {
         size_t out = 0;
         for (size_t k = 0; k < used; k++) {
             const bool here = token[k] == left && k + 1 < used &&
@@ -211,6 +212,7 @@ static void tokt_check_training(const uint8_t *text, size_t n,
         if (made >= t->n ||
             tok_pair_at(&t->merges, made - 256) != tok_pair(left, right))
             break;
+        made++;
     }
     CHECK(made == t->n,
           "training on %zu bytes to %zu tokens differs from token %zu on", n,
@@ -375,8 +377,8 @@ typedef enum {
 
 /* As inside a JSON string. */
 static void tokt_letters(FILE *f, const Tokenizer *t, size_t token) {
-    for (size_t k = t->tokens.start[token]; k < t->tokens.start[token + 1];
-         k++) {
+    const size_t end = t->tokens.start[token + 1];
+    for (size_t k = t->tokens.start[token]; k < end; k++) {
         uint8_t letter[4];
         const size_t n = utf8_put(letter,
                                   tok_letter(t->base[t->tokens.bytes[k]]));
@@ -610,10 +612,7 @@ static bool tokt_bytes_dies(const Tokenizer *t, uint32_t id) {
 #define HEAD \
     "{\"normalizer\":null,\"pre_tokenizer\":{\"type\":\"ByteLevel\"," \
     "\"add_prefix_space\":false},\"model\":{"
-static const struct {
-    const char *file;
-    const char *expected;
-} tokt_bad_file[] = {
+static const Refused tokt_bad_file[] = {
     {"", "empty"},
     {"a", "line 1: expected two fields"},
     {"\n", "line 1"},
@@ -679,7 +678,7 @@ static const struct {
 static void tokt_bad(void) {
     Tokenizer *t = NULL;
     for (size_t k = 0; k < sizeof tokt_bad_file / sizeof *tokt_bad_file; k++) {
-        const char *file = tokt_bad_file[k].file;
+        const char *file = tokt_bad_file[k].given;
         tokt_check_bad(file, strlen(file), tokt_bad_file[k].expected);
     }
     tokt_check_bad("a b\nab \0\n", 9, "U+0000");
@@ -699,16 +698,6 @@ static void tokt_bad(void) {
 
 /* ---- what a file asks for: honoured, refused or noted -------------------- */
 
-/* A file of test/cases, as a C string. */
-static char *tokt_case(const char *name) {
-    char path[PATH_MAX];
-    snprintf(path, sizeof path, "test/cases/%s", name);
-    Bytes b = file_read(path);
-    char *text = mem_new(b.n + 1, 1);
-    memcpy(text, b.p, b.n);
-    file_free(&b);
-    return text;
-}
 static void tokt_check_text(const char *file, const char *expected) {
     Tokenizer *t = NULL;
     const bool died = tokt_parse_dies(&t, (const uint8_t *)file, strlen(file));
@@ -720,8 +709,8 @@ static void tokt_check_text(const char *file, const char *expected) {
 /* Ids as Hugging Face tokenizers 0.23 gives them. */
 static void tokt_special(void) {
     NOTED("");  /* of the tests before */
-    char *pad = tokt_case("pad_eot.json");
-    char *word = tokt_case("word.json");
+    char *pad = file_text("test/cases/pad_eot.json");
+    char *word = file_text("test/cases/word.json");
     uint32_t ids[16];
     size_t len;
     uint8_t *own;
@@ -790,7 +779,7 @@ static void tokt_fields(void) {
         PART("", tok_json_file), PART("pre_tokenizer", tok_json_cut),
         PART("model", tok_json_model), PART("added_tokens/0", tok_json_added)};
 #undef PART
-    char *good = tokt_case("pad_eot.json");
+    char *good = file_text("test/cases/pad_eot.json");
     char path[64];
     Tokenizer *want = tok_parse((uint8_t *)good, strlen(good), "x");
     Tokenizer *t = NULL;

@@ -30,7 +30,7 @@ static int train_program(int argc, char **argv);
 
 /* ---- files and command lines --------------------------------------------- */
 
-static char folder[64];         /* of this test's files, removed at the end */
+static char folder[64];         /* of the files of a test: folder_begin */
 
 /* A path in the folder; 64 at a time. */
 static const char *file_in(const char *name) {
@@ -129,6 +129,12 @@ static int outside(const char *fmt, ...) {
     const int status = system(line);
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
 }
+/* The folder of a test's files, made and removed. */
+static void folder_begin(void) {
+    strcpy(folder, "/tmp/train-test-XXXXXX");
+    if (!mkdtemp(folder)) abort();
+}
+static void folder_end(void) { outside("rm -r %s", folder); }
 
 /* A text of n bytes of made-up words: enough to learn from. */
 static void make_text(const char *path, size_t n) {
@@ -379,10 +385,7 @@ static void test_mask_files(void) {
     static const size_t shape[8][2] = {{32, 96},  {32, 32}, {32, 128},
                                        {128, 32}, {32, 96}, {32, 32},
                                        {32, 128}, {128, 32}};
-    static const struct {
-        const char *name;
-        const char *expected;
-    } file[] = {
+    static const Refused file[] = {
         {"wrong", "32,96"},
         {"twos", "expected 0 or 1"},
         {"text", "safetensors"},
@@ -400,7 +403,7 @@ static void test_mask_files(void) {
         check_refused(file[k].expected,
                       "run --text %s --mask %s --vocab 260 --layers 2 "
                       "--width 32 --context 24 --batch 3 --out %s",
-                      file_in("text"), file_in(file[k].name), file_in("none"));
+                      file_in("text"), file_in(file[k].given), file_in("none"));
 }
 
 /* A run in parts, each under another schedule, has the bits of one without a
@@ -587,10 +590,7 @@ static void test_kill(void) {
 
 /* ---- bad input ----------------------------------------------------------- */
 
-static const struct {
-    const char *line;
-    const char *expected;
-} bad_lines[] = {
+static const Refused bad_lines[] = {
     {"fly", "unknown command 'fly' (see"},
     {"rnu", "the nearest one is run"},
     {"help fly", "unknown command"},
@@ -688,7 +688,7 @@ static void test_bad_input(void) {
     char back[PATH_MAX];
     if (!getcwd(back, sizeof back) || chdir(folder)) abort();   /* no .ckpt */
     for (size_t i = 0; i < sizeof bad_lines / sizeof *bad_lines; i++)
-        check_refused(bad_lines[i].expected, "%s", bad_lines[i].line);
+        check_refused(bad_lines[i].expected, "%s", bad_lines[i].given);
     if (chdir(back)) abort();
     check_works("simulate --model d4 --chip a100");
     check_works("simulate");
@@ -910,8 +910,7 @@ static void test_choose(void) {
 }
 
 static void test_train(void) {
-    snprintf(folder, sizeof folder, "/tmp/train-test-XXXXXX");
-    if (!mkdtemp(folder)) abort();
+    folder_begin();
     test_batches();
     test_cache();
     test_choose();
@@ -929,6 +928,6 @@ static void test_train(void) {
     test_edits();
     test_bad_texts();
     test_bad_tokens();
-    outside("rm -r %s", folder);
+    folder_end();
 }
 #endif

@@ -61,8 +61,7 @@ static void tune_resumes(const char *from, const char *more) {
 }
 
 static void test_tune(void) {
-    snprintf(folder, sizeof folder, "/tmp/tune-test-XXXXXX");
-    if (!mkdtemp(folder)) abort();
+    folder_begin();
     const char *text = file_in("text");
     make_text(text, 20000);
     CHECK(command("run --text %s --out %s " SMALL, text, file_in("dense")) == 0, "%s",
@@ -86,6 +85,6 @@ static void test_tune(void) {
     check_refused("--densify needs --sparsity",
                   "run --init %s --text %s --densify 0.5 --out %s", file_in("sparse"),
                   text, file_in("none"));
-    outside("rm -r %s", folder);
+    folder_end();
 }
 #endif

@@ -517,7 +517,8 @@ typedef struct {
 /* All of a pipe or of standard input. name: for messages. */
 static inline Bytes file_slurp(int file, const char *name) {
     uint8_t *p = NULL;
-    size_t n = 0, cap = 0;
+    size_t n = 0;
+    size_t cap = 0;
     ssize_t got;
     do {
         if (n + 65536 > cap) {
@@ -649,7 +650,8 @@ static inline void header_rest(const uint8_t *p, size_t from, const char *name) 
 
 typedef struct {
     const uint8_t *p;       /* where the reader stands */
-    const uint8_t *end, *begin;
+    const uint8_t *end;
+    const uint8_t *begin;
     const char *name;       /* the file, for messages */
 } Json;
 

@@ -49,7 +49,7 @@ static inline int out_temp(Out *o) {
     errno = EMFILE;
     for (int turn = 0; temp && file < 0 && turn < 100; turn++) {
         passing_name(temp->path, o->path, (long)getpid(), turn);
-        temp->there = true;                                 /* the number in it is ours: so is the file */
+        temp->there = true;     /* the number in it is ours: so is the file */
         file = open(temp->path,
                     O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
         if (file < 0) temp->there = false;
@@ -70,7 +70,8 @@ static inline Out out_open(const char *path) {
         die("%s: expected a file to write, found a link to none", path);
     if (strlen(path) >= PATH_MAX - 32)
         die("%.60s...: expected a shorter path", path);
-    if (!there || !realpath(path, o.path)) strcpy(o.path, path);            /* through a link to its file */
+    if (!there || !realpath(path, o.path))      /* through a link to its file */
+        strcpy(o.path, path);
     if (!there || S_ISREG(st.st_mode)) o.file = out_temp(&o);
     else o.file = open(o.path, O_WRONLY | O_CLOEXEC);
     if (!*path) errno = ENOENT;
@@ -172,7 +173,8 @@ static inline void out_drop(Out *o) {
     }
     out_free(o);
 }
-static inline void out_probe(const char *path) {            /* dies now if path could not be written later */
+/* Dies now if path could not be written later. */
+static inline void out_probe(const char *path) {
     Out o = out_open(path);
     out_drop(&o);
 }
@@ -216,7 +218,10 @@ static inline void show(Out *o, const void *p, size_t n) {
 }
 /* The same of text that comes in parts: a character that is not whole yet waits
  * for the next one. */
-typedef struct { uint8_t byte[4]; size_t n; } Unfinished;
+typedef struct {
+    uint8_t byte[4];
+    size_t n;
+} Unfinished;
 static inline void show_next(Out *o, Unfinished *u, const uint8_t *p, size_t n) {
     const size_t all = u->n + n;
     size_t keep = 0;

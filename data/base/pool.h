@@ -97,9 +97,11 @@ static inline size_t df_joined(DfPool *p) {
  * One that is closed already is left out. False: the pool ends. */
 static inline bool df_join(DfPool *p, size_t *seen) {
     for (;;) {
-        for (int spins = 0; df_number(p) == *seen && df_may_spin(p, spins);
-             spins++)
+        int spins = 0;
+        while (df_number(p) == *seen && df_may_spin(p, spins)) {
             df_relax();
+            spins++;
+        }
         if (df_number(p) == *seen) {
             pthread_mutex_lock(&p->lock);
             while (df_number(p) == *seen) df_sleep(p, &p->wake, &p->lock);

@@ -70,8 +70,9 @@ static int has(const char *name) {
     HAS("avx512bitalg");
     HAS("avx512vpopcntdq");
 #elif defined __linux__ && defined __aarch64__
-    if (!strcmp(name, "atomics")) return (getauxval(AT_HWCAP) >> 8 & 1) != 0;   /* bits of asm/hwcap.h */
-    if (!strcmp(name, "sve")) return (getauxval(AT_HWCAP) >> 22 & 1) != 0;
+    const unsigned long sets = getauxval(AT_HWCAP);     /* bits of asm/hwcap.h */
+    if (!strcmp(name, "atomics")) return (sets >> 8 & 1) != 0;
+    if (!strcmp(name, "sve")) return (sets >> 22 & 1) != 0;
 #endif
     return 1;                                   /* nobody to ask: let it try */
 }
@@ -90,8 +91,7 @@ int main(int argc, char **argv) {
     const char *const *set = lacking(*programs[PROGRAMS - 1].built_for);
     fprintf(stderr, "train: built for a processor with %s", *set);
     while ((set = lacking(set + 1))) fprintf(stderr, ", %s", *set);
-    fprintf(stderr,
-            ", which this one lacks; make builds for the machine it runs on, make PORTABLE=1 for every "
-            "x86\n");
+    fprintf(stderr, ", which this one lacks; make builds for the machine it runs on, "
+                    "make PORTABLE=1 for every x86\n");
     return 2;
 }

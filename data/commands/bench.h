@@ -295,8 +295,8 @@ static inline int cmd_bench(int argc, char **argv) {
     outputs_check(o, NULL, 0);
     static const char *const of_steps[] = {"schedule", "chip", "tiles", "sram",
                                            "depth"};
-    for (size_t k = 0; o->products && k < sizeof of_steps / sizeof *of_steps;
-         k++)
+    const size_t n = o->products ? sizeof of_steps / sizeof *of_steps : 0;
+    for (size_t k = 0; k < n; k++)
         if (option_given(o, of_steps[k]))
             usage("--%s: is of whole steps, which --products leaves out",
                   of_steps[k]);

@@ -14,20 +14,20 @@
 
 static const char log_head[] = "step,loss,bits_per_byte,lr,grad_norm,seconds\n";
 
-static bool log_has_head(const Bytes *log) {
+static inline bool log_has_head(const Bytes *log) {
     const size_t n = strlen(log_head);
     return log->n >= n && !memcmp(log->p, log_head, n);
 }
 /* Whether the log has no line: a run that died before its first checkpoint leaves
  * it so. */
-static bool log_is_new(const char *path) {
+static inline bool log_is_new(const char *path) {
     Bytes log = file_read(path);
     const bool head = log_has_head(&log) && log.n == strlen(log_head);
     file_free(&log);
     return head;
 }
 /* Where the lines of a log end that a run at `step` has written, in bytes. */
-static size_t log_kept(const Bytes *old, size_t step) {
+static inline size_t log_kept(const Bytes *old, size_t step) {
     size_t at = strlen(log_head);
     while (at < old->n && old->p[at] >= '0' && old->p[at] <= '9') {
         const uint8_t *end = memchr(old->p + at, '\n', old->n - at);
@@ -36,9 +36,9 @@ static size_t log_kept(const Bytes *old, size_t step) {
     }
     return at;
 }
-/* Opens the CSV log; with path NULL there is none. A resumed run goes on after the line of its step: later
- * ones, of a run that was killed, go. */
-static Out log_open(const char *path, size_t step) {
+/* Opens the CSV log; with path NULL there is none. A resumed run goes on after
+ * the line of its step: later ones, of a run that was killed, go. */
+static inline Out log_open(const char *path, size_t step) {
     struct stat st;
     if (!path) return (Out){0};
     Bytes old = {0};

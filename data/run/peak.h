@@ -1,5 +1,5 @@
-/* peak.h: what a run's speed is measured against: the machine's own rate of multiply-adds, and the FLOPs that
- * training takes. */
+/* peak.h: what a run's speed is measured against: the machine's own rate of
+ * multiply-adds, and the FLOPs that training takes. */
 #ifndef PEAK_H
 #define PEAK_H
 #include "../../gpt.h"
@@ -10,35 +10,40 @@ static inline void peak_task(void *flops, size_t task, size_t worker) {
     ((double *)flops)[task] = cpu_multiply_add(1000000);
 }
 
-/* The processor's own multiply-add rate with all workers of a pool, in FLOP/s: the best of a few runs of some
- * 3 ms. Not the compiler's: a build that is narrower than the processor has a smaller share of it. */
+/* The processor's own multiply-add rate with all workers of a pool, in FLOP/s:
+ * the best of a few runs of some 3 ms. Not the compiler's: a build that is
+ * narrower than the processor has a smaller share of it. */
 static inline double peak_flops(DfPool *pool) {
     double *flops = mem_new(pool->workers, sizeof *flops);
     double best = 0;
     for (int n = 0; n < 5; n++) {
         const double start = seconds();
         df_run(pool, peak_task, flops, pool->workers);
-        best = fmax(best, (double)pool->workers * flops[0] / (seconds() - start));
+        const double took = seconds() - start;
+        best = fmax(best, (double)pool->workers * flops[0] / took);
     }
     free(flops);
     return best;
 }
 
-/* Says so if the processor is wider than what this binary was compiled for, which then leaves half of it
- * unused, or more. */
+/* Says so if the processor is wider than what this binary was compiled for, which
+ * then leaves half of it unused, or more. */
 static inline void peak_note(void) {
     if (LANES < cpu_lanes())
-        note("built for %s, on a processor with %s: make clean, then make ARCH=-march=native would use it",
+        note("built for %s, on a processor with %s: make clean, then make "
+             "ARCH=-march=native would use it",
              cpu_width_name(LANES), cpu_width_name(cpu_lanes()));
 }
 
-/* FLOPs of training on one token: 6 per kept weight (dense: per weight) of a linear layer or the head, and
- * attention. */
+/* FLOPs of training on one token: 6 per kept weight (dense: per weight) of a
+ * linear layer or the head, and attention. */
 static inline double flops_per_token(const Gpt *m, size_t T, bool dense) {
     double weights = 0;
-    for (size_t k = 0; k < m->count; k++)
-        if (k == WTE || m->table[k].in_out)
-            weights += (double)(dense ? gpt_elements(&m->table[k]) : sp_elements(&m->table[k].mat));
+    for (size_t k = 0; k < m->count; k++) {
+        const GptParam *p = &m->table[k];
+        if (k != WTE && !p->in_out) continue;
+        weights += (double)(dense ? gpt_elements(p) : sp_elements(&p->mat));
+    }
     return 6 * weights + 6.0 * (double)T * (double)m->c.C * (double)m->c.L;
 }
 #endif

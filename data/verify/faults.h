@@ -42,7 +42,8 @@ enum { CPROJ = 1, LINEAR };
 
 /* What differs from GPT-2; a field that is 0 is as it should be. */
 typedef struct Fault {
-    const char *name, *means;
+    const char *name;
+    const char *means;
     Phase phase;
 
     /* forward */

@@ -1,21 +1,31 @@
-/* fuzz_formats.c: libFuzzer on the readers of formats.h, dump.h and choices.h. The first byte of an input says which:
- * a dump, an llm.c model, an llm.c debug state, a Hugging Face model, whose config.json comes first, its length in a
- * byte, a GGUF file, an index of two files, or multiple choice. A model that is accepted gives all its values and its
- * vocabulary, a small dump is verified, items are whole. die() is a longjmp here, so all memory is kept on a list and
+/* fuzz_formats.c: libFuzzer on the readers of formats.h, dump.h and choices.h.
+ *
+ * The first byte of an input says which: a dump, an llm.c model, an llm.c debug
+ * state, a Hugging Face model, whose config.json comes first, its length in a
+ * byte, a GGUF file, an index of two files, or multiple choice. A model that is
+ * accepted gives all its values and its vocabulary, a small dump is verified,
+ * items are whole. die() is a longjmp here, so all memory is kept on a list and
  * freed after each run; a file that is mapped is a copy on that list. */
 #include "held.h"
 #include <sys/mman.h>
 #include <unistd.h>
 
-static int fuzz_munmap(void *p, size_t n) { return (void)p, (void)n, 0; }   /* inputs are on the list */
+/* What was mapped is on the list. */
+static int fuzz_munmap(void *p, size_t n) {
+    (void)p;
+    (void)n;
+    return 0;
+}
 
 /* n bytes that end where their block does, so that a read past them is seen. */
 static void *fuzz_mmap(void *at, size_t n, int prot, int flags, int fd, off_t from) {
     const size_t room = (n + 63) / 64 * 64;
     uint8_t *p = fuzz_malloc(room);
-    (void)at, (void)prot, (void)flags;
-    if (!p) return MAP_FAILED;
-    return pread(fd, p + room - n, n, from) == (ssize_t)n ? p + room - n : MAP_FAILED;
+    (void)at;
+    (void)prot;
+    (void)flags;
+    if (!p || pread(fd, p + room - n, n, from) != (ssize_t)n) return MAP_FAILED;
+    return p + room - n;
 }
 
 #define mmap fuzz_mmap
@@ -30,7 +40,8 @@ static Bytes fuzz_bytes(const uint8_t *p, size_t n) {
     if (n) memcpy(copy, p, n);
     return (Bytes){copy, n, "fuzz", true};
 }
-static void fuzz_values(ModelFile *f) {                     /* every number of a model; then it is closed */
+/* Every number of a model; then it is closed. */
+static void fuzz_values(ModelFile *f) {
     f->path = mem_new(1, 1);
     for (size_t k = 0; k < gpt_count(&f->c); k++) {
         float *values = mem_new(gpt_elements(&f->table[k]), sizeof *values);
@@ -42,8 +53,10 @@ static void fuzz_values(ModelFile *f) {                     /* every number of a
 }
 static void fuzz_dump(Bytes b) {
     Dump d = dump_parse(b, NULL);
-    const double work = (double)llmc_count(&d.c, d.c.V) * (double)(d.B * d.T) * (double)(d.steps + 1);
-    if (work + (double)d.c.L * (double)d.c.NH * (double)d.T * (double)d.T < 1e5) {
+    const double tokens = (double)(d.B * d.T) * (double)(d.steps + 1);
+    const double linear = (double)llmc_count(&d.c, d.c.V) * tokens;
+    const double scores = (double)d.c.L * (double)d.c.NH * (double)d.T * (double)d.T;
+    if (linear + scores < 1e5) {
         DfPool *pool = df_begin(1);
         verify(&d, pool, 0);
         df_end(pool);
@@ -57,8 +70,11 @@ static void fuzz_debug(Bytes b) {
     float *values = mem_new(d.logits.count + 64, sizeof *values);
     st_floats(&d.logits, values);
     st_floats(&d.loss, values);
-    for (size_t k = 0; k < gpt_count(&c); k++) model_unpack(&d.grad[k], &table[k], true, values);
-    if (get_u32(d.inputs) + get_u32(d.targets + 4 * (d.B * d.T - 1)) == 12345) free(values);
+    for (size_t k = 0; k < gpt_count(&c); k++)
+        model_unpack(&d.grad[k], &table[k], true, values);
+    const uint32_t ends = get_u32(d.inputs) +
+                          get_u32(d.targets + 4 * (d.B * d.T - 1));
+    if (ends == 12345) free(values);            /* so both are read */
 }
 static void fuzz_gguf(Bytes b) {
     ModelFile f = {.path = text_copy("fuzz")};
@@ -74,9 +90,10 @@ static void fuzz_gathered(ModelFile *f) {
     hf_place(f);
     fuzz_values(f);
 }
-static void fuzz_llmc(ModelFile *f) {
-    llmc_read(f);
-    fuzz_values(f);
+static void fuzz_llmc(Bytes b) {
+    ModelFile f = {.kind = MODEL_LLMC, .file = b};
+    llmc_read(&f);
+    fuzz_values(&f);
 }
 static void fuzz_hf(Bytes b) {
     ModelFile f = {.kind = MODEL_HF};
@@ -87,16 +104,23 @@ static void fuzz_hf(Bytes b) {
     hf_gather(&f, &part);
     fuzz_gathered(&f);
 }
-/* A file in memory of these bytes; a path beside "/proc/self/fd/index" leads to it by its number, 100 + k. */
+/* A file in memory of these bytes; a path beside "/proc/self/fd/index" leads to
+ * it by its number, 100 + k. */
 static void fuzz_file(int k, const uint8_t *p, size_t n) {
     static bool there[2];
     if (!there[k] && dup2(memfd_create("fuzz", 0), 100 + k) < 0) abort();
     there[k] = true;
-    if (ftruncate(100 + k, 0) || pwrite(100 + k, p, n, 0) != (ssize_t)n) abort();
+    if (ftruncate(100 + k, 0)) abort();
+    if (pwrite(100 + k, p, n, 0) != (ssize_t)n) abort();
 }
-/* The lengths of the index and of the first file, 16 bits each; these; the rest is the second file. */
+/* The lengths of the index and of the first file, 16 bits each; these; the rest
+ * is the second file. */
 static void fuzz_index(Bytes b) {
-    ModelFile f = {.kind = MODEL_HF, .c = {1, 1, 2, 3, 2}, .path = text_copy("/proc/self/fd/index")};
+    ModelFile f = {
+        .kind = MODEL_HF,
+        .c = {1, 1, 2, 3, 2},
+        .path = text_copy("/proc/self/fd/index"),
+    };
     const size_t n = b.n < 4 ? 0 : get_u16(b.p);
     const size_t first = b.n < 4 ? 0 : get_u16(b.p + 2);
     if (b.n < 4 + n + first) die("short");
@@ -107,30 +131,31 @@ static void fuzz_index(Bytes b) {
 }
 static void fuzz_choices(Bytes b) {
     enum { T = 6 };
-    const Tokenizer *t = tok_parse((const uint8_t *)TOK_MAGIC "1 0\n", strlen(TOK_MAGIC) + 4, "none");
+    static const char none[] = TOK_MAGIC "1 0\n";
+    const Tokenizer *t = tok_parse((const uint8_t *)none, strlen(none), "none");
     const Choices c = choices_parse(b, t, T);
     size_t rows = 0;
-    for (size_t k = 0; k < c.items; rows += c.item[k].n, k++)
-        if (c.item[k].first != rows || c.item[k].n < 2 || c.item[k].right >= c.item[k].n) abort();
+    for (const ChoiceItem *item = c.item; item < c.item + c.items; item++) {
+        if (item->first != rows || item->n < 2) abort();
+        if (item->right >= item->n) abort();
+        rows += item->n;
+    }
     if (rows != c.rows) abort();
-    for (const ChoiceRow *row = c.row; row < c.row + c.rows; row++)
-        if (!row->scored || row->scored >= row->n || row->n > T + 1 || row->at + row->n > c.ids) abort();
+    for (const ChoiceRow *row = c.row; row < c.row + c.rows; row++) {
+        if (!row->scored || row->scored >= row->n) abort();
+        if (row->n > T + 1 || row->at + row->n > c.ids) abort();
+    }
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
+    static void (*const kind[7])(Bytes b) = {
+        fuzz_dump, fuzz_llmc, fuzz_debug, fuzz_hf, fuzz_gguf, fuzz_index,
+        fuzz_choices,
+    };
     if (n && !setjmp(fuzz_jump)) {
         const Bytes b = fuzz_bytes(data + 1, n - 1);
-        ModelFile f = {.kind = MODEL_LLMC, .file = b};
         fuzz_memory(data, n);
-        switch (data[0] % 7) {
-        case 0: fuzz_dump(b); break;
-        case 1: fuzz_llmc(&f); break;
-        case 2: fuzz_debug(b); break;
-        case 4: fuzz_gguf(b); break;
-        case 5: fuzz_index(b); break;
-        case 6: fuzz_choices(b); break;
-        default: fuzz_hf(b);
-        }
+        kind[data[0] % 7](b);
     }
     fuzz_end();
     return 0;

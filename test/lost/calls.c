@@ -1,13 +1,15 @@
-/* calls.c: preloaded (LD_PRELOAD), it makes the n-th call of a kind fail, and stops the clock.
+/* calls.c: preloaded (LD_PRELOAD), it makes the n-th call of a kind fail, and
+ * stops the clock.
  *
  *     FAIL=memory:12      the 12th allocation fails
  *     FAIL=write:3+       the third write and all after it
  *     FAIL_COUNT=FILE     at the end, a line for each kind with the number of its calls
  *
- * `short` is a write that takes half of what it is given. Writes to standard error never fail: the tests read
- * there what the program says. The clock moves by a whole second at every look at it, so that times, too, are
- * the same in every run. It refuses programs that call from several threads and need the same n: there is only
- * one count. glibc alone. */
+ * `short` is a write that takes half of what it is given. Writes to standard
+ * error never fail: the tests read there what the program says. The clock moves
+ * by a whole second at every look at it, so that times, too, are the same in
+ * every run. It refuses programs that call from several threads and need the same
+ * n: there is only one count. glibc alone. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -25,12 +27,18 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MEMORY, OPEN, READ, WRITE, SHORT, SYNC, CLOSE, RENAME, FOLDER, MAP, THREAD, KINDS };
-static const char *const kind_name[KINDS] = {"memory", "open",   "read",   "write", "short", "sync",
-                                             "close",  "rename", "folder", "map",   "thread"};
+enum {
+    MEMORY, OPEN, READ, WRITE, SHORT, SYNC, CLOSE, RENAME, FOLDER, MAP, THREAD,
+    KINDS
+};
+static const char *const kind_name[KINDS] = {
+    "memory", "open", "read", "write", "short", "sync", "close", "rename",
+    "folder", "map", "thread",
+};
 static atomic_long count[KINDS];
 static atomic_long clock_seconds = 1000000;
-static int wanted = KINDS;              /* the kind that is to fail; none until the constructor has run */
+static int wanted = KINDS;              /* the kind that is to fail; none until
+                                         * the constructor has run */
 static long first, last;                /* which of its calls */
 
 /* glibc's own allocator, by the names under which it lets others in. */
@@ -39,24 +47,31 @@ void *__libc_calloc(size_t n, size_t size);
 void *__libc_realloc(void *p, size_t bytes);
 void *__libc_memalign(size_t line, size_t bytes);
 
+/* The kind of that name of n letters; KINDS: there is none. */
+static int kind_of(const char *name, size_t n) {
+    for (int k = 0; k < KINDS; k++)
+        if (strlen(kind_name[k]) == n && !strncmp(kind_name[k], name, n))
+            return k;
+    return KINDS;
+}
 __attribute__((constructor)) static void begin(void) {
     const char *what = getenv("FAIL");
     const char *at = what ? strchr(what, ':') : NULL;
-    for (int k = 0; k < KINDS; k++) count[k] = 0;           /* what came before is the loader's */
+    for (int k = 0; k < KINDS; k++) count[k] = 0;   /* the loader's, until now */
     if (!at) return;
     first = strtol(at + 1, NULL, 10);
     last = what[strlen(what) - 1] == '+' ? first + (1L << 40) : first;
-    wanted = 0;
-    while (wanted < KINDS && (strlen(kind_name[wanted]) != (size_t)(at - what) ||
-                              strncmp(kind_name[wanted], what, (size_t)(at - what)))) wanted++;
+    wanted = kind_of(what, (size_t)(at - what));
 }
 __attribute__((destructor)) static void end(void) {
     char line[64];
     const char *path = getenv("FAIL_COUNT");
     if (!path) return;
-    const long file = syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_TRUNC, 0666);
+    const int how = O_WRONLY | O_CREAT | O_TRUNC;
+    const long file = syscall(SYS_openat, AT_FDCWD, path, how, 0666);
     for (int k = 0; k < KINDS; k++) {
-        const int n = snprintf(line, sizeof line, "%s %ld\n", kind_name[k], (long)count[k]);
+        const int n = snprintf(line, sizeof line, "%s %ld\n", kind_name[k],
+                               (long)count[k]);
         syscall(SYS_write, file, line, n);
     }
     syscall(SYS_close, file);
@@ -70,11 +85,17 @@ static bool fails(int kind, int error) {
     return true;
 }
 
-/* ---- memory --------------------------------------------------------------------------------------------- */
+/* ---- memory -------------------------------------------------------------- */
 
-void *malloc(size_t bytes) { return fails(MEMORY, ENOMEM) ? NULL : __libc_malloc(bytes); }
-void *calloc(size_t n, size_t size) { return fails(MEMORY, ENOMEM) ? NULL : __libc_calloc(n, size); }
-void *realloc(void *p, size_t bytes) { return fails(MEMORY, ENOMEM) ? NULL : __libc_realloc(p, bytes); }
+void *malloc(size_t bytes) {
+    return fails(MEMORY, ENOMEM) ? NULL : __libc_malloc(bytes);
+}
+void *calloc(size_t n, size_t size) {
+    return fails(MEMORY, ENOMEM) ? NULL : __libc_calloc(n, size);
+}
+void *realloc(void *p, size_t bytes) {
+    return fails(MEMORY, ENOMEM) ? NULL : __libc_realloc(p, bytes);
+}
 void *aligned_alloc(size_t line, size_t bytes) {
     return fails(MEMORY, ENOMEM) ? NULL : __libc_memalign(line, bytes);
 }
@@ -87,14 +108,15 @@ void *mmap(void *p, size_t bytes, int protect, int flags, int file, off_t at) {
     return (void *)syscall(SYS_mmap, p, bytes, protect, flags, file, at);
 }
 
-/* ---- files ---------------------------------------------------------------------------------------------- */
+/* ---- files --------------------------------------------------------------- */
 
 int open(const char *path, int flags, ...) {
     va_list ap;
     va_start(ap, flags);
     const int mode = flags & O_CREAT ? va_arg(ap, int) : 0;
     va_end(ap);
-    return fails(OPEN, EMFILE) ? -1 : (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
+    if (fails(OPEN, EMFILE)) return -1;
+    return (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
 }
 FILE *fopen(const char *path, const char *mode) {
     FILE *(*next)(const char *, const char *);
@@ -106,7 +128,9 @@ FILE *open_memstream(char **text, size_t *n) {
     *(void **)&next = dlsym(RTLD_NEXT, "open_memstream");
     return fails(MEMORY, ENOMEM) ? NULL : next(text, n);
 }
-ssize_t read(int file, void *p, size_t n) { return fails(READ, EIO) ? -1 : syscall(SYS_read, file, p, n); }
+ssize_t read(int file, void *p, size_t n) {
+    return fails(READ, EIO) ? -1 : syscall(SYS_read, file, p, n);
+}
 ssize_t write(int file, const void *p, size_t n) {
     if (file != 2 && fails(WRITE, ENOSPC)) return -1;
     if (file != 2 && n > 1 && fails(SHORT, 0)) n /= 2;
@@ -115,23 +139,30 @@ ssize_t write(int file, const void *p, size_t n) {
 ssize_t pwrite(int file, const void *p, size_t n, off_t at) {
     return fails(WRITE, ENOSPC) ? -1 : syscall(SYS_pwrite64, file, p, n, at);
 }
-int ftruncate(int file, off_t n) { return fails(WRITE, EIO) ? -1 : (int)syscall(SYS_ftruncate, file, n); }
-int fsync(int file) { return fails(SYNC, EIO) ? -1 : (int)syscall(SYS_fsync, file); }
+int ftruncate(int file, off_t n) {
+    return fails(WRITE, EIO) ? -1 : (int)syscall(SYS_ftruncate, file, n);
+}
+int fsync(int file) {
+    return fails(SYNC, EIO) ? -1 : (int)syscall(SYS_fsync, file);
+}
 int close(int file) {
     const bool bad = fails(CLOSE, EIO);
-    syscall(SYS_close, file);                               /* it is gone, also if that said otherwise */
+    syscall(SYS_close, file);       /* it is gone, also if that said otherwise */
     return bad ? -1 : 0;
 }
 int rename(const char *from, const char *to) {
-    return fails(RENAME, EIO) ? -1 : (int)syscall(SYS_renameat, AT_FDCWD, from, AT_FDCWD, to);
+    if (fails(RENAME, EIO)) return -1;
+    return (int)syscall(SYS_renameat, AT_FDCWD, from, AT_FDCWD, to);
 }
 int mkdir(const char *path, mode_t mode) {
-    return fails(FOLDER, ENOSPC) ? -1 : (int)syscall(SYS_mkdirat, AT_FDCWD, path, mode);
+    if (fails(FOLDER, ENOSPC)) return -1;
+    return (int)syscall(SYS_mkdirat, AT_FDCWD, path, mode);
 }
 
-/* ---- threads, time ------------------------------------------------------------------------------------- */
+/* ---- threads, time ------------------------------------------------------- */
 
-int pthread_create(pthread_t *thread, const pthread_attr_t *how, void *(*start)(void *), void *arg) {
+int pthread_create(pthread_t *thread, const pthread_attr_t *how,
+                   void *(*start)(void *), void *arg) {
     int (*next)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
     *(void **)&next = dlsym(RTLD_NEXT, "pthread_create");
     return fails(THREAD, EAGAIN) ? EAGAIN : next(thread, how, start, arg);

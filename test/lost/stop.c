@@ -2,9 +2,10 @@
  *
  *     stop N SIGNAL COUNT COMMAND...
  *
- * COUNT is a file that gets the number of system calls that the program had begun: with N 0, all of them. The
- * status is the program's, 128 + the signal that ended it, or 77 where a process may not trace its child.
- * It refuses to follow threads: give the program one. */
+ * COUNT is a file that gets the number of system calls that the program had
+ * begun: with N 0, all of them. The status is the program's, 128 + the signal
+ * that ended it, or 77 where a process may not trace its child. It refuses to
+ * follow threads: give the program one. */
 #define _GNU_SOURCE
 #include <signal.h>
 #include <stdbool.h>
@@ -27,9 +28,13 @@ int main(int argc, char **argv) {
         _exit(127);
     }
     int status;
-    if (child < 0 || waitpid(child, &status, 0) < 0 || !WIFSTOPPED(status)) return 77;
-    /* a system call stops at its begin and its end; the program's first stop is in its execve */
-    if (ptrace(PTRACE_SETOPTIONS, child, NULL, PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL)) return 77;
+    if (child < 0 || waitpid(child, &status, 0) < 0 || !WIFSTOPPED(status))
+        return 77;
+    /* a system call stops at its begin and its end; the program's first stop is
+     * in its execve */
+    const long how = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC |
+                     PTRACE_O_EXITKILL;
+    if (ptrace(PTRACE_SETOPTIONS, child, NULL, how)) return 77;
     long begun = 0;
     bool began = false;
     bool inside = false;
