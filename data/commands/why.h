@@ -16,6 +16,7 @@
  *     B works 84 % of the section: all others go at its pace */
 #ifndef WHY_H
 #define WHY_H
+#include "../base/out.h"
 #include "../run/clock.h"
 
 typedef struct { double from, to; } WhyFiring;
