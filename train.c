@@ -273,7 +273,7 @@ static void run_check(const Run *run, const Options *o) {
     for (int k = 0; k < 3; k++) {
         const bool log = output[k] == o->log;
         const bool own = o->resume && (log || file_same(run->out, o->resume));
-        if (!output[k] || own || stat(output[k], &st) || !S_ISREG(st.st_mode)) continue;
+        if (!output[k] || own || !file_stat(output[k], &st) || !S_ISREG(st.st_mode)) continue;
         if (!log || !log_is_new(output[k]))
             die("%s: exists already: --resume it, or name another file", output[k]);
     }
@@ -430,17 +430,24 @@ static const struct {
     const char *help;
 } commands[] = {
     {"run", RUN, cmd_run, "train a model"},
-    {"compare", COMPARE, train_compare, "dense against sparse arms: quality, time, and how sure that is"},
-    {"eval", EVAL, cmd_eval, "CKPT [CKPT]: all that is measured on a text; of two, which is the better one"},
+    {"compare", COMPARE, train_compare,
+     "dense against sparse arms: quality, time, and how sure that is"},
+    {"eval", EVAL, cmd_eval,
+     "CKPT [CKPT]: all that is measured on a text; of two, which is the better one"},
     {"sample", SAMPLE, cmd_sample, "CKPT: text from a model"},
     {"tokenize", TOKENIZE, cmd_tokenize, "standard input to ids, and back"},
-    {"verify", VERIFY, cmd_verify, "DUMP: another program's numbers, or an llm.c debug state, by tensor"},
-    {"dump", DUMP, cmd_dump, "OUT: a model, a batch and what must come of them, for others to check"},
-    {"convert", CONVERT, cmd_convert, "IN OUT: between checkpoints and models of Hugging Face, llm.c, llama.cpp"},
+    {"verify", VERIFY, cmd_verify,
+     "DUMP: another program's numbers, or an llm.c debug state, by tensor"},
+    {"dump", DUMP, cmd_dump,
+     "OUT: a model, a batch and what must come of them, for others to check"},
+    {"convert", CONVERT, cmd_convert,
+     "IN OUT: between checkpoints and models of Hugging Face, llm.c, llama.cpp"},
     {"simulate", SIMULATE, cmd_simulate,
      "a training step on a described chip: sections, traffic, cycles; no data"},
-    {"bench", BENCH, cmd_bench, "kernels and whole steps against this machine's own peak"},
-    {"help", 0, cmd_help, "[COMMAND] [--all]: what there is, or a command's options"},
+    {"bench", BENCH, cmd_bench,
+     "kernels and whole steps against this machine's own peak"},
+    {"help", 0, cmd_help,
+     "[COMMAND] [--all]: what there is, or a command's options"},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
@@ -495,7 +502,7 @@ int program(int argc, char **argv) {
         status = commands[command_find(argv[1])].run(argc - 1, argv + 1);
     else
         status = cmd_demo(argv[0], run_step);
-    if (fflush(stdout) || ferror(stdout))
-        die("standard output: cannot write: %s", why(errno));
+    if (fflush(stdout)) die_of("standard output", "write");
+    if (ferror(stdout)) die("standard output: cannot write: a part of it was not taken");
     return status;
 }

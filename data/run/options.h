@@ -431,7 +431,7 @@ static inline void output_check(const char *path, const Options *o, const char *
     const char *other[] = {o->val, o->vocab, o->init, o->file, o->to, o->mask, o->chip, o->choices, more};
     const size_t n = sizeof other / sizeof *other, lists = o->text.n + o->tokens.n;
     struct stat st;
-    const bool there = !stat(path, &st) && !S_ISCHR(st.st_mode);
+    const bool there = file_stat(path, &st) && !S_ISCHR(st.st_mode);
     for (size_t i = 0; there && i < lists + n; i++) {
         const char *input = i < o->text.n ? o->text.item[i] : i < lists ? o->tokens.item[i - o->text.n]
                                                                         : other[i - lists];
@@ -449,7 +449,7 @@ static inline void outputs_check(const Options *o, const char *const *own, size_
         struct stat st;
         if (!named[k]) continue;
         output_check(named[k], o, o->resume);
-        if (!stat(named[k], &st) && !S_ISREG(st.st_mode)) continue;        /* a device takes any number */
+        if (file_stat(named[k], &st) && !S_ISREG(st.st_mode)) continue;        /* a device takes any number */
         for (size_t i = 0; i < k + n; i++) {
             const char *other = i < k ? named[i] : own[i - k];
             if (other && file_same(other, named[k]))
