@@ -309,26 +309,102 @@ static void test_share(void) {
     CHECK(cycles >= 40 * 200 && cycles <= 43 * 200, "%g cycles, at best %d", cycles, 40 * 200);
     free(g.stage), free(g.edge);
 }
-/* Of chains with one stage ten times as slow as the others, --why of any stage ends at that one. */
+/* ---- planted faults: --why names the stage and the cause ------------------------------------------ */
+
+enum { CHAIN = 6, CHAIN_PANELS = 40 };
+
+/* A chain of stages of about equal work; edge s goes from stage s to the next. */
+static DfGraph chain_graph(uint64_t key) {
+    double work[CHAIN];
+    for (size_t s = 0; s < CHAIN; s++) work[s] = 100 + (double)(rng_u64(key, s) % 40);
+    DfGraph g = line_graph(work, CHAIN, 0);
+    g.groups = CHAIN_PANELS;
+    return g;
+}
+static DfPlan *chain_plan(const DfGraph *g) {
+    const DfChip chip = {"test", CHAIN, 1 << 20, 4, 1, 1e9, 64, 1e18, 1e18, 0, false};
+    DfPlan *plan = df_plan(g, chip, 2, 1, CHAIN_PANELS, false);
+    CHECK(plan->sections == 1, "%zu sections", plan->sections);
+    return plan;
+}
+/* Of stage `asked` --why says that line among others, and ends at stage `end`. Frees graph and plan. */
+static void check_why(DfGraph *g, DfPlan *plan, size_t asked, size_t end, const char *line) {
+    Why why = why_new(g, plan, 0, 1);
+    Out out = out_memory();
+    const size_t found = why_follow(&out, &why, asked);
+    out_char(&out, 0);
+    CHECK(found == end, "of stage %zu: ends at %zu, not at %zu: %s", asked, found, end, out.text);
+    CHECK(strstr(out.text, line), "of stage %zu: %s: not in: %s", asked, line, out.text);
+    why_free(&why);
+    out_drop(&out);
+    df_plan_free(plan, g);
+    free(g->stage);
+    free(g->edge);
+}
+/* One stage is ten times as slow. */
+static void plant_slow(uint64_t key, size_t asked) {
+    char line[100];
+    DfGraph g = chain_graph(key);
+    const size_t slow = rng_u64(key, 10) % CHAIN;
+    g.stage[slow].per_unit *= 10;
+    snprintf(line, sizeof line, "stage %zu computes ", slow);
+    check_why(&g, chain_plan(&g), asked, slow, line);
+}
+/* What the last stage makes is so much that the way there takes ten times as long as the work. */
+static void plant_link(uint64_t key, size_t asked) {
+    DfGraph g = chain_graph(key);
+    g.edge[CHAIN - 1].rows = 1000;
+    check_why(&g, chain_plan(&g), asked, CHAIN - 1, "stage 5 carries lines ");
+}
+/* An edge past three others has one slot: who makes it goes round with who reads it, and those between. */
+static void plant_slot(uint64_t key) {
+    char line[100];
+    DfGraph g = chain_graph(key);
+    const size_t from = rng_u64(key, 10) % (CHAIN - 3);
+    g.stage[from + 3].in[1] = (int)from;
+    DfPlan *plan = chain_plan(&g);
+    DfPart *part = &plan->section[0].part[from];
+    for (size_t k = 0; k < part->gives; k++)
+        if (part->give[k] == from + 3) part->ahead[k] = 1;
+    snprintf(line, sizeof line, "section for room: stage %zu has not taken an earlier panel", from + 3);
+    check_why(&g, plan, from, from + 1, line);
+}
+/* Two stages have one tile, and the smaller, which is first, waits for the larger one's turn. */
+static void plant_tile(uint64_t key) {
+    char line[100];
+    DfGraph g = chain_graph(key);
+    const size_t small = rng_u64(key, 10) % (CHAIN - 1);
+    const size_t large = small + 1 + rng_u64(key, 11) % (CHAIN - 1 - small);
+    DfPlan *plan = chain_plan(&g);
+    DfSection *section = &plan->section[0];
+    g.stage[large].per_unit *= 3;
+    section->part[large].s.per_unit *= 3;
+    section->actor[section->part[small].actor].tile = section->actor[section->part[large].actor].tile;
+    snprintf(line, sizeof line, "section for its turn: stage %zu has most of its tile", large);
+    check_why(&g, plan, small, large, line);
+}
+/* A stage looks further ahead than its input has slots: no plan, and the edge is named. */
+static void plant_lag(uint64_t key) {
+    char line[100];
+    DfGraph g = chain_graph(key);
+    const size_t late = 1 + rng_u64(key, 10) % (CHAIN - 1);
+    const size_t lag = 2 + rng_u64(key, 11) % 5;
+    g.stage[late].lag = lag;
+    CHECK(DIES(chain_plan(&g)), "stage %zu looks %zu panels ahead of 2 slots", late, lag);
+    snprintf(line, sizeof line, "edge %zu: 2 slots would stand still", late - 1);
+    CHECK(strstr(check_line, line), "%s: not in: %s", line, check_line);
+    free(g.stage);
+    free(g.edge);
+}
 static void test_why(void) {
-    const DfChip chip = {"test", 6, 65536, 4, 1, 1e9, 1e9, 1e18, 1e18, 0, false};
-    for (size_t n = 0; n < 100; n++) {
+    for (size_t n = 0; n < 20; n++) {
         const uint64_t key = rng_key(3, "why") + n * 100;
-        double work[6];
-        const size_t slow = rng_u64(key, 6) % 6;
-        const size_t asked = rng_u64(key, 7) % 6;
-        for (size_t s = 0; s < 6; s++) work[s] = 100 + (double)(rng_u64(key, s) % 40);
-        work[slow] *= 10;
-        DfGraph g = line_graph(work, 6, 0);
-        DfPlan *plan = df_plan(&g, chip, 2, 1, 40, false);
-        CHECK(plan->sections == 1, "%zu sections", plan->sections);
-        g.groups = 40;
-        Why why = why_new(&g, plan, 0, 1);
-        Out out = out_memory();
-        const size_t found = why_follow(&out, &why, asked);
-        CHECK(found == slow, "case %zu: stage %zu is slow; of stage %zu it says %.*s", n, slow, asked,
-              (int)out.n, out.text);
-        why_free(&why), out_drop(&out), df_plan_free(plan, &g), free(g.stage), free(g.edge);
+        const size_t asked = rng_u64(key, 7) % CHAIN;
+        plant_slow(key, asked);
+        plant_link(key, asked);
+        plant_slot(key);
+        plant_tile(key);
+        plant_lag(key);
     }
 }
 /* What the FLOPs of GPT-13B at T=2048 allow, attention counted in full. */

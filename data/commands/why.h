@@ -13,7 +13,7 @@
  *
  *     A waits 38 % of the section for room: C has not taken an earlier panel
  *     C waits 31 % of the section for data: B has not made its panel
- *     B works 84 % of the section: all others go at its pace */
+ *     B computes 84 % of the section: those around it go at its pace */
 #ifndef WHY_H
 #define WHY_H
 #include "../base/out.h"
@@ -23,6 +23,8 @@ typedef struct { double from, to; } WhyFiring;
 
 /* All firings of a section. */
 typedef struct {
+    const DfGraph *graph;
+    const DfPlan *plan;
     const DfSection *section;
     size_t firings;                 /* of an actor */
     WhyFiring *at;                  /* [actors][firings] */
@@ -43,7 +45,7 @@ static inline Why why_new(const DfGraph *graph, const DfPlan *plan, size_t n, si
     const DfSection *section = &plan->section[n];
     const DfStream stream =
         df_stream(graph, section->first, sequences, graph->groups, plan->groups);
-    Why why = {.section = section};
+    Why why = {.graph = graph, .plan = plan, .section = section};
     why.firings = (stream.panels + section->span - 1) / section->span;
     why.at = mem_new(size_mul(section->actors, why.firings), sizeof *why.at);
     why.given = mem_new(size_mul(section->parts, why.firings), sizeof *why.given);
@@ -147,6 +149,15 @@ static inline size_t why_neighbour(const Why *why, size_t s) {
     return found;
 }
 
+/* Whether firings of a part take long for the lines that they carry, not for their
+ * arithmetic. */
+static inline bool why_carries(const Why *why, const DfPart *part) {
+    const DfWork work = df_firing(why->graph, &part->s, 0, size_min(part->per, part->s.units), 0,
+                                  why->plan->groups);
+    const DfWork arithmetic = {.flops = work.flops};
+    return df_cycles(&why->plan->chip, &work) > df_cycles(&why->plan->chip, &arithmetic);
+}
+
 /* One line of the answer: what part s waits for most. Returns whom, or DF_NOBODY
  * if it works most of the time. */
 static inline size_t why_line(Out *out, const Why *why, size_t s) {
@@ -161,7 +172,8 @@ static inline size_t why_line(Out *out, const Why *why, size_t s) {
     else if (kind == WHY_TURN) whom = why_neighbour(why, s);
     const char *other = whom == DF_NOBODY ? "" : section->part[whom].s.name;
     if (whom == DF_NOBODY)
-        out_print(out, "%s works %.0f %% of the section: those around it go at its pace\n", name,
+        out_print(out, "%s %s %.0f %% of the section: those around it go at its pace\n", name,
+                  why_carries(why, &section->part[s]) ? "carries lines" : "computes",
                   100 * sum.works / why->cycles);
     else if (kind == WHY_DATA)
         out_print(out, "%s waits %.0f %% of the section for data: %s has not made its panel\n", name, share, other);
