@@ -51,10 +51,11 @@ typedef struct {
         threads;
     size_t top_k, val_tokens, count;
     size_t mask_seed, mask_every, tiles, sram, depth, sim_vocab, items;
-    const char *trace, *csv, *dir, *arms, *report, *choices;
+    const char *trace, *csv, *dir, *arms, *report, *choices, *sim_sweep, *why;
     size_t seeds;
-    double margin;
-    bool show_graph, products;
+    double margin, peak_share;
+    bool show_graph, products, timeline;
+    size_t walk, section;
     double zeros;                   /* of the products of bench */
     double lr, min_lr, layer_decay, dropout, attention_dropout, decay, beta1, beta2, eps, clip, val_share, temperature, top_p;
     double sparsity, drop, mask_stop, densify, dense_first;
@@ -104,7 +105,7 @@ static const Option options[] = {
     {"pattern", 's', 0, TRAIN | TOKENIZE, DATA, AT(pattern), 0, 0, "",
      "gpt2: the vocabulary was made for GPT-2's pattern, which its file does not say"},
     {"model", 's', 0, TRAIN | SIMULATE, MODEL, AT(model), 0, 0, "d4",
-     "dN (N layers of width 64N), gpt2, gpt-13b"},
+     "dN (N layers of width 64N), gpt2, gpt-1.3b, gpt-6.7b, gpt-13b"},
     {"layers", 'u', 1, TRAIN | SIMULATE, MODEL, AT(layers), 1, 1000, "auto",
      "layers, in place of the model's"},
     {"heads", 'u', 1, TRAIN | SIMULATE, MODEL, AT(heads), 1, 10000, "auto",
@@ -196,7 +197,18 @@ static const Option options[] = {
      "bytes of memory of each tile"},
     {"depth", 'u', 0, TRAIN | SIMULATE | BENCH, MACHINE, AT(depth), 1, 64, "2",
      "slots of a stream: 2 is double buffering"},
-    {"vocab", 'u', 0, SIMULATE, DATA, AT(sim_vocab), 2, 1e9, "50257", "tokens"},
+    {"vocab", 'u', 0, SIMULATE, DATA, AT(sim_vocab), 2, 1e9, "auto",
+     "tokens; default: 2048 for dN, 50257 for the others"},
+    {"sweep", 's', 0, SIMULATE, MACHINE, AT(sim_sweep), 0, 0, "",
+     "KEY=A..B of sparsity, batch, sram, memory or context: a CSV line each, to --csv or to be seen"},
+    {"timeline", 'b', 0, SIMULATE, MACHINE, AT(timeline), 0, 0, "",
+     "who works when in section --section: a row a tile, a digit a panel"},
+    {"walk", 'u', 0, SIMULATE, MACHINE, AT(walk), 0, 1e12, "auto",
+     "N: what happens to panel N in section --section"},
+    {"section", 'u', 0, SIMULATE, MACHINE, AT(section), 0, 1e12, "0", "section of --timeline and --walk"},
+    {"why", 's', 0, SIMULATE, MACHINE, AT(why), 0, 0, "", "STAGE: whom it waits for, and whom those wait for"},
+    {"peak-share", 'f', 0, SIMULATE, MACHINE, AT(peak_share), 0.01, 1, "0.5957",
+     "of an A100's peak that dense training reaches (published: 13B at T=2048)"},
     {"show-graph", 'b', 0, SIMULATE, MACHINE, AT(show_graph), 0, 0, "",
      "every stage: what it holds, computes, reads and makes"},
     {"trace", 's', 0, RUN | SIMULATE, MACHINE, AT(trace), 0, 0, "",
@@ -485,20 +497,28 @@ static inline void options_from_meta(const Safetensors *st, const char *path, Op
 
 /* ---- the model ---------------------------------------------------------------------------------------- */
 
-/* dN, gpt2: layers, heads and width, where they are not given. */
+/* Models by name: GPT-2's smallest, and three of GPT-3's shapes with heads of 128
+ * (its table prints 5140 for the width of the last, and 24 heads for the first). */
+static const struct { const char *name; size_t layers, heads, width; } model_names[] = {
+    {"gpt2", 12, 12, 768},
+    {"gpt-1.3b", 24, 16, 2048},
+    {"gpt-6.7b", 32, 32, 4096},
+    {"gpt-13b", 40, 40, 5120},
+};
+
+/* A name of these, or dN: layers, heads and width, where they are not given. */
 static inline void model_shape(Options *o) {
     const char *digits = o->model + 1;
     size_t n = 0;
-    if (!strcmp(o->model, "gpt2")) n = 12;
-    if (!strcmp(o->model, "gpt-13b")) {                     /* 40 layers x 5120, 40 heads: GPT-3's shape */
-        if (o->layers == AUTO) o->layers = 40;
-        if (o->heads == AUTO && o->width == AUTO) o->heads = 40;
-        if (o->width == AUTO) o->width = 5120;
-        n = 40;
+    for (size_t k = 0; k < sizeof model_names / sizeof *model_names; k++) {
+        if (strcmp(o->model, model_names[k].name)) continue;
+        n = model_names[k].layers;
+        if (o->heads == AUTO && o->width == AUTO) o->heads = model_names[k].heads;
+        if (o->width == AUTO) o->width = model_names[k].width;
     }
-    else if (o->model[0] == 'd' && strlen(digits) <= 3 && !digits[strspn(digits, "0123456789")])
+    if (!n && o->model[0] == 'd' && strlen(digits) <= 3 && !digits[strspn(digits, "0123456789")])
         n = (size_t)atoi(digits);
-    if (!n) refuse(o, "--model: expected dN, gpt2 or gpt-13b, found '%s'", o->model);
+    if (!n) refuse(o, "--model: expected dN, gpt2, gpt-1.3b, gpt-6.7b or gpt-13b, found '%s'", o->model);
     if (o->layers == AUTO) o->layers = n;
     if (o->heads == AUTO) o->heads = o->width == AUTO ? n : o->width % 64 ? 1 : o->width / 64;
     if (o->width == AUTO) o->width = 64 * n;
