@@ -273,7 +273,7 @@ static void run_check(const Run *run, const Options *o) {
     for (int k = 0; k < 3; k++) {
         const bool log = output[k] == o->log;
         const bool own = o->resume && (log || file_same(run->out, o->resume));
-        if (!output[k] || own || stat(output[k], &st) || !S_ISREG(st.st_mode)) continue;
+        if (!output[k] || own || !file_stat(output[k], &st) || !S_ISREG(st.st_mode)) continue;
         if (!log || !log_is_new(output[k]))
             die("%s: exists already: --resume it, or name another file", output[k]);
     }
@@ -495,7 +495,7 @@ int program(int argc, char **argv) {
         status = commands[command_find(argv[1])].run(argc - 1, argv + 1);
     else
         status = cmd_demo(argv[0], run_step);
-    if (fflush(stdout) || ferror(stdout))
-        die("standard output: cannot write: %s", why(errno));
+    if (fflush(stdout)) die_of("standard output", "write");
+    if (ferror(stdout)) die("standard output: cannot write: a part of it was not taken");
     return status;
 }

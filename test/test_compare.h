@@ -209,6 +209,12 @@ static void test_scores_file(void) {
               x->chance);
     }
     measures_free(&b.m);
+
+    part[1].bytes = 1e30;               /* no size holds it */
+    cmp_scores_write(&a, file_in("scores"));
+    CHECK(DIES(cmp_scores_read(&b, file_in("scores"), 9)) &&
+              strstr(check_line, "parts[4]: expected a number from 0 to 2^53"),
+          "%s", check_line);
 }
 
 /* ---- whole comparisons --------------------------------------------------- */
@@ -543,6 +549,20 @@ static void test_flops(void) {
     state_free(&s);
 }
 
+/* A checkpoint that the system cannot look at is not one that is not there, and
+ * scores that stay though they should go are not of the run that is next: the
+ * comparison ends before it writes anything. */
+static void test_unseen(const char *text) {
+    static const char line[] = "compare " COMPARED "--out %s";
+    outside("mkdir %s && cd %s && ln -s dense-1.ckpt dense-1.ckpt && echo > dense-1.scores",
+            file_in("unseen"), file_in("unseen"));
+    check_refused("dense-1.ckpt: cannot look at: ", line, text, file_in("unseen"));
+    CHECK(outside("cd %s && test -s dense-1.scores && test $(ls | wc -l) = 2",
+                  file_in("unseen")) == 0, "something was lost");
+    outside("cd %s && rm * && mkdir dense-1.scores", file_in("unseen"));
+    check_refused("dense-1.scores: cannot remove: ", line, text, file_in("unseen"));
+}
+
 static void test_compare(void) {
     folder_begin();
     char *line = words_join(3, (const char *[]){"a b", "it's", "x=1,y=2/3"});
@@ -565,6 +585,7 @@ static void test_compare(void) {
     test_sweep(text);
     test_by_value(text);
     test_lost_files(text);
+    test_unseen(text);
     if (!status) {
         test_compare_json(file_in("json"));
         test_interrupted(text);

@@ -241,6 +241,16 @@ static void files_out(void) {
     free(read);
     out_free(&text);
 }
+/* What the system cannot look at is no free place. */
+static void files_unseen(void) {
+    static const char run[] = "run " TINY "--text %s --steps 2 --out %s --log %s";
+    char loop[128];
+    snprintf(loop, sizeof loop, "%s", file_in("loop"));
+    CHECK(!symlink("loop", loop), "%s", strerror(errno));
+    check_refused("loop: cannot look at: ", run, file_in("text"), loop, file_in("unseen"));
+    check_refused("loop: cannot look at: ", run, file_in("text"), file_in("unseen"), loop);
+    CHECK(!files_there(file_in("unseen")), "a run began");
+}
 /* A run that died before its first checkpoint leaves a log of nothing but its
  * head: it may begin again. */
 static void files_logs(void) {
@@ -422,6 +432,7 @@ static void test_files(void) {
     files_strangers();
     files_shown();
     files_out();
+    files_unseen();
     files_logs();
     files_terminals();
     files_signals();

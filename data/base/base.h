@@ -533,6 +533,18 @@ static inline Bytes file_slurp(int file, const char *name) {
     return (Bytes){p, n, name, false};
 }
 
+/* What is at a path, through links; false if nothing is. Dies where the system
+ * cannot say: who took that for a no would write over what is there. */
+static inline bool file_stat(const char *path, struct stat *st) {
+    if (!stat(path, st)) return true;
+    if (errno != ENOENT && errno != ENOTDIR) die_of(path, "look at");
+    return false;
+}
+static inline bool file_there(const char *path) {
+    struct stat st;
+    return file_stat(path, &st);
+}
+
 /* Dies unless a path that a file gave, not the user, leads to a regular file: a
  * device has no end, and a FIFO would be waited for. */
 static inline void file_regular(const char *path) {
@@ -597,19 +609,17 @@ static inline char *path_beside(const char *path, const char *name) {
 static inline bool stat_same(const char *a, const char *b) {
     struct stat x;
     struct stat y;
-    return !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev &&
+    return file_stat(a, &x) && file_stat(b, &y) && x.st_dev == y.st_dev &&
            x.st_ino == y.st_ino;
 }
 /* Whether two paths are of one file, or would be: links, "..", and a folder by
  * another name are looked through. */
 static inline bool file_same(const char *a, const char *b) {
-    struct stat st;
-    const bool one_there = !stat(a, &st) || !stat(b, &st);
-    if (one_there) return stat_same(a, b);
+    if (file_there(a) || file_there(b)) return stat_same(a, b);
     if (strcmp(path_name(a), path_name(b))) return false;
     char *in_a = path_beside(a, ".");
     char *in_b = path_beside(b, ".");
-    const bool folders = !stat(in_a, &st) && !stat(in_b, &st);
+    const bool folders = file_there(in_a) && file_there(in_b);
     const bool same = folders ? stat_same(in_a, in_b) : !strcmp(a, b);
     free(in_a);
     free(in_b);

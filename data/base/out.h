@@ -63,16 +63,17 @@ static inline int out_temp(Out *o) {
 static inline Out out_open(const char *path) {
     Out o = {.kind = OUT_FILE};
     struct stat st;
-    const bool there = !stat(path, &st);
+    if (strlen(path) >= PATH_MAX - 32)
+        die("%.60s...: expected a shorter path", path);
+    const bool there = file_stat(path, &st);
     if (there && S_ISDIR(st.st_mode))
         die("%s: expected a file to write, found a directory", path);
     if (!there && !lstat(path, &st))
         die("%s: expected a file to write, found a link to none", path);
-    if (strlen(path) >= PATH_MAX - 32)
-        die("%.60s...: expected a shorter path", path);
-    if (!there || !realpath(path, o.path))      /* through a link to its file */
-        strcpy(o.path, path);
-    if (!there || S_ISREG(st.st_mode)) o.file = out_temp(&o);
+    const bool file = there && S_ISREG(st.st_mode);
+    if (!file) strcpy(o.path, path);
+    else if (!realpath(path, o.path)) die_of(path, "write");    /* of a link, its file */
+    if (!there || file) o.file = out_temp(&o);
     else o.file = open(o.path, O_WRONLY | O_CLOEXEC);
     if (!*path) errno = ENOENT;
     if (!*path || o.file < 0)

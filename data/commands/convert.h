@@ -18,11 +18,10 @@ static inline void convert_check(const Options *o, ModelKind to,
     char *weights = hf_weights(o->to);
     char *there = path_beside(weights, ".");
     char *here = path_beside(from->path, ".");
-    struct stat st;
     if (to == MODEL_HF && from->kind == MODEL_HF && file_same(here, there))
         die("%s: would be written over while it is read", o->to);
     if (to != MODEL_HF) output_check(o->to, o, from->path);
-    else if (!stat(there, &st)) output_check(weights, o, from->path);
+    else if (file_there(there)) output_check(weights, o, from->path);
     free(weights);
     free(there);
     free(here);

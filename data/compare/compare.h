@@ -143,7 +143,7 @@ static inline void compare_folder(const Options *o) {
         file_regular(o->text.item[k]);
     if (mkdir(o->dir, 0777) && errno != EEXIST)
         die_of(o->dir, "make the folder");
-    if (stat(o->dir, &st) || !S_ISDIR(st.st_mode))
+    if (!file_stat(o->dir, &st) || !S_ISDIR(st.st_mode))
         die("%s: expected a folder, found a file", o->dir);
     lock_take(lock);
     outputs_check(o, (const char *const[]){lock_path()}, 1);

@@ -102,8 +102,8 @@ static const char demo_line[] =
 /* Dies if there is a file that the demonstration would write, and is not its
  * own. */
 static inline void demo_check(const char *path) {
-    const bool ours = !access("sparseflow-demo/dense-1.ckpt", F_OK);
-    if (!ours && !access(path, F_OK))
+    const bool ours = file_there("sparseflow-demo/dense-1.ckpt");
+    if (!ours && file_there(path))
         die("%s: is not of the demonstration, which would write over it", path);
 }
 /* Trains a dense and a sparse model on the built-in stories, through the

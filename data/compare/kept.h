@@ -135,8 +135,8 @@ static inline void cmp_scores_write(const CmpRun *r, const char *path) {
     if (!st_commit(&w)) die_of(path, "write");
 }
 
-/* The rows (n,3) of a tensor: numbers from 0 on, in the first column below
- * `most`. */
+/* The rows (n,3) of a tensor: numbers from 0 to 2^53, which a size can hold, in
+ * the first column below `most`. */
 static inline float *cmp_rows_read(const Safetensors *st, const char *path,
                                    const char *name, double most, size_t *n) {
     const StTensor *t = st_find(st, name);
@@ -145,8 +145,8 @@ static inline float *cmp_rows_read(const Safetensors *st, const char *path,
     float *x = mem_new(t->count, sizeof *x);
     st_floats(t, x);
     for (size_t i = 0; i < t->count; i++)
-        if (!(x[i] >= 0 && isfinite(x[i])) || (i % 3 == 0 && x[i] >= most))
-            die("%s: %s[%zu]: expected a number from 0 on, found %g", path,
+        if (!(x[i] >= 0 && x[i] < 0x1p53f) || (i % 3 == 0 && x[i] >= most))
+            die("%s: %s[%zu]: expected a number from 0 to 2^53, found %g", path,
                 name, i, (double)x[i]);
     *n = t->shape[0];
     return x;
@@ -173,7 +173,7 @@ static inline void cmp_cloze_read(Cloze *z, const Safetensors *st,
 /* False if there is no such file, or one of another version or with other
  * items. */
 static inline bool cmp_scores_read(CmpRun *r, const char *path, size_t items) {
-    if (access(path, F_OK)) return false;
+    if (!file_there(path)) return false;
     Safetensors st = st_read(path);
     Measures *m = &r->m;
     bool mine = !strcmp(meta_need(&st, path, "version"), cmp_version);

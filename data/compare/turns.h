@@ -94,8 +94,9 @@ static inline void arm_look(ArmRun *a, uint64_t hash) {
     static const char *const kept[3] = {"ckpt", "csv", "scores"};
     char path[PATH_MAX];
     for (size_t k = 0; k < 3; k++) passing_of_dead(arm_path(a, kept[k], path));
-    if (access(arm_path(a, "ckpt", path), F_OK)) {
-        unlink(arm_path(a, "scores", path));
+    if (!file_there(arm_path(a, "ckpt", path))) {
+        if (unlink(arm_path(a, "scores", path)) && errno != ENOENT)
+            die_of(path, "remove");
         return;
     }
     Safetensors st = st_read(path);
@@ -130,7 +131,7 @@ static inline void arm_open(ArmRun *a, const Data *d, Tokenizer *tok,
     char path[PATH_MAX];
     Run *run = &a->run;
     run->d = d;
-    if (access(arm_path(a, "ckpt", path), F_OK))
+    if (!file_there(arm_path(a, "ckpt", path)))
         run->s = state_fresh(&a->o, d, tok);
     else {
         run->s = checkpoint_read(path, &a->o, true);

@@ -26,7 +26,7 @@
 
 static inline bool path_is_folder(const char *path) {
     struct stat st;
-    return !stat(path, &st) && S_ISDIR(st.st_mode);
+    return file_stat(path, &st) && S_ISDIR(st.st_mode);
 }
 /* The file of a folder that holds the weights or says where they are, on the
  * heap. */
@@ -41,7 +41,7 @@ static inline char *model_weights_in(const char *folder) {
     char *path = mem_new(n, 1);
     for (int k = 0; k < 4; k++) {
         snprintf(path, n, "%s/%s", folder, names[k]);
-        if (!access(path, R_OK)) return path;
+        if (file_there(path)) return path;
     }
     die("%s: expected a file, or a directory with model.safetensors or its "
         "index; found a directory without",
@@ -153,7 +153,7 @@ static inline Tokenizer *vocabulary_beside(const ModelFile *f, bool *lost) {
     const size_t first = f->kind == MODEL_LLMC ? 3 : 0;
     for (size_t k = first; k < 4 && !t; k++) {
         char *path = path_beside(f->path, names[k]);
-        const bool there = !access(path, R_OK);
+        const bool there = file_there(path);
         if (there) t = vocabulary_fit(tok_try(path), f->c.V, path);
         *lost |= there && !t;
         free(path);

@@ -253,7 +253,7 @@ static inline void hf_place(ModelFile *f) {
  * config.json beside. */
 static inline void hf_read(ModelFile *f) {
     char *path = path_beside(f->path, "config.json");
-    if (access(path, R_OK))
+    if (!file_there(path))
         die("%s: expected a config.json beside it, found none", f->path);
     Bytes b = file_read(path);
     f->kind = MODEL_HF;
@@ -310,7 +310,7 @@ static inline void hf_write_generation(const char *path, size_t eot) {
 static inline void hf_write_card(const char *path, const GptConfig *c,
                                  size_t parameters, double density) {
     struct stat st;
-    if (!lstat(path, &st)) return;
+    if (file_there(path) || !lstat(path, &st)) return;
     Out out = out_open(path);
     out_text(&out,
              "---\nlibrary_name: transformers\npipeline_tag: text-generation\n"

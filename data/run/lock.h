@@ -48,7 +48,8 @@ static inline bool lock_file(int file, const char *path) {
         note("%s: no lock (%s): nothing else may write it", path, why(errno));
         return true;
     }
-    if (fcntl(file, F_GETLK, &lock) || lock.l_type == F_UNLCK) return false;
+    if (fcntl(file, F_GETLK, &lock)) die_of(path, "lock");
+    if (lock.l_type == F_UNLCK) return false;
     die("%s: process %ld writes it", path, (long)lock.l_pid);
 }
 /* Opens and locks the file of that name; false if that has to be tried again,
@@ -64,7 +65,7 @@ static inline bool lock_open(const char *path, Passing *name) {
     const bool locked = lock_file(file, path);
 
     /* while we waited it may have been taken away, and another put there */
-    const bool same = !stat(name->path, &there) &&
+    const bool same = file_stat(name->path, &there) &&
                       there.st_dev == mine.st_dev && there.st_ino == mine.st_ino;
     if (!locked || !same) {
         close(file);
@@ -81,8 +82,9 @@ static inline bool lock_open(const char *path, Passing *name) {
 static inline void lock_clean(const char *path) {
     char number[24] = "";
     char best[PATH_MAX + 8];
-    if (read(lock_held.file, number, sizeof number - 1) > 0)
-        passing.dead = strtol(number, NULL, 10);
+    if (read(lock_held.file, number, sizeof number - 1) < 0)
+        die_of(lock_path(), "read");
+    passing.dead = strtol(number, NULL, 10);
     passing_of_dead(path);
     snprintf(best, sizeof best, "%s.best", path);
     passing_of_dead(best);
@@ -96,15 +98,17 @@ static inline void lock_take(const char *path) {
     char number[24];
     lock_leave();
     passing.dead = 0;
-    if (!stat(path, &st) && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
-        return;
-    if (!realpath(path, real)) snprintf(real, sizeof real, "%s", path);
+    const bool there = file_stat(path, &st);
+    if (there && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) return;
+    if (!there) snprintf(real, sizeof real, "%s", path);
+    else if (!realpath(path, real)) die_of(path, "lock");
     Passing *name = passing_free();
     if (!name) die("%s: cannot lock: too many files", path);
     snprintf(name->path, sizeof name->path, "%s.lock", real);
     while (!lock_open(path, name)) continue;
     lock_clean(real);
     const int bytes = snprintf(number, sizeof number, "%ld\n", (long)getpid());
+    errno = EIO;                        /* what a short write means */
     if (pwrite(lock_held.file, number, (size_t)bytes, 0) != bytes ||
         ftruncate(lock_held.file, bytes))
         die_of(lock_path(), "write");

@@ -42,7 +42,7 @@ static inline Out log_open(const char *path, size_t step) {
     struct stat st;
     if (!path) return (Out){0};
     Bytes old = {0};
-    if (!stat(path, &st) && S_ISREG(st.st_mode)) old = file_read(path);
+    if (file_stat(path, &st) && S_ISREG(st.st_mode)) old = file_read(path);
     if (old.n && !log_has_head(&old))
         die("%s: line 1: expected %.*s, found another", path,
             (int)strlen(log_head) - 1, log_head);

@@ -607,7 +607,7 @@ static inline void output_check(const char *path, const Options *o,
                                 const char *more) {
     const char *const other[3] = {o->file, o->to, more};
     struct stat st;
-    const bool there = !stat(path, &st) && !S_ISCHR(st.st_mode);
+    const bool there = file_stat(path, &st) && !S_ISCHR(st.st_mode);
     bool read = false;
     for (int k = 0; k < OPTIONS && there; k++) read |= option_reads(o, k, path);
     for (int k = 0; k < 3 && there; k++)
@@ -625,7 +625,7 @@ static inline void outputs_check(const Options *o, const char *const *own,
         bool twice = false;
         if (!path) continue;
         output_check(path, o, o->resume);
-        if (!stat(path, &st) && !S_ISREG(st.st_mode))
+        if (file_stat(path, &st) && !S_ISREG(st.st_mode))
             continue;                       /* a device takes any number */
         for (int i = 0; i < k; i++) {
             const char *other = option_result(o, i);

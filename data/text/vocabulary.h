@@ -640,7 +640,7 @@ static inline Tokenizer *tok_load(const char *path, bool said) {
     Bytes file = file_read(path);
     Bytes ids = {0};
     for (size_t k = 0; k < 4 && !ids.name; k++)
-        if (beside[k] && !access(beside[k], R_OK)) ids = file_read(beside[k]);
+        if (beside[k] && file_there(beside[k])) ids = file_read(beside[k]);
     Tokenizer *t = tok_read(file, ids, said);
     file_free(&file);
     file_free(&ids);

@@ -1,6 +1,6 @@
 /* fuzz_train.c: libFuzzer on what train.c and the loader read: checkpoints,
- * texts, files of ids, lines of ids, logs and command lines. The first byte of an
- * input says which; the rest is the file or the line.
+ * texts, files of ids, lines of ids, logs, what a comparison keeps, and command
+ * lines. The first byte of an input says which; the rest is the file or the line.
  *
  * A checkpoint ends with the hash of its own header, which no fuzzer guesses: it
  * is put right before reading, so that what lies behind it is reached. die() is a
@@ -80,6 +80,21 @@ static void fuzz_options(uint8_t *p, size_t n) {
     options_read(count, word, command, command == SAMPLE ? "a file" : NULL);
 }
 
+/* What a comparison goes on with: a curve of steps up to that one, and scores
+ * whose items are of some kind. */
+static void fuzz_curve(uint8_t *p, size_t n, size_t step) {
+    const CmpCurve c = cmp_curve_read(fuzz_file(p, n), step);
+    for (size_t k = 0; k < c.n; k++)
+        if (c.point[k].step > step) abort();
+}
+static void fuzz_scores(uint8_t *p, size_t n) {
+    CmpRun r = {0};
+    if (!cmp_scores_read(&r, fuzz_file(p, n), 2)) return;
+    for (int list = 0; list < 3; list++)
+        for (size_t k = 0; k < r.m.cloze[list].items; k++)
+            if (r.m.cloze[list].item[k].kind >= CLOZE_KINDS) abort();
+}
+
 /* What is kept of a log are whole lines. */
 static void fuzz_log(Bytes log, size_t step) {
     if (!log_has_head(&log)) return;
@@ -90,7 +105,7 @@ static void fuzz_log(Bytes log, size_t step) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     uint8_t *copy = NULL;
     if (n && !setjmp(fuzz_jump)) {
-        const int kind = data[0] % 6;
+        const int kind = data[0] % 8;
         const size_t rest = n - 1;
         copy = fuzz_malloc(n);
         memcpy(copy, data + 1, rest);
@@ -102,7 +117,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
             tokens_read(&t, fuzz_file(copy, rest), data[0], data[0] >= 128);
         if (kind == 3) decode(fuzz_bytes(), (Bytes){copy, rest, "ids", false});
         if (kind == 4) fuzz_log((Bytes){copy, rest, "log", false}, data[0]);
-        if (kind == 5) fuzz_options(copy, rest);
+        if (kind == 5) fuzz_curve(copy, rest, data[0]);
+        if (kind == 6) fuzz_scores(copy, rest);
+        if (kind == 7) fuzz_options(copy, rest);
     }
     fuzz_end();
     for (int k = 0; k < 4; k++)
