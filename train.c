@@ -430,17 +430,24 @@ static const struct {
     const char *help;
 } commands[] = {
     {"run", RUN, cmd_run, "train a model"},
-    {"compare", COMPARE, train_compare, "dense against sparse arms: quality, time, and how sure that is"},
-    {"eval", EVAL, cmd_eval, "CKPT [CKPT]: all that is measured on a text; of two, which is the better one"},
+    {"compare", COMPARE, train_compare,
+     "dense against sparse arms: quality, time, and how sure that is"},
+    {"eval", EVAL, cmd_eval,
+     "CKPT [CKPT]: all that is measured on a text; of two, which is the better one"},
     {"sample", SAMPLE, cmd_sample, "CKPT: text from a model"},
     {"tokenize", TOKENIZE, cmd_tokenize, "standard input to ids, and back"},
-    {"verify", VERIFY, cmd_verify, "DUMP: another program's numbers, or an llm.c debug state, by tensor"},
-    {"dump", DUMP, cmd_dump, "OUT: a model, a batch and what must come of them, for others to check"},
-    {"convert", CONVERT, cmd_convert, "IN OUT: between checkpoints and models of Hugging Face, llm.c, llama.cpp"},
+    {"verify", VERIFY, cmd_verify,
+     "DUMP: another program's numbers, or an llm.c debug state, by tensor"},
+    {"dump", DUMP, cmd_dump,
+     "OUT: a model, a batch and what must come of them, for others to check"},
+    {"convert", CONVERT, cmd_convert,
+     "IN OUT: between checkpoints and models of Hugging Face, llm.c, llama.cpp"},
     {"simulate", SIMULATE, cmd_simulate,
      "a training step on a described chip: sections, traffic, cycles; no data"},
-    {"bench", BENCH, cmd_bench, "kernels and whole steps against this machine's own peak"},
-    {"help", 0, cmd_help, "[COMMAND] [--all]: what there is, or a command's options"},
+    {"bench", BENCH, cmd_bench,
+     "kernels and whole steps against this machine's own peak"},
+    {"help", 0, cmd_help,
+     "[COMMAND] [--all]: what there is, or a command's options"},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
