@@ -15,8 +15,8 @@ static Data measure_text(size_t n, size_t V) {
     for (uint32_t k = 0; k + 1 < V; k++) d.bytes[k] = k + 1;
     id[0] = (uint8_t)d.eot;
     for (size_t k = 0; k < n; k++) {
-        for (size_t i = 0; i < 3 + k; i++, at++)
-            id[2 * at] = (uint8_t)(rng_u64(k, i) % (V - 1));
+        for (size_t i = 0; i < 3 + k; i++)
+            id[2 * at++] = (uint8_t)(rng_u64(k, i) % (V - 1));
         id[2 * at++] = (uint8_t)d.eot;
     }
     tokens_add(&d.val, id, at, 2, (Bytes){0});

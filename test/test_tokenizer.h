@@ -300,12 +300,13 @@ static void tokt_check_round(const Tokenizer *t, const uint8_t *text,
     uint32_t *ids = mem_new(n, sizeof *ids);
     const size_t count = tok_encode(t, text, n, ids);
     size_t at = 0;
-    size_t len;
-    for (size_t k = 0; k < count; k++, at += len) {
+    for (size_t k = 0; k < count; k++) {
+        size_t len;
         const uint8_t *p = tok_bytes(t, ids[k], &len);
         if (ids[k] == t->eot || !len || len > n - at ||
             memcmp(p, text + at, len))
             break;
+        at += len;
     }
     CHECK(at == n, "%zu of %zu bytes come back", at, n);
     free(ids);

@@ -167,25 +167,31 @@ static inline void choices_cut(Choices *c, const char *path, size_t T) {
              "tokens: its beginning is left out",
              path, cut, c->rows, T);
 }
-/* The items in n bytes, a file of that name, for a model of T tokens of context. */
+/* Adds the item in a line of n bytes; one of white space has none. */
+static inline void choices_of_line(Choices *c, const Tokenizer *tok,
+                                   const uint8_t *p, size_t n, const char *path,
+                                   size_t line) {
+    char where[PATH_MAX + 32];
+    snprintf(where, sizeof where, "%s: line %zu", path, line);
+    Json j = json_open(p, n, where);
+    const bool begins = json_peek(&j);
+    if (!begins && j.p == j.end) return;
+    if (!begins) json_die(&j, "'{'");
+    choices_item(c, tok, j, line);
+    json_skip(&j, 0);
+    json_peek(&j);
+    if (j.p < j.end) json_die(&j, "the end of the line");
+}
+/* The items of a file, for a model of T tokens of context. */
 static inline Choices choices_parse(Bytes b, const Tokenizer *tok, size_t T) {
     Choices c = {0};
-    char where[PATH_MAX + 32];
-    size_t line = 1;
-    const uint8_t *stop;
-    for (const uint8_t *p = b.p, *end = b.p + b.n; p < end; p = stop + 1, line++) {
-        stop = memchr(p, '\n', (size_t)(end - p));
+    const uint8_t *p = b.p;
+    const uint8_t *end = b.p + b.n;
+    for (size_t line = 1; p < end; line++) {
+        const uint8_t *stop = memchr(p, '\n', (size_t)(end - p));
         if (!stop) stop = end;
-        snprintf(where, sizeof where, "%s: line %zu", b.name, line);
-        Json j = json_open(p, (size_t)(stop - p), where);
-        if (!json_peek(&j)) {
-            if (j.p == j.end) continue;         /* a line of white space */
-            json_die(&j, "'{'");
-        }
-        choices_item(&c, tok, j, line);
-        json_skip(&j, 0);
-        json_peek(&j);
-        if (j.p < j.end) json_die(&j, "the end of the line");
+        choices_of_line(&c, tok, p, (size_t)(stop - p), b.name, line);
+        p = stop < end ? stop + 1 : end;
     }
     if (!c.items) die("%s: expected an item a line, found none", b.name);
     choices_cut(&c, b.name, T);
@@ -262,14 +268,17 @@ static inline StatsInterval choices_right(const Choices *c, bool mean) {
         right += choice_picked(c, &c->item[k], c->item[k].right, mean);
     return stats_share(right, c->items);
 }
-static inline double choices_chance(const Choices *c) {     /* of a guess */
+/* How often a guess is right. */
+static inline double choices_chance(const Choices *c) {
     double sum = 0;
     for (size_t k = 0; k < c->items; k++) sum += 1 / (double)c->item[k].n;
     return sum / (double)c->items;
 }
 static inline void choices_print(const Choices *c) {
-    static const char *const by[2] = {"acc       by the sum of its tokens' log-probabilities ",
-                                      "acc_norm  by their mean, per token                    "};
+    static const char *const by[2] = {
+        "acc       by the sum of its tokens' log-probabilities ",
+        "acc_norm  by their mean, per token                    ",
+    };
     printf("%zu items, %zu endings; a guess is right in %.1f %%\n", c->items, c->rows,
            100 * choices_chance(c));
     for (int mean = 0; mean < 2; mean++) {
@@ -299,9 +308,10 @@ static inline void choices_csv(const Choices *c, const char *path) {
         const ChoiceRow *row = &c->row[k];
         const ChoiceItem *item = &c->item[row->item];
         const size_t place = k - item->first;
-        out_print(&out, "%zu,%zu,%zu,%d,%zu,%.9g,%d,%d\n", row->item, item->line, place,
-                place == item->right, row->scored, -row->nats,
-                choice_picked(c, item, place, false), choice_picked(c, item, place, true));
+        out_print(&out, "%zu,%zu,%zu,%d,%zu,%.9g,%d,%d\n", row->item, item->line,
+                  place, place == item->right, row->scored, -row->nats,
+                  choice_picked(c, item, place, false),
+                  choice_picked(c, item, place, true));
     }
     out_done(&out);
 }

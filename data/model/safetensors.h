@@ -245,10 +245,12 @@ static inline void st_check_cover(Safetensors *s, size_t total) {
 static inline void st_sort(const char *file, void *all, size_t n, size_t size) {
     const char *p = all;
     if (n > 1) qsort(all, n, size, st_by_name);
-    for (size_t k = 1; k < n; k++, p += size)
+    for (size_t k = 1; k < n; k++) {
         if (!st_by_name(p, p + size))
             die("%s: expected '%.200s' once, found it twice", file,
                 *(const char *const *)p);
+        p += size;
+    }
 }
 
 /* Everything but the data pointers, from a header of n bytes at b.p + 8. Takes

@@ -82,9 +82,10 @@ static inline size_t tokens_bytes(const Tokens *t) {
 /* Tokens at .. at + n - 1 into out; the caller stays below t->n. */
 static inline void tokens_get(const Tokens *t, size_t at, size_t n,
                               int32_t *out) {
-    for (size_t k = 0; k < t->parts && n; k++) {
+    const size_t end = at + n;
+    for (size_t k = 0; k < t->parts && at < end; k++) {
         const TokenPart *p = &t->part[k];
-        for (; n && at >= p->from && at < p->from + p->ids.n; at++, n--)
+        for (; at < end && at >= p->from && at < p->from + p->ids.n; at++)
             *out++ = (int32_t)ids_at(&p->ids, at - p->from);
     }
 }
