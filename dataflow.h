@@ -1,6 +1,6 @@
-/* dataflow.h: the machine. A chip of tiles with memory, a planner that lays a
- * graph of stages on it, and workers that run it for real. How long such a chip
- * would take says data/run/clock.h.
+/* dataflow.h: the machine. A chip of tiles with memory, a graph of stages laid
+ * on it, and workers that run it for real. How the graph is laid on the chip
+ * says data/run/plan.h, how long such a chip would take data/run/clock.h.
  *
  * It knows nothing of GPT: a stage is units, weights, edges and FLOPs, and its
  * owner fires it. It refuses hidden state, more memory than a tile has, and any
@@ -8,11 +8,12 @@
  *
  *     chip      tiles, bytes of memory of each, rates     DfChip
  *     graph     stages and the edges between them         DfGraph, the owner's
- *     section   the stages on the chip together           DfSection; df_plan
+ *     section   the stages on the chip together           DfSection
  *     part      a stage in a section                      DfPart
+ *     place     what a part has of one tile's memory      DfPlace
  *     actor     a part on one tile; fires once a panel    DfActor
  *     slot      room for a panel of an edge, in the       DfSlot
- *               tiles of the part that writes it
+ *               places of the part that writes it
  *     credit    a free slot; a writer without one waits   df_waits
  *     span      panels a firing, where weights pass       df_widest_span
  *               through the tile
@@ -31,8 +32,8 @@
  *            | slot 1       |  that fall to this tile, for a panel each
  *            | ...          |
  *            +--------------+
- *            | ...          |  the same of another part that shares the tile
- *            +--------------+
+ *            | ...          |  the place of another part, for parts take turns
+ *            +--------------+  on a tile
  *            | free         |
  *     sram   +--------------+
  *            | gap          |  belongs to no tile: DF_GAP says why
@@ -91,6 +92,7 @@ typedef struct {
     int base;               /* the edge in whose slots it lies, being written in
                              * place; DF_NONE: it has its own */
     bool kept;              /* stored off chip whenever it is made, for later */
+    bool inner;             /* passes inside a kernel, and never off chip */
 } DfEdge;
 
 /* A stage fires once a panel on each of its tiles, which share out its units:
@@ -101,23 +103,31 @@ typedef struct {
     size_t layer;           /* the owner's */
     int in[DF_INS];         /* edges that it reads, or DF_NONE */
     int out[DF_OUTS];       /* edges that it makes, or DF_NONE */
-    size_t share;           /* stages back to the one whose tiles it shares; 0:
-                             * it has its own */
+    size_t share;           /* stages back to the one that must be in the same
+                             * section; 0: none must */
     size_t lag;             /* panels of its inputs it must see ahead of the one
                              * it works on */
     size_t units;
+    size_t whole;           /* so many units stay together where workers run it,
+                             * who are no more than these units' places; 0: no
+                             * matter */
     const uint32_t *lines;  /* [units + 1] unit u has weights lines[u] ..
                              * lines[u+1]; NULL: none */
     bool weights, grads;    /* what is on chip: the lines; their gradients */
     size_t sums;            /* lines a unit of other accumulators */
     size_t state;           /* lines a unit of what a sequence leaves behind */
-    size_t grain;           /* lines of state that must lie on one tile: with n
-                             * times more tiles than units, a unit's state is
-                             * spread over n of them */
+    size_t recalls;         /* stages back to the one whose state it reads, over
+                             * the fabric; that one begins a sequence only when
+                             * this one has ended the one before; 0: none */
+    size_t scratch;         /* lines a place that it needs while it fires */
     double per_line;        /* FLOPs of a weight line and lane */
     double per_unit;        /* FLOPs of a unit and lane */
     double per_pair;        /* FLOPs of a unit, lane and earlier lane of the
                              * sequence */
+    double recalled;        /* lines of state of a unit, group and earlier group
+                             * of the sequence */
+    bool copies;            /* only carries its inputs to where it remembers
+                             * them: a kernel has nothing to do for it */
     bool joins;             /* runs in the task of the stage before it, on the
                              * same panel */
     bool gather;            /* reads a line by a column list for each weight
@@ -132,6 +142,7 @@ typedef struct {
     DfStage *stage;
     DfEdge *edge;
     size_t stages, edges;
+    size_t groups;          /* of a sequence */
     size_t forward;         /* so many stages take the panels in order; the
                              * others take those of a sequence from its last to
                              * its first */
@@ -162,18 +173,74 @@ static inline bool df_reads(const DfStage *stage, int e) {
     return false;
 }
 
+/* ---- what a firing costs ------------------------------------------------- */
+
+typedef struct {
+    double flops;
+    double gathered;        /* lines that it gathers or scatters one by one */
+    double moved;           /* lines that it moves on chip besides: its share of
+                             * the rows, and its weights */
+} DfWork;
+
+/* Rows that a stage reads and makes. */
+static inline double df_rows_in(const DfGraph *graph, const DfStage *stage) {
+    double rows = 0;
+    for (int k = 0; k < DF_INS; k++)
+        if (stage->in[k] != DF_NONE)
+            rows += (double)graph->edge[stage->in[k]].rows;
+    return rows;
+}
+static inline double df_rows_out(const DfGraph *graph, const DfStage *stage) {
+    double rows = 0;
+    for (int k = 0; k < DF_OUTS; k++)
+        if (stage->out[k] != DF_NONE)
+            rows += (double)graph->edge[stage->out[k]].rows;
+    return rows;
+}
+/* Of units u0 .. u1-1 of a stage on groups first .. first+groups-1 of a
+ * sequence. */
+static inline DfWork df_firing(const DfGraph *graph, const DfStage *stage,
+                             size_t u0, size_t u1, size_t first,
+                             size_t groups) {
+    const double share = (double)(u1 - u0) / (double)stage->units;
+    const double all = stage->gather || stage->scatter
+                       ? (double)graph->edge[stage->in[0]].rows : 0;
+    const double lines = df_lines(stage, u0, u1);
+    const double times = stage->gather + 2 * stage->scatter;
+    const double earlier = (double)first + (double)(groups + 1) / 2;
+    double rows = df_rows_in(graph, stage) + df_rows_out(graph, stage);
+    if (stage->gather) rows -= all;             /* counted line by line */
+    rows *= share;
+    if (stage->scatter) rows += (1 - share) * all;
+    rows += (double)(u1 - u0) * stage->recalled * earlier;
+    return (DfWork){.flops = df_flops(stage, u0, u1, first, groups),
+                    .gathered = times * lines * (double)groups,
+                    .moved = rows * (double)groups + lines};
+}
+/* The longer of its arithmetic and its traffic on chip. */
+static inline double df_cycles(const DfChip *chip, const DfWork *work) {
+    const double line = LINE * (double)chip->element;
+    const double bytes = (work->gathered + work->moved) * line;
+    return fmax(work->flops / chip->flops, bytes / chip->port);
+}
+
 /* ---- sections: what is on the chip together ------------------------------ *
- * An edge's rows are dealt out over the tiles of its part, equally many to
- * each, and lie at the same place in every one of them. Loads, which bring
- * edges of earlier sections on the chip, are parts like others. */
+ * An edge's rows are dealt out over the places of its part, equally many to
+ * each. Loads, which bring edges of earlier sections on the chip, are parts like
+ * others. */
+
+typedef struct {            /* what a part has of a tile's memory */
+    size_t tile;
+    size_t at;              /* bytes from the tile's start */
+    float *chip;            /* the same, if the plan is to be run */
+} DfPlace;
 
 typedef struct {            /* where an edge lies in a section */
     size_t slots;           /* 0: it is not on chip */
-    size_t per;             /* rows a tile */
-    size_t tile;            /* the first of its tiles */
-    size_t at;              /* bytes from each tile's start */
+    size_t per;             /* rows a place, of the part that writes it first */
+    size_t at;              /* bytes from each place's start */
     bool stored;            /* goes off chip as well */
-    float *chip;            /* group 0 of slot 0, row 0 of `row` */
+    float *chip;            /* group 0 of slot 0, from which `row` counts */
     size_t gs, stride;      /* floats from group to group, from slot to slot */
     uint32_t *row;          /* [rows] line offset of each row */
 } DfSlot;
@@ -187,18 +254,18 @@ typedef struct {
 
 typedef struct {            /* a stage in a section */
     DfStage s;
-    size_t home;            /* the part whose tiles it uses, maybe itself */
-    size_t tile, tiles;     /* the first of them; how many */
-    size_t per;             /* units a tile */
-    size_t bytes;           /* of each tile, for all parts at home in it */
-    size_t spread, grains;  /* tiles of a unit's state; grains of it on each */
-    size_t w, dw;           /* bytes from the start of each tile's memory:
-                             * weights and accumulators, */
-    size_t sums, state;     /* sums, state */
+    size_t place, places;   /* the first; how many, each on a tile of its own */
+    size_t per;             /* units an actor */
+    size_t bytes;           /* of each place */
+    size_t w, dw;           /* bytes from the start of each place: weights and
+                             * accumulators, */
+    size_t sums, state;     /* sums, state, */
+    size_t scratch;         /* scratch */
     size_t needs, need[DF_DEPS];    /* parts that make what it reads */
     size_t gives, give[DF_DEPS];    /* parts that read what it makes */
     size_t ahead[DF_DEPS];  /* panels it may be ahead of each of these: slots */
-    size_t actor, actors;   /* the first; how many: fewer than tiles if there
+    bool recalled[DF_DEPS]; /* that one reads its state */
+    size_t actor, actors;   /* the first; how many: fewer than places if there
                              * are fewer units */
     uint32_t *col;          /* the matrix's columns as rows of the edge it
                              * gathers from or scatters to */
@@ -209,15 +276,14 @@ typedef struct {            /* a stage in a section */
 typedef struct {            /* a part on one tile */
     size_t part, k;         /* it is the k-th of this part */
     size_t u0, u1;          /* its units are u0 .. u1-1 */
-    size_t tile;
+    size_t place;           /* of the section's */
+    size_t tile;            /* of that place */
     _Alignas(64) atomic_size_t done;        /* panels */
     atomic_int busy;
 } DfActor;
 
-/* How a section uses the chip: weights resident, a stage (and those that share
- * its tiles) a tile; weights streamed through; and where that is too many
- * tiles, streamed and all stages on the same tiles. */
-enum { DF_RESIDENT, DF_STREAMED, DF_CROWDED, DF_MODES };
+/* How a section uses the chip: its weights resident, or streamed through. */
+enum { DF_RESIDENT, DF_STREAMED, DF_MODES };
 
 typedef struct {
     DfPart *part;           /* the loads come first, then the graph's stages */
@@ -225,14 +291,24 @@ typedef struct {
     size_t first;           /* the first of the graph's stages */
     DfActor *actor;
     size_t actors;
+    DfPlace *place;
+    size_t places;
     DfSlot *slot;           /* [edges of the graph] */
     size_t tiles;           /* used */
     size_t peak;            /* most bytes of a tile */
-    int mode;               /* of the three above */
+    double work;            /* cycles a panel of the busiest */
+    uint64_t sign;          /* sections of one sign take the same time */
+    int mode;               /* of the two above */
     bool streamed;          /* its weights stay off chip, and pass through it */
     size_t span;            /* panels a firing: the more, the less often
                              * streamed weights pass */
+    size_t turns;           /* firings a sequence */
 } DfSection;
+
+typedef struct {            /* the first and the last stage that read an edge */
+    bool any;
+    size_t first, last;
+} DfReads;
 
 typedef struct {
     DfChip chip;
@@ -242,6 +318,8 @@ typedef struct {
     size_t sections;
     float *memory;          /* of the tiles; NULL: a plan only, not to be run */
     size_t stride;          /* lines from a tile's memory to the next one's */
+    DfReads *reads;         /* [edges of the graph] */
+    bool real;              /* it is to be run, on a few workers */
 } DfPlan;
 
 enum { DF_LINE_BYTES = LINE * sizeof(float) };
@@ -263,8 +341,9 @@ static inline size_t df_writer(const DfSection *section, int e) {
  * that writes it in place is here. */
 static inline int df_root(const DfGraph *graph, const DfSection *section,
                           int e) {
+    if (graph->edge[e].base == DF_NONE) return e;
     const size_t writer = df_writer(section, e);
-    if (graph->edge[e].base == DF_NONE || writer == DF_NOBODY) return e;
+    if (writer == DF_NOBODY) return e;
     return section->part[writer].s.kind == DF_LOAD ? e : graph->edge[e].base;
 }
 static inline void df_section_free(DfSection *section, const DfGraph *graph) {
@@ -281,353 +360,11 @@ static inline void df_section_free(DfSection *section, const DfGraph *graph) {
     free(section->slot);
     free(section->part);
     free(section->actor);
+    free(section->place);
 }
 
-/* ---- planning: a section's parts and who waits for whom ------------------ */
+/* ---- guarding memory ----------------------------------------------------- */
 
-/* A part that brings edge e on the chip. */
-static inline DfStage df_load(const DfGraph *graph, int e) {
-    const DfEdge *edge = &graph->edge[e];
-    DfStage load = {.kind = DF_LOAD, .out = {e, DF_NONE},
-                    .units = edge->rows / LINE, .reads = (double)edge->rows};
-    for (int k = 0; k < DF_INS; k++) load.in[k] = DF_NONE;
-    snprintf(load.name, sizeof load.name, "load %.40s", edge->name);
-    return load;
-}
-/* The parts of a section: its stages first .. end-1 of the graph, and before
- * them a load of every edge that one of them reads and none before it makes. */
-static inline void df_collect(const DfGraph *graph, DfSection *section,
-                              size_t end) {
-    const size_t first = section->first;
-    const size_t stages = end - first;
-    bool *here = mem_new(graph->edges, sizeof *here);
-    int *load = mem_new(stages * DF_INS, sizeof *load);
-    for (size_t s = first; s < end; s++) {
-        const DfStage *stage = &graph->stage[s];
-        for (int k = 0; k < DF_INS; k++) {
-            const int e = stage->in[k];
-            if (e == DF_NONE || here[e]) continue;
-            here[e] = true;
-            load[section->loads] = e;
-            section->loads++;
-        }
-        for (int k = 0; k < DF_OUTS; k++)
-            if (stage->out[k] != DF_NONE) here[stage->out[k]] = true;
-    }
-    section->parts = section->loads + stages;
-    section->part = mem_new(section->parts, sizeof *section->part);
-    for (size_t s = 0; s < section->loads; s++)
-        section->part[s].s = df_load(graph, load[s]);
-    for (size_t s = 0; s < stages; s++)
-        section->part[section->loads + s].s = graph->stage[first + s];
-    free(here);
-    free(load);
-}
-
-/* Parts after `writer` that read edge e or what is written in its place. */
-typedef struct { size_t part[DF_DEPS], n; } DfReaders;
-
-static inline DfReaders df_readers(const DfGraph *graph,
-                                   const DfSection *section, size_t writer,
-                                   int e) {
-    DfReaders readers = {.n = 0};
-    for (size_t s = writer + 1; s < section->parts; s++) {
-        bool reads = false;
-        for (int k = 0; k < DF_INS && !reads; k++) {
-            const int in = section->part[s].s.in[k];
-            reads = in != DF_NONE && df_root(graph, section, in) == e;
-        }
-        if (!reads) continue;
-        if (readers.n == DF_DEPS)
-            die("%s: more than %d stages read it", graph->edge[e].name,
-                DF_DEPS);
-        readers.part[readers.n] = s;
-        readers.n++;
-    }
-    return readers;
-}
-/* Slots of an edge with these readers: depth, and for one that bypasses a path
- * of parts some more, so as not to stop that path. Dies if with so few the
- * section would stand still: the lag of the path, plus 1, is the least. */
-static inline size_t df_slots(const DfSection *section,
-                              const DfReaders *readers, size_t depth,
-                              const char *name) {
-    if (!readers->n) return depth;
-    const size_t first = readers->part[0];
-    const size_t last = readers->part[readers->n - 1];
-    size_t lag = 0;
-    for (size_t s = first; s < last; s++) lag += section->part[s].s.lag;
-    for (size_t k = 0; k < readers->n; k++)
-        lag = size_max(lag, section->part[readers->part[k]].s.lag);
-    const size_t more = depth > 1 && first != last ? (last - first + 1) / 2 : 0;
-    if (depth + more < lag + 1)
-        die("%s: %zu slots would stand still: the path it bypasses lags %zu "
-            "panels; it needs %zu",
-            name, depth + more, lag, lag + 1);
-    return depth + more;
-}
-/* Fills a part's list of whom it waits for because they read what it makes. */
-static inline void df_gives(const DfGraph *graph, DfSection *section, size_t s,
-                            size_t depth) {
-    DfPart *part = &section->part[s];
-    for (int k = 0; k < DF_OUTS; k++) {
-        const int e = part->s.out[k];
-        if (e == DF_NONE || df_root(graph, section, e) != e) continue;
-        const DfReaders readers = df_readers(graph, section, s, e);
-        const size_t slots =
-            df_slots(section, &readers, depth, graph->edge[e].name);
-        section->slot[e].slots = slots;
-        if (part->gives + readers.n > DF_DEPS)
-            die("%s: more than %d stages read what it makes", part->s.name,
-                DF_DEPS);
-        for (size_t n = 0; n < readers.n; n++) {
-            part->give[part->gives] = readers.part[n];
-            part->ahead[part->gives] = slots;
-            part->gives++;
-        }
-    }
-}
-/* Stages first .. end-1 as a section, with neither tiles nor addresses yet.
- * Freed with df_section_free. */
-static inline DfSection df_section(const DfGraph *graph, const DfPlan *plan,
-                                   size_t first, size_t end, int mode,
-                                   size_t span) {
-    DfSection section = {.first = first, .mode = mode, .span = span};
-    section.streamed = mode != DF_RESIDENT;
-    section.slot = mem_new(graph->edges, sizeof *section.slot);
-    df_collect(graph, &section, end);
-    for (size_t s = 0; s < section.parts; s++) {
-        DfPart *part = &section.part[s];
-        part->home = s - part->s.share;
-        if (mode == DF_CROWDED || part->s.kind == DF_LOAD) part->home = 0;
-        for (int k = 0; k < DF_INS; k++) {
-            if (part->s.in[k] == DF_NONE) continue;
-            part->need[part->needs] = df_writer(&section, part->s.in[k]);
-            part->needs++;
-        }
-        df_gives(graph, &section, s, plan->depth);
-    }
-    return section;
-}
-
-/* ---- planning: tiles and memory ------------------------------------------ */
-
-/* The most weight lines that a tile holds, at so many units a tile. */
-static inline size_t df_held(const DfStage *stage, size_t per) {
-    size_t most = 0;
-    if (!stage->lines) return 0;
-    for (size_t u0 = 0; u0 < stage->units; u0 += per) {
-        const size_t u1 = size_min(u0 + per, stage->units);
-        most = size_max(most, stage->lines[u1] - stage->lines[u0]);
-    }
-    return most;
-}
-/* Lays part s of a section on so many tiles, from byte `at` of each; where that
- * ends. */
-static inline size_t df_lay_part(const DfGraph *graph, DfSection *section,
-                                 size_t s, size_t tiles, const DfPlan *plan,
-                                 size_t at) {
-    const size_t line = LINE * plan->chip.element;
-    DfPart *part = &section->part[s];
-    const DfStage *stage = &part->s;
-    part->tiles = tiles;
-    part->per = (stage->units + tiles - 1) / tiles;
-    const size_t held =
-        section->streamed ? 0 : df_held(stage, part->per) * line;
-
-    part->w = at;
-    if (stage->weights) at += held;
-    else if (stage->lines) part->w = section->part[s - stage->share].w;
-    part->dw = at;
-    if (stage->grads) at += held;
-    part->sums = at;
-    at += part->per * stage->sums * line;
-    part->state = at;
-    part->spread = 1;
-    part->grains = 0;
-    if (stage->state) {
-        part->spread = size_max(tiles / stage->units, 1);
-        const size_t grains = stage->state / stage->grain;
-        part->grains = (grains + part->spread - 1) / part->spread;
-    }
-    at += part->per * part->grains * stage->grain * line;
-
-    for (int k = 0; k < DF_OUTS; k++) {
-        const int e = stage->out[k];
-        if (e == DF_NONE || df_root(graph, section, e) != e) continue;
-        DfSlot *slot = &section->slot[e];
-        slot->per = size_up((graph->edge[e].rows + tiles - 1) / tiles, LINE);
-        slot->at = at;
-        at += slot->slots * section->span * plan->groups * slot->per * line;
-    }
-    return at;
-}
-/* Lays all parts at home in part `home` on so many tiles; bytes of each. */
-static inline size_t df_lay(const DfGraph *graph, DfSection *section,
-                            size_t home, size_t tiles, const DfPlan *plan) {
-    size_t at = 0;
-    for (size_t s = home; s < section->parts; s++)
-        if (section->part[s].home == home)
-            at = df_lay_part(graph, section, s, tiles, plan, at);
-    return at;
-}
-/* The fewest tiles that hold all parts at home in `home`; 0 if no number
- * does. */
-static inline size_t df_fewest(const DfGraph *graph, DfSection *section,
-                               size_t home, const DfPlan *plan) {
-    const size_t sram = plan->chip.sram;
-    size_t most = 1;                    /* with more no tile would hold less */
-    for (size_t s = home; s < section->parts; s++) {
-        const DfStage *stage = &section->part[s].s;
-        if (section->part[s].home != home) continue;
-        const size_t grains = stage->state ? stage->state / stage->grain : 1;
-        most = size_max(most, stage->units * size_max(grains, 1));
-        for (int k = 0; k < DF_OUTS; k++) {
-            if (stage->out[k] == DF_NONE) continue;
-            most = size_max(most, graph->edge[stage->out[k]].rows / LINE);
-        }
-    }
-    if (df_lay(graph, section, home, most, plan) > sram) return 0;
-    size_t tiles = size_max(1, df_lay(graph, section, home, 1, plan) / sram);
-    while (tiles < most && df_lay(graph, section, home, tiles, plan) > sram)
-        tiles++;
-    return size_min(tiles, most);
-}
-/* Lays every part on the fewest tiles. False if the chip has too few. */
-static inline bool df_pack(const DfGraph *graph, DfSection *section,
-                           const DfPlan *plan) {
-    section->tiles = 0;
-    for (size_t s = 0; s < section->parts; s++) {
-        if (section->part[s].home != s) continue;
-        const size_t tiles = df_fewest(graph, section, s, plan);
-        section->tiles += tiles;
-        if (!tiles || section->tiles > plan->chip.tiles) return false;
-        df_lay(graph, section, s, tiles, plan);
-    }
-    return true;
-}
-
-/* The group of its sequence by whose work tiles are shared out: some group must
- * stand for all, where a lane costs more the later it comes. */
-enum { DF_TYPICAL = 4 };
-
-/* FLOPs of that group, of all parts at home in `home`, on their first tile:
- * taken for the busiest. */
-static inline double df_busiest(const DfSection *section, size_t home) {
-    double sum = 0;
-    for (size_t s = home; s < section->parts; s++) {
-        const DfPart *part = &section->part[s];
-        const size_t units = size_min(part->per, part->s.units);
-        if (part->home == home)
-            sum += df_flops(&part->s, 0, units, DF_TYPICAL, 1);
-    }
-    return sum;
-}
-/* Gives the tiles that are left, one at a time, to the slowest part: until
- * there is none, or the slowest has more than its units or its memory let it
- * use. */
-static inline void df_spread(const DfGraph *graph, DfSection *section,
-                             const DfPlan *plan) {
-    double *work = mem_new(section->parts, sizeof *work);
-    for (size_t s = 0; s < section->parts; s++)
-        if (section->part[s].home == s) work[s] = df_busiest(section, s);
-    while (section->tiles < plan->chip.tiles) {
-        size_t slow = 0;
-        size_t units = 1;
-        for (size_t s = 1; s < section->parts; s++)
-            if (work[s] > work[slow]) slow = s;
-        if (work[slow] <= 0) break;
-        for (size_t s = slow; s < section->parts; s++)
-            if (section->part[s].home == slow)
-                units = size_max(units, section->part[s].s.units);
-        const size_t tiles = section->part[slow].tiles + 1;
-        if (tiles <= units &&
-            df_lay(graph, section, slow, tiles, plan) <= plan->chip.sram) {
-            section->tiles++;
-            work[slow] = df_busiest(section, slow);
-        } else {
-            df_lay(graph, section, slow, tiles - 1, plan);
-            work[slow] = 0;             /* it takes no more */
-        }
-    }
-    free(work);
-}
-
-/* ---- planning: addresses and actors -------------------------------------- */
-
-/* Tiles and actors of the parts of a section that fits. */
-static inline void df_place_parts(const DfGraph *graph, DfSection *section,
-                                  const DfPlan *plan) {
-    size_t tile = 0;
-    for (size_t s = 0; s < section->parts; s++) {
-        DfPart *part = &section->part[s];
-        part->tile = section->part[part->home].tile;
-        if (part->home == s) {
-            part->tile = tile;
-            tile += part->tiles;
-            part->bytes = df_lay(graph, section, s, part->tiles, plan);
-            section->peak = size_max(section->peak, part->bytes);
-        }
-        part->actor = section->actors;
-        part->actors = (part->s.units + part->per - 1) / part->per;
-        section->actors += part->actors;
-    }
-    section->actor = mem_new(section->actors, sizeof *section->actor);
-    for (size_t s = 0; s < section->parts; s++) {
-        const DfPart *part = &section->part[s];
-        for (size_t k = 0; k < part->actors; k++) {
-            DfActor *actor = &section->actor[part->actor + k];
-            actor->part = s;
-            actor->k = k;
-            actor->tile = part->tile + k * part->spread;
-            actor->u0 = k * part->per;
-            actor->u1 = size_min(actor->u0 + part->per, part->s.units);
-        }
-    }
-}
-/* Where the rows of edge e lie, in the tiles of the first part that writes
- * it. */
-static inline void df_place_rows(const DfGraph *graph, DfSection *section,
-                                 int e, const DfPlan *plan) {
-    const size_t rows = graph->edge[e].rows;
-    DfSlot *slot = &section->slot[e];
-    size_t writer = 0;
-    while (!df_writes(&section->part[writer].s, e)) writer++;
-    slot->tile = section->part[writer].tile;
-    slot->gs = slot->per * LINE;
-    slot->stride = plan->groups * slot->gs;
-    slot->slots *= section->span;
-    slot->row = mem_new(rows + BEYOND, sizeof *slot->row);
-    for (size_t row = 0; row < rows; row++) {
-        const size_t line = row / slot->per * plan->stride + row % slot->per;
-        slot->row[row] = (uint32_t)line;
-    }
-}
-/* Places the edges of a section: where each lies, and which are stored: those
- * made here that are kept, or that a stage of another section reads. */
-static inline void df_place_edges(const DfGraph *graph, DfSection *section,
-                                  const DfPlan *plan) {
-    const size_t end = section->first + section->parts - section->loads;
-    bool *outside = mem_new(graph->edges, sizeof *outside);
-    for (size_t s = 0; s < graph->stages; s++)
-        for (int k = 0; k < DF_INS && (s < section->first || s >= end); k++)
-            if (graph->stage[s].in[k] != DF_NONE)
-                outside[graph->stage[s].in[k]] = true;
-    for (size_t e = 0; e < graph->edges; e++) {
-        DfSlot *slot = &section->slot[e];
-        const size_t writer = df_writer(section, (int)e);
-        if (writer == DF_NOBODY) continue;
-        if (slot->slots) df_place_rows(graph, section, (int)e, plan);
-        if (section->part[writer].s.kind == DF_LOAD) continue;
-        slot->stored = graph->edge[e].kept || outside[e];
-    }
-    free(outside);
-    for (size_t e = 0; e < graph->edges; e++) { /* what is written in place */
-        const bool stored = section->slot[e].stored;
-        section->slot[e] = section->slot[df_root(graph, section, (int)e)];
-        section->slot[e].stored = stored;
-    }
-}
 /* Under the address sanitizer: of the chip's memory only what this section
  * placed may be touched. */
 #if defined __SANITIZE_ADDRESS__
@@ -646,9 +383,9 @@ static inline void df_guard(const DfPlan *plan, const DfSection *section) {
     __asan_poison_memory_region(plan->memory, bytes);
     for (size_t s = 0; s < section->parts; s++) {
         const DfPart *part = &section->part[s];
-        float *tile = plan->memory + part->tile * floats;
-        for (size_t k = 0; k < part->tiles && part->bytes; k++)
-            __asan_unpoison_memory_region(tile + k * floats, part->bytes);
+        for (size_t k = 0; k < part->places && part->bytes; k++)
+            __asan_unpoison_memory_region(section->place[part->place + k].chip,
+                                          part->bytes);
     }
 }
 static inline void df_unguard(const DfPlan *plan) {
@@ -662,221 +399,6 @@ static inline void df_guard(const DfPlan *plan, const DfSection *section) {
 }
 static inline void df_unguard(const DfPlan *plan) { (void)plan; }
 #endif
-
-/* ---- planning: the cuts -------------------------------------------------- */
-
-/* Whether stages first .. end-1 fit on the chip together. */
-static inline bool df_fits(const DfGraph *graph, const DfPlan *plan,
-                           size_t first, size_t end, int mode, size_t span) {
-    DfSection section = df_section(graph, plan, first, end, mode, span);
-    const bool fits = df_pack(graph, &section, plan);
-    df_section_free(&section, graph);
-    return fits;
-}
-/* Whether the graph may be cut before stage s: at its end, or where no stage
- * shares tiles across. */
-static inline bool df_may_cut(const DfGraph *graph, size_t s) {
-    for (size_t after = s; after < graph->stages; after++)
-        if (graph->stage[after].share > after - s) return false;
-    return true;
-}
-/* The first place after stage s where the graph may be cut. */
-static inline size_t df_next_cut(const DfGraph *graph, size_t s) {
-    do s++;
-    while (!df_may_cut(graph, s));
-    return s;
-}
-/* Rows that a cut before stage s takes off the chip and back: of edges that
- * stages first .. s-1 make and one of the DF_NEAR after them reads. Who reads
- * an edge later still would find it off chip whatever the cut. */
-enum { DF_NEAR = 16 };
-static inline size_t df_cut_rows(const DfGraph *graph, size_t first, size_t s) {
-    const size_t end = size_min(s + DF_NEAR, graph->stages);
-    size_t rows = 0;
-    for (size_t e = 0; e < graph->edges; e++) {
-        bool made = false;
-        bool read = false;
-        for (size_t k = first; k < s && !made; k++)
-            made = df_writes(&graph->stage[k], (int)e);
-        for (size_t k = s; k < end && made && !read; k++)
-            read = df_reads(&graph->stage[k], (int)e);
-        if (read) rows += graph->edge[e].rows * (graph->edge[e].kept ? 1 : 2);
-    }
-    return rows;
-}
-
-/* What would have been enough, for the error: the least multiple of `unit` of
- * *field, which is the memory or the number of tiles of the plan's chip. 0: no
- * number is. */
-static inline size_t df_enough(const DfGraph *graph, const DfPlan *plan,
-                               size_t *field, size_t unit, size_t first,
-                               size_t end) {
-    size_t low = *field;
-    size_t high = low;
-    while (!df_fits(graph, plan, first, end, DF_CROWDED, 1)) {
-        if (high > (size_t)1 << 40) return 0;
-        low = high;
-        high *= 2;
-        *field = high;
-    }
-    while (high - low > unit) {
-        const size_t middle = (low + (high - low) / 2) / unit * unit;
-        if (middle <= low) break;
-        *field = middle;
-        if (df_fits(graph, plan, first, end, DF_CROWDED, 1)) high = middle;
-        else low = middle;
-    }
-    return high;
-}
-__attribute__((noreturn)) static inline void df_too_small(const DfGraph *graph,
-                                                          const DfPlan *plan,
-                                                          size_t first,
-                                                          size_t end) {
-    DfSection section = df_section(graph, plan, first, end, DF_CROWDED, 1);
-    const size_t need = df_lay(graph, &section, 0, 1, plan);
-    DfPlan larger = *plan;
-    DfPlan wider = *plan;
-    const size_t sram = df_enough(graph, &larger, &larger.chip.sram,
-                                  DF_LINE_BYTES, first, end);
-    const size_t tiles = df_enough(graph, &wider, &wider.chip.tiles,
-                                   1, first, end);
-    char hint[64] = "";
-    if (tiles) snprintf(hint, sizeof hint, " or tiles=%zu", tiles);
-    die("%s: needs %zu bytes for its streams alone, found %zu tiles of %zu; "
-        "sram=%zu%s would do",
-        graph->stage[first].name, need, plan->chip.tiles, plan->chip.sram, sram,
-        hint);
-}
-
-/* How stages first .. end-1, which cannot be cut, fit on the chip, the best
- * first; DF_MODES if in no way. */
-static inline int df_mode(const DfGraph *graph, const DfPlan *plan,
-                          size_t first, size_t end) {
-    int mode = DF_RESIDENT;
-    while (mode < DF_MODES && !df_fits(graph, plan, first, end, mode, 1))
-        mode++;
-    return mode;
-}
-/* Whether a chip can run the graph at all: whether every part of it that cannot
- * be cut fits in some way. */
-static inline bool df_holds(const DfGraph *graph, DfChip chip, size_t depth,
-                            size_t groups) {
-    const DfPlan plan = {.chip = chip, .depth = depth, .groups = groups};
-    size_t end;
-    for (size_t first = 0; first < graph->stages; first = end) {
-        end = df_next_cut(graph, first);
-        if (df_mode(graph, &plan, first, end) == DF_MODES) return false;
-    }
-    return true;
-}
-
-/* The end of the longest run of stages from `first` on, up to stage `turn`,
- * that fit with their weights; `first` if none do. */
-static inline size_t df_longest(const DfGraph *graph, const DfPlan *plan,
-                                size_t first, size_t turn) {
-    size_t longest = first;
-    for (size_t s = first + 1; s <= turn; s++) {
-        if (s != turn && !df_may_cut(graph, s)) continue;
-        if (!df_fits(graph, plan, first, s, DF_RESIDENT, 1)) break;
-        longest = s;
-    }
-    return longest;
-}
-/* The cut in the second half of stages first .. end-1, or at their end, by
- * which least has to leave the chip. At `turn` it leaves it anyhow. */
-static inline size_t df_cheapest_cut(const DfGraph *graph, size_t first,
-                                     size_t end, size_t turn) {
-    size_t best = first;
-    size_t least = SIZE_MAX;
-    for (size_t s = end; s > first && 2 * (end - s) <= end - first; s--) {
-        const size_t rows = s == turn ? 0 : df_cut_rows(graph, first, s);
-        if (rows >= least || !df_may_cut(graph, s)) continue;
-        least = rows;
-        best = s;
-    }
-    return best;
-}
-/* Panels a firing where weights are streamed: as many as fit, a power of two,
- * but an eighth of the stream's at most, for the stages would else wait for one
- * another. */
-static inline size_t df_widest_span(const DfGraph *graph, const DfPlan *plan,
-                                    size_t first, size_t end, int mode,
-                                    size_t panels) {
-    size_t span = 1;
-    while (16 * span <= panels &&
-           df_fits(graph, plan, first, end, mode, 2 * span)) span *= 2;
-    return span;
-}
-/* The section that begins with stage `first`. Its four steps:
- *     1  the longest run of stages that fit, with their weights if that can be
- *     2  the cheapest cut in the second half of the run
- *     3  the span, if weights are streamed
- *     4  tiles, addresses, actors */
-static inline DfSection df_next_section(const DfGraph *graph,
-                                        const DfPlan *plan, size_t first,
-                                        size_t panels) {
-    const size_t turn = first < graph->forward ? graph->forward : graph->stages;
-    size_t end = df_longest(graph, plan, first, turn);
-    int mode = DF_RESIDENT;
-    size_t span = 1;
-    if (end > first) {
-        end = df_cheapest_cut(graph, first, end, turn);
-    } else {
-        end = df_next_cut(graph, first);
-        mode = df_mode(graph, plan, first, end);
-        if (mode == DF_MODES) df_too_small(graph, plan, first, end);
-        span = df_widest_span(graph, plan, first, end, mode, panels);
-    }
-    DfSection section = df_section(graph, plan, first, end, mode, span);
-    df_pack(graph, &section, plan);
-    df_spread(graph, &section, plan);
-    df_place_parts(graph, &section, plan);
-    df_place_edges(graph, &section, plan);
-    return section;
-}
-
-/* Takes the chip's memory, and tells every edge where in it it lies. */
-static inline void df_take_memory(DfPlan *plan, const DfGraph *graph) {
-    const size_t lines = size_mul(plan->chip.tiles, plan->stride);
-    plan->memory = mem_new(lines, DF_LINE_BYTES);
-    for (size_t n = 0; n < plan->sections; n++)
-        for (size_t e = 0; e < graph->edges; e++) {
-            DfSlot *slot = &plan->section[n].slot[e];
-            float *tile = plan->memory + slot->tile * plan->stride * LINE;
-            slot->chip = tile + slot->at / sizeof(float);
-        }
-}
-/* Cuts the graph into sections for a chip: `depth` slots a stream, `groups` a
- * panel, `panels` a stream. real: it is to be run, so with the chip's memory.
- * Dies if a stage cannot fit. Freed with df_plan_free. */
-static inline DfPlan *df_plan(const DfGraph *graph, DfChip chip, size_t depth,
-                              size_t groups, size_t panels, bool real) {
-    if (chip.sram % DF_LINE_BYTES)
-        die("sram: expected a multiple of %d bytes, found %zu", DF_LINE_BYTES,
-            chip.sram);
-    DfPlan *plan = mem_new(1, sizeof *plan);
-    *plan = (DfPlan){.chip = chip, .depth = depth, .groups = groups};
-    plan->stride = chip.sram / DF_LINE_BYTES + DF_GAP;
-    size_t cap = 0;
-    for (size_t s = 0; s < graph->stages;) {
-        plan->section = mem_grow(plan->section, plan->sections, &cap,
-                                 sizeof *plan->section);
-        DfSection *section = &plan->section[plan->sections];
-        *section = df_next_section(graph, plan, s, panels);
-        plan->sections++;
-        s += section->parts - section->loads;
-    }
-    if (real) df_take_memory(plan, graph);
-    return plan;
-}
-static inline void df_plan_free(DfPlan *plan, const DfGraph *graph) {
-    for (size_t n = 0; n < plan->sections; n++)
-        df_section_free(&plan->section[n], graph);
-    if (plan->memory) df_unguard(plan);
-    free(plan->section);
-    free(plan->memory);
-    free(plan);
-}
 
 /* ---- slices: what a tile holds of a matrix that is cut by its columns ---- */
 
@@ -989,6 +511,13 @@ typedef struct {
 static inline size_t df_done(const DfSection *section, size_t s) {
     return atomic_load_explicit(&section->part[s].done, memory_order_acquire);
 }
+/* Panels that the k-th who reads what a part makes must have done before the
+ * part may begin panel i. */
+static inline size_t df_room_for(const DfSection *section, const DfPart *part,
+                                 size_t k, size_t i) {
+    if (part->recalled[k] && i % section->turns == 0) return i;
+    return i < part->ahead[k] ? 0 : i + 1 - part->ahead[k];
+}
 /* The part that a part waits for before panel i, or DF_NOBODY. */
 static inline size_t df_waits(const DfSection *section, const DfPart *part,
                               size_t i, size_t panels) {
@@ -996,7 +525,7 @@ static inline size_t df_waits(const DfSection *section, const DfPart *part,
     for (size_t k = 0; k < part->needs; k++)
         if (df_done(section, part->need[k]) < wanted) return part->need[k];
     for (size_t k = 0; k < part->gives; k++)
-        if (df_done(section, part->give[k]) + part->ahead[k] <= i)
+        if (df_done(section, part->give[k]) < df_room_for(section, part, k, i))
             return part->give[k];
     return DF_NOBODY;
 }

@@ -35,8 +35,7 @@
  * data/panel/weights.h. */
 #ifndef GPT_H
 #define GPT_H
-#include "data/panel/attention.h"
-#include "data/panel/firing.h"
+#include "data/panel/heads.h"
 
 /* ========================================================================== *
  *  The specification                                                         *
@@ -761,10 +760,6 @@ static inline void spec_backward(Spec *s, const int32_t *inputs) {
 
 /* ---- dropout ------------------------------------------------------------- */
 
-/* The firing's sequence. */
-static inline size_t gpt_sequence(const Firing *f) {
-    return f->panel.at / f->r->stride;
-}
 /* What to drop of the output of the stage's parameter. */
 static inline Drop gpt_drop_here(const Firing *f) {
     if (!f->r->dropping) return (Drop){.below = 0};
@@ -996,129 +991,6 @@ static inline void gpt_linear_weight(const Firing *f) {
                       panel_line(dy, g, b * LINE), LINE);
 }
 
-/* ---- attention ----------------------------------------------------------- */
-
-static inline size_t gpt_head_size(const GptRun *r) {
-    return r->m->c.C / r->m->c.NH;
-}
-/* Head h's memory on a tile, [group][k v dk dv][hs][16]; parts: what it
- * remembers of a group: 2 (k v), or 4 in the backward pass. */
-static inline AttMemory gpt_on_tile(const Firing *f, size_t h, size_t parts) {
-    const size_t one = gpt_head_size(f->r) * LINE;
-    float *p = f->state + (h - f->unit) * f->grains * parts * one;
-    return (AttMemory){p, p + one, p + 2 * one, p + 3 * one,
-                       parts * one, f->grains, f->jump};
-}
-/* The keys of head h of the sequence's group 0, in a panel of q, k, v. */
-static inline float *gpt_keys(const Firing *f, SpPanel qkv, size_t h) {
-    return qkv.lines - f->panel.first * qkv.stride +
-           (f->r->m->c.C + h * gpt_head_size(f->r)) * LINE;
-}
-/* Head h's memory where the edges are: nothing is copied. */
-static inline AttMemory gpt_in_edges(const Firing *f, SpPanel qkv, SpPanel dqkv,
-                                     size_t h) {
-    const size_t values = f->r->m->c.C * LINE;      /* from a key to its value */
-    float *k = gpt_keys(f, qkv, h);
-    float *dk = gpt_keys(f, dqkv, h);
-    return (AttMemory){k, k + values, dk, dk + values, qkv.stride, SIZE_MAX, 0};
-}
-/* Room for scores: two columns of them. */
-static inline float *gpt_scratch(const Firing *f) {
-    return f->r->scratch + f->worker * 2 * f->r->stride * LINE * LINE;
-}
-/* Head h's queries of group g. soft: maximum and 1 / sum, two lines a head. */
-static inline AttQueries gpt_queries(const Firing *f, SpPanel qkv, SpPanel att,
-                                     SpPanel soft, size_t g, size_t h) {
-    const size_t hs = gpt_head_size(f->r);
-    const size_t l = f->stage->df.layer;
-    Drop drop = {.below = 0};
-    if (f->r->dropping)
-        drop = drop_head(&f->r->dropout, gpt_layer(l, QKVW), h,
-                         gpt_sequence(f));
-    return (AttQueries){
-        .drop = drop,
-        .n = f->panel.first + g + 1,
-        .hs = hs,
-        .scale = 1 / sqrtf((float)hs),
-        .query = panel_from(qkv, g, h * hs),
-        .out = panel_from(att, g, h * hs),
-        .max = panel_line(soft, g, 2 * h),
-        .share = panel_line(soft, g, 2 * h + 1),
-    };
-}
-/* Head h's keys and values of group g of a panel become the tile's, as group
- * k. */
-static inline void gpt_remember(const Firing *f, const AttMemory *m,
-                                SpPanel qkv, size_t g, size_t k, size_t h) {
-    const size_t C = f->r->m->c.C;
-    const size_t hs = gpt_head_size(f->r);
-    att_remember(att_group(m, m->k, k), panel_from(qkv, g, C + h * hs), hs);
-    att_remember(att_group(m, m->v, k), panel_from(qkv, g, 2 * C + h * hs), hs);
-}
-/* att (C) = softmax(q k / sqrt(hs)) v for heads unit .. end-1 and the queries
- * of a panel */
-static inline void gpt_attention(const Firing *f) {
-    const SpPanel qkv = gpt_in(f, 0);
-    const SpPanel att = gpt_out(f, 0);
-    const SpPanel soft = gpt_side(f, 0);
-    for (size_t h = f->unit; h < f->end; h++) {
-        const AttMemory m =
-            f->state ? gpt_on_tile(f, h, 2) : gpt_in_edges(f, qkv, qkv, h);
-        for (size_t g = 0; g < f->panel.groups && f->state; g++)
-            gpt_remember(f, &m, qkv, g, f->panel.first + g, h);
-        for (size_t g = 0; g < f->panel.groups; g++) {
-            const AttQueries q = gpt_queries(f, qkv, att, soft, g, h);
-            att_forward(&q, &m, gpt_scratch(f));
-        }
-    }
-}
-/* Before the first panel of the backward stream that a sequence's heads see: dk
- * and dv are 0, and keys and values come on the chip. */
-static inline void gpt_attention_begin(const Firing *f, const AttMemory *m,
-                                       SpPanel qkv, size_t h) {
-    const size_t bytes = gpt_head_size(f->r) * LINE * sizeof(float);
-    SpPanel sequence = qkv;
-    sequence.lines -= f->panel.first * qkv.stride;
-    for (size_t k = 0; k < f->r->groups; k++) {
-        memset(att_group(m, m->dk, k), 0, bytes);
-        memset(att_group(m, m->dv, k), 0, bytes);
-        if (f->state) gpt_remember(f, m, sequence, k, k, h);
-    }
-}
-/* dqkv (3C) of heads unit .. end-1: dq of a panel's queries, and what they
- * contribute to dk and dv of all that they saw; last group first, so that dk
- * and dv of the panel itself are complete with it. */
-static inline void gpt_attention_data(const Firing *f) {
-    const size_t C = f->r->m->c.C;
-    const size_t hs = gpt_head_size(f->r);
-    const SpPanel datt = gpt_in(f, 0);
-    const SpPanel att = gpt_in(f, 1);
-    const SpPanel dqkv = gpt_out(f, 0);
-    const SpPanel soft = gpt_side(f, 0);
-    const SpPanel qkv = gpt_side(f, 1);
-    float *p = gpt_scratch(f);
-    float *ds = p + f->r->stride * LINE * LINE;
-    for (size_t h = f->unit; h < f->end; h++) {
-        const AttMemory m =
-            f->state ? gpt_on_tile(f, h, 4) : gpt_in_edges(f, qkv, dqkv, h);
-        if (f->panel.first + f->panel.groups == f->r->groups)
-            gpt_attention_begin(f, &m, qkv, h);
-        for (size_t g = f->panel.groups; g-- > 0;) {
-            AttQueries q = gpt_queries(f, qkv, att, soft, g, h);
-            q.dquery = panel_from(dqkv, g, h * hs);
-            q.dout = panel_from(datt, g, h * hs);
-            att_backward(&q, &m, p, ds);
-        }
-        for (size_t g = 0; g < f->panel.groups && f->state; g++) {
-            const size_t k = f->panel.first + g;
-            att_recall(panel_from(dqkv, g, C + h * hs),
-                       att_group(&m, m.dk, k), hs);
-            att_recall(panel_from(dqkv, g, 2 * C + h * hs),
-                       att_group(&m, m.dv, k), hs);
-        }
-    }
-}
-
 /* ---- the loss ------------------------------------------------------------ */
 
 /* target (16) of the tokens of group g of a panel; -1 where there is none */
@@ -1153,9 +1025,10 @@ static inline void gpt_loss_data(const Firing *f) { gpt_loss_of(f, true); }
 
 /* The arrays that all layers share, by what lies in them. */
 typedef enum {
-    IN_N, IN_H, IN_DX, IN_DH, IN_DN, IN_DATT, IN_DQKV, IN_DROP, IN_LOGITS
+    IN_N, IN_H, IN_DX, IN_DH, IN_DN, IN_DATT, IN_DQKV, IN_DROP, IN_LOGITS,
+    IN_NOTHING
 } GptShared;
-enum { SHARED = IN_LOGITS + 1 };
+enum { SHARED = IN_NOTHING + 1 };
 
 /* What the builders of stages share. */
 typedef struct {
@@ -1210,16 +1083,36 @@ static inline ProgStage *gpt_matrix_stage(GptBuild *g, size_t l, int k,
     s->df.per_line = 2 * LINE;
     return s;
 }
-/* One whose units are heads, which remembers `parts` of each: keys, values and,
- * backward, their gradients. */
+/* One whose units are heads, each split by groups of 16 tokens. */
 static inline ProgStage *gpt_heads_stage(GptBuild *g, size_t l,
-                                         const char *name, size_t parts,
+                                         const char *name, size_t split,
                                          void (*fire)(const Firing *)) {
     ProgStage *s = prog_append(g->p, l, name, fire);
     s->cut = BY_HEAD;
-    s->df.units = g->c.NH;
-    s->df.grain = parts * (g->c.C / g->c.NH);
-    s->df.state = g->groups * s->df.grain;
+    s->split = split;
+    s->df.units = g->c.NH * split;
+    s->df.whole = split;
+    return s;
+}
+/* The same, split by keys, which remembers `parts` of them: keys, values and,
+ * backward, their gradients. */
+enum { KEY_SPLIT = 16 };
+static inline ProgStage *gpt_keys_stage(GptBuild *g, size_t l, const char *name,
+                                        size_t parts,
+                                        void (*fire)(const Firing *)) {
+    const size_t split = size_min(g->groups, KEY_SPLIT);
+    const size_t each = gpt_groups_each(g->groups, split);
+    ProgStage *s = gpt_heads_stage(g, l, name, split, fire);
+    s->df.state = each * parts * (g->c.C / g->c.NH);
+    return s;
+}
+/* The same, split by queries, which reads what the stage before it remembers. */
+static inline ProgStage *gpt_queries_stage(GptBuild *g, size_t l,
+                                           const char *name,
+                                           void (*fire)(const Firing *)) {
+    ProgStage *s = gpt_heads_stage(g, l, name, g->p->panel, fire);
+    s->df.share = 1;
+    s->df.recalls = 1;
     return s;
 }
 
@@ -1272,17 +1165,25 @@ static inline int linear_gelu(GptBuild *g, size_t l, int k, int x, int *side) {
     s->df.writes = (double)rows;
     return prog_makes(s, prog_passing(g->p, l, "h", rows, IN_H));
 }
-/* att = softmax(q k / sqrt(hs)) v */
+/* att = softmax(q k / sqrt(hs)) v, once keys and values are where all tiles of a
+ * head find them */
 static inline int attention(GptBuild *g, size_t l, int qkv, int *side) {
     const size_t rows = gpt_rows(g->c.C);
     const double hs = (double)g->c.C / (double)g->c.NH;
-    ProgStage *s = gpt_heads_stage(g, l, "attention", 2, gpt_attention);
+    ProgStage *s = gpt_keys_stage(g, l, "attention keys", 2, gpt_attention_keys);
     prog_reads(s, qkv);
+    s->df.copies = true;
+    const int there = prog_makes(s, prog_inner(g->p, l, "keys", 0, IN_NOTHING));
+    s = gpt_queries_stage(g, l, "attention", gpt_attention);
+    prog_reads(s, qkv);
+    prog_reads(s, there);
     *side = (int)prog_array(g->p, l, "attention softmax", 2 * g->c.NH);
     s->side[0] = *side;
     s->real = g->c.C;
     s->df.writes = 2 * (double)g->c.NH;
-    s->df.per_pair = 4 * hs + 12;
+    s->df.per_pair = (4 * hs + 12) / (double)s->split;
+    s->df.recalled = 2 * hs / (double)s->split;
+    s->df.scratch = g->groups * LINE;
     return prog_makes(s, prog_kept(g->p, l, "att", rows, "attention output"));
 }
 
@@ -1393,22 +1294,36 @@ static inline int norm_data(GptBuild *g, size_t l, int k, int dn, int x,
     s->df.share = 1;
     return prog_makes(s, prog_passing(g->p, l, GPT_STAGE[k].dinp, rows, IN_DX));
 }
-/* dqkv. forward: att = softmax(q k / sqrt(hs)) v */
+/* dqkv: of k and v, then of q. forward: att = softmax(q k / sqrt(hs)) v */
 static inline int attention_data(GptBuild *g, size_t l, int datt, int att,
                                  int qkv, int side) {
     const double C = (double)g->c.C;
     const double NH = (double)g->c.NH;
     const size_t rows = gpt_rows(3 * g->c.C);
-    ProgStage *s = gpt_heads_stage(g, l, "attention dx", 4, gpt_attention_data);
+    ProgStage *s =
+        gpt_keys_stage(g, l, "attention dk dv", 4, gpt_attention_data);
+    const size_t each = gpt_groups_each(g->groups, s->split);
+    const size_t scores = s->df.units * each * LINE;
     prog_reads(s, datt);
     prog_reads(s, att);
     s->side[0] = side;
     s->side[1] = (int)g->p->array_of[qkv];
     s->real = 3 * g->c.C;
-    s->thirds = 3;
     s->df.reads = 3 * C + 2 * NH;
-    s->df.per_pair = 10 * C / NH + 14;
-    return prog_makes(s, prog_passing(g->p, l, "dqkv", rows, IN_DQKV));
+    s->df.per_pair = (8 * C / NH + 14) / (double)s->split;
+    s->df.scratch = LINE;
+    const int dkv = prog_makes(s, prog_passing(g->p, l, "dkv", rows, IN_DQKV));
+    const int ds = prog_makes(s, prog_inner(g->p, l, "ds", scores, IN_NOTHING));
+    s = gpt_queries_stage(g, l, "attention dq", gpt_attention_queries);
+    prog_reads(s, dkv);
+    prog_reads(s, ds);
+    s->side[0] = (int)g->p->array_of[qkv];
+    s->real = 3 * g->c.C;
+    s->thirds = 3;
+    s->df.joins = true;
+    s->df.per_pair = 2 * C / NH / (double)s->split;
+    s->df.recalled = C / NH / (double)s->split;
+    return prog_makes(s, prog_in_place(g->p, l, "dqkv", dkv));
 }
 
 /* The same layer backward: from the derivative of its output to that of its
@@ -1522,12 +1437,13 @@ static inline void head_weight(GptBuild *g, int n, int dlogits) {
     s->df.share = 3;
 }
 
-/* The program of a model on sequences of so many groups: embedding, layers,
- * final norm, head; and to train, everything backward, with drop through
- * dropout. Freed with prog_free. */
-static inline Program gpt_program(const GptConfig *c, size_t groups, bool train,
-                                  bool drop) {
-    Program p = {.layers = c->L, .shared = SHARED};
+/* The program of a model on sequences of so many groups, in panels of at most so
+ * many: embedding, layers, final norm, head; and to train, everything backward,
+ * with drop through dropout. Freed with prog_free. */
+static inline Program gpt_program(const GptConfig *c, size_t groups,
+                                  size_t panel, bool train, bool drop) {
+    Program p = {.layers = c->L, .shared = SHARED, .groups = groups,
+                 .panel = panel};
     GptBuild build = {&p, *c, groups, drop};
     GptBuild *g = &build;
     GptSaved *saved = mem_new(c->L, sizeof *saved);

@@ -26,7 +26,8 @@ data/panel/program.h ProgStage
 data/panel/firing.h Firing
 gpt.h gpt_norm gpt_linear
 gpt.h /the_layer gpt_stage linear layer_forward layer_backward gpt_program
-dataflow.h essay DfStage df_plan df_waits df_fire df_try df_section_worker df_section_run
+dataflow.h essay DfStage df_waits df_fire df_try df_section_worker df_section_run
+data/run/plan.h essay
 data/run/schedule.h gpt_fire gpt_machine_run gpt_train train_batch
 train.c essay run_step
 TABLE

@@ -6,6 +6,7 @@
 #include "test_gpt.h"
 #include "../data/run/chip.h"
 #include "../data/run/clock.h"
+#include "../data/commands/simulate.h"
 
 typedef struct { GptConfig c; int mask; size_t B, T, P, group, workers; } MachineCase;
 
@@ -24,6 +25,28 @@ static uint64_t machine_bits(const MachineCase *k, const DfChip *chip, size_t de
     return h;
 }
 
+/* No two places of a section share a byte of a tile, none leaves it, and a part has one on a tile at most. */
+static void check_places(const DfPlan *plan, const DfSection *x, size_t n) {
+    size_t *used = mem_new(plan->chip.tiles, sizeof *used);
+    for (size_t s = 0; s < x->parts; s++)
+        for (size_t k = 0; k < x->part[s].places; k++) {
+            const DfPlace *a = &x->place[x->part[s].place + k];
+            used[a->tile] += x->part[s].bytes;
+            CHECK(a->at + x->part[s].bytes <= plan->chip.sram, "case %zu: a place leaves its tile", n);
+            for (size_t t = s; t < x->parts; t++)
+                for (size_t j = t == s ? k + 1 : 0; j < x->part[t].places; j++) {
+                    const DfPlace *b = &x->place[x->part[t].place + j];
+                    if (a->tile != b->tile) continue;
+                    CHECK(s != t, "case %zu: %s is twice on tile %zu", n, x->part[s].s.name, a->tile);
+                    CHECK(a->at + x->part[s].bytes <= b->at || b->at + x->part[t].bytes <= a->at,
+                          "case %zu: %s and %s share bytes of tile %zu", n, x->part[s].s.name,
+                          x->part[t].s.name, a->tile);
+                }
+        }
+    for (size_t k = 0; k < plan->chip.tiles; k++)
+        CHECK(used[k] <= x->peak, "case %zu: tile %zu holds %zu bytes, the peak is %zu", n, k, used[k], x->peak);
+    free(used);
+}
 /* What goes on and off the chip in one pass, counted as it goes, is what the clock says of the plan. */
 static void check_moved(const MachineCase *k, const DfChip *chip, size_t depth, size_t n) {
     GptPair p = machine_pair(k);
@@ -38,6 +61,7 @@ static void check_moved(const MachineCase *k, const DfChip *chip, size_t depth, 
         const DfStream t = df_stream(&r->machine->graph, x->first, r->B, r->groups, r->panel);
         const DfClock one = df_clock(&r->machine->graph, plan, s, &t, NULL, NULL);
         df_clock_add(&all, &one);
+        check_places(plan, x, n);
         CHECK(x->peak <= chip->sram, "case %zu: a tile of %zu bytes holds %zu", n, chip->sram, x->peak);
     }
     for (size_t w = 0; w < k->workers * MOVED_KINDS; w++) moved[w % MOVED_KINDS] += r->moved[w];
@@ -54,7 +78,7 @@ static bool machine_fits(const MachineCase *k, const DfChip *chip, size_t depth)
     SpMat *mats = k->mask < 0 ? NULL : some_masks(&k->c, (size_t)k->mask, 0.3);
     Gpt *m = gpt_make(k->c, mats, false, false);
     GptLines *lines = gpt_lines(m);
-    DfGraph g = gpt_graph(&k->c, lines, gpt_groups(k->T));
+    DfGraph g = gpt_graph(&k->c, lines, gpt_groups(k->T), size_min(k->P / LINE, gpt_groups(k->T)));
     DfPlan *plan = NULL;
     const bool died = DIES(plan = df_plan(&g, *chip, depth, k->P / LINE, 64, false));
     CHECK(!died || strstr(check_line, "sram="), "too small a chip: %s", check_line);
@@ -103,7 +127,7 @@ static void test_machine_random(void) {
 
 /* A chain of n stages of one unit and one row block between each two. */
 static DfGraph line_graph(const double *work, size_t n, size_t lag) {
-    DfGraph g = {mem_new(n, sizeof(DfStage)), mem_new(n, sizeof(DfEdge)), n, n, n};
+    DfGraph g = {mem_new(n, sizeof(DfStage)), mem_new(n, sizeof(DfEdge)), n, n, 1, n};
     for (size_t s = 0; s < n; s++) {
         g.stage[s] = (DfStage){.kind = (int)s,
                                .in = {s ? (int)s - 1 : -1, -1, -1, -1, -1},
@@ -262,10 +286,146 @@ static void test_chips(void) {
           "bfloat16: %s", check_line);
 }
 
+/* Kernels are charged whole waves: 5 tiles do 40 items of 700 cycles in 8 waves, 4 tiles in 10, 30 in 2. */
+static void test_waves(void) {
+    DfGraph g = line_graph((const double[1]){700}, 1, 0);
+    const DfStream t = {40, 40, 1, 1, true};
+    DfChip chip = {"test", 5, 65536, 4, 1, 1e9, 1e9, 1e18, 1e18, 0, false};
+    const size_t tiles[4] = {5, 4, 30, 41};
+    const double waves[4] = {8, 10, 2, 1};
+    for (size_t k = 0; k < 4; k++) {
+        chip.tiles = tiles[k];
+        const double cycles = df_clock_kernel(&g, &chip, &g.stage[0], &t).cycles;
+        CHECK(fabs(cycles - 700 * waves[k]) < 1e-6, "%zu tiles: %g cycles, expected %g waves of 700", tiles[k],
+              cycles, waves[k]);
+    }
+    free(g.stage), free(g.edge);
+}
+/* Three stages that work 1, 2 and 1 cycles share two tiles: each tile has 2 cycles a panel to do. */
+static void test_share(void) {
+    DfGraph g = line_graph((const double[3]){100, 200, 100}, 3, 0);
+    const DfChip chip = {"test", 2, 65536, 4, 1, 1e9, 1e9, 1e18, 1e18, 0, false};
+    const double cycles = line_cycles(&g, chip, 2, 40, NULL);
+    CHECK(cycles >= 40 * 200 && cycles <= 43 * 200, "%g cycles, at best %d", cycles, 40 * 200);
+    free(g.stage), free(g.edge);
+}
+/* ---- planted faults: --why names the stage and the cause ------------------------------------------ */
+
+enum { CHAIN = 6, CHAIN_PANELS = 40 };
+
+/* A chain of stages of about equal work; edge s goes from stage s to the next. */
+static DfGraph chain_graph(uint64_t key) {
+    double work[CHAIN];
+    for (size_t s = 0; s < CHAIN; s++) work[s] = 100 + (double)(rng_u64(key, s) % 40);
+    DfGraph g = line_graph(work, CHAIN, 0);
+    g.groups = CHAIN_PANELS;
+    return g;
+}
+static DfPlan *chain_plan(const DfGraph *g) {
+    const DfChip chip = {"test", CHAIN, 1 << 20, 4, 1, 1e9, 64, 1e18, 1e18, 0, false};
+    DfPlan *plan = df_plan(g, chip, 2, 1, CHAIN_PANELS, false);
+    CHECK(plan->sections == 1, "%zu sections", plan->sections);
+    return plan;
+}
+/* Of stage `asked` --why says that line among others, and ends at stage `end`. Frees graph and plan. */
+static void check_why(DfGraph *g, DfPlan *plan, size_t asked, size_t end, const char *line) {
+    Why why = why_new(g, plan, 0, 1);
+    Out out = out_memory();
+    const size_t found = why_follow(&out, &why, asked);
+    out_char(&out, 0);
+    CHECK(found == end, "of stage %zu: ends at %zu, not at %zu: %s", asked, found, end, out.text);
+    CHECK(strstr(out.text, line), "of stage %zu: %s: not in: %s", asked, line, out.text);
+    why_free(&why);
+    out_drop(&out);
+    df_plan_free(plan, g);
+    free(g->stage);
+    free(g->edge);
+}
+/* One stage is ten times as slow. */
+static void plant_slow(uint64_t key, size_t asked) {
+    char line[100];
+    DfGraph g = chain_graph(key);
+    const size_t slow = rng_u64(key, 10) % CHAIN;
+    g.stage[slow].per_unit *= 10;
+    snprintf(line, sizeof line, "stage %zu computes ", slow);
+    check_why(&g, chain_plan(&g), asked, slow, line);
+}
+/* What the last stage makes is so much that the way there takes ten times as long as the work. */
+static void plant_link(uint64_t key, size_t asked) {
+    DfGraph g = chain_graph(key);
+    g.edge[CHAIN - 1].rows = 1000;
+    check_why(&g, chain_plan(&g), asked, CHAIN - 1, "stage 5 carries lines ");
+}
+/* An edge past three others has one slot: who makes it goes round with who reads it, and those between. */
+static void plant_slot(uint64_t key) {
+    char line[100];
+    DfGraph g = chain_graph(key);
+    const size_t from = rng_u64(key, 10) % (CHAIN - 3);
+    g.stage[from + 3].in[1] = (int)from;
+    DfPlan *plan = chain_plan(&g);
+    DfPart *part = &plan->section[0].part[from];
+    for (size_t k = 0; k < part->gives; k++)
+        if (part->give[k] == from + 3) part->ahead[k] = 1;
+    snprintf(line, sizeof line, "section for room: stage %zu has not taken an earlier panel", from + 3);
+    check_why(&g, plan, from, from + 1, line);
+}
+/* Two stages have one tile, and the smaller, which is first, waits for the larger one's turn. */
+static void plant_tile(uint64_t key) {
+    char line[100];
+    DfGraph g = chain_graph(key);
+    const size_t small = rng_u64(key, 10) % (CHAIN - 1);
+    const size_t large = small + 1 + rng_u64(key, 11) % (CHAIN - 1 - small);
+    DfPlan *plan = chain_plan(&g);
+    DfSection *section = &plan->section[0];
+    g.stage[large].per_unit *= 3;
+    section->part[large].s.per_unit *= 3;
+    section->actor[section->part[small].actor].tile = section->actor[section->part[large].actor].tile;
+    snprintf(line, sizeof line, "section for its turn: stage %zu has most of its tile", large);
+    check_why(&g, plan, small, large, line);
+}
+/* A stage looks further ahead than its input has slots: no plan, and the edge is named. */
+static void plant_lag(uint64_t key) {
+    char line[100];
+    DfGraph g = chain_graph(key);
+    const size_t late = 1 + rng_u64(key, 10) % (CHAIN - 1);
+    const size_t lag = 2 + rng_u64(key, 11) % 5;
+    g.stage[late].lag = lag;
+    CHECK(DIES(chain_plan(&g)), "stage %zu looks %zu panels ahead of 2 slots", late, lag);
+    snprintf(line, sizeof line, "edge %zu: 2 slots would stand still", late - 1);
+    CHECK(strstr(check_line, line), "%s: not in: %s", line, check_line);
+    free(g.stage);
+    free(g.edge);
+}
+static void test_why(void) {
+    for (size_t n = 0; n < 20; n++) {
+        const uint64_t key = rng_key(3, "why") + n * 100;
+        const size_t asked = rng_u64(key, 7) % CHAIN;
+        plant_slow(key, asked);
+        plant_link(key, asked);
+        plant_slot(key);
+        plant_tile(key);
+        plant_lag(key);
+    }
+}
+/* What the FLOPs of GPT-13B at T=2048 allow, attention counted in full. */
+static void test_ceiling(void) {
+    const GptConfig c = {40, 40, 5120, 50257, 2048};
+    const double sparsity[5] = {0.5, 0.75, 0.875, 0.9, 0.95};
+    const double most[5] = {1.85, 3.22, 5.13, 5.81, 7.93};
+    for (size_t k = 0; k < 5; k++) {
+        const double times = simulate_flops(&c, 1) / simulate_flops(&c, 1 - sparsity[k]);
+        CHECK(fabs(times - most[k]) < 0.006, "%g sparse: %g times, expected %g", sparsity[k], times, most[k]);
+    }
+}
+
 static void test_machine(void) {
     test_clock();
     test_idle_workers();
     test_picture();
+    test_waves();
+    test_share();
+    test_ceiling();
+    test_why();
     test_chips();
     test_machine_random();
 }

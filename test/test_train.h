@@ -671,11 +671,16 @@ static const Refused bad_lines[] = {
      "GiB"},
     {"bench --products --chip mesh", "--products leaves out"},
     {"bench --products --depth 3", "--products leaves out"},
-    {"simulate --chip nothere", "nothere"},
+    {"simulate --chip nothere", "sn40l, a100 or a file, found 'nothere'"},
     {"simulate --tiles 0", "--tiles"},
     {"simulate --layers 1 --heads 1 --width 100000 --vocab 1000000",
      "too many weights"},
     {"simulate --model d4 --tiles 1 --sram 640", "sram="},
+    {"simulate --model gpt-14b", "gpt-13b"},
+    {"simulate --sweep width=1..2", "--sweep"},
+    {"simulate --sweep sparsity=0.5..1", "--sweep"},
+    {"simulate --sweep batch=4..2", "--sweep"},
+    {"simulate --sweep batch=1..2x", "--sweep"},
     {"simulate --model d4 --chip a100 --csv x",
      "expected a chip with dataflow"},
 };
@@ -686,6 +691,13 @@ static void test_bad_input(void) {
         check_refused(bad_lines[i].expected, "%s", bad_lines[i].given);
     if (chdir(back)) abort();
     check_works("simulate --model d4 --chip a100");
+    check_works("simulate");
+    check_works("simulate --layers 1 --heads 1 --width 16 "
+                "--sweep sparsity=0..0.8 --csv %s", file_in("sweep"));
+    check_refused("sram=", "simulate --model d4 --tiles 1 --sram 640 --csv %s",
+                  file_in("csv"));
+    CHECK(access(file_in("csv"), F_OK) && access(file_in("csv.tmp"), F_OK),
+          "a table of a plan that does not fit");
 }
 
 /* Texts that are too short to learn from, and no checkpoints. */

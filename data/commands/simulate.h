@@ -16,6 +16,7 @@
 #include "../run/chip.h"
 #include "../run/clock.h"
 #include "../run/masks.h"
+#include "why.h"
 
 /* Stages, streams, weights and FLOPs of a group of 16 tokens in the middle of a sequence. */
 static inline void report_graph(const DfGraph *g, size_t NG) {
@@ -37,9 +38,10 @@ static inline void report_graph(const DfGraph *g, size_t NG) {
 }
 
 /* The sections of a plan over B sequences; their sum. csv: the same as a table, quiet prints nothing. */
-static inline DfClock report_sections(const DfGraph *g, const DfPlan *plan, size_t B, size_t NG, Out *csv,
-                                      bool quiet) {
+static inline DfClock report_sections(const DfGraph *g, const DfPlan *plan, size_t B, Out *csv, bool quiet) {
     DfClock sum = {0};
+    DfClock *clock = mem_new(plan->sections, sizeof *clock);
+    df_clock_plan(g, plan, B, clock);
     out_print(csv,
               "section,first,last,stages,loads,tiles,sram_peak,sram,cycles,seconds,utilisation,data_wait,"
                 "credit_wait,on_chip,gathered,weights,gradients,in,out,random,intensity,bound,mode\n");
@@ -49,10 +51,9 @@ static inline DfClock report_sections(const DfGraph *g, const DfPlan *plan, size
                "bound");
     for (size_t n = 0; n < plan->sections; n++) {
         const DfSection *x = &plan->section[n];
-        const DfStream t = df_stream(g, x->first, B, NG, plan->groups);
-        const DfClock c = df_clock(g, plan, n, &t, NULL, NULL);
+        const DfClock c = clock[n];
         const char *from = x->part[x->loads].s.name, *to = x->part[x->parts - 1].s.name;
-        static const char *const mode[3] = {"resident", "streamed", "crowded"};
+        static const char *const mode[DF_MODES] = {"resident", "streamed"};
         df_clock_add(&sum, &c);
         out_print(csv,
                     "%zu,%s,%s,%zu,%zu,%zu,%zu,%zu,%.0f,%.9g,%.4f,%.0f,%.0f,%.0f,%.0f,%.0f,%.0f,%.0f,%.0f,%."
@@ -65,24 +66,9 @@ static inline DfClock report_sections(const DfGraph *g, const DfPlan *plan, size
                    n, from, to, x->parts, x->tiles, 100.0 * (double)x->peak / (double)plan->chip.sram,
                    c.cycles, 100 * c.utilisation, c.data_wait, c.credit_wait, c.on_chip / 1e6,
                    df_off_chip(&c) / 1e6, c.flops / df_off_chip(&c), c.bound,
-                   x->mode == DF_RESIDENT   ? ""
-                   : x->mode == DF_STREAMED ? ", weights streamed"
-                                            : ", crowded");
+                   x->streamed ? ", weights streamed" : "");
     }
-    return sum;
-}
-/* The same graph a stage at a time, as a device without dataflow runs it. What joins the stage before is its
- * kernel's. */
-static inline DfClock report_kernels(const DfGraph *g, const DfChip *chip, size_t B, size_t NG,
-                                     size_t groups) {
-    DfClock sum = {0};
-    for (size_t s = 0; s < g->stages; s++) {
-        const DfStream t = df_stream(g, s, B, NG, groups);
-        DfStage st = g->stage[s];
-        if (st.joins && g->edge[st.out[0]].base == st.in[0]) st.in[0] = st.out[0] = -1;
-        const DfClock c = df_clock_kernel(g, chip, &st, &t);
-        df_clock_add(&sum, &c);
-    }
+    free(clock);
     return sum;
 }
 static inline void report_way(const char *what, const DfClock *c, double tokens) {
@@ -140,48 +126,11 @@ static inline void report_trace(const char *path, const DfGraph *g, const DfPlan
     out_done(&out);
 }
 
-/* ---- the command -------------------------------------------------------------------------------------- */
-
-/* From one way that a chip knows to the next: some know no dataflow. */
-static inline int simulate_step(const DfChip *chip) { return chip->kernels ? 2 : 1; }
-
-/* The ways side by side, dense and sparse, a kernel at a time and streamed. */
-static inline void simulate_table(const DfChip *chip, const DfClock way[4],
-                                  double tokens) {
-    static const char *const name[4] = {"dense, kernel", "dense, dataflow",
-                                        "sparse, kernel", "sparse, dataflow"};
-    printf("\n%-22s %9s %9s %9s %9s %9s %9s %14s %11s\n", "", "KB/token", "weights",
-           "gradients", "activ.", "random", "FLOP/B", "cycles", "s a step");
-    for (int k = 0; k < 4; k += simulate_step(chip))
-        report_way(name[k], &way[k], tokens);
-    if (chip->kernels) return;
-    printf("a line gathered on chip lies across all banks; 16 random lanes into 16 "
-           "banks would get %.1f %% of the throughput; gathered on chip %.1f GB a "
-           "step, off chip 0\n",
-           100 * df_bank_share(16, 16, 10000), way[3].gathered / 1e9);
-}
-static inline void simulate_json(const char *path, const DfChip *chip,
-                                 const DfClock way[4]) {
-    static const char *const key[4] = {"dense_kernel", "dense_dataflow",
-                                       "sparse_kernel", "sparse_dataflow"};
-    Out out = out_open(path);
-    out_char(&out, '{');
-    for (int k = 0; k < 4; k += simulate_step(chip)) {
-        const DfClock *w = &way[k];
-        const double bytes = df_off_chip(w);
-        out_print(&out,
-                  "%s\"%s\": {\"off_chip_bytes\": %.0f, \"weights\": %.0f, "
-                  "\"gradients\": %.0f, \"activations\": %.0f, \"random\": %.0f, "
-                  "\"flops\": %.0f, \"intensity\": %.6g, \"cycles\": %.0f, "
-                  "\"seconds\": %.6g}",
-                  k ? ", " : "", key[k], bytes, w->weights, w->grads, w->in + w->out,
-                  w->random, w->flops, w->flops / bytes, w->cycles, w->seconds);
-    }
-    json_end(&out);
-}
+/* ---- a graph without its model ------------------------------------------- */
 
 /* A graph without its model: what row blocks and columns of a matrix would keep at that sparsity, evenly. */
-static inline DfGraph simulate_graph(const Options *o, const GptConfig *c, double sparsity, size_t NG) {
+static inline DfGraph simulate_graph(const Options *o, const GptConfig *c, double sparsity, size_t NG,
+                                     size_t groups) {
     Options sparse = *o;
     GptParam *table = gpt_table(c);
     GptLines *lines = mem_new(gpt_count(c), sizeof *lines);
@@ -208,47 +157,273 @@ static inline DfGraph simulate_graph(const Options *o, const GptConfig *c, doubl
         lines[k] = (GptLines){rows, cols};
     }
     free(table);
-    return gpt_graph(c, lines, NG);
+    return gpt_graph(c, lines, NG, groups);
 }
-/* Dense and sparse, stage by stage and in sections: traffic, cycles and time of a step on a chip. */
+/* ---- what is not the graph's: optimizer, memory, the ceiling ------------- */
+
+/* Weights that are kept, of a graph without its model, and all others. */
+static inline double simulate_active(const DfGraph *g) {
+    double active = 0;
+    for (size_t s = 0; s < g->stages; s++) {
+        const DfStage *stage = &g->stage[s];
+        if (stage->grads) active += LINE * df_lines(stage, 0, stage->units);
+        active += LINE * (double)(stage->units * stage->sums) / LINE;
+    }
+    return active;
+}
+/* AdamW as a section of its own: every active parameter's weight, gradient and
+ * two moments are read, and all but the gradient written, in float32. */
+static inline DfClock simulate_optimizer(const DfGraph *g, const DfChip *chip) {
+    enum { READ = 16, WRITTEN = 12, FLOPS = 16 };       /* bytes and FLOPs of one */
+    const double active = simulate_active(g);
+    const double rate = (double)chip->tiles * chip->flops * chip->clock;
+    DfClock clock = {.flops = FLOPS * active, .weights = (READ + WRITTEN) * active};
+    clock.cycles = clock.flops / ((double)chip->tiles * chip->flops);
+    clock.seconds = fmax(clock.weights / chip->memory, clock.flops / rate) + chip->launch;
+    return clock;
+}
+/* Bytes that a step keeps off chip, in three parts. */
+static inline void simulate_memory(const DfGraph *g, const DfChip *chip, double groups) {
+    const double active = simulate_active(g);
+    const double copy = chip->element < 4 ? (double)chip->element : 0;
+    const double state = active * (4 + 4 + 8 + copy);
+    double rows = 0;
+    for (size_t s = 0; s < g->forward; s++) {
+        rows += g->stage[s].writes;
+        for (int k = 0; k < DF_OUTS; k++) {
+            const int e = g->stage[s].out[k];
+            if (e != DF_NONE && g->edge[e].kept) rows += (double)g->edge[e].rows;
+        }
+    }
+    const double activations = rows * groups * LINE * (double)chip->element;
+    printf("off chip: %.3f GB of weights, gradients and moments (float32%s), %.3f GB of activations: %.3f GB\n",
+           state / 1e9, copy > 0 ? ", and the weights the chip computes with" : "", activations / 1e9,
+           (state + activations) / 1e9);
+}
+/* FLOPs of a token, forward and backward, the attention counted in full, as
+ * published rates count it; density: of the four matrices of a layer. */
+static inline double simulate_flops(const GptConfig *c, double density) {
+    const double C = (double)c->C;
+    const double L = (double)c->L;
+    return 6 * 12 * L * C * C * density + 12 * (double)c->ctx * C * L + 6 * (double)c->V * C;
+}
+
+/* ---- the command --------------------------------------------------------- */
+
+/* Both ways to train a graph on a chip. */
+typedef struct { DfClock kernel, flow; } Simulated;
+
+static inline size_t simulate_groups(const Options *o, const GptConfig *c) {
+    return size_min(o->panel / LINE, gpt_groups(c->ctx));
+}
+/* Plans a graph; dies if it does not fit. */
+static inline DfPlan *simulate_plan(const Options *o, const DfGraph *g, DfChip chip, size_t groups) {
+    const size_t panels = o->batch * ((g->groups + groups - 1) / groups);
+    return df_plan(g, chip, o->depth, groups, panels, false);
+}
+/* The sum over all sections of a graph, and over all kernels. */
+static inline Simulated simulate_quietly(const Options *o, const GptConfig *c, DfChip chip, double sparsity) {
+    const size_t groups = simulate_groups(o, c);
+    DfGraph g = simulate_graph(o, c, sparsity, gpt_groups(c->ctx), groups);
+    Simulated way = {.kernel = df_clock_kernels(&g, &chip, o->batch, groups)};
+    if (!chip.kernels) {
+        DfPlan *plan = simulate_plan(o, &g, chip, groups);
+        way.flow = report_sections(&g, plan, o->batch, &(Out){0}, true);
+        df_plan_free(plan, &g);
+    }
+    gpt_graph_free(&g);
+    return way;
+}
+/* Answers --timeline, --walk and --why of a plan. Dies if there is no such section,
+ * panel or stage. */
+static inline void simulate_why(const Options *o, const DfGraph *g, const DfPlan *plan) {
+    size_t n = o->section;
+    size_t part = DF_NOBODY;
+    for (size_t k = 0; o->why && k < plan->sections; k++)
+        for (size_t s = 0; s < plan->section[k].parts && part == DF_NOBODY; s++)
+            if (!strcmp(plan->section[k].part[s].s.name, o->why)) {
+                n = k;
+                part = s;
+            }
+    if (o->why && part == DF_NOBODY)
+        usage("--why: expected a stage that --show-graph lists, found '%s'", o->why);
+    if (n >= plan->sections)
+        usage("--section: expected one below %zu, found %zu", plan->sections, n);
+    Why why = why_new(g, plan, n, o->batch);
+    if (o->walk != AUTO && o->walk >= why.firings)
+        usage("--walk: expected a panel below %zu, found %zu", why.firings, o->walk);
+    Out out = out_standard();
+    if (o->timeline) why_timeline(&out, &why, plan);
+    if (o->walk != AUTO) why_walk(&out, &why, o->walk);
+    if (o->why) why_follow(&out, &why, part);
+    out_done(&out);
+    why_free(&why);
+}
+/* The same with all that is to be shown or written of it. */
+static inline Simulated simulate_shown(const Options *o, const GptConfig *c, DfChip chip, double sparsity) {
+    const size_t NG = gpt_groups(c->ctx);
+    const size_t groups = simulate_groups(o, c);
+    DfGraph g = simulate_graph(o, c, sparsity, NG, groups);
+    DfPlan *plan = chip.kernels ? NULL : simulate_plan(o, &g, chip, groups);
+    Simulated way = {.kernel = df_clock_kernels(&g, &chip, o->batch, groups)};
+    if (o->show_graph) report_graph(&g, NG);
+    printf("%zu layers x %zu, T=%zu, V=%zu, B=%zu, %g %% sparse, on chip %s: %zu tiles of %zu KiB, "
+           "panels of %zu, depth %zu\nsimulated:\n",
+           c->L, c->C, c->ctx, c->V, o->batch, 100 * sparsity, chip.name, chip.tiles, chip.sram / 1024,
+           groups * LINE, o->depth);
+    if (plan) {
+        Out csv = {0};
+        if (o->csv) csv = out_open(o->csv);
+        way.flow = report_sections(&g, plan, o->batch, &csv, false);
+        out_done(&csv);
+        if (o->trace) report_trace(o->trace, &g, plan, o->batch, NG, NULL, 0);
+        if (o->timeline || o->why || o->walk != AUTO) simulate_why(o, &g, plan);
+        df_plan_free(plan, &g);
+    }
+    const DfClock optimizer = simulate_optimizer(&g, &chip);
+    printf("  + optimizer %.4g s, %.1f MB off chip, not in the times below\n", optimizer.seconds,
+           optimizer.weights / 1e6);
+    simulate_memory(&g, &chip, (double)(o->batch * NG));
+    gpt_graph_free(&g);
+    return way;
+}
+/* The sparse step against a dense one of the same model on an A100, which knows
+ * only kernels: at its full peak, and at the share of it that is published. */
+static inline void simulate_against(const Options *o, const GptConfig *c, double sparsity, double seconds) {
+    const DfChip a100 = df_chip("a100");
+    const double tokens = (double)(o->batch * c->ctx);
+    const double ideal = simulate_quietly(o, c, a100, 0).kernel.seconds;
+    const double peak = (double)a100.tiles * a100.flops * a100.clock;
+    const double dense = simulate_flops(c, 1);
+    const double published = tokens * dense / (o->peak_share * peak);
+    printf("a dense step on an a100 takes %.4g s if it is ideal: %.2f times the sparse step of this chip; "
+           "%.4g s at %.2f %% of its peak: %.2f times; the FLOPs alone would allow %.2f\n",
+           ideal, ideal / seconds, published, 100 * o->peak_share, published / seconds,
+           dense / simulate_flops(c, 1 - sparsity));
+}
+static inline void simulate_table(const Simulated way[2], const DfChip *chip, double tokens) {
+    static const char *const name[4] = {"dense, kernel", "dense, dataflow", "sparse, kernel",
+                                        "sparse, dataflow"};
+    printf("\n%-22s %9s %9s %9s %9s %9s %9s %14s %11s\n", "", "KB/token", "weights", "gradients", "activ.",
+           "random", "FLOP/B", "cycles", "s a step");
+    for (int k = 0; k < 4; k++) {
+        const DfClock *clock = k % 2 ? &way[k / 2].flow : &way[k / 2].kernel;
+        if (k % 2 && chip->kernels) continue;
+        report_way(name[k], clock, tokens);
+        if (k % 2)
+            printf("%22s no schedule with this traffic takes less than %.4g s; reached: %.2f of that\n", "",
+                   df_bound(chip, clock), clock->seconds / df_bound(chip, clock));
+    }
+    printf("kernel: whole waves of work on all tiles, every edge off chip, a launch each, and else ideal: every "
+           "tile at its peak\n");
+    if (chip->kernels) return;
+    printf("a line gathered on chip lies across all banks; 16 random lanes into 16 banks would get "
+           "%.1f %% of the throughput; gathered on chip %.1f GB a step, off chip 0\n",
+           100 * df_bank_share(16, 16, 10000), way[1].flow.gathered / 1e9);
+}
+static inline void simulate_json(const Options *o, const Simulated way[2], const DfChip *chip) {
+    static const char *const key[4] = {"dense_kernel", "dense_dataflow", "sparse_kernel", "sparse_dataflow"};
+    Out out = out_open(o->json);
+    out_char(&out, '{');
+    for (int k = 0; k < 4; k++) {
+        const DfClock *c = k % 2 ? &way[k / 2].flow : &way[k / 2].kernel;
+        if (k % 2 && chip->kernels) continue;
+        out_print(&out,
+                  "%s\"%s\": {\"off_chip_bytes\": %.0f, \"weights\": %.0f, \"gradients\": %.0f, "
+                  "\"activations\": %.0f, \"random\": %.0f, \"flops\": %.0f, \"intensity\": %.6g, "
+                  "\"cycles\": %.0f, \"seconds\": %.6g, \"bound\": %.6g}",
+                  k ? ", " : "", key[k], df_off_chip(c), c->weights, c->grads, c->in + c->out, c->random,
+                  c->flops, c->flops / df_off_chip(c), c->cycles, c->seconds, df_bound(chip, c));
+    }
+    json_end(&out);
+}
+
+/* What --sweep KEY=A..B varies: sparsity in eight steps, the others by doubling. */
+enum { SWEEP_STEPS = 8 };
+static const char *const sweep_keys[] = {"sparsity", "batch", "sram", "memory", "context"};
+enum { SWEEP_SPARSITY, SWEEP_BATCH, SWEEP_SRAM, SWEEP_MEMORY, SWEEP_CONTEXT, SWEEP_KEYS };
+
+typedef struct { int key; double from, to; } Sweep;
+
+static inline Sweep sweep_parse(const Options *o) {
+    const char *value = strchr(o->sim_sweep, '=');
+    Sweep sweep = {0};
+    const size_t n = value ? (size_t)(value - o->sim_sweep) : 0;
+    while (sweep.key < SWEEP_KEYS && (strlen(sweep_keys[sweep.key]) != n ||
+                                      strncmp(sweep_keys[sweep.key], o->sim_sweep, n)))
+        sweep.key++;
+    const char *dots = value ? strstr(value, "..") : NULL;
+    char from[32] = "";
+    char *end = from;
+    if (dots && (size_t)(dots - value) < sizeof from) memcpy(from, value + 1, (size_t)(dots - value) - 1);
+    sweep.from = strtod(from, &end);
+    const bool read = *from && !*end && dots[2];
+    if (read) sweep.to = strtod(dots + 2, &end);
+    const double least = sweep.key == SWEEP_SPARSITY ? 0 : 1;
+    const double most = sweep.key == SWEEP_SPARSITY ? 0.999 : 1e15;
+    if (sweep.key == SWEEP_KEYS || !read || *end || !(sweep.from >= least) ||
+        !(sweep.to >= sweep.from) || !(sweep.to <= most))
+        usage("--sweep: expected KEY=A..B, A at most B, KEY one of sparsity (0 to 0.999), batch, sram, memory, "
+              "context, found '%s'", o->sim_sweep);
+    return sweep;
+}
+/* One line: the sparse model, or at a sparsity of 0 the dense one, with that value. */
+static inline void sweep_line(Out *out, const Options *options, GptConfig c, DfChip chip, const Sweep *sweep,
+                              double value) {
+    Options o = *options;
+    if (sweep->key == SWEEP_SPARSITY) o.sparsity = value;
+    if (sweep->key == SWEEP_BATCH) o.batch = (size_t)value;
+    if (sweep->key == SWEEP_SRAM) chip.sram = (size_t)value / DF_LINE_BYTES * DF_LINE_BYTES;
+    if (sweep->key == SWEEP_MEMORY) chip.memory = value;
+    if (sweep->key == SWEEP_CONTEXT) c.ctx = (size_t)value;
+    const Simulated way = simulate_quietly(&o, &c, df_chip_check(chip, chip.name), o.sparsity);
+    out_print(out, "%s,%g,%zu,%.6g", sweep_keys[sweep->key], value, o.batch * c.ctx, way.kernel.seconds);
+    if (chip.kernels) out_text(out, ",,\n");
+    else out_print(out, ",%.6g,%.6g\n", way.flow.seconds, df_bound(&chip, &way.flow));
+}
+static inline void sweep_run(const Options *o, const GptConfig *c, const DfChip *chip) {
+    const Sweep sweep = sweep_parse(o);
+    Out out = o->csv ? out_open(o->csv) : out_standard();
+    double value = sweep.from;
+    out_text(&out, "key,value,tokens,kernel_seconds,dataflow_seconds,dataflow_bound\n");
+    for (int k = 0; value <= sweep.to; k++) {
+        sweep_line(&out, o, *c, *chip, &sweep, value);
+        const double step = (sweep.to - sweep.from) / SWEEP_STEPS;
+        if (sweep.key != SWEEP_SPARSITY) value *= 2;
+        else if (k < SWEEP_STEPS && step > 0) value = sweep.from + step * (k + 1);
+        else break;
+    }
+    out_done(&out);
+}
+
+/* Dense and sparse, stage by stage and in sections: traffic, cycles and time of a
+ * step on a chip. */
 static inline int cmd_simulate(int argc, char **argv) {
     Options *o = options_read(argc, argv, SIMULATE, NULL);
     outputs_check(o, NULL, 0);
     model_shape(o);
+    if (o->sim_vocab == AUTO) o->sim_vocab = o->model[0] == 'd' ? 2048 : 50257;
     const GptConfig c = {o->layers, o->heads, o->width, o->sim_vocab, o->context};
     model_check(&c, "the model");
     const DfChip chip = parse_chip(o);
-    const size_t NG = gpt_groups(c.ctx), groups = size_min(o->panel / LINE, NG);
-    const double tokens = (double)(o->batch * c.ctx),
-                 sparsity[2] = {0, o->sparsity > 0 ? o->sparsity : 0.875};
-    DfClock way[4];
-    if (chip.kernels && (o->csv || o->trace))
-        usage("--csv, --trace: expected a chip with dataflow, found %s", chip.name);
-    for (int k = 0; k < 2; k++) {
-        DfGraph g = simulate_graph(o, &c, sparsity[k], NG);
-        const bool shown = k == (o->sparsity > 0);
-        Out csv = {0};
-        if (shown && o->show_graph) report_graph(&g, NG);
-        if (shown && o->csv) csv = out_open(o->csv);
-        if (shown)
-            printf("%zu layers x %zu, T=%zu, V=%zu, B=%zu, %g %% sparse, on chip %s: %zu tiles of %zu KiB, "
-                   "panels of %zu, depth %zu\n"
-                   "simulated, optimizer left out:\n",
-                   c.L, c.C, c.ctx, c.V, o->batch, 100 * sparsity[k], chip.name, chip.tiles, chip.sram / 1024,
-                   groups * LINE, o->depth);
-        way[2 * k] = report_kernels(&g, &chip, o->batch, NG, groups);
-        if (!chip.kernels) {
-            const size_t panels = o->batch * ((NG + groups - 1) / groups);
-            DfPlan *plan = df_plan(&g, chip, o->depth, groups, panels, false);
-            way[2 * k + 1] = report_sections(&g, plan, o->batch, NG, &csv, !shown);
-            out_done(&csv);
-            if (shown && o->trace) report_trace(o->trace, &g, plan, o->batch, NG, NULL, 0);
-            df_plan_free(plan, &g);
-        }
-        gpt_graph_free(&g);
+    const double sparsity = o->sparsity > 0 ? o->sparsity : 0.875;
+    const bool dense = !(o->sparsity > 0);                  /* whose sections are shown */
+    Simulated way[2];
+    const bool inside = o->timeline || o->why || o->walk != AUTO;
+    if (chip.kernels && ((o->csv && !o->sim_sweep) || o->trace || inside))
+        usage("--csv, --trace, --timeline, --walk, --why: expected a chip with dataflow, found %s", chip.name);
+    if (o->sim_sweep) {
+        sweep_run(o, &c, &chip);
+        return 0;
     }
-    simulate_table(&chip, way, tokens);
-    if (o->json) simulate_json(o->json, &chip, way);
+    if (dense) way[0] = simulate_shown(o, &c, chip, 0);
+    else way[0] = simulate_quietly(o, &c, chip, 0);
+    if (dense) way[1] = simulate_quietly(o, &c, chip, sparsity);
+    else way[1] = simulate_shown(o, &c, chip, sparsity);
+    simulate_table(way, &chip, (double)(o->batch * c.ctx));
+    const double sparse = chip.kernels ? way[1].kernel.seconds : way[1].flow.seconds;
+    simulate_against(o, &c, sparsity, sparse);
+    if (o->json) simulate_json(o, way, &chip);
     return 0;
 }
 #endif

@@ -127,7 +127,7 @@ static inline void exhibit_plan(Out *out, const DfGraph *g, const DfChip *chip,
                                 size_t depth, size_t B, size_t NG,
                                 size_t groups, double tokens) {
     const size_t panels = B * ((NG + groups - 1) / groups);
-    const DfClock kernel = report_kernels(g, chip, B, NG, groups);
+    const DfClock kernel = df_clock_kernels(g, chip, B, groups);
     DfPlan *plan = df_plan(g, *chip, depth, groups, panels, false);
     DfClock sum = {0};
     double busy = 0;        /* seconds that all tiles would have needed */
@@ -161,9 +161,13 @@ static inline void exhibit_pipeline(Out *out, const Gpt *m, const Options *o) {
     const size_t B = o->batch;
     const size_t NG = gpt_groups(o->context);
     GptLines *lines = gpt_lines(m);
-    DfGraph g = gpt_graph(&m->c, lines, NG);
     size_t groups = size_min(o->panel / LINE, NG);
-    while (groups && !df_holds(&g, chip, o->depth, groups)) groups /= 2;
+    DfGraph g = gpt_graph(&m->c, lines, NG, groups);
+    while (groups && !df_holds(&g, chip, o->depth, groups)) {
+        groups /= 2;
+        gpt_graph_free(&g);
+        g = gpt_graph(&m->c, lines, NG, size_max(groups, 1));
+    }
     if (groups)
         exhibit_plan(out, &g, &chip, o->depth, B, NG, groups,
                      (double)(B * o->context));

@@ -21,21 +21,33 @@
  *
  * The largest score and 1 / sum of each query are kept, so the backward pass
  * finds the probabilities again from one product. Only a column of scores
- * exists at a time: memory O(T), work O(T^2). It refuses to know where keys and
- * values came from and how many heads there are. */
+ * exists at a time: memory O(T), work O(T^2).
+ *
+ * Forward, a head's queries may be shared out: no sum is of several queries.
+ * Backward, its keys may: dk and dv are sums over queries alone, and dquery,
+ * which is one over keys, is made afterwards from the derivatives of the scores.
+ * It refuses to know where keys and values came from and how many heads there
+ * are. */
 #ifndef ATTENTION_H
 #define ATTENTION_H
 #include "drop.h"
 #include "panel.h"
+#include "../../dataflow.h"
 
-/* Where a head's keys and values, and in the backward pass their gradients, of
- * the whole sequence lie, by groups of hs lines. On a chip they may be spread
- * over several tiles; off chip one tile has them all. */
+/* A head's keys and values, and in the backward pass their gradients, of the
+ * whole sequence, by groups of hs lines. Off chip they are the edges themselves.
+ * On chip a part keeps them as its state, dealt out over its tiles: a unit has
+ * every split-th group of a head, [group][k v dk dv][hs][16]. */
+enum { ATT_KEY, ATT_VALUE, ATT_DKEY, ATT_DVALUE, ATT_KINDS };
+
 typedef struct {
-    float *k, *v, *dk, *dv;     /* of group 0 */
-    size_t stride;              /* floats from a group to the next on a tile */
-    size_t grains;              /* groups on a tile */
-    size_t jump;                /* floats from a tile to the next */
+    float *edge[ATT_KINDS];     /* off chip: group 0 of each */
+    size_t stride;              /* floats from a group to the next */
+    const DfPart *keeper;       /* on chip; NULL: off chip */
+    const DfPlace *place;       /* the keeper's */
+    size_t first, split;        /* its first unit of the head; units a head */
+    size_t each;                /* groups a unit */
+    size_t one;                 /* floats of a group's keys */
 } AttMemory;
 
 /* Sixteen queries of a head, and what is theirs: panels of hs lines, and two
@@ -47,16 +59,34 @@ typedef struct {
     float scale;                /* 1 / sqrt(hs) */
     SpPanel query;
     SpPanel out;                /* the mix of the values */
-    SpPanel dquery, dout;       /* backward */
+    SpPanel dout;               /* backward */
     float *max;                 /* (16) largest of the scaled scores */
     float *share;               /* (16) 1 / sum of exp(score - max) */
     Drop drop;                  /* of probabilities: rows are queries, columns
                                  * keys */
 } AttQueries;
 
-/* Group n of what lies at `of`, which is m->k, m->v, m->dk or m->dv. */
-static inline float *att_group(const AttMemory *m, float *of, size_t n) {
-    return of + n / m->grains * m->jump + n % m->grains * m->stride;
+/* Whether a tile has all groups of the head. */
+static inline bool att_whole(const AttMemory *m) {
+    return m->keeper->per % m->split == 0;
+}
+/* The place of group n of a head among those of all heads: a head's groups in
+ * order if a tile has them all, else unit by unit. */
+static inline size_t att_place(const AttMemory *m, size_t n) {
+    if (att_whole(m)) return m->first * m->each + n;
+    return (m->first + n % m->split) * m->each + n / m->split;
+}
+/* Group n of a head's keys, values or their gradients. */
+static inline float *att_group(const AttMemory *m, int what, size_t n) {
+    if (!m->keeper) return m->edge[what] + n * m->stride;
+    const size_t tile = (m->first + n % m->split) / m->keeper->per;
+    const size_t before = tile * m->keeper->per * m->each;  /* on other tiles */
+    return m->place[tile].chip + m->keeper->state / sizeof(float) +
+           (att_place(m, n) - before) * m->stride + (size_t)what * m->one;
+}
+/* Of so many groups from n on those that follow one another by m->stride. */
+static inline size_t att_run(const AttMemory *m, size_t groups) {
+    return !m->keeper || att_whole(m) ? groups : 1;
 }
 /* Copies the first hs lines of a group to a tile's memory. */
 static inline void att_remember(float *to, SpPanel from, size_t hs) {
@@ -71,26 +101,19 @@ static inline void att_recall(SpPanel to, const float *from, size_t hs) {
 
 /* ---- the products -------------------------------------------------------- */
 
-/* s (16n,16) = of' x: 16 queries' products with n groups of keys or values; of:
- * m->k or m->v */
-static inline void att_scores(float *s, const AttMemory *m, float *of, size_t n,
-                              SpPanel x, size_t hs) {
+/* s (16,16) = keys' x: 16 queries' products with a group of keys or values */
+static inline void att_scores(float *s, const float *keys, SpPanel x,
+                              size_t hs) {
     const SpLines at = {.col = x.row, .n = hs, .blocks = 1};
-    memset(s, 0, n * LINE * LINE * sizeof(float));
-    for (size_t k = 0; k < n; k++, s += LINE * LINE)
-        sp_forward_narrow(att_group(m, of, k), at, x, (SpPanel){.lines = s});
+    memset(s, 0, LINE * LINE * sizeof(float));
+    sp_forward_narrow(keys, at, x, (SpPanel){.lines = s});
 }
-/* out (hs) = p (16n,16) times the keys or values at `of` */
-static inline void att_mix(SpPanel out, const AttMemory *m, float *of, size_t n,
-                           float *p, size_t hs) {
-    size_t run;                                 /* groups on one tile */
-    panel_clear(out, 0, 0, hs);
-    for (size_t k = 0; k < n; k += run) {
-        run = size_min(m->grains, n - k);
-        const SpLines at = {out.row, hs, m->stride, run};
-        sp_data_narrow(att_group(m, of, k), at, (SpPanel){.lines = p}, out);
-        p += run * LINE * LINE;
-    }
+/* out (hs) += p (16 groups,16) times the keys or values of groups n on, which
+ * follow one another */
+static inline void att_mix(SpPanel out, const AttMemory *m, int what, size_t n,
+                           size_t groups, float *p, size_t hs) {
+    const SpLines at = {out.row, hs, m->stride, groups};
+    sp_data_narrow(att_group(m, what, n), at, (SpPanel){.lines = p}, out);
 }
 /* dk (hs,16) += x (hs) times ds (16 keys, 16 queries) */
 static inline void att_spread(float *dk, SpPanel x, const float *ds,
@@ -138,32 +161,37 @@ static inline void att_softmax_sum(float *restrict s, size_t n, float scale,
         vf_store(sum + v, total);
     }
 }
-/* s (16n,16) becomes exp(s scale - max) share, the probabilities. */
-static inline void att_softmax_again(float *restrict s, size_t n, float scale,
-                                     const float *max, const float *share) {
+/* s (16,16), scores of one group of keys, becomes exp(s scale - max) share, the
+ * probabilities; own: it is the queries' own group. */
+static inline void att_softmax_again(float *restrict s, const AttQueries *q,
+                                     bool own) {
+    const size_t seen = own ? 0 : LINE;         /* keys that all queries see */
     for (size_t v = 0; v < LINE; v += LANES) {
-        const vf top = vf_load(max + v);
-        const vf by = vf_load(share + v);
-        for (size_t k = 0; k < n * LINE; k++) {
-            const vf e =
-                att_exp(s, k, (n - 1) * LINE, v, vf_all(scale), top);
+        const vf top = vf_load(q->max + v);
+        const vf by = vf_load(q->share + v);
+        for (size_t k = 0; k < LINE; k++) {
+            const vf e = att_exp(s, k, seen, v, vf_all(q->scale), top);
             vf_store(s + k * LINE + v, e * by);
         }
     }
 }
-/* ds (16n,16), which is dprob, becomes dscore times scale:
- *
- *     prob (dprob - D) scale,   D = sum over keys of prob dprob = dout out
- *
- * and D is found from out, in hs steps instead of 16n. */
-static inline void att_softmax_data(float *restrict ds, const float *restrict p,
-                                    const AttQueries *q) {
+/* D (16) = sum over keys of prob dprob = dout out, in hs steps instead of 16n */
+static inline void att_softmax_dot(float *restrict sum, const AttQueries *q) {
     for (size_t v = 0; v < LINE; v += LANES) {
         vf D = vf_all(0);
         for (size_t i = 0; i < q->hs; i++)
             D = vf_fma(vf_load(panel_line(q->dout, 0, i) + v),
                        vf_load(panel_line(q->out, 0, i) + v), D);
-        for (size_t k = 0; k < q->n * LINE; k++) {
+        vf_store(sum + v, D);
+    }
+}
+/* ds (16,16), which is dprob of one group of keys, becomes dscore times scale:
+ * prob (dprob - D) scale. */
+static inline void att_softmax_data(float *restrict ds, const float *restrict p,
+                                    const AttQueries *q, const float *dot) {
+    for (size_t v = 0; v < LINE; v += LANES) {
+        const vf D = vf_load(dot + v);
+        for (size_t k = 0; k < LINE; k++) {
             const vf prob = vf_load(p + k * LINE + v);
             const vf dprob = vf_load(ds + k * LINE + v);
             vf_store(ds + k * LINE + v, prob * (dprob - D) * vf_all(q->scale));
@@ -206,7 +234,9 @@ static inline void att_drop_data(float *restrict kept,
 static inline void att_forward(const AttQueries *q, const AttMemory *m,
                                float *s) {
     /* 1 scores and their maximum */
-    att_scores(s, m, m->k, q->n, q->query, q->hs);
+    for (size_t k = 0; k < q->n; k++)
+        att_scores(s + k * LINE * LINE, att_group(m, ATT_KEY, k), q->query,
+                   q->hs);
     for (size_t v = 0; v < LINE; v += LANES)
         vf_store(q->max + v, att_max(s, q->n, v) * vf_all(q->scale));
 
@@ -217,7 +247,10 @@ static inline void att_forward(const AttQueries *q, const AttMemory *m,
 
     /* 3 mix the values, without those that are dropped: the sum is of all */
     if (q->drop.below) att_drop(s, q);
-    att_mix(q->out, m, m->v, q->n, s, q->hs);
+    const size_t run = att_run(m, q->n);
+    panel_clear(q->out, 0, 0, q->hs);
+    for (size_t k = 0; k < q->n; k += run)
+        att_mix(q->out, m, ATT_VALUE, k, run, s + k * LINE * LINE, q->hs);
 
     /* 4 normalise */
     for (size_t i = 0; i < q->hs; i++)
@@ -226,34 +259,30 @@ static inline void att_forward(const AttQueries *q, const AttMemory *m,
             vf_store(out, vf_load(out) * vf_load(q->share + v));
         }
 }
-/* dquery (hs) =, and of the keys and values that they saw dk and dv +=, from
- * dout (hs). p and ds (16n,16): room for probabilities and their derivatives. */
+/* dk and dv (hs) += of group k of keys, from dout (hs); ds (16,16): the
+ * derivatives of the scores, times scale. dot: att_softmax_dot's. */
 static inline void att_backward(const AttQueries *q, const AttMemory *m,
-                                float *p, float *ds) {
+                                size_t k, const float *dot, float *ds) {
+    float p[LINE * LINE] __attribute__((aligned(64)));
+    float kept[LINE * LINE] __attribute__((aligned(64)));
+
     /* the probabilities again */
-    att_scores(p, m, m->k, q->n, q->query, q->hs);
-    att_softmax_again(p, q->n, q->scale, q->max, q->share);
+    att_scores(p, att_group(m, ATT_KEY, k), q->query, q->hs);
+    att_softmax_again(p, q, k + 1 == q->n);
 
     /* forward: out = sum of prob factor value */
-    att_scores(ds, m, m->v, q->n, q->dout, q->hs);
-    for (size_t k = 0; k < q->n; k++) {
-        float kept[LINE * LINE] __attribute__((aligned(64)));
-        const float *prob = p + k * LINE * LINE;        /* (16,16) */
-        if (q->drop.below) {
-            att_drop_data(kept, prob, ds + k * LINE * LINE, q, k);
-            prob = kept;
-        }
-        att_spread(att_group(m, m->dv, k), q->dout, prob, q->hs);
+    att_scores(ds, att_group(m, ATT_VALUE, k), q->dout, q->hs);
+    const float *prob = p;
+    if (q->drop.below) {
+        att_drop_data(kept, p, ds, q, k);
+        prob = kept;
     }
+    att_spread(att_group(m, ATT_DVALUE, k), q->dout, prob, q->hs);
 
     /* forward: prob = softmax(score) */
-    att_softmax_data(ds, p, q);
+    att_softmax_data(ds, p, q, dot);
 
     /* forward: score = query key scale */
-    att_mix(q->dquery, m, m->k, q->n, ds, q->hs);
-    for (size_t k = 0; k < q->n; k++) {
-        const float *dscore = ds + k * LINE * LINE;     /* (16,16) */
-        att_spread(att_group(m, m->dk, k), q->query, dscore, q->hs);
-    }
+    att_spread(att_group(m, ATT_DKEY, k), q->query, ds, q->hs);
 }
 #endif

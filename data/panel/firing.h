@@ -43,7 +43,7 @@ typedef struct {
     const int32_t *targets;     /* (B,T); one below 0 does not count */
     float **array;              /* [arrays of the program] */
     uint32_t *identity;         /* 0, 1, 2 ... the rows of an edge off chip */
-    float *scratch;             /* per worker, two columns of scores of a group */
+    float *scratch;             /* per worker, scores of a head and a panel */
     double *loss;               /* (B, stride x 16) of each token */
     float dscale;               /* 1 / targets that count in the whole step */
     Dropout dropout;            /* of its training steps */
@@ -73,10 +73,10 @@ struct Firing {
     const float *w;             /* lines of its first unit on */
     float *dw;                  /* accumulators of the same */
     float *db;                  /* lines of per-lane sums of its first unit on */
-    float *state;               /* attention's keys and values on chip; NULL:
-                                 * where the edges are */
-    size_t grains, jump;        /* groups of them on a tile; floats from a tile
-                                 * to the next */
+    const DfPart *keeper;       /* the part that keeps the sequence's keys and
+                                 * values on chip; NULL: the edges are there */
+    const DfPlace *kept;        /* its places */
+    float *scratch;             /* on chip: lines to work with */
     const uint32_t *col;        /* the matrix's columns as rows of what it
                                  * gathers from; NULL: as they are */
     const SpMat *slice;         /* backward-data on a tile: the columns it
@@ -112,5 +112,9 @@ static inline SpPanel gpt_out(const Firing *f, int k) {
 }
 static inline SpPanel gpt_side(const Firing *f, int k) {
     return gpt_off_chip(f, (size_t)f->stage->side[k]);
+}
+/* The firing's sequence. */
+static inline size_t gpt_sequence(const Firing *f) {
+    return f->panel.at / f->r->stride;
 }
 #endif

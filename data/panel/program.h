@@ -52,6 +52,9 @@ typedef struct {
     size_t thirds;              /* 3: its units cut each third of its outputs,
                                  * as a head has queries, keys and values; 1:
                                  * they cut the whole */
+    size_t split;               /* units a head, of which the j-th has the groups
+                                 * n of its sequence with n % split = j; 1: they
+                                 * have all groups */
 } ProgStage;
 
 enum { PROG_NONE = DF_NONE };   /* no edge, no array, no parameter */
@@ -61,6 +64,8 @@ typedef struct {
                                  * h.l.NAME, others NAME */
     ProgStage *stage;
     size_t stages, stages_cap;
+    size_t groups;              /* of a sequence */
+    size_t panel;               /* groups of a panel, at most */
     size_t forward;             /* so many stages take the panels in order, the
                                  * others in the order of the backward stream */
     size_t head;                /* from here on four stages run panel by panel
@@ -118,6 +123,14 @@ static inline int prog_in_place(Program *p, size_t l, const char *name,
     return e;
 }
 
+/* An edge that exists on chip alone, or inside a kernel; array: an empty one. */
+static inline int prog_inner(Program *p, size_t l, const char *name,
+                             size_t rows, size_t array) {
+    const int e = prog_edge_in(p, l, name, rows, array);
+    p->edge[e].inner = true;
+    return e;
+}
+
 /* ---- stages -------------------------------------------------------------- */
 
 /* Appends a stage of layer l, with one unit, that fires once a panel. The
@@ -131,6 +144,7 @@ static inline ProgStage *prog_append(Program *p, size_t l, const char *name,
         .param = PROG_NONE,
         .side = {PROG_NONE, PROG_NONE},
         .thirds = 1,
+        .split = 1,
         .df = {.kind = (int)p->stages, .layer = l, .units = 1},
     };
     for (int k = 0; k < DF_INS; k++) s->df.in[k] = DF_NONE;

@@ -130,6 +130,9 @@ static inline void chip_complete(const ChipFile *f) {
 static inline DfChip df_chip(const char *name) {
     for (size_t k = 0; k < sizeof df_chips / sizeof *df_chips; k++)
         if (!strcmp(name, df_chips[k].name)) return df_chips[k];
+    if (access(name, F_OK) && !strchr(name, '/'))
+        die("--chip: expected host, mesh, sn10, sn30, sn40l, a100 or a file, "
+            "found '%s'", name);
     ChipFile f = {.name = name};
     Bytes b = file_read(name);
     chip_lines(&f, b);

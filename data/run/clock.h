@@ -22,7 +22,7 @@
  * three stages; a test draws it. */
 #ifndef CLOCK_H
 #define CLOCK_H
-#include "../../dataflow.h"
+#include "plan.h"
 
 /* ---- streams and traffic ------------------------------------------------- */
 
@@ -74,41 +74,6 @@ static inline double df_stream_groups(const DfStream *stream) {
     const size_t whole = (stream->per_sequence - 1) * stream->groups;
     return (double)(sequences * (whole + stream->last_groups));
 }
-/* Rows that a stage reads and makes. */
-static inline double df_rows_in(const DfGraph *graph, const DfStage *stage) {
-    double rows = 0;
-    for (int k = 0; k < DF_INS; k++)
-        if (stage->in[k] != DF_NONE)
-            rows += (double)graph->edge[stage->in[k]].rows;
-    return rows;
-}
-static inline double df_rows_out(const DfGraph *graph, const DfStage *stage) {
-    double rows = 0;
-    for (int k = 0; k < DF_OUTS; k++)
-        if (stage->out[k] != DF_NONE)
-            rows += (double)graph->edge[stage->out[k]].rows;
-    return rows;
-}
-/* Lines of which an actor gathers or scatters, a group. */
-static inline double df_gathered(const DfPart *part, const DfActor *actor) {
-    const double times = part->s.gather + 2 * part->s.scatter;
-    return times * df_lines(&part->s, actor->u0, actor->u1);
-}
-/* Lines that a firing moves on chip besides, on so many groups: its share of
- * the rows, and its weights. */
-static inline double df_moved(const DfGraph *graph, const DfPart *part,
-                              const DfActor *actor, double groups) {
-    const DfStage *stage = &part->s;
-    const double share = (double)(actor->u1 - actor->u0) / (double)stage->units;
-    const double all = stage->gather || stage->scatter
-                       ? (double)graph->edge[stage->in[0]].rows : 0;
-    double rows = df_rows_in(graph, stage) + df_rows_out(graph, stage);
-    if (stage->gather) rows -= all;             /* counted line by line */
-    rows *= share;
-    if (stage->scatter) rows += (1 - share) * all;
-    return rows * groups + df_lines(stage, actor->u0, actor->u1);
-}
-
 /* Is told of every firing, in cycles. */
 typedef void DfSeen(void *owner, const DfSection *section, size_t actor,
                     size_t i, double from, double to);
@@ -161,9 +126,11 @@ static inline double df_room_at(const DfSim *sim, size_t actor) {
     const DfPart *part = &sim->section->part[sim->section->actor[actor].part];
     const size_t i = sim->done[actor];
     double time = 0;
-    for (size_t k = 0; k < part->gives; k++)
-        if (i >= part->ahead[k])
-            time = fmax(time, df_given(sim, part->give[k], i - part->ahead[k]));
+    for (size_t k = 0; k < part->gives; k++) {
+        const size_t panels = df_room_for(sim->section, part, k, i);
+        if (panels)
+            time = fmax(time, df_given(sim, part->give[k], panels - 1));
+    }
     return time;
 }
 /* Puts an actor in the heap, if its next firing has a time. */
@@ -192,20 +159,19 @@ static inline double df_cost(DfSim *sim, const DfActor *actor, size_t i) {
     const size_t panels = sim->stream->panels;
     const size_t end = size_min(first + sim->section->span, panels);
     const double line = LINE * (double)sim->chip->element;
-    double bytes = 0;
-    double flops = 0;
+    DfWork sum = {0};
     for (size_t n = first; n < end; n++) {
         const DfPanel panel = df_panel(sim->stream, n);
-        const double groups = (double)panel.groups;
-        const double gathered = df_gathered(part, actor) * groups * line;
-        bytes += gathered + df_moved(sim->graph, part, actor, groups) * line;
-        flops += df_flops(&part->s, actor->u0, actor->u1, panel.first,
-                          panel.groups);
-        sim->clock.gathered += gathered;
+        const DfWork work = df_firing(sim->graph, &part->s, actor->u0, actor->u1,
+                                    panel.first, panel.groups);
+        sum.flops += work.flops;
+        sum.gathered += work.gathered;
+        sum.moved += work.moved;
     }
-    sim->clock.flops += flops;
-    sim->clock.on_chip += bytes;
-    return fmax(flops / sim->chip->flops, bytes / sim->chip->port);
+    sim->clock.flops += sum.flops;
+    sim->clock.gathered += sum.gathered * line;
+    sim->clock.on_chip += (sum.gathered + sum.moved) * line;
+    return df_cycles(sim->chip, &sum);
 }
 /* An actor's next firing, from that time on:
  *     1  how long it takes, and how long its tile waited for it, and why
@@ -246,7 +212,7 @@ static inline DfClock df_pipeline(const DfGraph *graph, const DfPlan *plan,
                                   const DfStream *stream, DfSeen *seen,
                                   void *owner) {
     const size_t panels = (stream->panels + section->span - 1) / section->span;
-    const size_t tiles = size_max(section->tiles, 1);
+    const size_t tiles = plan->chip.tiles;
     DfSim sim = {.graph = graph, .chip = &plan->chip, .section = section,
                  .stream = stream, .panels = panels, .seen = seen,
                  .owner = owner};
@@ -273,8 +239,8 @@ static inline DfClock df_pipeline(const DfGraph *graph, const DfPlan *plan,
     }
     for (size_t k = 0; k < tiles; k++)
         sim.clock.compute = fmax(sim.clock.compute, sim.busy[k]);
-    sim.clock.data_wait /= (double)tiles;
-    sim.clock.credit_wait /= (double)tiles;
+    sim.clock.data_wait /= (double)size_max(section->tiles, 1);
+    sim.clock.credit_wait /= (double)size_max(section->tiles, 1);
     free(sim.last);
     free(sim.fired);
     free(sim.time);
@@ -285,34 +251,6 @@ static inline DfClock df_pipeline(const DfGraph *graph, const DfPlan *plan,
     return sim.clock;
 }
 
-/* Adds the bytes that a section takes on and off the chip over a stream. */
-static inline void df_traffic(DfClock *clock, const DfGraph *graph,
-                              const DfPlan *plan, const DfSection *section,
-                              const DfStream *stream) {
-    const double line = LINE * (double)plan->chip.element;
-    const double groups = df_stream_groups(stream);
-    double often = 1;                   /* times that weights come */
-    if (section->streamed)
-        often = ceil((double)stream->panels / (double)section->span);
-    for (size_t s = 0; s < section->parts; s++) {
-        const DfStage *stage = &section->part[s].s;
-        const double lines = df_lines(stage, 0, stage->units);
-        clock->in += (stage->reads - stage->random) * groups * line;
-        clock->random += stage->random * groups * line;
-        clock->out += stage->writes * groups * line;
-        for (int k = 0; k < DF_OUTS; k++) {
-            const int e = stage->out[k];
-            if (e != DF_NONE && section->slot[e].stored)
-                clock->out += (double)graph->edge[e].rows * groups * line;
-        }
-        bool come = stage->weights;
-        if (section->streamed) come = stage->lines && !stage->grads;
-        /* 4 bytes: a line's column, though a dense matrix needs none */
-        if (come) clock->weights += lines * (line + 4) * often;
-        const double sums = (double)(stage->units * stage->sums);
-        clock->grads += 2 * (lines * stage->grads * often + sums) * line;
-    }
-}
 /* The time, from cycles and from seconds of traffic off chip, of which the
  * longer counts, and seconds that neither hides; and what bounds it. */
 static inline void df_time(DfClock *clock, const DfChip *chip, double memory,
@@ -323,6 +261,12 @@ static inline void df_time(DfClock *clock, const DfChip *chip, double memory,
     clock->utilisation = clock->flops / ((double)chip->tiles * chip->flops
                                          * chip->clock * clock->seconds);
 }
+/* Whether the weights of section n come while the one before it runs: there is
+ * room for both. */
+static inline bool df_preloads(const DfPlan *plan, size_t n) {
+    const DfSection *section = &plan->section[n];
+    return n > 0 && section[-1].tiles + section->tiles <= plan->chip.tiles;
+}
 /* The n-th section of a plan over a stream; seen is told of every firing. */
 static inline DfClock df_clock(const DfGraph *graph, const DfPlan *plan,
                                size_t n, const DfStream *stream, DfSeen *seen,
@@ -330,14 +274,18 @@ static inline DfClock df_clock(const DfGraph *graph, const DfPlan *plan,
     const DfChip *chip = &plan->chip;
     const DfSection *section = &plan->section[n];
     DfClock clock = df_pipeline(graph, plan, section, stream, seen, owner);
-    df_traffic(&clock, graph, plan, section, stream);
+    const DfTraffic traffic = df_traffic(graph, plan, section, stream->panels,
+                                         df_stream_groups(stream));
+    clock.weights = traffic.weights;
+    clock.grads = traffic.grads;
+    clock.in = traffic.in;
+    clock.out = traffic.out;
+    clock.random = traffic.random;
     double bytes = clock.in + clock.out + clock.grads;
     double load = 0;
     if (section->streamed) bytes += clock.weights;
     else load = clock.weights / chip->memory;
-    clock.load = load;
-    if (n > 0 && section[-1].tiles + section->tiles <= chip->tiles)
-        clock.load = 0;             /* it came while that one ran */
+    clock.load = df_preloads(plan, n) ? 0 : load;
     const double memory = bytes / chip->memory + clock.random / chip->random;
     df_time(&clock, chip, memory + load - clock.load, clock.load);
     if (!strcmp(clock.bound, "compute") && clock.compute < 0.5 * clock.cycles)
@@ -345,8 +293,74 @@ static inline DfClock df_clock(const DfGraph *graph, const DfPlan *plan,
     return clock;
 }
 
-/* A stage by itself over a stream, as a device without dataflow runs it: all
- * tiles, every edge off chip. */
+/* All sections of a plan over so many sequences, into clock[sections]. A section
+ * like one before it takes the same time. */
+static inline void df_clock_plan(const DfGraph *graph, const DfPlan *plan,
+                                 size_t sequences, DfClock *clock) {
+    for (size_t n = 0; n < plan->sections; n++) {
+        const DfSection *section = &plan->section[n];
+        size_t like = 0;
+        while (like < n && (plan->section[like].sign != section->sign ||
+                            df_preloads(plan, like) != df_preloads(plan, n)))
+            like++;
+        const DfStream stream = df_stream(graph, section->first, sequences,
+                                          graph->groups, plan->groups);
+        clock[n] = like < n ? clock[like]
+                            : df_clock(graph, plan, n, &stream, NULL, NULL);
+    }
+}
+
+/* What of a stage is a kernel's: not what passes inside it and, if it joins the
+ * stage before, not what it writes in place. */
+static inline DfStage df_kernel_stage(const DfGraph *graph,
+                                      const DfStage *stage) {
+    DfStage kernel = *stage;
+    for (int k = 0; k < DF_INS; k++)
+        if (kernel.in[k] != DF_NONE && graph->edge[kernel.in[k]].inner)
+            kernel.in[k] = DF_NONE;
+    for (int k = 0; k < DF_OUTS; k++)
+        if (kernel.out[k] != DF_NONE && graph->edge[kernel.out[k]].inner)
+            kernel.out[k] = DF_NONE;
+    const int out = kernel.out[0];
+    if (kernel.joins && out != DF_NONE && graph->edge[out].base == kernel.in[0]) {
+        kernel.in[0] = DF_NONE;
+        kernel.out[0] = DF_NONE;
+    }
+    return kernel;
+}
+/* Cycles in which a chip does a stage alone. Its items, a unit on a panel each or,
+ * if these are fewer than tiles, on a group, go to the tiles wave by wave, in
+ * order; a wave takes as long as its longest, be it full or not. */
+static inline double df_waves(const DfGraph *graph, const DfChip *chip,
+                              const DfStage *stage, const DfStream *stream) {
+    const bool fine = stage->units * stream->panels < chip->tiles;
+    size_t room = chip->tiles;              /* left in the wave */
+    double cycles = 0;
+    double longest = 0;
+    for (size_t i = 0; i < stream->panels; i++) {
+        const DfPanel panel = df_panel(stream, i);
+        const DfWork all = df_firing(graph, stage, 0, stage->units, panel.first,
+                                     panel.groups);
+        size_t items = stage->units * (fine ? panel.groups : 1);
+        const double each = df_cycles(chip, &all) / (double)items;
+        while (items) {
+            const size_t taken = size_min(items, room);
+            longest = fmax(longest, each);
+            room -= taken;
+            items -= taken;
+            if (room) continue;
+            const size_t full = items / chip->tiles;
+            cycles += longest + each * (double)full;
+            items -= full * chip->tiles;
+            room = chip->tiles;
+            longest = 0;
+        }
+    }
+    return cycles + longest;
+}
+/* A stage by itself over a stream, as a device without dataflow runs it: whole
+ * waves of work on all tiles, every edge off chip, and a launch unless it joins
+ * the stage before. The rest is ideal: every item at the tile's full rate. */
 static inline DfClock df_clock_kernel(const DfGraph *graph, const DfChip *chip,
                                       const DfStage *stage,
                                       const DfStream *stream) {
@@ -364,12 +378,20 @@ static inline DfClock df_clock_kernel(const DfGraph *graph, const DfChip *chip,
         clock.flops += df_flops(stage, 0, stage->units, panel.first,
                                 panel.groups);
     }
-    clock.cycles = clock.flops / ((double)chip->tiles * chip->flops);
+    clock.cycles = df_waves(graph, chip, stage, stream);
     clock.compute = clock.cycles;
     const double bytes = clock.in + clock.out + clock.weights + clock.grads;
     df_time(&clock, chip, bytes / chip->memory + clock.random / chip->random,
-            chip->launch);
+            stage->joins ? 0 : chip->launch);
     return clock;
+}
+/* Seconds that no schedule of the chip goes below, for so much arithmetic and
+ * traffic: all tiles busy all the time, or the memory. */
+static inline double df_bound(const DfChip *chip, const DfClock *clock) {
+    const double rate = (double)chip->tiles * chip->flops * chip->clock;
+    const double bytes = clock->weights + clock->grads + clock->in + clock->out;
+    return fmax(clock->flops / rate,
+                bytes / chip->memory + clock->random / chip->random);
 }
 static inline double df_off_chip(const DfClock *clock) {
     return clock->weights + clock->grads + clock->in + clock->out +
@@ -389,6 +411,21 @@ static inline void df_clock_add(DfClock *sum, const DfClock *clock) {
     sum->gathered += clock->gathered;
     sum->data_wait += clock->data_wait;
     sum->credit_wait += clock->credit_wait;
+}
+
+/* A whole graph a stage at a time over so many sequences. */
+static inline DfClock df_clock_kernels(const DfGraph *graph, const DfChip *chip,
+                                       size_t sequences, size_t groups) {
+    DfClock sum = {0};
+    for (size_t s = 0; s < graph->stages; s++) {
+        if (graph->stage[s].copies) continue;
+        const DfStage stage = df_kernel_stage(graph, &graph->stage[s]);
+        const DfStream stream =
+            df_stream(graph, s, sequences, graph->groups, groups);
+        const DfClock clock = df_clock_kernel(graph, chip, &stage, &stream);
+        df_clock_add(&sum, &clock);
+    }
+    return sum;
 }
 
 /* The share of a memory's throughput that `lanes` reads at random get from so

@@ -93,6 +93,11 @@ typedef struct {
     const char *schedule;
     const char *chip;
     const char *trace;
+    const char *sim_sweep;          /* of simulate, as the next five */
+    const char *why;
+    size_t walk, section;
+    double peak_share;
+    bool timeline;
     size_t panel, group, tiles, sram, depth, threads;
     bool show_graph, products;
 
@@ -176,7 +181,7 @@ static const Option options[] = {
      "gpt2: the vocabulary was made for GPT-2's pattern, which its file "
      "does not say"},
     {"model", TEXT, 0, TRAIN | SIMULATE, MODEL, AT(model), 0, 0, "d4",
-     "dN (N layers of width 64N), gpt2, gpt-13b"},
+     "dN (N layers of width 64N), gpt2, gpt-1.3b, gpt-6.7b, gpt-13b"},
     {"layers", WHOLE, 1, TRAIN | SIMULATE, MODEL, AT(layers), 1, 1000, "auto",
      "layers, in place of the model's"},
     {"heads", WHOLE, 1, TRAIN | SIMULATE, MODEL, AT(heads), 1, 10000, "auto",
@@ -288,8 +293,22 @@ static const Option options[] = {
      "bytes of memory of each tile"},
     {"depth", WHOLE, 0, TRAIN | SIMULATE | BENCH, MACHINE, AT(depth), 1, 64, "2",
      "slots of a stream: 2 is double buffering"},
-    {"vocab", WHOLE, 0, SIMULATE, DATA, AT(sim_vocab), 2, 1e9, "50257",
-     "tokens"},
+    {"vocab", WHOLE, 0, SIMULATE, DATA, AT(sim_vocab), 2, 1e9, "auto",
+     "tokens; default: 2048 for dN, 50257 for the others"},
+    {"sweep", TEXT, 0, SIMULATE, MACHINE, AT(sim_sweep), 0, 0, "",
+     "KEY=A..B of sparsity, batch, sram, memory or context: a CSV line "
+     "each, to --csv or to be seen"},
+    {"timeline", FLAG, 0, SIMULATE, MACHINE, AT(timeline), 0, 0, "",
+     "who works when in section --section: a row a tile, a digit a panel"},
+    {"walk", WHOLE, 0, SIMULATE, MACHINE, AT(walk), 0, 1e12, "auto",
+     "N: what happens to panel N in section --section"},
+    {"section", WHOLE, 0, SIMULATE, MACHINE, AT(section), 0, 1e12, "0",
+     "section of --timeline and --walk"},
+    {"why", TEXT, 0, SIMULATE, MACHINE, AT(why), 0, 0, "",
+     "STAGE: whom it waits for, and whom those wait for"},
+    {"peak-share", REAL, 0, SIMULATE, MACHINE, AT(peak_share), 0.01, 1, "0.5957",
+     "of an A100's peak that dense training reaches (published: 13B at "
+     "T=2048)"},
     {"show-graph", FLAG, 0, SIMULATE, MACHINE, AT(show_graph), 0, 0, "",
      "every stage: what it holds, computes, reads and makes"},
     {"trace", RESULT, 0, RUN | SIMULATE, MACHINE, AT(trace), 0, 0, "",
@@ -679,22 +698,35 @@ static inline void options_from_meta(const Safetensors *st, const char *path,
 
 /* ---- the model ----------------------------------------------------------- */
 
-/* dN, gpt2: layers, heads and width, where they are not given. */
+/* Models by name: GPT-2's smallest, and three of GPT-3's shapes with heads of 128
+ * (its table prints 5140 for the width of the last, and 24 heads for the first). */
+static const struct {
+    const char *name;
+    size_t layers, heads, width;
+} model_names[] = {
+    {"gpt2", 12, 12, 768},
+    {"gpt-1.3b", 24, 16, 2048},
+    {"gpt-6.7b", 32, 32, 4096},
+    {"gpt-13b", 40, 40, 5120},
+};
+
+/* A name of these, or dN: layers, heads and width, where they are not given. */
 static inline void model_shape(Options *o) {
     const char *digits = o->model + 1;
     size_t n = 0;
-    if (!strcmp(o->model, "gpt2")) n = 12;
-    if (!strcmp(o->model, "gpt-13b")) {     /* GPT-3's shape */
-        if (o->layers == AUTO) o->layers = 40;
-        if (o->heads == AUTO && o->width == AUTO) o->heads = 40;
-        if (o->width == AUTO) o->width = 5120;
-        n = 40;
+    for (size_t k = 0; k < sizeof model_names / sizeof *model_names; k++) {
+        if (strcmp(o->model, model_names[k].name)) continue;
+        n = model_names[k].layers;
+        if (o->heads == AUTO && o->width == AUTO)
+            o->heads = model_names[k].heads;
+        if (o->width == AUTO) o->width = model_names[k].width;
     }
-    else if (o->model[0] == 'd' && strlen(digits) <= 3 &&
-             !digits[strspn(digits, "0123456789")])
+    if (!n && o->model[0] == 'd' && strlen(digits) <= 3 &&
+        !digits[strspn(digits, "0123456789")])
         n = (size_t)atoi(digits);
     if (!n)
-        refuse(o, "--model: expected dN, gpt2 or gpt-13b, found '%s'", o->model);
+        refuse(o, "--model: expected dN, gpt2, gpt-1.3b, gpt-6.7b or gpt-13b, "
+                  "found '%s'", o->model);
     if (o->layers == AUTO) o->layers = n;
     if (o->heads == AUTO && o->width == AUTO) o->heads = n;
     if (o->heads == AUTO) o->heads = o->width % 64 ? 1 : o->width / 64;

@@ -17,6 +17,7 @@
 #ifndef SCHEDULE_H
 #define SCHEDULE_H
 #include "../../gpt.h"
+#include "plan.h"
 
 /* ---- firing a stage ------------------------------------------------------ *
  * Its mathematics, and then what is the same for every stage and comes from its
@@ -32,15 +33,35 @@ static inline void gpt_pad(const Firing *f, int edge, size_t real) {
 static inline void gpt_moved(const Firing *f, int kind, double lines) {
     f->r->moved[f->worker * MOVED_KINDS + (size_t)kind] += lines;
 }
-/* Stores rows i0 .. i1-1 of an edge off chip too, if it is wanted there. */
-static inline void gpt_store(const Firing *f, int edge, size_t i0, size_t i1) {
+/* Stores rows i0 .. i1-1 of an edge off chip too, if it is wanted there, of those
+ * groups n of the sequence with n % split = j. */
+static inline void gpt_store(const Firing *f, int edge, size_t i0, size_t i1, size_t split,
+                             size_t j) {
     if (!f->r->on || !f->r->on->slot[edge].stored) return;
     const SpPanel from = gpt_panel_of(f, edge);
     const SpPanel to = gpt_off_chip(f, f->r->program.array_of[edge]);
-    for (size_t g = 0; g < f->panel.groups; g++)
+    for (size_t g = 0; g < f->panel.groups; g++) {
+        if ((f->panel.first + g) % split != j) continue;
         for (size_t i = i0; i < i1; i++)
             panel_stream(panel_line(to, g, i), panel_line(from, g, i), 1);
-    gpt_moved(f, MOVED_OUT, (double)(f->panel.groups * (i1 - i0)));
+        gpt_moved(f, MOVED_OUT, (double)(i1 - i0));
+    }
+}
+/* Stores what a firing's units have made of the real rows of an edge. */
+static inline void gpt_store_units(const Firing *f, int edge, size_t real) {
+    const ProgStage *s = f->stage;
+    const size_t third = real / s->thirds;
+    const size_t each = third * s->split / s->df.units;
+    for (size_t i = 0; i < real; i += third) {
+        if (s->split == 1) {
+            gpt_store(f, edge, i + f->unit * each, i + f->end * each, 1, 0);
+            continue;
+        }
+        for (size_t u = f->unit; u < f->end; u++) {
+            const size_t first = i + u / s->split * each;
+            gpt_store(f, edge, first, first + each, s->split, u % s->split);
+        }
+    }
 }
 /* Of lines a group that a stage's units share out, those of this firing; if they
  * cannot be shared out, the first unit moves all. */
@@ -62,15 +83,13 @@ static inline void gpt_fire(const Firing *f) {
     s->fire(f);
     for (int k = 0; k < DF_OUTS && s->df.out[k] != DF_NONE; k++) {
         const int edge = s->df.out[k];
+        if (f->r->program.edge[edge].inner) continue;
         const size_t rows = f->r->program.edge[edge].rows;
         const size_t real = s->real ? s->real : rows;
-        const size_t third = real / s->thirds;
-        const size_t each = third / s->df.units;
         if (last && real < rows) gpt_pad(f, edge, real);
         if (s->df.scatter && !gpt_ends(f)) continue;    /* sums go on */
-        for (size_t i = 0; i < real; i += third)
-            gpt_store(f, edge, i + f->unit * each, i + f->end * each);
-        if (last) gpt_store(f, edge, real, rows);
+        gpt_store_units(f, edge, real);
+        if (last) gpt_store(f, edge, real, rows, 1, 0);
     }
     gpt_moved(f, MOVED_RANDOM, gpt_share(f, s->df.random));
     gpt_moved(f, MOVED_IN, gpt_share(f, s->df.reads - s->df.random));
@@ -111,7 +130,7 @@ static inline size_t gpt_array_floats(const Program *g, size_t k, size_t groups,
 /* Bytes of all arrays of a run of B sequences' groups, with panels of so many. */
 static inline size_t gpt_arrays_bytes(const GptConfig *c, size_t B, size_t T, size_t panel,
                                       bool train) {
-    Program g = gpt_program(c, gpt_groups(T), train, false);
+    Program g = gpt_program(c, gpt_groups(T), panel, train, false);
     const size_t groups = size_mul(B, gpt_groups(T));
     size_t bytes = 0;
     for (size_t k = 0; k < g.arrays; k++)
@@ -119,15 +138,15 @@ static inline size_t gpt_arrays_bytes(const GptConfig *c, size_t B, size_t T, si
     prog_free(&g);
     return bytes;
 }
-static inline size_t gpt_scratch_floats(size_t T) {     /* of a worker */
-    return 2 * gpt_groups(T) * LINE * LINE;
+static inline size_t gpt_scratch_floats(size_t T, size_t panel) {   /* of a worker */
+    return panel * gpt_groups(T) * LINE * LINE;
 }
 /* Bytes that gpt_run_new will take, without taking them. */
 static inline size_t gpt_run_bytes(const GptConfig *c, size_t B, size_t T, size_t panel,
                                    size_t workers, bool train) {
     const size_t groups = size_mul(B, gpt_groups(T));
     return gpt_arrays_bytes(c, B, T, panel, train) +
-           workers * gpt_scratch_floats(T) * sizeof(float) +
+           workers * gpt_scratch_floats(T, panel) * sizeof(float) +
            groups * LINE * sizeof(double);
 }
 
@@ -141,7 +160,7 @@ static inline GptRun *gpt_run_new(Gpt *m, DfPool *pool, size_t B, size_t T, size
     const size_t most = gpt_rows(m->c.V) + 4 * gpt_rows(m->c.C) + BEYOND;
     *r = (GptRun){.m = m, .pool = pool, .B = B, .T = T, .stride = groups, .groups = groups};
     r->panel = size_min(P / LINE, size_max(share, 1));
-    r->program = gpt_program(&m->c, groups, train, false);
+    r->program = gpt_program(&m->c, groups, r->panel, train, false);
     r->array = mem_new(r->program.arrays, sizeof *r->array);
     for (size_t k = 0; k < r->program.arrays; k++) {
         const size_t n = gpt_array_floats(&r->program, k, B * groups, r->panel);
@@ -149,7 +168,7 @@ static inline GptRun *gpt_run_new(Gpt *m, DfPool *pool, size_t B, size_t T, size
     }
     r->identity = mem_new(most, sizeof *r->identity);
     for (size_t i = 0; i < most; i++) r->identity[i] = (uint32_t)i;
-    r->scratch = mem_new(pool->workers * gpt_scratch_floats(T), sizeof(float));
+    r->scratch = mem_new(pool->workers * gpt_scratch_floats(T, r->panel), sizeof(float));
     r->loss = mem_new(B * groups * LINE, sizeof(double));
     r->moved = mem_new(pool->workers * MOVED_KINDS, sizeof(double));
     return r;
@@ -160,7 +179,7 @@ static inline void gpt_run_drop(GptRun *r, Dropout dropout) {
     r->dropout = dropout;
     if (dropout.share <= 0) return;
     prog_free(&r->program);
-    r->program = gpt_program(&r->m->c, r->groups, true, true);
+    r->program = gpt_program(&r->m->c, r->groups, r->panel, true, true);
     const size_t n = gpt_array_floats(&r->program, IN_DROP, r->B * r->groups, r->panel);
     r->array[IN_DROP] = mem_new(n, sizeof(float));
 }
@@ -219,6 +238,16 @@ static inline void gpt_kernel_panel(const GptKernel *n, Firing f, size_t panel) 
         f.stage++;
     } while (f.stage < g->stage + g->stages && f.stage->df.joins);
 }
+/* The stages that join one by heads, on the panel and the head of its firing. */
+static inline void gpt_kernel_head(const GptKernel *n, Firing f) {
+    const Program *g = &n->r->program;
+    const size_t head = f.unit / n->units;
+    while (++f.stage < g->stage + g->stages && f.stage->df.joins) {
+        f.unit = head * f.stage->split;
+        f.end = f.unit + f.stage->split;
+        gpt_fire(&f);
+    }
+}
 static inline void gpt_kernel_task(void *arg, size_t task, size_t worker) {
     const GptKernel *n = arg;
     const GptRun *r = n->r;
@@ -232,8 +261,9 @@ static inline void gpt_kernel_task(void *arg, size_t task, size_t worker) {
     size_t last = gpt_panels(r);
     f.unit = task * n->units;
     if (n->stage->cut == BY_HEAD) {                 /* a head of one sequence */
-        f.unit = task % units;
-        first = task / units * gpt_panels_a_sequence(r);
+        const size_t heads = units / n->units;
+        f.unit = task % heads * n->units;
+        first = task / heads * gpt_panels_a_sequence(r);
         last = first + gpt_panels_a_sequence(r);
     }
     f.end = size_min(f.unit + n->units, units);
@@ -242,6 +272,7 @@ static inline void gpt_kernel_task(void *arg, size_t task, size_t worker) {
         f.panel = gpt_panel_for(r, n->stage, i);
         f.logits_at = f.panel.at;
         gpt_fire(&f);
+        if (n->stage->cut == BY_HEAD) gpt_kernel_head(n, f);
     }
 }
 /* Runs one stage, and those that join it, over the whole run, all workers. The cut
@@ -252,8 +283,9 @@ static inline void gpt_kernel(GptRun *r, size_t stage) {
     GptKernel n = {r, s, size_max(1, units / (4 * r->pool->workers))};
     size_t tasks = gpt_panels(r);
     if (s->cut == BY_ROWS) n.units = size_min(n.units, 8);  /* dw stays in the cache */
-    if (s->cut == BY_HEAD) n.units = 1;
-    if (s->cut == BY_HEAD) tasks = r->B * units;
+    if (s->df.copies) return;
+    if (s->cut == BY_HEAD) n.units = s->split;
+    if (s->cut == BY_HEAD) tasks = r->B * units / s->split;
     else if (s->cut != BY_PANEL) tasks = (units + n.units - 1) / n.units;
     df_run(r->pool, gpt_kernel_task, &n, tasks);
 }
@@ -399,7 +431,8 @@ static inline GptLines *gpt_lines(const Gpt *m) {
 /* A program as a graph of stages and edges. lines[k] of parameter k must live as long.
  * Freed with gpt_graph_free. */
 static inline DfGraph gpt_graph_of(const Program *g, const GptLines *lines) {
-    DfGraph graph = {.stages = g->stages, .edges = g->edges, .forward = g->forward};
+    DfGraph graph = {.stages = g->stages, .edges = g->edges, .groups = g->groups,
+                     .forward = g->forward};
     graph.stage = mem_new(g->stages, sizeof *graph.stage);
     graph.edge = mem_new(g->edges, sizeof *graph.edge);
     memcpy(graph.edge, g->edge, g->edges * sizeof *graph.edge);
@@ -412,11 +445,12 @@ static inline DfGraph gpt_graph_of(const Program *g, const GptLines *lines) {
     }
     return graph;
 }
-/* A model's training as a graph, on sequences of so many groups.
+/* A model's training as a graph, on sequences of so many groups, in panels of so many.
  * lines[k] of parameter k must live as long; from the configuration and lines alone,
  * for the simulator has no model. Freed with gpt_graph_free. */
-static inline DfGraph gpt_graph(const GptConfig *c, const GptLines *lines, size_t groups) {
-    Program g = gpt_program(c, groups, true, false);
+static inline DfGraph gpt_graph(const GptConfig *c, const GptLines *lines, size_t groups,
+                                size_t panel) {
+    Program g = gpt_program(c, groups, panel, true, false);
     const DfGraph graph = gpt_graph_of(&g, lines);
     prog_free(&g);
     return graph;
@@ -484,8 +518,7 @@ static inline void gpt_machine_plan(GptRun *r, DfChip chip, size_t depth) {
 static inline Firing gpt_machine_fire(const GptRun *r, const DfSection *section,
                                        const DfActor *actor) {
     const DfPart *part = &section->part[actor->part];
-    const DfPlan *plan = r->machine->plan;
-    float *tile = plan->memory + actor->tile * plan->stride * LINE;
+    float *tile = section->place[actor->place].chip;
     Firing f = {.r = r, .unit = actor->u0, .end = actor->u1, .col = part->col};
     if (part->s.kind == DF_LOAD) return f;
     f.stage = gpt_stage_of(r, part);
@@ -503,10 +536,10 @@ static inline Firing gpt_machine_fire(const GptRun *r, const DfSection *section,
         f.dw = tile + part->sums / sizeof(float);
         f.db = f.dw + part->per * LINE;
     }
-    if (part->s.state) {
-        f.state = tile + part->state / sizeof(float);
-        f.grains = part->grains;
-        f.jump = plan->stride * LINE;
+    if (part->s.scratch) f.scratch = tile + part->scratch / sizeof(float);
+    if (part->s.state || part->s.recalls) {
+        f.keeper = part - part->s.recalls;
+        f.kept = &section->place[f.keeper->place];
     }
     return f;
 }

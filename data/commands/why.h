@@ -1,0 +1,274 @@
+/* why.h: what happens in a section, for people: who works when, who waits for
+ * whom, and what happens to one panel.
+ *
+ * It goes by the firings that the clock tells of, simulated and without data, and
+ * refuses to guess: a wait is of the part whose firing ended it. An actor that
+ * starts later than it could has waited
+ *
+ *     for data    until the last part that it reads from gave the panel
+ *     for room    until the last part that reads from it took an earlier one
+ *     for turn    until its tile had done what other parts have on it
+ *
+ * Example: of the picture at the head of dataflow.h it says
+ *
+ *     A waits 38 % of the section for room: C has not taken an earlier panel
+ *     C waits 31 % of the section for data: B has not made its panel
+ *     B computes 84 % of the section: those around it go at its pace */
+#ifndef WHY_H
+#define WHY_H
+#include "../base/out.h"
+#include "../run/clock.h"
+
+typedef struct { double from, to; } WhyFiring;
+
+/* All firings of a section. */
+typedef struct {
+    const DfGraph *graph;
+    const DfPlan *plan;
+    const DfSection *section;
+    size_t firings;                 /* of an actor */
+    WhyFiring *at;                  /* [actors][firings] */
+    double *given;                  /* [parts][firings] when the last tile of a part
+                                     * gave a panel */
+    double cycles;                  /* of the section */
+} Why;
+
+static inline void why_seen(void *owner, const DfSection *section, size_t actor, size_t i,
+                            double from, double to) {
+    Why *why = owner;
+    double *given = &why->given[section->actor[actor].part * why->firings + i];
+    why->at[actor * why->firings + i] = (WhyFiring){from, to};
+    *given = fmax(*given, to);
+}
+/* The n-th section of a plan over so many sequences; freed with why_free. */
+static inline Why why_new(const DfGraph *graph, const DfPlan *plan, size_t n, size_t sequences) {
+    const DfSection *section = &plan->section[n];
+    const DfStream stream =
+        df_stream(graph, section->first, sequences, graph->groups, plan->groups);
+    Why why = {.graph = graph, .plan = plan, .section = section};
+    why.firings = (stream.panels + section->span - 1) / section->span;
+    why.at = mem_new(size_mul(section->actors, why.firings), sizeof *why.at);
+    why.given = mem_new(size_mul(section->parts, why.firings), sizeof *why.given);
+    why.cycles = df_clock(graph, plan, n, &stream, why_seen, &why).cycles;
+    return why;
+}
+static inline void why_free(Why *why) {
+    free(why->at);
+    free(why->given);
+}
+
+/* ---- causes -------------------------------------------------------------- */
+
+enum { WHY_DATA, WHY_ROOM, WHY_TURN, WHY_KINDS };
+
+/* What a firing waited for: until when, and whom. */
+typedef struct {
+    double until;
+    size_t part;                    /* DF_NOBODY: nobody */
+} WhyCause;
+
+/* Who gave an actor's part the last of its inputs for firing i. */
+static inline WhyCause why_data(const Why *why, const DfPart *part, size_t i) {
+    const size_t wanted = size_min(i + part->s.lag, why->firings - 1);
+    WhyCause cause = {0, DF_NOBODY};
+    for (size_t k = 0; k < part->needs; k++) {
+        const double given = why->given[part->need[k] * why->firings + wanted];
+        if (given > cause.until) cause = (WhyCause){given, part->need[k]};
+    }
+    return cause;
+}
+/* Who was the last to make room for its outputs. */
+static inline WhyCause why_room(const Why *why, const DfPart *part, size_t i) {
+    WhyCause cause = {0, DF_NOBODY};
+    for (size_t k = 0; k < part->gives; k++) {
+        const size_t panels = df_room_for(why->section, part, k, i);
+        if (!panels) continue;
+        const double given = why->given[part->give[k] * why->firings + panels - 1];
+        if (given > cause.until) cause = (WhyCause){given, part->give[k]};
+    }
+    return cause;
+}
+
+/* What a part waited for, summed over its actors: cycles by kind and by whom. */
+typedef struct {
+    double *cycles;                 /* [WHY_KINDS][parts] */
+    double works;                   /* cycles */
+    double busy;                    /* cycles that its tiles work, for any part */
+} WhySum;
+
+static inline WhySum why_sum(const Why *why, size_t s) {
+    const DfSection *section = why->section;
+    const DfPart *part = &section->part[s];
+    WhySum sum = {mem_new(WHY_KINDS * section->parts, sizeof *sum.cycles), 0, 0};
+    for (size_t k = 0; k < part->actors; k++) {
+        const WhyFiring *at = &why->at[(part->actor + k) * why->firings];
+        double before = 0;
+        for (size_t i = 0; i < why->firings; i++) {
+            const WhyCause data = why_data(why, part, i);
+            const WhyCause room = why_room(why, part, i);
+            const double ready = fmax(before, fmin(data.until, at[i].from));
+            const double open = fmax(ready, fmin(room.until, at[i].from));
+            if (ready > before)
+                sum.cycles[WHY_DATA * section->parts + data.part] += ready - before;
+            if (open > ready)
+                sum.cycles[WHY_ROOM * section->parts + room.part] += open - ready;
+            sum.cycles[WHY_TURN * section->parts + s] += at[i].from - open;
+            sum.works += at[i].to - at[i].from;
+            before = at[i].to;
+        }
+    }
+    for (size_t k = 0; k < WHY_KINDS * section->parts; k++)
+        sum.cycles[k] /= (double)part->actors;
+    sum.works /= (double)part->actors;
+    return sum;
+}
+/* The largest of them; its part in *whom. */
+static inline int why_largest(const WhySum *sum, size_t parts, size_t *whom) {
+    size_t most = 0;
+    for (size_t k = 1; k < WHY_KINDS * parts; k++)
+        if (sum->cycles[k] > sum->cycles[most]) most = k;
+    *whom = most % parts;
+    return (int)(most / parts);
+}
+/* The part that takes most of the tile of a part's first actor, besides it. */
+static inline size_t why_neighbour(const Why *why, size_t s) {
+    const DfSection *section = why->section;
+    const size_t tile = section->actor[section->part[s].actor].tile;
+    double most = 0;
+    size_t found = s;
+    for (size_t k = 0; k < section->actors; k++) {
+        const DfActor *actor = &section->actor[k];
+        double work = 0;
+        if (actor->tile != tile || actor->part == s) continue;
+        for (size_t i = 0; i < why->firings; i++)
+            work += why->at[k * why->firings + i].to - why->at[k * why->firings + i].from;
+        if (work <= most) continue;
+        most = work;
+        found = actor->part;
+    }
+    return found;
+}
+
+/* Whether firings of a part take long for the lines that they carry, not for their
+ * arithmetic. */
+static inline bool why_carries(const Why *why, const DfPart *part) {
+    const DfWork work = df_firing(why->graph, &part->s, 0, size_min(part->per, part->s.units), 0,
+                                  why->plan->groups);
+    const DfWork arithmetic = {.flops = work.flops};
+    return df_cycles(&why->plan->chip, &work) > df_cycles(&why->plan->chip, &arithmetic);
+}
+
+/* One line of the answer: what part s waits for most. Returns whom, or DF_NOBODY
+ * if it works most of the time. */
+static inline size_t why_line(Out *out, const Why *why, size_t s) {
+    const DfSection *section = why->section;
+    const char *name = section->part[s].s.name;
+    WhySum sum = why_sum(why, s);
+    size_t whom;
+    const int kind = why_largest(&sum, section->parts, &whom);
+    const double wait = sum.cycles[(size_t)kind * section->parts + whom];
+    const double share = 100 * wait / why->cycles;
+    if (sum.works >= wait) whom = DF_NOBODY;
+    else if (kind == WHY_TURN) whom = why_neighbour(why, s);
+    const char *other = whom == DF_NOBODY ? "" : section->part[whom].s.name;
+    if (whom == DF_NOBODY)
+        out_print(out, "%s %s %.0f %% of the section: those around it go at its pace\n", name,
+                  why_carries(why, &section->part[s]) ? "carries lines" : "computes",
+                  100 * sum.works / why->cycles);
+    else if (kind == WHY_DATA)
+        out_print(out, "%s waits %.0f %% of the section for data: %s has not made its panel\n", name, share, other);
+    else if (kind == WHY_ROOM)
+        out_print(out, "%s waits %.0f %% of the section for room: %s has not taken an earlier panel\n", name,
+                  share, other);
+    else
+        out_print(out, "%s waits %.0f %% of the section for its turn: %s has most of its tile\n", name, share,
+                  other);
+    free(sum.cycles);
+    return whom;
+}
+/* Follows the waits of part s to where they come from; returns the part that the
+ * last line is about. Of many lines the first and the last two are shown. */
+static inline size_t why_follow(Out *out, const Why *why, size_t s) {
+    const size_t parts = why->section->parts;
+    bool *seen = mem_new(parts, sizeof *seen);
+    size_t *path = mem_new(parts, sizeof *path);
+    size_t n = 0;
+    size_t whom = s;
+    Out silent = {0};
+    while (whom != DF_NOBODY && !seen[whom]) {
+        path[n] = whom;
+        seen[whom] = true;
+        whom = why_line(&silent, why, whom);
+        n++;
+    }
+    for (size_t k = 0; k < n; k++)
+        if (k < 2 || k + 2 >= n) why_line(out, why, path[k]);
+        else if (k == 2) out_print(out, "... and so on, %zu stages ...\n", n - 4);
+    if (whom != DF_NOBODY)
+        out_print(out, "which goes round: these take turns, and with more slots (--depth) could work at once\n");
+    s = path[n - 1];
+    free(seen);
+    free(path);
+    return s;
+}
+
+/* ---- the pipeline over time, and one panel ------------------------------- */
+
+enum { WHY_COLUMNS = 64, WHY_ROWS = 64 };
+
+/* In a row of the pipeline, an actor's firings: the last digit of the panel that it
+ * works on; where several fit into a character, of the last. */
+static inline void why_draw(const Why *why, size_t actor, char *row) {
+    const double each = why->cycles / WHY_COLUMNS;
+    for (size_t i = 0; i < why->firings; i++) {
+        const WhyFiring *at = &why->at[actor * why->firings + i];
+        size_t c = size_min((size_t)(at->from / each), WHY_COLUMNS - 1);
+        do {
+            row[c] = (char)('0' + i % 10);
+            c++;
+        } while (c < WHY_COLUMNS && ((double)c + 0.5) * each < at->to);
+    }
+}
+/* The pipeline over time: a row a stage, as its first actor works, and a row a tile,
+ * if they are few. */
+static inline void why_timeline(Out *out, const Why *why, const DfPlan *plan) {
+    const DfSection *section = why->section;
+    const size_t tiles = plan->chip.tiles <= WHY_ROWS ? plan->chip.tiles : 0;
+    const size_t rows = section->parts + tiles;
+    char (*row)[WHY_COLUMNS + 1] = mem_new(rows, sizeof *row);
+    memset(row, ' ', rows * sizeof *row);
+    for (size_t k = 0; k < section->actors; k++) {
+        const DfActor *actor = &section->actor[k];
+        if (actor->k == 0) why_draw(why, k, row[actor->part]);
+        if (actor->tile < tiles) why_draw(why, k, row[section->parts + actor->tile]);
+    }
+    out_print(out, "%-24s tiles  %.0f cycles, %.3g a character; a digit is a panel\n", "stage", why->cycles,
+              why->cycles / WHY_COLUMNS);
+    for (size_t s = 0; s < section->parts; s++)
+        out_print(out, "%-24s %5zu |%.*s|\n", section->part[s].s.name, section->part[s].actors, WHY_COLUMNS,
+                  row[s]);
+    for (size_t k = 0; k < tiles; k++)
+        out_print(out, "%-24s %5zu |%.*s|\n", "tile", k, WHY_COLUMNS, row[section->parts + k]);
+    free(row);
+}
+/* What happens to panel i of a section, part by part: when, where, and after whom. */
+static inline void why_walk(Out *out, const Why *why, size_t i) {
+    const DfSection *section = why->section;
+    for (size_t s = 0; s < section->parts; s++) {
+        const DfPart *part = &section->part[s];
+        const WhyCause data = why_data(why, part, i);
+        const WhyCause room = why_room(why, part, i);
+        double from = INFINITY;
+        for (size_t k = 0; k < part->actors; k++)
+            from = fmin(from, why->at[(part->actor + k) * why->firings + i].from);
+        out_print(out, "%12.0f .. %-12.0f %s on %zu tiles, the first is %zu", from,
+                  why->given[s * why->firings + i], part->s.name, part->actors,
+                  section->actor[part->actor].tile);
+        if (room.until > data.until)
+            out_print(out, "; %s made room at %.0f", section->part[room.part].s.name, room.until);
+        else if (data.part != DF_NOBODY)
+            out_print(out, "; %s gave the last input at %.0f", section->part[data.part].s.name, data.until);
+        out_char(out, '\n');
+    }
+}
+#endif

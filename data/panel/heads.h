@@ -1,0 +1,230 @@
+/* heads.h: attention as stages: whose queries and keys a firing has, and where a
+ * head's keys and values lie.
+ *
+ * What 16 queries compute is attention.h's. Here a head's work is cut into units,
+ * of which a tile may have some: unit j of `split` has the groups j, j + split,
+ * j + 2 split ... of a sequence, so that each has as many early ones, which see
+ * few keys, as late ones:
+ *
+ *     split 2    unit 0   | group 0 |         | group 2 |         | group 4 |
+ *                unit 1   |         | group 1 |         | group 3 |         |
+ *
+ * Forward they are groups of queries, backward groups of keys. No sum is cut: a
+ * query's runs over all keys in order, wherever these lie; a key's gradient is
+ * made where the key is. Off chip everything lies in the edges themselves. */
+#ifndef HEADS_H
+#define HEADS_H
+#include "attention.h"
+#include "firing.h"
+
+static inline size_t gpt_head_size(const GptRun *r) {
+    return r->m->c.C / r->m->c.NH;
+}
+/* Some units of one head: its units j0 .. j1-1, of `split`. */
+typedef struct {
+    size_t h, j0, j1, split;
+} GptHeadUnits;
+
+/* The units of a firing from `unit` on that are of one head. */
+static inline GptHeadUnits gpt_head_of(const Firing *f, size_t unit) {
+    const size_t split = f->stage->split;
+    const size_t j = unit % split;
+    return (GptHeadUnits){unit / split, j, size_min(split, j + f->end - unit),
+                     split};
+}
+/* Whether they have group n of the sequence. */
+static inline bool gpt_has(const GptHeadUnits *head, size_t n) {
+    const size_t j = n % head->split;
+    return head->j0 <= j && j < head->j1;
+}
+/* Groups of a sequence that one of `split` units has, at most. */
+static inline size_t gpt_groups_each(size_t groups, size_t split) {
+    return (groups + split - 1) / split;
+}
+/* The keys of head h of the sequence's group 0, in a panel of q, k, v. */
+static inline float *gpt_keys(const Firing *f, SpPanel qkv, size_t h) {
+    return qkv.lines - f->panel.first * qkv.stride +
+           (f->r->m->c.C + h * gpt_head_size(f->r)) * LINE;
+}
+/* Head h's memory where the edges are: nothing is copied. */
+static inline AttMemory gpt_in_edges(const Firing *f, SpPanel qkv, SpPanel dqkv,
+                                     size_t h) {
+    const size_t values = f->r->m->c.C * LINE;      /* from a key to its value */
+    float *k = gpt_keys(f, qkv, h);
+    float *dk = gpt_keys(f, dqkv, h);
+    return (AttMemory){.edge = {k, k + values, dk, dk + values},
+                       .stride = qkv.stride};
+}
+/* Head h's memory, on chip or off. */
+static inline AttMemory gpt_memory(const Firing *f, SpPanel qkv, SpPanel dqkv,
+                                   size_t h) {
+    const DfPart *keeper = f->keeper;
+    if (!keeper) return gpt_in_edges(f, qkv, dqkv, h);
+    const size_t split = keeper->s.units / f->r->m->c.NH;
+    const size_t each = gpt_groups_each(f->r->program.groups, split);
+    return (AttMemory){.stride = keeper->s.state / each * LINE,
+                       .keeper = keeper,
+                       .place = f->kept,
+                       .first = h * split,
+                       .split = split,
+                       .each = each,
+                       .one = gpt_head_size(f->r) * LINE};
+}
+/* Room for the scores of a head: of a group of queries on chip, of a panel
+ * off. */
+static inline float *gpt_scratch(const Firing *f) {
+    const Program *p = &f->r->program;
+    if (f->scratch) return f->scratch;
+    return f->r->scratch + f->worker * p->panel * p->groups * LINE * LINE;
+}
+/* Head h's queries of group g. soft: maximum and 1 / sum, two lines a head. */
+static inline AttQueries gpt_queries(const Firing *f, SpPanel qkv, SpPanel att,
+                                     SpPanel soft, size_t g, size_t h) {
+    const size_t hs = gpt_head_size(f->r);
+    const size_t l = f->stage->df.layer;
+    Drop drop = {.below = 0};
+    if (f->r->dropping)
+        drop = drop_head(&f->r->dropout, gpt_layer(l, QKVW), h,
+                         gpt_sequence(f));
+    return (AttQueries){
+        .drop = drop,
+        .n = f->panel.first + g + 1,
+        .hs = hs,
+        .scale = 1 / sqrtf((float)hs),
+        .query = panel_from(qkv, g, h * hs),
+        .out = panel_from(att, g, h * hs),
+        .max = panel_line(soft, g, 2 * h),
+        .share = panel_line(soft, g, 2 * h + 1),
+    };
+}
+/* Head h's keys and values of group g of a panel become the tile's, as group
+ * k. */
+static inline void gpt_remember(const Firing *f, const AttMemory *m,
+                                SpPanel qkv, size_t g, size_t k, size_t h) {
+    const size_t C = f->r->m->c.C;
+    const size_t hs = gpt_head_size(f->r);
+    att_remember(att_group(m, ATT_KEY, k), panel_from(qkv, g, C + h * hs), hs);
+    att_remember(att_group(m, ATT_VALUE, k),
+                 panel_from(qkv, g, 2 * C + h * hs), hs);
+}
+/* Keys and values of a panel go to the tiles that keep them. */
+static inline void gpt_attention_keys(const Firing *f) {
+    const SpPanel qkv = gpt_in(f, 0);
+    GptHeadUnits head;
+    for (size_t unit = f->unit; unit < f->end; unit += head.j1 - head.j0) {
+        head = gpt_head_of(f, unit);
+        const AttMemory m = gpt_memory(f, qkv, qkv, head.h);
+        for (size_t g = 0; g < f->panel.groups; g++) {
+            const size_t n = f->panel.first + g;
+            if (gpt_has(&head, n)) gpt_remember(f, &m, qkv, g, n, head.h);
+        }
+    }
+}
+/* att (C) = softmax(q k / sqrt(hs)) v for the heads of units unit .. end-1 and
+ * those groups of a panel's queries that are theirs */
+static inline void gpt_attention(const Firing *f) {
+    const SpPanel qkv = gpt_in(f, 0);
+    const SpPanel att = gpt_out(f, 0);
+    const SpPanel soft = gpt_side(f, 0);
+    GptHeadUnits head;
+    for (size_t unit = f->unit; unit < f->end; unit += head.j1 - head.j0) {
+        head = gpt_head_of(f, unit);
+        const AttMemory m = gpt_memory(f, qkv, qkv, head.h);
+        for (size_t g = 0; g < f->panel.groups; g++) {
+            if (!gpt_has(&head, f->panel.first + g)) continue;
+            const AttQueries q = gpt_queries(f, qkv, att, soft, g, head.h);
+            att_forward(&q, &m, gpt_scratch(f));
+        }
+    }
+}
+/* Where the derivatives (16 keys, 16 queries) of a head's scores lie, of group n
+ * of its keys and group g of a panel's queries: in an edge, by the units of the
+ * part that makes it, or off chip in a worker's room. */
+static inline float *gpt_dscores(const Firing *f, int edge, const AttMemory *m,
+                                 size_t g, size_t n) {
+    const size_t groups = f->r->program.groups;
+    if (!m->keeper) return gpt_scratch(f) + (g * groups + n) * LINE * LINE;
+    return panel_line(gpt_panel_of(f, edge), g, att_place(m, n) * LINE);
+}
+/* Before the first panel of the backward stream that a sequence's heads see: dk
+ * and dv are 0, and keys and values come on the chip. */
+static inline void gpt_attention_begin(const Firing *f, const AttMemory *m,
+                                       SpPanel qkv, const GptHeadUnits *head) {
+    const size_t bytes = gpt_head_size(f->r) * LINE * sizeof(float);
+    SpPanel sequence = qkv;
+    sequence.lines -= f->panel.first * qkv.stride;
+    for (size_t k = 0; k < f->r->groups; k++) {
+        if (!gpt_has(head, k)) continue;
+        memset(att_group(m, ATT_DKEY, k), 0, bytes);
+        memset(att_group(m, ATT_DVALUE, k), 0, bytes);
+        if (m->keeper) gpt_remember(f, m, sequence, k, k, head->h);
+    }
+}
+/* What a panel's queries, last group first, contribute to dk and dv of the keys
+ * of some units of a head. */
+static inline void gpt_attention_head(const Firing *f, const AttMemory *m,
+                                      const GptHeadUnits *head) {
+    const size_t hs = gpt_head_size(f->r);
+    const SpPanel datt = gpt_in(f, 0);
+    const SpPanel qkv = gpt_side(f, 1);
+    for (size_t g = f->panel.groups; g-- > 0;) {
+        float dot[LINE] __attribute__((aligned(64)));
+        AttQueries q = gpt_queries(f, qkv, gpt_in(f, 1), gpt_side(f, 0), g,
+                                   head->h);
+        q.dout = panel_from(datt, g, head->h * hs);
+        att_softmax_dot(dot, &q);
+        for (size_t k = 0; k < q.n; k++) {
+            float *ds = gpt_dscores(f, f->stage->df.out[1], m, g, k);
+            if (gpt_has(head, k)) att_backward(&q, m, k, dot, ds);
+        }
+    }
+}
+/* dk and dv of the keys of units unit .. end-1, which are complete with the
+ * panel that they lie in, and the derivatives of the scores. */
+static inline void gpt_attention_data(const Firing *f) {
+    const size_t C = f->r->m->c.C;
+    const size_t hs = gpt_head_size(f->r);
+    const SpPanel dqkv = gpt_out(f, 0);
+    const SpPanel qkv = gpt_side(f, 1);
+    GptHeadUnits head;
+    for (size_t unit = f->unit; unit < f->end; unit += head.j1 - head.j0) {
+        head = gpt_head_of(f, unit);
+        const size_t at = head.h * hs;
+        const AttMemory m = gpt_memory(f, qkv, dqkv, head.h);
+        if (f->panel.first + f->panel.groups == f->r->groups)
+            gpt_attention_begin(f, &m, qkv, &head);
+        gpt_attention_head(f, &m, &head);
+        for (size_t g = 0; g < f->panel.groups && m.keeper; g++) {
+            const size_t k = f->panel.first + g;
+            if (!gpt_has(&head, k)) continue;
+            att_recall(panel_from(dqkv, g, C + at),
+                       att_group(&m, ATT_DKEY, k), hs);
+            att_recall(panel_from(dqkv, g, 2 * C + at),
+                       att_group(&m, ATT_DVALUE, k), hs);
+        }
+    }
+}
+/* dq = sum of dscore key, keys in order, of those groups of a panel's queries
+ * that are units unit .. end-1's. */
+static inline void gpt_attention_queries(const Firing *f) {
+    const size_t hs = gpt_head_size(f->r);
+    const SpPanel dqkv = gpt_out(f, 0);
+    const SpPanel qkv = gpt_side(f, 0);
+    GptHeadUnits head;
+    for (size_t unit = f->unit; unit < f->end; unit += head.j1 - head.j0) {
+        head = gpt_head_of(f, unit);
+        const AttMemory m = gpt_memory(f, qkv, dqkv, head.h);
+        for (size_t g = 0; g < f->panel.groups; g++) {
+            const size_t n = f->panel.first + g + 1;
+            const size_t run = att_run(&m, n);
+            const SpPanel dq = panel_from(dqkv, g, head.h * hs);
+            if (!gpt_has(&head, n - 1)) continue;
+            panel_clear(dq, 0, 0, hs);
+            for (size_t k = 0; k < n; k += run) {
+                float *ds = gpt_dscores(f, f->stage->df.in[1], &m, g, k);
+                att_mix(dq, &m, ATT_KEY, k, run, ds, hs);
+            }
+        }
+    }
+}
+#endif
