@@ -9,12 +9,14 @@
 #           bytes and status 0; or in one line and status 2, leaves no temporary file and no lock, and the same
 #           command, or --resume, then goes on to the right bytes.
 # kill      SIGKILL before the n-th system call (lost/stop.c): the same command, or --resume, goes on to the
-#           right bytes, and takes away what was left. SIGTERM: nothing is left either.
+#           right bytes, and run and compare take away what was left. SIGTERM: nothing is left either.
 # memory    the address space ends at every size from the least in which the program starts to plenty, in steps of
 #           64 KiB, and of 4 KiB wherever the outcome changes: as calls.
 #
-# The right bytes are those of a run that nothing disturbed: every file, and what is printed. TRAIN names the
-# program. Needs bash, a C compiler and glibc; without ptrace, kill comes at random moments.
+# The right bytes are those of a run that nothing disturbed: every file, and what is printed. Where a stopped try
+# has left the same files as one before it, the second run is left out. It refuses bench, which measures time, and
+# the clock here is none (lost/calls.c). TRAIN names the program. Needs bash, a C compiler and glibc; without ptrace,
+# kill comes at random moments.
 set -u -o pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 train=$(realpath "${TRAIN:-./train}") || exit 1
@@ -230,9 +232,18 @@ kills() {
         done
     done
 }
+# nameless COMMAND: takes away the temporary file that SIGKILL has left of a command without a lock. A lock tells the
+# next one whose file that is; without, nobody knows whether its process is at work.
+nameless() {
+    [[ ${line[$1]} == run* || ${line[$1]} == compare* ]] && return
+    local files
+    mapfile -t files < <(find "$tmp/case" -name '*.tmp')
+    ((${#files[@]} == 1)) && rm "${files[0]}"
+}
 # killed COMMAND SIGNAL WHAT: of the try that this signal has ended, or was to end
 killed() {
     said=
+    (($2 == 9)) && nameless "$1"
     if (($2 == 15)) && left; then bad "$1" "signal $2 at $3: left $(find "$tmp/case" -name '*.tmp' -o -name '*.lock')"
     elif ((status != 128 + $2 && status != 3 && status != 0)); then bad "$1" "signal $2 at $3"
     elif ! on "$1"; then bad "$1" "signal $2 at $3: does not go on: $(head -n 1 "$tmp/diff")"
@@ -308,7 +319,7 @@ report() {
 jobs() {
     for name in $commands; do echo "calls $name"; done
     for name in $writers; do echo "kill $name"; done
-    for name in $commands; do echo "memory $name"; done
+    for name in ${commands/taken/}; do echo "memory $name"; done      # that one never comes to 0
 }
 # everything: the jobs, as many at once as there are processors
 everything() {

@@ -50,6 +50,28 @@ static void pool_check_waiting(size_t cpus) {
     df_end(pool);
 }
 
+/* ---- signals ------------------------------------------------------------- */
+
+/* How many of the signals that end the program a task's thread takes. */
+static void pool_ends(void *arg, size_t task, size_t worker) {
+    sigset_t blocked;
+    pthread_sigmask(SIG_BLOCK, NULL, &blocked);
+    for (int k = 0; k < 3; k++)
+        if (!sigismember(&blocked, end_signal[k]))
+            atomic_fetch_add((atomic_int *)arg + (worker > 0), 1);
+    pool_nap(NULL, task, worker);
+}
+/* Only the caller takes them. */
+static void pool_check_signals(void) {
+    atomic_int taken[2] = {0};              /* by the caller, by the others */
+    DfPool *pool = df_begin_on(4, 4);
+    df_run(pool, pool_ends, taken, 1);      /* one task is the caller's */
+    for (int run = 0; run < 5; run++) df_run(pool, pool_ends, taken, 8);
+    df_end(pool);
+    CHECK(taken[0] >= 3 && taken[0] % 3 == 0 && taken[1] == 0,
+          "taken by the caller %d times, by others %d", taken[0], taken[1]);
+}
+
 /* ---- quotas -------------------------------------------------------------- */
 
 static void quota_file(const char *root, const char *path, const char *text) {
@@ -134,6 +156,7 @@ static void test_pool(void) {
     }
     pool_check_waiting(1);
     pool_check_waiting(8);
+    pool_check_signals();
     pool_check_quotas();
 }
 #endif

@@ -167,6 +167,24 @@ static inline size_t df_cores(void) {
     return size_max(1, size_min(cores_count(true), DF_WORKERS));
 }
 
+/* Starts workers 1 .. workers - 1. The signals that end the program are left to
+ * the caller: taken by a worker, one would remove the temporary files (base.h)
+ * while the caller makes another. */
+static inline void df_start(DfPool *p) {
+    sigset_t ends;
+    sigset_t before;
+    sigemptyset(&ends);
+    for (int k = 0; k < 3; k++) sigaddset(&ends, end_signal[k]);
+    pthread_sigmask(SIG_BLOCK, &ends, &before);     /* a thread begins with its maker's */
+    for (size_t i = 1; i < p->workers; i++) {
+        DfWorker *w = mem_new(1, sizeof *w);
+        *w = (DfWorker){p, i};
+        int error = pthread_create(&p->thread[i], NULL, df_worker, w);
+        if (error) die("cannot start thread %zu: %s", i, why(error));
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
 /* A pool of that many workers, the caller included, of which so many may be
  * awake. Ended by df_end. */
 static inline DfPool *df_begin_on(size_t workers, size_t cpus) {
@@ -179,12 +197,7 @@ static inline DfPool *df_begin_on(size_t workers, size_t cpus) {
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->wake, NULL);
     pthread_cond_init(&p->done, NULL);
-    for (size_t i = 1; i < workers; i++) {
-        DfWorker *w = mem_new(1, sizeof *w);
-        *w = (DfWorker){p, i};
-        int error = pthread_create(&p->thread[i], NULL, df_worker, w);
-        if (error) die("cannot start thread %zu: %s", i, why(error));
-    }
+    df_start(p);
     return p;
 }
 

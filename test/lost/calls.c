@@ -91,11 +91,11 @@ __attribute__((destructor)) static void end(void) {
     syscall(SYS_close, file);
 }
 
-/* Counts a call; whether it is to fail, and then with that errno. */
+/* Counts a call; whether it is to fail, and then with that errno, if not 0. */
 static bool fails(int kind, int error) {
     const long n = ++count[kind];
     if (kind != wanted || n < first || n > last) return false;
-    errno = error;
+    if (error) errno = error;
     return true;
 }
 
