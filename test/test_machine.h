@@ -500,6 +500,46 @@ static void plant_lag(uint64_t key) {
     CHECK(strstr(check_line, line), "%s: not in: %s", line, check_line);
     line_free(&g);
 }
+/* A chain's firings as workers would note them, from a time on. */
+typedef struct {
+    DfEvent event[CHAIN * CHAIN_PANELS];
+    size_t n;
+} Noted;
+
+static void note_firing(void *owner, const DfSection *section, size_t actor, size_t i, double from, double to) {
+    Noted *noted = owner;
+    (void)section;
+    noted->event[noted->n] = (DfEvent){.from = 1e6 + from, .to = 1e6 + to, .actor = (uint32_t)actor,
+                                       .panel = (uint32_t)i};
+    noted->n++;
+}
+/* Of what workers note --why says the same as of what the clock tells. */
+static void test_why_noted(uint64_t key) {
+    DfGraph g = chain_graph(key);
+    g.stage[rng_u64(key, 10) % CHAIN].per_unit *= 2;
+    DfPlan *plan = chain_plan(&g);
+    Noted *noted = mem_new(1, sizeof *noted);
+    const DfStream stream = df_stream(&g, 0, 1, g.groups, plan->groups);
+    df_clock(&g, plan, 0, &stream, note_firing, noted);
+    Why told = why_new(&g, plan, 0, 1);
+    Why found = why_noted(&g, plan, 0, CHAIN_PANELS, noted->event);
+    for (size_t s = 0; s < CHAIN; s++) {
+        Out one = out_memory();
+        Out other = out_memory();
+        why_follow(&one, &told, s);
+        why_follow(&other, &found, s);
+        CHECK(one.n == other.n && !memcmp(one.text, other.text, one.n), "stage %zu: %.*s, not %.*s", s,
+              (int)other.n, other.text, (int)one.n, one.text);
+        out_drop(&one);
+        out_drop(&other);
+    }
+    why_free(&told);
+    why_free(&found);
+    free(noted);
+    df_plan_free(plan, &g);
+    free(g.stage);
+    free(g.edge);
+}
 static void test_why(void) {
     for (size_t n = 0; n < 20; n++) {
         const uint64_t key = rng_key(3, "why") + n * 100;
@@ -509,6 +549,7 @@ static void test_why(void) {
         plant_slot(key);
         plant_tile(key);
         plant_lag(key);
+        test_why_noted(key);
     }
 }
 /* What the FLOPs of GPT-13B at T=2048 allow, attention counted in full. */

@@ -162,6 +162,31 @@ static inline void report_trace(const char *path, const DfGraph *g,
     out_done(&out);
 }
 
+/* ---- a run's first step ------------------------------------------------------------------------------ */
+
+/* From here on a run's firings are noted, of its first group of sequences, on a chip planned for the model that
+ * is about to train. Dies if it has not the stage of --why. */
+static inline void notes_begin(GptRun *r, const Options *o) {
+    const DfPlan *plan = r->machine->plan;
+    if (r->machine->m != r->m) gpt_machine_plan(r, plan->chip, plan->depth);
+    if (o->why) why_place(r->machine->plan, o->why);
+    r->machine->event = mem_new(r->machine->plan->sections, sizeof(DfEvent *));
+}
+/* They become a trace, beside what the clock says of them, and the answer to --why. To be called before the masks
+ * change: the graph is that of the model that has trained. */
+static inline void notes_end(const GptRun *r, const Options *o) {
+    const GptMachine *a = r->machine;
+    const size_t panels = gpt_panels(r);
+    if (o->trace) report_trace(o->trace, &a->graph, a->plan, r->B, r->groups, a->event, panels);
+    if (!o->why) return;
+    const WhyPlace at = why_place(a->plan, o->why);
+    Why why = why_noted(&a->graph, a->plan, at.section, panels, a->event[at.section]);
+    Out out = out_standard();
+    why_follow(&out, &why, at.part);
+    out_done(&out);
+    why_free(&why);
+}
+
 /* ---- a graph without its model ------------------------------------------- */
 
 /* What row blocks and columns of a matrix would keep at that density, evenly. */
@@ -292,25 +317,17 @@ static inline Simulated simulate_quietly(const Options *o, const GptConfig *c,
 /* Answers --timeline, --walk and --why of a plan. Dies if there is no such section,
  * panel or stage. */
 static inline void simulate_why(const Options *o, const DfGraph *g, const DfPlan *plan) {
-    size_t n = o->section;
-    size_t part = DF_NOBODY;
-    for (size_t k = 0; o->why && k < plan->sections; k++)
-        for (size_t s = 0; s < plan->section[k].parts && part == DF_NOBODY; s++)
-            if (!strcmp(plan->section[k].part[s].s.name, o->why)) {
-                n = k;
-                part = s;
-            }
-    if (o->why && part == DF_NOBODY)
-        usage("--why: expected a stage that --show-graph lists, found '%s'", o->why);
-    if (n >= plan->sections)
-        usage("--section: expected one below %zu, found %zu", plan->sections, n);
-    Why why = why_new(g, plan, n, o->batch);
+    WhyPlace at = {.section = o->section};
+    if (o->why) at = why_place(plan, o->why);
+    if (at.section >= plan->sections)
+        usage("--section: expected one below %zu, found %zu", plan->sections, at.section);
+    Why why = why_new(g, plan, at.section, o->batch);
     if (o->walk != AUTO && o->walk >= why.firings)
         usage("--walk: expected a panel below %zu, found %zu", why.firings, o->walk);
     Out out = out_standard();
     if (o->timeline) why_timeline(&out, &why, plan);
     if (o->walk != AUTO) why_walk(&out, &why, o->walk);
-    if (o->why) why_follow(&out, &why, part);
+    if (o->why) why_follow(&out, &why, at.part);
     out_done(&out);
     why_free(&why);
 }

@@ -304,8 +304,9 @@ static const Option options[] = {
      "N: what happens to panel N in section --section"},
     {"section", WHOLE, 0, SIMULATE, MACHINE, AT(section), 0, 1e12, "0",
      "section of --timeline and --walk"},
-    {"why", TEXT, 0, SIMULATE, MACHINE, AT(why), 0, 0, "",
-     "STAGE: whom it waits for, and whom those wait for"},
+    {"why", TEXT, 0, RUN | SIMULATE, MACHINE, AT(why), 0, 0, "",
+     "STAGE: whom it waits for, and whom those wait for; in a run, its "
+     "first step"},
     {"peak-share", REAL, 0, SIMULATE, MACHINE, AT(peak_share), 0.01, 1, "0.5957",
      "of an A100's peak that dense training reaches (published: 13B at "
      "T=2048)"},
