@@ -506,11 +506,16 @@ typedef struct {
     size_t n;
 } Noted;
 
-static void note_firing(void *owner, const DfSection *section, size_t actor, size_t i, double from, double to) {
+static void note_firing(void *owner, const DfSection *section, size_t actor,
+                        size_t i, double from, double to) {
     Noted *noted = owner;
     (void)section;
-    noted->event[noted->n] = (DfEvent){.from = 1e6 + from, .to = 1e6 + to, .actor = (uint32_t)actor,
-                                       .panel = (uint32_t)i};
+    noted->event[noted->n] = (DfEvent){
+        .from = 1e6 + from,
+        .to = 1e6 + to,
+        .actor = (uint32_t)actor,
+        .panel = (uint32_t)i,
+    };
     noted->n++;
 }
 /* Of what workers note --why says the same as of what the clock tells. */
@@ -528,8 +533,9 @@ static void test_why_noted(uint64_t key) {
         Out other = out_memory();
         why_follow(&one, &told, s);
         why_follow(&other, &found, s);
-        CHECK(one.n == other.n && !memcmp(one.text, other.text, one.n), "stage %zu: %.*s, not %.*s", s,
-              (int)other.n, other.text, (int)one.n, one.text);
+        CHECK(one.n == other.n && !memcmp(one.text, other.text, one.n),
+              "stage %zu: %.*s, not %.*s", s, (int)other.n, other.text, (int)one.n,
+              one.text);
         out_drop(&one);
         out_drop(&other);
     }
@@ -537,8 +543,7 @@ static void test_why_noted(uint64_t key) {
     why_free(&found);
     free(noted);
     df_plan_free(plan, &g);
-    free(g.stage);
-    free(g.edge);
+    line_free(&g);
 }
 static void test_why(void) {
     for (size_t n = 0; n < 20; n++) {

@@ -162,25 +162,30 @@ static inline void report_trace(const char *path, const DfGraph *g,
     out_done(&out);
 }
 
-/* ---- a run's first step ------------------------------------------------------------------------------ */
+/* ---- a run's first step -------------------------------------------------- */
 
-/* From here on a run's firings are noted, of its first group of sequences, on a chip planned for the model that
- * is about to train. Dies if it has not the stage of --why. */
+/* From here on a run's firings are noted, of its first group of sequences, on a
+ * chip planned for the model that is about to train. Dies if it has not the stage
+ * of --why. */
 static inline void notes_begin(GptRun *r, const Options *o) {
     const DfPlan *plan = r->machine->plan;
     if (r->machine->m != r->m) gpt_machine_plan(r, plan->chip, plan->depth);
     if (o->why) why_place(r->machine->plan, o->why);
     r->machine->event = mem_new(r->machine->plan->sections, sizeof(DfEvent *));
 }
-/* They become a trace, beside what the clock says of them, and the answer to --why. To be called before the masks
- * change: the graph is that of the model that has trained. */
+/* They become a trace, beside what the clock says of them, and the answer to
+ * --why. To be called before the masks change: the graph is that of the model that
+ * has trained. */
 static inline void notes_end(const GptRun *r, const Options *o) {
     const GptMachine *a = r->machine;
     const size_t panels = gpt_panels(r);
-    if (o->trace) report_trace(o->trace, &a->graph, a->plan, r->B, r->groups, a->event, panels);
+    if (o->trace)
+        report_trace(o->trace, &a->graph, a->plan, r->B, r->groups, a->event,
+                     panels);
     if (!o->why) return;
     const WhyPlace at = why_place(a->plan, o->why);
-    Why why = why_noted(&a->graph, a->plan, at.section, panels, a->event[at.section]);
+    Why why = why_noted(&a->graph, a->plan, at.section, panels,
+                        a->event[at.section]);
     Out out = out_standard();
     why_follow(&out, &why, at.part);
     out_done(&out);

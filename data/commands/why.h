@@ -21,7 +21,9 @@
 #include "../run/clock.h"
 #include "../run/options.h"
 
-typedef struct { double from, to; } WhyFiring;
+typedef struct {
+    double from, to;
+} WhyFiring;
 
 /* All firings of a section. */
 typedef struct {
@@ -181,13 +183,17 @@ static inline bool why_carries(const Why *why, const DfPart *part) {
 }
 
 /* Where a plan has the stage of that name. Dies if it has none. */
-typedef struct { size_t section, part; } WhyPlace;
+typedef struct {
+    size_t section, part;
+} WhyPlace;
 
 static inline WhyPlace why_place(const DfPlan *plan, const char *name) {
     for (size_t n = 0; n < plan->sections; n++)
         for (size_t s = 0; s < plan->section[n].parts; s++)
-            if (!strcmp(plan->section[n].part[s].s.name, name)) return (WhyPlace){n, s};
-    usage("--why: expected a stage that simulate --show-graph lists, found '%s'", name);
+            if (!strcmp(plan->section[n].part[s].s.name, name))
+                return (WhyPlace){n, s};
+    usage("--why: expected a stage that simulate --show-graph lists, found '%s'",
+          name);
 }
 
 /* One line of the answer: what part s waits for most. Returns whom, or DF_NOBODY
@@ -205,19 +211,20 @@ static inline size_t why_line(Out *out, const Why *why, size_t s) {
     else if (kind == WHY_TURN) whom = why_neighbour(why, s);
     const char *other = whom == DF_NOBODY ? "" : section->part[whom].s.name;
     if (works)
-        out_print(out, "%s %s %.0f %% of the section: those around it go at its pace\n", name,
+        out_print(out,
+                  "%s %s %.0f %% of the section: those around it go at its pace\n",
+                  name,
                   why_carries(why, &section->part[s]) ? "carries lines" : "computes",
                   100 * sum.works / why->cycles);
-    else if (whom == DF_NOBODY)
-        out_print(out, "%s waits %.0f %% of the section for a worker: all are at other stages\n", name, share);
-    else if (kind == WHY_DATA)
-        out_print(out, "%s waits %.0f %% of the section for data: %s has not made its panel\n", name, share, other);
-    else if (kind == WHY_ROOM)
-        out_print(out, "%s waits %.0f %% of the section for room: %s has not taken an earlier panel\n", name,
-                  share, other);
-    else
-        out_print(out, "%s waits %.0f %% of the section for its turn: %s has most of its tile\n", name, share,
-                  other);
+    else out_print(out, "%s waits %.0f %% of the section for ", name, share);
+    if (!works && whom == DF_NOBODY)
+        out_text(out, "a worker: all are at other stages\n");
+    if (whom != DF_NOBODY && kind == WHY_DATA)
+        out_print(out, "data: %s has not made its panel\n", other);
+    if (whom != DF_NOBODY && kind == WHY_ROOM)
+        out_print(out, "room: %s has not taken an earlier panel\n", other);
+    if (whom != DF_NOBODY && kind == WHY_TURN)
+        out_print(out, "its turn: %s has most of its tile\n", other);
     free(sum.cycles);
     return whom;
 }
@@ -240,7 +247,8 @@ static inline size_t why_follow(Out *out, const Why *why, size_t s) {
         if (k < 2 || k + 2 >= n) why_line(out, why, path[k]);
         else if (k == 2) out_print(out, "... and so on, %zu stages ...\n", n - 4);
     if (whom != DF_NOBODY)
-        out_print(out, "which goes round: these take turns, and with more slots (--depth) could work at once\n");
+        out_text(out, "which goes round: these take turns, and with more slots "
+                      "(--depth) could work at once\n");
     s = path[n - 1];
     free(seen);
     free(path);
@@ -277,13 +285,15 @@ static inline void why_timeline(Out *out, const Why *why, const DfPlan *plan) {
         if (actor->k == 0) why_draw(why, k, row[actor->part]);
         if (actor->tile < tiles) why_draw(why, k, row[section->parts + actor->tile]);
     }
-    out_print(out, "%-24s tiles  %.0f cycles, %.3g a character; a digit is a panel\n", "stage", why->cycles,
-              why->cycles / WHY_COLUMNS);
+    out_print(out,
+              "%-24s tiles  %.0f cycles, %.3g a character; a digit is a panel\n",
+              "stage", why->cycles, why->cycles / WHY_COLUMNS);
     for (size_t s = 0; s < section->parts; s++)
-        out_print(out, "%-24s %5zu |%.*s|\n", section->part[s].s.name, section->part[s].actors, WHY_COLUMNS,
-                  row[s]);
+        out_print(out, "%-24s %5zu |%.*s|\n", section->part[s].s.name,
+                  section->part[s].actors, WHY_COLUMNS, row[s]);
     for (size_t k = 0; k < tiles; k++)
-        out_print(out, "%-24s %5zu |%.*s|\n", "tile", k, WHY_COLUMNS, row[section->parts + k]);
+        out_print(out, "%-24s %5zu |%.*s|\n", "tile", k, WHY_COLUMNS,
+                  row[section->parts + k]);
     free(row);
 }
 /* What happens to panel i of a section, part by part: when, where, and after whom. */
@@ -300,9 +310,11 @@ static inline void why_walk(Out *out, const Why *why, size_t i) {
                   why->given[s * why->firings + i], part->s.name, part->actors,
                   section->actor[part->actor].tile);
         if (room.until > data.until)
-            out_print(out, "; %s made room at %.0f", section->part[room.part].s.name, room.until);
+            out_print(out, "; %s made room at %.0f",
+                      section->part[room.part].s.name, room.until);
         else if (data.part != DF_NOBODY)
-            out_print(out, "; %s gave the last input at %.0f", section->part[data.part].s.name, data.until);
+            out_print(out, "; %s gave the last input at %.0f",
+                      section->part[data.part].s.name, data.until);
         out_char(out, '\n');
     }
 }

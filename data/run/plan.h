@@ -653,8 +653,9 @@ static inline uint64_t df_stage_sign(const DfStage *stage) {
         (double)stage->lag, (double)stage->units, (double)stage->sums,
         (double)stage->state, (double)stage->recalls, (double)stage->scratch,
         (double)stage->share, (double)stage->whole, stage->per_line,
-        stage->per_unit, stage->per_pair, stage->recalled, stage->reads, stage->writes, stage->random,
-        stage->weights, stage->grads, stage->gather, stage->scatter};
+        stage->per_unit, stage->per_pair, stage->recalled, stage->reads,
+        stage->writes, stage->random, stage->weights, stage->grads,
+        stage->gather, stage->scatter};
     uint64_t sign = 0;
     for (size_t k = 0; k < sizeof value / sizeof *value; k++)
         sign = df_mix_real(sign, value[k]);
