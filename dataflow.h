@@ -167,11 +167,6 @@ static inline double df_flops(const DfStage *stage, size_t u0, size_t u1,
 static inline bool df_writes(const DfStage *stage, int e) {
     return stage->out[0] == e || stage->out[1] == e;
 }
-static inline bool df_reads(const DfStage *stage, int e) {
-    for (int k = 0; k < DF_INS; k++)
-        if (stage->in[k] == e) return true;
-    return false;
-}
 
 /* ---- what a firing costs ------------------------------------------------- */
 
