@@ -167,11 +167,6 @@ static inline double df_flops(const DfStage *stage, size_t u0, size_t u1,
 static inline bool df_writes(const DfStage *stage, int e) {
     return stage->out[0] == e || stage->out[1] == e;
 }
-static inline bool df_reads(const DfStage *stage, int e) {
-    for (int k = 0; k < DF_INS; k++)
-        if (stage->in[k] == e) return true;
-    return false;
-}
 
 /* ---- what a firing costs ------------------------------------------------- */
 
@@ -182,20 +177,19 @@ typedef struct {
                              * the rows, and its weights */
 } DfWork;
 
-/* Rows that a stage reads and makes. */
-static inline double df_rows_in(const DfGraph *graph, const DfStage *stage) {
+/* Rows of n edges together, those that are none left out. */
+static inline double df_rows(const DfGraph *graph, const int *edge, int n) {
     double rows = 0;
-    for (int k = 0; k < DF_INS; k++)
-        if (stage->in[k] != DF_NONE)
-            rows += (double)graph->edge[stage->in[k]].rows;
+    for (int k = 0; k < n; k++)
+        if (edge[k] != DF_NONE) rows += (double)graph->edge[edge[k]].rows;
     return rows;
 }
+/* Rows that a stage reads and makes. */
+static inline double df_rows_in(const DfGraph *graph, const DfStage *stage) {
+    return df_rows(graph, stage->in, DF_INS);
+}
 static inline double df_rows_out(const DfGraph *graph, const DfStage *stage) {
-    double rows = 0;
-    for (int k = 0; k < DF_OUTS; k++)
-        if (stage->out[k] != DF_NONE)
-            rows += (double)graph->edge[stage->out[k]].rows;
-    return rows;
+    return df_rows(graph, stage->out, DF_OUTS);
 }
 /* Of units u0 .. u1-1 of a stage on groups first .. first+groups-1 of a
  * sequence. */

@@ -738,7 +738,10 @@ SP_APART void sp_backward_weight(SpBlocks rows, float *dw, SpPanel dy, SpPanel x
  * Example, J = 4: kept blocks 0 1 2 with |w| = 5, 1, 3; gradient 9, 2, 1, 7;
  * n = 1. Block 1 goes, block 3 (7, against block 1's 2) comes. */
 
-typedef struct { float score; uint32_t at; } SpRank;
+typedef struct {
+    float score;
+    uint32_t at;
+} SpRank;
 
 /* Orders the largest first, ties to the smaller place. */
 static inline int sp_by_score(const void *a, const void *b) {

@@ -146,24 +146,6 @@ __attribute__((noreturn)) static void run_not_finite(const Run *run) {
     exit(3);
 }
 
-/* Has the chip planned for the model that is about to train, and its firings
- * kept. */
-static void run_trace_begin(Run *run) {
-    GptRun *r = run->r;
-    const DfPlan *plan = r->machine->plan;
-    if (r->machine->m != r->m) gpt_machine_plan(r, plan->chip, plan->depth);
-    r->machine->event = mem_new(r->machine->plan->sections, sizeof(DfEvent *));
-}
-/* The first step's firings, of its first group of sequences, beside what the
- * clock says of them. To be called before the masks change: the graph is that of
- * the model that has trained. */
-static void run_trace(const Run *run) {
-    const GptRun *r = run->r;
-    const GptMachine *a = r->machine;
-    report_trace(run->s.o->trace, &a->graph, a->plan, r->B, r->groups, a->event,
-                 gpt_panels(r));
-}
-
 /* Bytes of text of a step's targets, 0 if the tokens' bytes are not known. */
 static double bytes_of(const Data *d, const int32_t *targets, size_t n) {
     double bytes = 0;
@@ -179,7 +161,7 @@ static bool run_step(Run *run) {
     const size_t T = o->context;
     const size_t B = o->batch;
     const double start = seconds();
-    const bool trace = o->trace && s->step == run->first;
+    const bool notes = (o->trace || o->why) && s->step == run->first;
 
     int32_t *inputs = mem_new(B * T, sizeof *inputs);       /* (B,T) */
     int32_t *targets = mem_new(B * T, sizeof *targets);     /* (B,T) */
@@ -194,10 +176,10 @@ static bool run_step(Run *run) {
     Gpt *sparse = score ? masks_dense_begin(run->r) : NULL;
     run->flops = flops_per_token(s->m, T, score) * tokens_per_step(o);
 
-    if (trace) run_trace_begin(run);
+    if (notes) notes_begin(run->r, o);
     run->r->dropout.step = s->step;
     run->loss = train_batch(run->r, B, inputs, targets);   /* forward, backward */
-    if (trace) run_trace(run);
+    if (notes) notes_end(run->r, o);
 
     if (score) masks_dense_end(run->r, sparse, grow);
     run->norm = gpt_gradient_norm(s->m, run->r->pool);
@@ -375,8 +357,8 @@ static int cmd_run(int argc, char **argv) {
     if (o->resume && !option_given(o, "out")) run.out = o->resume;
     if (snprintf(run.best, sizeof run.best, "%s.best", run.out) >= PATH_MAX - 32)
         die("%.60s...: expected a shorter path", run.out);
-    if (o->trace && parse_schedule(o) != DATAFLOW)
-        usage("--trace needs --schedule dataflow");
+    if ((o->trace || o->why) && parse_schedule(o) != DATAFLOW)
+        usage("--trace and --why need --schedule dataflow");
     lock_take(run.out);
     run_check(&run, o);
 

@@ -1,6 +1,6 @@
-/* test_machine.h: the machine. The same bits as the serial pass for any chip, schedule, worker and depth;
- * what went off the chip against what the clock says; the clock on pipelines simple enough to work out; what
- * must be refused. */
+/* test_machine.h: the machine. The same bits as the serial pass for any chip,
+ * schedule, worker and depth; what went off the chip against what the clock says;
+ * the clock on pipelines simple enough to work out; what must be refused. */
 #ifndef TEST_MACHINE_H
 #define TEST_MACHINE_H
 #include "test_gpt.h"
@@ -8,14 +8,20 @@
 #include "../data/run/clock.h"
 #include "../data/commands/simulate.h"
 
-typedef struct { GptConfig c; int mask; size_t B, T, P, group, workers; } MachineCase;
+typedef struct {
+    GptConfig c;
+    int mask;                       /* of some_masks; -1: dense */
+    size_t B, T, P, group, workers;
+} MachineCase;
 
 static GptPair machine_pair(const MachineCase *k) {
     SpMat *mats = k->mask < 0 ? NULL : some_masks(&k->c, (size_t)k->mask, 0.3);
     return pair_masked(k->c, mats, k->B, k->T, 0.2, k->workers);
 }
-/* A hash of losses, gradients and weights of two steps on a chip, or with NULL stage by stage. */
-static uint64_t machine_bits(const MachineCase *k, const DfChip *chip, size_t depth) {
+/* A hash of losses, gradients and weights of two steps on a chip, or with NULL
+ * stage by stage. */
+static uint64_t machine_bits(const MachineCase *k, const DfChip *chip,
+                             size_t depth) {
     GptPair p = machine_pair(k);
     GptRun *r = gpt_run_new(p.m, p.pool, k->group, k->T, k->P, true);
     if (chip) gpt_machine_plan(r, *chip, depth);
@@ -25,62 +31,86 @@ static uint64_t machine_bits(const MachineCase *k, const DfChip *chip, size_t de
     return h;
 }
 
-/* No two places of a section share a byte of a tile, none leaves it, and a part has one on a tile at most. */
+/* Place k of part s shares no byte of a tile with a later place of the section,
+ * and no tile with one of its own part. */
+static void check_place(const DfSection *x, size_t s, size_t k, size_t n) {
+    const DfPart *part = &x->part[s];
+    const DfPlace *a = &x->place[part->place + k];
+    for (size_t t = s; t < x->parts; t++)
+        for (size_t j = t == s ? k + 1 : 0; j < x->part[t].places; j++) {
+            const DfPart *other = &x->part[t];
+            const DfPlace *b = &x->place[other->place + j];
+            if (a->tile != b->tile) continue;
+            CHECK(s != t, "case %zu: %s is twice on tile %zu", n, part->s.name,
+                  a->tile);
+            CHECK(a->at + part->bytes <= b->at || b->at + other->bytes <= a->at,
+                  "case %zu: %s and %s share bytes of tile %zu", n, part->s.name,
+                  other->s.name, a->tile);
+        }
+}
+/* The same of all places; none leaves its tile, and no tile holds more than the
+ * peak. */
 static void check_places(const DfPlan *plan, const DfSection *x, size_t n) {
     size_t *used = mem_new(plan->chip.tiles, sizeof *used);
     for (size_t s = 0; s < x->parts; s++)
         for (size_t k = 0; k < x->part[s].places; k++) {
             const DfPlace *a = &x->place[x->part[s].place + k];
             used[a->tile] += x->part[s].bytes;
-            CHECK(a->at + x->part[s].bytes <= plan->chip.sram, "case %zu: a place leaves its tile", n);
-            for (size_t t = s; t < x->parts; t++)
-                for (size_t j = t == s ? k + 1 : 0; j < x->part[t].places; j++) {
-                    const DfPlace *b = &x->place[x->part[t].place + j];
-                    if (a->tile != b->tile) continue;
-                    CHECK(s != t, "case %zu: %s is twice on tile %zu", n, x->part[s].s.name, a->tile);
-                    CHECK(a->at + x->part[s].bytes <= b->at || b->at + x->part[t].bytes <= a->at,
-                          "case %zu: %s and %s share bytes of tile %zu", n, x->part[s].s.name,
-                          x->part[t].s.name, a->tile);
-                }
+            CHECK(a->at + x->part[s].bytes <= plan->chip.sram,
+                  "case %zu: a place leaves its tile", n);
+            check_place(x, s, k, n);
         }
     for (size_t k = 0; k < plan->chip.tiles; k++)
-        CHECK(used[k] <= x->peak, "case %zu: tile %zu holds %zu bytes, the peak is %zu", n, k, used[k], x->peak);
+        CHECK(used[k] <= x->peak,
+              "case %zu: tile %zu holds %zu bytes, the peak is %zu", n, k, used[k],
+              x->peak);
     free(used);
 }
-/* What goes on and off the chip in one pass, counted as it goes, is what the clock says of the plan. */
-static void check_moved(const MachineCase *k, const DfChip *chip, size_t depth, size_t n) {
+/* What goes on and off the chip in one pass, counted as it goes, is what the clock
+ * says of the plan. */
+static void check_moved(const MachineCase *k, const DfChip *chip, size_t depth,
+                        size_t n) {
     GptPair p = machine_pair(k);
     GptRun *r = gpt_run_new(p.m, p.pool, k->group, k->T, k->P, true);
-    double sum = 0, moved[MOVED_KINDS] = {0};
+    double sum = 0;
+    double moved[MOVED_KINDS] = {0};
     DfClock all = {0};
     gpt_machine_plan(r, *chip, depth);
     gpt_train(r, p.inputs, p.targets, k->B * k->T, &sum);
     const DfPlan *plan = r->machine->plan;
     for (size_t s = 0; s < plan->sections; s++) {
         const DfSection *x = &plan->section[s];
-        const DfStream t = df_stream(&r->machine->graph, x->first, r->B, r->groups, r->panel);
+        const DfStream t = df_stream(&r->machine->graph, x->first, r->B, r->groups,
+                                     r->panel);
         const DfClock one = df_clock(&r->machine->graph, plan, s, &t, NULL, NULL);
         df_clock_add(&all, &one);
         check_places(plan, x, n);
-        CHECK(x->peak <= chip->sram, "case %zu: a tile of %zu bytes holds %zu", n, chip->sram, x->peak);
+        CHECK(x->peak <= chip->sram, "case %zu: a tile of %zu bytes holds %zu", n,
+              chip->sram, x->peak);
     }
-    for (size_t w = 0; w < k->workers * MOVED_KINDS; w++) moved[w % MOVED_KINDS] += r->moved[w];
-    const double lines[5] = {all.in / 64, all.out / 64, all.random / 64, all.weights / 68, all.grads / 64};
+    for (size_t w = 0; w < k->workers * MOVED_KINDS; w++)
+        moved[w % MOVED_KINDS] += r->moved[w];
+    const double lines[5] = {all.in / 64, all.out / 64, all.random / 64,
+                             all.weights / 68, all.grads / 64};
     for (int i = 0; i < 5; i++)
-        CHECK(fabs(lines[i] - moved[i]) < 0.5, "case %zu: kind %d: %.0f lines moved, the plan said %.0f", n,
-              i, moved[i], lines[i]);
+        CHECK(fabs(lines[i] - moved[i]) < 0.5,
+              "case %zu: kind %d: %.0f lines moved, the plan said %.0f", n, i,
+              moved[i], lines[i]);
     gpt_run_free(r);
     pair_free(&p);
 }
 
-/* Whether a plan of the case has memory enough; if not it must say how much would be. */
+/* Whether a plan of the case has memory enough; if not it must say how much would
+ * be. */
 static bool machine_fits(const MachineCase *k, const DfChip *chip, size_t depth) {
     SpMat *mats = k->mask < 0 ? NULL : some_masks(&k->c, (size_t)k->mask, 0.3);
     Gpt *m = gpt_make(k->c, mats, false, false);
     GptLines *lines = gpt_lines(m);
-    DfGraph g = gpt_graph(&k->c, lines, gpt_groups(k->T), size_min(k->P / LINE, gpt_groups(k->T)));
+    const size_t NG = gpt_groups(k->T);
+    DfGraph g = gpt_graph(&k->c, lines, NG, size_min(k->P / LINE, NG));
     DfPlan *plan = NULL;
-    const bool died = DIES(plan = df_plan(&g, *chip, depth, k->P / LINE, 64, false));
+    const bool died =
+        DIES(plan = df_plan(&g, *chip, depth, k->P / LINE, 64, false));
     CHECK(!died || strstr(check_line, "sram="), "too small a chip: %s", check_line);
     if (!died) df_plan_free(plan, &g);
     gpt_graph_free(&g);
@@ -90,37 +120,54 @@ static bool machine_fits(const MachineCase *k, const DfChip *chip, size_t depth)
     return !died;
 }
 
-/* A random model, mask, run and chip. */
+/* A random model, mask and run, by one worker. */
+static MachineCase random_case(const size_t pick[14]) {
+    const size_t hs = 1 + pick[0] % 20;
+    const size_t NH = 1 + pick[1] % 3;
+    const size_t T = 1 + pick[2] % 70;
+    const size_t B = 1 + pick[3] % 4;
+    const int mask = (int)(pick[7] % 3) - 1;
+    return (MachineCase){
+        .c = {
+            .L = 1 + pick[4] % 2,
+            .NH = NH,
+            .C = NH * hs,
+            .V = 17 + pick[5] % 60,
+            .ctx = T + pick[6] % 3,
+        },
+        .mask = mask == 1 ? 4 : mask,
+        .B = B,
+        .T = T,
+        .P = (size_t)16 << pick[8] % 4,
+        .group = 1 + pick[9] % B,
+        .workers = 1,
+    };
+}
+/* On a random chip, of the least memory that does or more. */
 static void check_case(size_t n) {
     const uint64_t key = rng_key(8, "machine") + n * 1000;
     size_t pick[14];
     for (size_t i = 0; i < 14; i++) pick[i] = rng_u64(key, i) >> 20;
-    const size_t hs = 1 + pick[0] % 20, NH = 1 + pick[1] % 3, T = 1 + pick[2] % 70, B = 1 + pick[3] % 4;
-    MachineCase k = {{1 + pick[4] % 2, NH, NH * hs, 17 + pick[5] % 60, T + pick[6] % 3},
-                     (int)(pick[7] % 3) - 1,
-                     B,
-                     T,
-                     (size_t)16 << pick[8] % 4,
-                     1 + pick[9] % B,
-                     1},
-                one = k;
-    if (k.mask == 1) k.mask = one.mask = 4;
-    k.workers = 1 + pick[10] % 8;
+    const MachineCase one = random_case(pick);
+    MachineCase k = one;
     DfChip chip = df_chip("host");
-    chip.tiles = 1 + pick[11] % 64,
-    chip.sram = n % 3 ? (size_t)4096 << pick[12] % 8 : 4096; /* or the least that does */
+    k.workers = 1 + pick[10] % 8;
+    chip.tiles = 1 + pick[11] % 64;
+    chip.sram = n % 3 ? (size_t)4096 << pick[12] % 8 : 4096;
     const size_t depth = 1 + pick[13] % 4;
     const uint64_t want = machine_bits(&one, NULL, 0);
     while (!machine_fits(&k, &chip, depth)) chip.sram += chip.sram / 256 * 64;
     CHECK(machine_bits(&k, &chip, depth) == want,
-          "case %zu: L %zu C %zu NH %zu V %zu B %zu T %zu, mask %d, panels of %zu, groups of %zu, %zu "
-          "workers, %zu tiles of %zu, depth %zu: other bits than the serial pass",
-          n, k.c.L, k.c.C, k.c.NH, k.c.V, B, T, k.mask, k.P, k.group, k.workers, chip.tiles, chip.sram,
-          depth);
+          "case %zu: L %zu C %zu NH %zu V %zu B %zu T %zu, mask %d, panels of %zu, "
+          "groups of %zu, %zu workers, %zu tiles of %zu, depth %zu: other bits than "
+          "the serial pass",
+          n, k.c.L, k.c.C, k.c.NH, k.c.V, k.B, k.T, k.mask, k.P, k.group, k.workers,
+          chip.tiles, chip.sram, depth);
     check_moved(&k, &chip, depth, n);
 }
 
-/* Random models, masks, runs and chips, from the smallest memory that does to plenty. */
+/* Random models, masks, runs and chips, from the smallest memory that does to
+ * plenty. */
 static void test_machine_random(void) {
     for (size_t n = 0; n < (QUICK ? 24 : 200); n++) check_case(n);
 }
@@ -129,19 +176,26 @@ static void test_machine_random(void) {
 static DfGraph line_graph(const double *work, size_t n, size_t lag) {
     DfGraph g = {mem_new(n, sizeof(DfStage)), mem_new(n, sizeof(DfEdge)), n, n, 1, n};
     for (size_t s = 0; s < n; s++) {
-        g.stage[s] = (DfStage){.kind = (int)s,
-                               .in = {s ? (int)s - 1 : -1, -1, -1, -1, -1},
-                               .out = {(int)s, -1},
-                               .units = 1,
-                               .per_unit = work[s] / 16,
-                               .lag = s == 1 ? lag : 0};
+        g.stage[s] = (DfStage){
+            .kind = (int)s,
+            .in = {s ? (int)s - 1 : -1, -1, -1, -1, -1},
+            .out = {(int)s, -1},
+            .units = 1,
+            .per_unit = work[s] / 16,
+            .lag = s == 1 ? lag : 0,
+        };
         g.edge[s] = (DfEdge){.rows = 16, .base = -1};
         snprintf(g.stage[s].name, sizeof g.stage[s].name, "stage %zu", s);
         snprintf(g.edge[s].name, sizeof g.edge[s].name, "edge %zu", s);
     }
     return g;
 }
-static double line_cycles(DfGraph *g, DfChip chip, size_t depth, size_t panels, double *seconds) {
+static void line_free(DfGraph *g) {
+    free(g->stage);
+    free(g->edge);
+}
+static double line_cycles(DfGraph *g, DfChip chip, size_t depth, size_t panels,
+                          double *seconds) {
     DfPlan *plan = df_plan(g, chip, depth, 1, panels, false);
     const DfStream t = {panels, panels, 1, 1, true};
     const DfClock c = df_clock(g, plan, 0, &t, NULL, NULL);
@@ -150,12 +204,14 @@ static double line_cycles(DfGraph *g, DfChip chip, size_t depth, size_t panels, 
     if (seconds) *seconds = c.seconds;
     return c.cycles;
 }
-/* The picture at the head of dataflow.h: who works on which panel in which cycle. */
-static void draw_firing(void *picture, const DfSection *x, size_t actor, size_t panel, double from,
-                        double to) {
+/* The picture at the head of dataflow.h: who works on which panel in which
+ * cycle. */
+static void draw_firing(void *picture, const DfSection *x, size_t actor,
+                        size_t panel, double from, double to) {
     char (*row)[48] = picture;
     const size_t part = x->actor[actor].part;
-    for (size_t t = (size_t)from; t < (size_t)to && t < sizeof *row; t++) row[part][t] = (char)('0' + panel);
+    const size_t end = size_min((size_t)to, sizeof *row);
+    for (size_t t = (size_t)from; t < end; t++) row[part][t] = (char)('0' + panel);
 }
 static void test_picture(void) {
     static const char *const want[3] = {
@@ -165,7 +221,7 @@ static void test_picture(void) {
     const DfChip chip = {"test", 3, 65536, 4, 1, 1e9, 1e9, 1e18, 1e18, 0, false};
     const DfStream stream = {8, 8, 1, 1, true};
     DfGraph g = line_graph((const double[3]){2, 4, 3}, 3, 0);
-    g.stage[2].in[1] = 0;                                   /* C reads what A makes, too */
+    g.stage[2].in[1] = 0;               /* C reads what A makes, too */
     char row[3][48];
     memset(row, ' ', sizeof row);
     DfPlan *plan = df_plan(&g, chip, 2, 1, 8, false);
@@ -176,17 +232,25 @@ static void test_picture(void) {
         CHECK(!strcmp(line, want[s]), "%s", line);
     }
     df_plan_free(plan, &g);
-    free(g.stage);
-    free(g.edge);
+    line_free(&g);
 }
-static void no_fire(void *owner, const DfSection *x, const DfActor *a, size_t panel, size_t worker) {
-    (void)owner, (void)x, (void)a, (void)panel, (void)worker;
+static void no_fire(void *owner, const DfSection *x, const DfActor *a,
+                    size_t panel, size_t worker) {
+    (void)owner;
+    (void)x;
+    (void)a;
+    (void)panel;
+    (void)worker;
 }
-/* While one actor works for long the other workers sleep: they use no CPU. Eight of them, of which all may be
- * awake or, as on a machine of one core, one. */
-static void slow_fire(void *owner, const DfSection *x, const DfActor *a, size_t panel, size_t worker) {
+/* While one actor works for long the other workers sleep: they use no CPU. Eight
+ * of them, of which all may be awake or, as on a machine of one core, one. */
+static void slow_fire(void *owner, const DfSection *x, const DfActor *a,
+                      size_t panel, size_t worker) {
     const struct timespec while_it_works = {0, 50000000};
-    (void)owner, (void)x, (void)panel, (void)worker;
+    (void)owner;
+    (void)x;
+    (void)panel;
+    (void)worker;
     if (a->part == 2) nanosleep(&while_it_works, NULL);
 }
 static void test_idle_workers(void) {
@@ -200,33 +264,47 @@ static void test_idle_workers(void) {
         const clock_t used = clock();
         df_section_run(pool, &plan->section[0], 0, 10, slow_fire, NULL, NULL);
         const double share = (double)(clock() - used) / CLOCKS_PER_SEC / (seconds() - start);
-        CHECK(share < IDLE_SHARE(0.7), "8 workers on %zu CPUs wait at %g CPUs", cpus, share);
+        CHECK(share < IDLE_SHARE(0.7), "8 workers on %zu CPUs wait at %g CPUs",
+              cpus, share);
         df_end(pool);
-        for (size_t s = 0; s < 5; s++) CHECK(df_done(&plan->section[0], s) == 10, "stage %zu", s);
+        for (size_t s = 0; s < 5; s++)
+            CHECK(df_done(&plan->section[0], s) == 10, "stage %zu", s);
     }
     df_plan_free(plan, &g);
-    free(g.stage);
-    free(g.edge);
+    line_free(&g);
 }
+static const double clock_work[5] = {100, 300, 700, 200, 50};
+
 static void test_clock(void) {
-    const double work[5] = {100, 300, 700, 200, 50};
-    DfGraph g = line_graph(work, 5, 0);
+    DfGraph g = line_graph(clock_work, 5, 0);
     DfChip chip = {"test", 5, 65536, 4, 1, 1e9, 1e9, 1e18, 1e18, 0, false};
-    const double two = line_cycles(&g, chip, 2, 40, NULL), one = line_cycles(&g, chip, 1, 40, NULL);
-    CHECK(fabs(two - (40 * 700 + 650)) < 1e-6, "panels x the slowest + fill and drain: %g cycles", two);
-    CHECK(one > 1.3 * two, "one slot lets no two neighbours work at once: %g cycles, with two slots %g", one,
-          two);
+    const double two = line_cycles(&g, chip, 2, 40, NULL);
+    const double one = line_cycles(&g, chip, 1, 40, NULL);
+    CHECK(fabs(two - (40 * 700 + 650)) < 1e-6,
+          "panels x the slowest + fill and drain: %g cycles", two);
+    CHECK(one > 1.3 * two,
+          "one slot lets no two neighbours work at once: %g cycles, with two slots "
+          "%g",
+          one, two);
     double before = 0;
     for (chip.memory = 1e12; chip.memory > 1e3; chip.memory /= 2) {
         double now;
         g.stage[0].reads = 50;
         line_cycles(&g, chip, 2, 40, &now);
-        CHECK(now >= before, "half the bandwidth makes it faster: %g after %g s", now, before);
+        CHECK(now >= before, "half the bandwidth makes it faster: %g after %g s",
+              now, before);
         before = now;
     }
-    free(g.stage);
-    free(g.edge);
-    g = line_graph(work, 5, 2);
+    line_free(&g);
+    const double share = df_bank_share(16, 16, 20000);
+    CHECK(fabs(share - 0.325) < 0.004,
+          "16 random lanes into 16 banks get %g of the throughput", share);
+}
+/* A lag that the slots do not hold is refused; where nobody refused it, the
+ * watchdog says who waits for whom. */
+static void test_lag(void) {
+    const DfChip chip = {"test", 5, 65536, 4, 1, 1e9, 1e9, 1e18, 1e18, 0, false};
+    DfGraph g = line_graph(clock_work, 5, 2);
     CHECK(DIES(line_cycles(&g, chip, 2, 40, NULL)) && strstr(check_line, "edge 0") &&
               strstr(check_line, "it needs 3"),
           "a lag of 2 and 2 slots: %s", check_line);
@@ -234,47 +312,58 @@ static void test_clock(void) {
     DfPlan *plan = df_plan(&g, chip, 3, 1, 9, false);
     DfPool *pool = df_begin(1);
     df_section_run(pool, &plan->section[0], 0, 9, no_fire, NULL, NULL);
-    plan->section[0].part[0].ahead[0] = 2;                  /* as if nobody had checked */
-    CHECK(DIES(df_section_run(pool, &plan->section[0], 0, 9, no_fire, NULL, NULL)) &&
-              strstr(check_line, "stands still") &&
-              strstr(check_line, "stage 1 at panel 0 waits for stage 0 at panel 2 waits for stage 1"),
+    plan->section[0].part[0].ahead[0] = 2;      /* as if nobody had checked */
+    const bool died =
+        DIES(df_section_run(pool, &plan->section[0], 0, 9, no_fire, NULL, NULL));
+    CHECK(died && strstr(check_line, "stands still") &&
+              strstr(check_line, "stage 1 at panel 0 waits for stage 0 at panel 2 "
+                                 "waits for stage 1"),
           "the watchdog says: %s", check_line);
     df_end(pool);
     df_plan_free(plan, &g);
-    free(g.stage);
-    free(g.edge);
-    const double share = df_bank_share(16, 16, 20000);
-    CHECK(fabs(share - 0.325) < 0.004, "16 random lanes into 16 banks get %g of the throughput", share);
+    line_free(&g);
 }
 
-static void test_chips(void) {
-    static const struct { const char *text, *expected;
-    } bad[] = {
+static void test_chip_files(void) {
+    static const Refused bad[] = {
         {"tiles=4\n", "expected sram="},
         {"tiles=4\ntiles=4\n", "once"},
         {"tile=4\n", "key=value"},
         {"tiles=x\n", "a number"},
-        {"tiles=0\nsram=64\nelement=4\nflops=2\nclock=1\nport=1\nmemory=1\nrandom=1\nlaunch=0\n",
+        {"tiles=0\nsram=64\nelement=4\nflops=2\nclock=1\nport=1\nmemory=1\n"
+         "random=1\nlaunch=0\n",
          "tiles: expected a number above 0"},
-        {"tiles=1\nsram=64\nelement=4\nflops=2\nclock=1\nport=1\nmemory=-5\nrandom=1\nlaunch=0\n",
+        {"tiles=1\nsram=64\nelement=4\nflops=2\nclock=1\nport=1\nmemory=-5\n"
+         "random=1\nlaunch=0\n",
          "memory: expected a number above 0"},
-        {"tiles=1\nsram=64\nelement=4\nflops=2\nclock=1e99\nport=1\nmemory=5\nrandom=1\nlaunch=0\n", "clock"},
-        {"tiles=1\nsram=64\nelement=4\nflops=2\nclock=1\nport=1\nmemory=5\nrandom=1\nlaunch=9\n", "launch"},
-        {"tiles=1.5\nsram=64\nelement=4\nflops=2\nclock=1\nport=1\nmemory=5\nrandom=1\nlaunch=0\n",
+        {"tiles=1\nsram=64\nelement=4\nflops=2\nclock=1e99\nport=1\nmemory=5\n"
+         "random=1\nlaunch=0\n",
+         "clock"},
+        {"tiles=1\nsram=64\nelement=4\nflops=2\nclock=1\nport=1\nmemory=5\n"
+         "random=1\nlaunch=9\n",
+         "launch"},
+        {"tiles=1.5\nsram=64\nelement=4\nflops=2\nclock=1\nport=1\nmemory=5\n"
+         "random=1\nlaunch=0\n",
          "whole number"},
-        {"", "expected tiles="}};
+        {"", "expected tiles="},
+    };
     char path[] = "/tmp/train-chip-XXXXXX";
     const int fd = mkstemp(path);
     for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
-        CHECK(ftruncate(fd, 0) == 0 && pwrite(fd, bad[k].text, strlen(bad[k].text), 0) >= 0, "cannot write");
-        CHECK(DIES(df_chip(path)) && strstr(check_line, bad[k].expected), "'%s': %s", bad[k].text,
-              check_line);
+        const char *text = bad[k].given;
+        CHECK(ftruncate(fd, 0) == 0 && pwrite(fd, text, strlen(text), 0) >= 0,
+              "cannot write");
+        CHECK(DIES(df_chip(path)) && strstr(check_line, bad[k].expected),
+              "'%s': %s", text, check_line);
     }
     close(fd);
     unlink(path);
+}
+static void test_chips(void) {
     MachineCase k = {{1, 1, 16, 32, 16}, -1, 1, 16, 16, 1, 1};
     DfChip chip = df_chip("host");
-    chip.tiles = 1, chip.sram = 64;
+    chip.tiles = 1;
+    chip.sram = 64;
     CHECK(DIES(machine_bits(&k, &chip, 2)) && strstr(check_line, "sram="),
           "a tile of 64 bytes: %s", check_line);
     chip.sram = 100;
@@ -286,7 +375,8 @@ static void test_chips(void) {
           "bfloat16: %s", check_line);
 }
 
-/* Kernels are charged whole waves: 5 tiles do 40 items of 700 cycles in 8 waves, 4 tiles in 10, 30 in 2. */
+/* Kernels are charged whole waves: 5 tiles do 40 items of 700 cycles in 8 waves,
+ * 4 tiles in 10, 30 in 2. */
 static void test_waves(void) {
     DfGraph g = line_graph((const double[1]){700}, 1, 0);
     const DfStream t = {40, 40, 1, 1, true};
@@ -296,20 +386,24 @@ static void test_waves(void) {
     for (size_t k = 0; k < 4; k++) {
         chip.tiles = tiles[k];
         const double cycles = df_clock_kernel(&g, &chip, &g.stage[0], &t).cycles;
-        CHECK(fabs(cycles - 700 * waves[k]) < 1e-6, "%zu tiles: %g cycles, expected %g waves of 700", tiles[k],
-              cycles, waves[k]);
+        CHECK(fabs(cycles - 700 * waves[k]) < 1e-6,
+              "%zu tiles: %g cycles, expected %g waves of 700", tiles[k], cycles,
+              waves[k]);
     }
-    free(g.stage), free(g.edge);
+    line_free(&g);
 }
-/* Three stages that work 1, 2 and 1 cycles share two tiles: each tile has 2 cycles a panel to do. */
+/* Three stages that work 1, 2 and 1 cycles share two tiles: each tile has 2 cycles
+ * a panel to do. */
 static void test_share(void) {
     DfGraph g = line_graph((const double[3]){100, 200, 100}, 3, 0);
     const DfChip chip = {"test", 2, 65536, 4, 1, 1e9, 1e9, 1e18, 1e18, 0, false};
     const double cycles = line_cycles(&g, chip, 2, 40, NULL);
-    CHECK(cycles >= 40 * 200 && cycles <= 43 * 200, "%g cycles, at best %d", cycles, 40 * 200);
-    free(g.stage), free(g.edge);
+    CHECK(cycles >= 40 * 200 && cycles <= 43 * 200, "%g cycles, at best %d", cycles,
+          40 * 200);
+    line_free(&g);
 }
-/* ---- planted faults: --why names the stage and the cause ------------------------------------------ */
+
+/* ---- planted faults: --why names the stage and the cause ----------------- */
 
 enum { CHAIN = 6, CHAIN_PANELS = 40 };
 
@@ -327,19 +421,22 @@ static DfPlan *chain_plan(const DfGraph *g) {
     CHECK(plan->sections == 1, "%zu sections", plan->sections);
     return plan;
 }
-/* Of stage `asked` --why says that line among others, and ends at stage `end`. Frees graph and plan. */
-static void check_why(DfGraph *g, DfPlan *plan, size_t asked, size_t end, const char *line) {
+/* Of stage `asked` --why says that line among others, and ends at stage `end`.
+ * Frees graph and plan. */
+static void check_why(DfGraph *g, DfPlan *plan, size_t asked, size_t end,
+                      const char *line) {
     Why why = why_new(g, plan, 0, 1);
     Out out = out_memory();
     const size_t found = why_follow(&out, &why, asked);
     out_char(&out, 0);
-    CHECK(found == end, "of stage %zu: ends at %zu, not at %zu: %s", asked, found, end, out.text);
-    CHECK(strstr(out.text, line), "of stage %zu: %s: not in: %s", asked, line, out.text);
+    CHECK(found == end, "of stage %zu: ends at %zu, not at %zu: %s", asked, found,
+          end, out.text);
+    CHECK(strstr(out.text, line), "of stage %zu: %s: not in: %s", asked, line,
+          out.text);
     why_free(&why);
     out_drop(&out);
     df_plan_free(plan, g);
-    free(g->stage);
-    free(g->edge);
+    line_free(g);
 }
 /* One stage is ten times as slow. */
 static void plant_slow(uint64_t key, size_t asked) {
@@ -350,13 +447,15 @@ static void plant_slow(uint64_t key, size_t asked) {
     snprintf(line, sizeof line, "stage %zu computes ", slow);
     check_why(&g, chain_plan(&g), asked, slow, line);
 }
-/* What the last stage makes is so much that the way there takes ten times as long as the work. */
+/* What the last stage makes is so much that the way there takes ten times as long
+ * as the work. */
 static void plant_link(uint64_t key, size_t asked) {
     DfGraph g = chain_graph(key);
     g.edge[CHAIN - 1].rows = 1000;
     check_why(&g, chain_plan(&g), asked, CHAIN - 1, "stage 5 carries lines ");
 }
-/* An edge past three others has one slot: who makes it goes round with who reads it, and those between. */
+/* An edge past three others has one slot: who makes it goes round with who reads
+ * it, and those between. */
 static void plant_slot(uint64_t key) {
     char line[100];
     DfGraph g = chain_graph(key);
@@ -366,10 +465,12 @@ static void plant_slot(uint64_t key) {
     DfPart *part = &plan->section[0].part[from];
     for (size_t k = 0; k < part->gives; k++)
         if (part->give[k] == from + 3) part->ahead[k] = 1;
-    snprintf(line, sizeof line, "section for room: stage %zu has not taken an earlier panel", from + 3);
+    snprintf(line, sizeof line,
+             "section for room: stage %zu has not taken an earlier panel", from + 3);
     check_why(&g, plan, from, from + 1, line);
 }
-/* Two stages have one tile, and the smaller, which is first, waits for the larger one's turn. */
+/* Two stages have one tile, and the smaller, which is first, waits for the larger
+ * one's turn. */
 static void plant_tile(uint64_t key) {
     char line[100];
     DfGraph g = chain_graph(key);
@@ -379,22 +480,70 @@ static void plant_tile(uint64_t key) {
     DfSection *section = &plan->section[0];
     g.stage[large].per_unit *= 3;
     section->part[large].s.per_unit *= 3;
-    section->actor[section->part[small].actor].tile = section->actor[section->part[large].actor].tile;
-    snprintf(line, sizeof line, "section for its turn: stage %zu has most of its tile", large);
+    section->actor[section->part[small].actor].tile =
+        section->actor[section->part[large].actor].tile;
+    snprintf(line, sizeof line,
+             "section for its turn: stage %zu has most of its tile", large);
     check_why(&g, plan, small, large, line);
 }
-/* A stage looks further ahead than its input has slots: no plan, and the edge is named. */
+/* A stage looks further ahead than its input has slots: no plan, and the edge is
+ * named. */
 static void plant_lag(uint64_t key) {
     char line[100];
     DfGraph g = chain_graph(key);
     const size_t late = 1 + rng_u64(key, 10) % (CHAIN - 1);
     const size_t lag = 2 + rng_u64(key, 11) % 5;
     g.stage[late].lag = lag;
-    CHECK(DIES(chain_plan(&g)), "stage %zu looks %zu panels ahead of 2 slots", late, lag);
+    CHECK(DIES(chain_plan(&g)), "stage %zu looks %zu panels ahead of 2 slots", late,
+          lag);
     snprintf(line, sizeof line, "edge %zu: 2 slots would stand still", late - 1);
     CHECK(strstr(check_line, line), "%s: not in: %s", line, check_line);
-    free(g.stage);
-    free(g.edge);
+    line_free(&g);
+}
+/* A chain's firings as workers would note them, from a time on. */
+typedef struct {
+    DfEvent event[CHAIN * CHAIN_PANELS];
+    size_t n;
+} Noted;
+
+static void note_firing(void *owner, const DfSection *section, size_t actor,
+                        size_t i, double from, double to) {
+    Noted *noted = owner;
+    (void)section;
+    noted->event[noted->n] = (DfEvent){
+        .from = 1e6 + from,
+        .to = 1e6 + to,
+        .actor = (uint32_t)actor,
+        .panel = (uint32_t)i,
+    };
+    noted->n++;
+}
+/* Of what workers note --why says the same as of what the clock tells. */
+static void test_why_noted(uint64_t key) {
+    DfGraph g = chain_graph(key);
+    g.stage[rng_u64(key, 10) % CHAIN].per_unit *= 2;
+    DfPlan *plan = chain_plan(&g);
+    Noted *noted = mem_new(1, sizeof *noted);
+    const DfStream stream = df_stream(&g, 0, 1, g.groups, plan->groups);
+    df_clock(&g, plan, 0, &stream, note_firing, noted);
+    Why told = why_new(&g, plan, 0, 1);
+    Why found = why_noted(&g, plan, 0, CHAIN_PANELS, noted->event);
+    for (size_t s = 0; s < CHAIN; s++) {
+        Out one = out_memory();
+        Out other = out_memory();
+        why_follow(&one, &told, s);
+        why_follow(&other, &found, s);
+        CHECK(one.n == other.n && !memcmp(one.text, other.text, one.n),
+              "stage %zu: %.*s, not %.*s", s, (int)other.n, other.text, (int)one.n,
+              one.text);
+        out_drop(&one);
+        out_drop(&other);
+    }
+    why_free(&told);
+    why_free(&found);
+    free(noted);
+    df_plan_free(plan, &g);
+    line_free(&g);
 }
 static void test_why(void) {
     for (size_t n = 0; n < 20; n++) {
@@ -405,6 +554,7 @@ static void test_why(void) {
         plant_slot(key);
         plant_tile(key);
         plant_lag(key);
+        test_why_noted(key);
     }
 }
 /* What the FLOPs of GPT-13B at T=2048 allow, attention counted in full. */
@@ -414,18 +564,21 @@ static void test_ceiling(void) {
     const double most[5] = {1.85, 3.22, 5.13, 5.81, 7.93};
     for (size_t k = 0; k < 5; k++) {
         const double times = simulate_flops(&c, 1) / simulate_flops(&c, 1 - sparsity[k]);
-        CHECK(fabs(times - most[k]) < 0.006, "%g sparse: %g times, expected %g", sparsity[k], times, most[k]);
+        CHECK(fabs(times - most[k]) < 0.006, "%g sparse: %g times, expected %g",
+              sparsity[k], times, most[k]);
     }
 }
 
 static void test_machine(void) {
     test_clock();
+    test_lag();
     test_idle_workers();
     test_picture();
     test_waves();
     test_share();
     test_ceiling();
     test_why();
+    test_chip_files();
     test_chips();
     test_machine_random();
 }

@@ -269,7 +269,7 @@ static uint64_t trace_bits(const char *more) {
     return h;
 }
 /* Masks that change after the first step: the trace is that of the model that
- * took it. */
+ * took it. And who waits for whom in that step. */
 static void test_trace(void) {
     const uint64_t dense = trace_bits("");
     const uint64_t sparse = trace_bits("--sparsity 0.5");
@@ -284,6 +284,16 @@ static void test_trace(void) {
           "dense at first");
     CHECK(trace_bits("--sparsity 0.5 --densify 0.916") == sparse,
           "dense at the end");
+    check_works("run --text %s --out %s --stop 1 --schedule dataflow --why "
+                "h.0.mlp.c_fc " SMALL, file_in("text"), file_in("asked"));
+    unlink(file_in("asked"));
+    unlink(file_in("asked.best"));
+    check_refused("found 'h.7.gelu'", "run --text %s --out %s --schedule "
+                  "dataflow --why h.7.gelu " SMALL, file_in("text"),
+                  file_in("asked"));
+    check_refused("--schedule dataflow", "run --text %s --out %s --schedule "
+                  "kernel --why h.0.ln_1 " SMALL, file_in("text"),
+                  file_in("asked"));
 }
 
 /* ---- masks --------------------------------------------------------------- */

@@ -1,13 +1,14 @@
 /* why.h: what happens in a section, for people: who works when, who waits for
  * whom, and what happens to one panel.
  *
- * It goes by the firings that the clock tells of, simulated and without data, and
- * refuses to guess: a wait is of the part whose firing ended it. An actor that
- * starts later than it could has waited
+ * It goes by the firings that the clock tells of, simulated and without data, or
+ * by those that a run's workers noted, and refuses to guess: a wait is of the part
+ * whose firing ended it. An actor that starts later than it could has waited
  *
  *     for data    until the last part that it reads from gave the panel
  *     for room    until the last part that reads from it took an earlier one
- *     for turn    until its tile had done what other parts have on it
+ *     for turn    until its tile had done what other parts have on it; of a run,
+ *                 until a worker was free
  *
  * Example: of the picture at the head of dataflow.h it says
  *
@@ -18,8 +19,11 @@
 #define WHY_H
 #include "../base/out.h"
 #include "../run/clock.h"
+#include "../run/options.h"
 
-typedef struct { double from, to; } WhyFiring;
+typedef struct {
+    double from, to;
+} WhyFiring;
 
 /* All firings of a section. */
 typedef struct {
@@ -30,7 +34,7 @@ typedef struct {
     WhyFiring *at;                  /* [actors][firings] */
     double *given;                  /* [parts][firings] when the last tile of a part
                                      * gave a panel */
-    double cycles;                  /* of the section */
+    double cycles;                  /* of the section; of a run, seconds */
 } Why;
 
 static inline void why_seen(void *owner, const DfSection *section, size_t actor, size_t i,
@@ -40,16 +44,36 @@ static inline void why_seen(void *owner, const DfSection *section, size_t actor,
     why->at[actor * why->firings + i] = (WhyFiring){from, to};
     *given = fmax(*given, to);
 }
-/* The n-th section of a plan over so many sequences; freed with why_free. */
-static inline Why why_new(const DfGraph *graph, const DfPlan *plan, size_t n, size_t sequences) {
+/* The n-th section of a plan, of which nothing is known yet, over so many panels. */
+static inline Why why_of(const DfGraph *graph, const DfPlan *plan, size_t n, size_t panels) {
     const DfSection *section = &plan->section[n];
-    const DfStream stream =
-        df_stream(graph, section->first, sequences, graph->groups, plan->groups);
     Why why = {.graph = graph, .plan = plan, .section = section};
-    why.firings = (stream.panels + section->span - 1) / section->span;
+    why.firings = (panels + section->span - 1) / section->span;
     why.at = mem_new(size_mul(section->actors, why.firings), sizeof *why.at);
     why.given = mem_new(size_mul(section->parts, why.firings), sizeof *why.given);
+    return why;
+}
+/* As the clock says, over so many sequences; freed with why_free. */
+static inline Why why_new(const DfGraph *graph, const DfPlan *plan, size_t n, size_t sequences) {
+    const DfStream stream = df_stream(graph, plan->section[n].first, sequences, graph->groups,
+                                      plan->groups);
+    Why why = why_of(graph, plan, n, stream.panels);
     why.cycles = df_clock(graph, plan, n, &stream, why_seen, &why).cycles;
+    return why;
+}
+/* As workers have noted, over so many panels: event [actors][firings]; freed with
+ * why_free. */
+static inline Why why_noted(const DfGraph *graph, const DfPlan *plan, size_t n, size_t panels,
+                            const DfEvent *event) {
+    Why why = why_of(graph, plan, n, panels);
+    const size_t firings = why.section->actors * why.firings;
+    double begin = INFINITY;
+    for (size_t k = 0; k < firings; k++) begin = fmin(begin, event[k].from);
+    for (size_t k = 0; k < firings; k++) {
+        const double to = event[k].to - begin;
+        why_seen(&why, why.section, event[k].actor, event[k].panel, event[k].from - begin, to);
+        why.cycles = fmax(why.cycles, to);
+    }
     return why;
 }
 static inline void why_free(Why *why) {
@@ -158,8 +182,22 @@ static inline bool why_carries(const Why *why, const DfPart *part) {
     return df_cycles(&why->plan->chip, &work) > df_cycles(&why->plan->chip, &arithmetic);
 }
 
+/* Where a plan has the stage of that name. Dies if it has none. */
+typedef struct {
+    size_t section, part;
+} WhyPlace;
+
+static inline WhyPlace why_place(const DfPlan *plan, const char *name) {
+    for (size_t n = 0; n < plan->sections; n++)
+        for (size_t s = 0; s < plan->section[n].parts; s++)
+            if (!strcmp(plan->section[n].part[s].s.name, name))
+                return (WhyPlace){n, s};
+    usage("--why: expected a stage that simulate --show-graph lists, found '%s'",
+          name);
+}
+
 /* One line of the answer: what part s waits for most. Returns whom, or DF_NOBODY
- * if it works most of the time. */
+ * if it works most of the time, or waits for a worker. */
 static inline size_t why_line(Out *out, const Why *why, size_t s) {
     const DfSection *section = why->section;
     const char *name = section->part[s].s.name;
@@ -168,21 +206,25 @@ static inline size_t why_line(Out *out, const Why *why, size_t s) {
     const int kind = why_largest(&sum, section->parts, &whom);
     const double wait = sum.cycles[(size_t)kind * section->parts + whom];
     const double share = 100 * wait / why->cycles;
-    if (sum.works >= wait) whom = DF_NOBODY;
+    const bool works = sum.works >= wait;
+    if (works || (kind == WHY_TURN && why->plan->real)) whom = DF_NOBODY;
     else if (kind == WHY_TURN) whom = why_neighbour(why, s);
     const char *other = whom == DF_NOBODY ? "" : section->part[whom].s.name;
-    if (whom == DF_NOBODY)
-        out_print(out, "%s %s %.0f %% of the section: those around it go at its pace\n", name,
+    if (works)
+        out_print(out,
+                  "%s %s %.0f %% of the section: those around it go at its pace\n",
+                  name,
                   why_carries(why, &section->part[s]) ? "carries lines" : "computes",
                   100 * sum.works / why->cycles);
-    else if (kind == WHY_DATA)
-        out_print(out, "%s waits %.0f %% of the section for data: %s has not made its panel\n", name, share, other);
-    else if (kind == WHY_ROOM)
-        out_print(out, "%s waits %.0f %% of the section for room: %s has not taken an earlier panel\n", name,
-                  share, other);
-    else
-        out_print(out, "%s waits %.0f %% of the section for its turn: %s has most of its tile\n", name, share,
-                  other);
+    else out_print(out, "%s waits %.0f %% of the section for ", name, share);
+    if (!works && whom == DF_NOBODY)
+        out_text(out, "a worker: all are at other stages\n");
+    if (whom != DF_NOBODY && kind == WHY_DATA)
+        out_print(out, "data: %s has not made its panel\n", other);
+    if (whom != DF_NOBODY && kind == WHY_ROOM)
+        out_print(out, "room: %s has not taken an earlier panel\n", other);
+    if (whom != DF_NOBODY && kind == WHY_TURN)
+        out_print(out, "its turn: %s has most of its tile\n", other);
     free(sum.cycles);
     return whom;
 }
@@ -205,7 +247,8 @@ static inline size_t why_follow(Out *out, const Why *why, size_t s) {
         if (k < 2 || k + 2 >= n) why_line(out, why, path[k]);
         else if (k == 2) out_print(out, "... and so on, %zu stages ...\n", n - 4);
     if (whom != DF_NOBODY)
-        out_print(out, "which goes round: these take turns, and with more slots (--depth) could work at once\n");
+        out_text(out, "which goes round: these take turns, and with more slots "
+                      "(--depth) could work at once\n");
     s = path[n - 1];
     free(seen);
     free(path);
@@ -242,13 +285,15 @@ static inline void why_timeline(Out *out, const Why *why, const DfPlan *plan) {
         if (actor->k == 0) why_draw(why, k, row[actor->part]);
         if (actor->tile < tiles) why_draw(why, k, row[section->parts + actor->tile]);
     }
-    out_print(out, "%-24s tiles  %.0f cycles, %.3g a character; a digit is a panel\n", "stage", why->cycles,
-              why->cycles / WHY_COLUMNS);
+    out_print(out,
+              "%-24s tiles  %.0f cycles, %.3g a character; a digit is a panel\n",
+              "stage", why->cycles, why->cycles / WHY_COLUMNS);
     for (size_t s = 0; s < section->parts; s++)
-        out_print(out, "%-24s %5zu |%.*s|\n", section->part[s].s.name, section->part[s].actors, WHY_COLUMNS,
-                  row[s]);
+        out_print(out, "%-24s %5zu |%.*s|\n", section->part[s].s.name,
+                  section->part[s].actors, WHY_COLUMNS, row[s]);
     for (size_t k = 0; k < tiles; k++)
-        out_print(out, "%-24s %5zu |%.*s|\n", "tile", k, WHY_COLUMNS, row[section->parts + k]);
+        out_print(out, "%-24s %5zu |%.*s|\n", "tile", k, WHY_COLUMNS,
+                  row[section->parts + k]);
     free(row);
 }
 /* What happens to panel i of a section, part by part: when, where, and after whom. */
@@ -265,9 +310,11 @@ static inline void why_walk(Out *out, const Why *why, size_t i) {
                   why->given[s * why->firings + i], part->s.name, part->actors,
                   section->actor[part->actor].tile);
         if (room.until > data.until)
-            out_print(out, "; %s made room at %.0f", section->part[room.part].s.name, room.until);
+            out_print(out, "; %s made room at %.0f",
+                      section->part[room.part].s.name, room.until);
         else if (data.part != DF_NOBODY)
-            out_print(out, "; %s gave the last input at %.0f", section->part[data.part].s.name, data.until);
+            out_print(out, "; %s gave the last input at %.0f",
+                      section->part[data.part].s.name, data.until);
         out_char(out, '\n');
     }
 }

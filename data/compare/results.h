@@ -212,7 +212,7 @@ static inline void cmp_json_options(Out *out, const Options *o) {
     for (int k = 0; k < OPTIONS; k++) {
         if (!options[k].decides) continue;
         const char *text = option_text(o, k, room);
-        if (options[k].kind == 's')
+        if (option_is_text(&options[k]))
             json_member_text(out, options[k].name, text);
         else {
             json_key(out, options[k].name);

@@ -57,8 +57,8 @@ static inline bool arm_same(const Options *a, const Options *b, int k) {
     const void *x = (const char *)a + at;
     const void *y = (const char *)b + at;
     double density[2][4];
-    if (options[k].kind == 'u') return *(const size_t *)x == *(const size_t *)y;
-    if (options[k].kind == 'f') return *(const double *)x == *(const double *)y;
+    if (options[k].kind == WHOLE) return *(const size_t *)x == *(const size_t *)y;
+    if (options[k].kind == REAL) return *(const double *)x == *(const double *)y;
     if (at == offsetof(Options, block)) return parse_block(a) == parse_block(b);
     if (at == offsetof(Options, mask) && mask_rule(a) < 0 && mask_rule(b) < 0)
         return file_same(a->mask, b->mask);

@@ -214,27 +214,38 @@ static inline void gpt_free(Gpt *m) {
  * masked is passed over:
  *     for (GptPlace n = {0}; gpt_place(p, &n);) ... */
 typedef struct {
-    size_t next;                    /* the next to look at */
-    size_t r;                       /* its row block */
     size_t flat;                    /* place in the flat array */
     size_t named;                   /* place in the named shape */
+
+    size_t lines;                   /* begun so far; the rest is of the last */
+    size_t r;                       /* its row block */
+    unsigned left;                  /* bit o set: number o is still to come */
+    size_t flat0, named0;           /* the places of number 0 */
 } GptPlace;
 
-static inline bool gpt_place(const GptParam *p, GptPlace *n) {
+/* Begins the next line, one input's numbers to the 16 outputs of a row block;
+ * false: there is none. */
+static inline bool gpt_next_line(const GptParam *p, GptPlace *n) {
     const SpMat *m = &p->mat;
-    for (; n->next < p->size; n->next++) {
-        const size_t l = n->next / LINE;
-        const size_t o = n->next % LINE;
-        while (l == m->first[n->r + 1]) n->r++;
-        if (!(sp_kept(m, n->r, l) >> o & 1)) continue;
-        const size_t out = n->r * LINE + o;
-        const size_t in = sp_cols(m, n->r)[l - m->first[n->r]];
-        n->flat = p->at + n->next;
-        n->named = p->in_out ? in * m->OC + out : out * m->IC + in;
-        n->next++;
-        return true;
-    }
-    return false;
+    const size_t l = n->lines;
+    if (l == m->lines) return false;
+    while (l == m->first[n->r + 1]) n->r++;
+    const size_t out = n->r * LINE;
+    const size_t in = sp_cols(m, n->r)[l - m->first[n->r]];
+    n->left = sp_kept(m, n->r, l);
+    n->flat0 = p->at + l * LINE;
+    n->named0 = p->in_out ? in * m->OC + out : out * m->IC + in;
+    n->lines++;
+    return true;
+}
+static inline bool gpt_place(const GptParam *p, GptPlace *n) {
+    while (!n->left)
+        if (!gpt_next_line(p, n)) return false;
+    const size_t o = (size_t)__builtin_ctz(n->left);
+    n->left &= n->left - 1;
+    n->flat = n->flat0 + o;
+    n->named = n->named0 + (p->in_out ? o : o * p->mat.IC);
+    return true;
 }
 /* Copies tensor p between a flat array and row-major values in its named shape;
  * what is masked reads as 0 and is not set. */

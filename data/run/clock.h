@@ -48,7 +48,10 @@ typedef struct {
                                      * last */
 } DfStream;
 
-typedef struct { size_t first, groups; } DfPanel;   /* first group; how many */
+typedef struct {
+    size_t first;                   /* its first group */
+    size_t groups;                  /* how many it has */
+} DfPanel;
 
 /* The stream that a section beginning with stage `first` sees of so many
  * sequences. */

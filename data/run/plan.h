@@ -81,7 +81,10 @@ static inline void df_collect(const DfGraph *graph, DfSection *section,
 }
 
 /* Parts after `writer` that read edge e or what is written in its place. */
-typedef struct { size_t part[DF_DEPS], n; } DfReaders;
+typedef struct {
+    size_t part[DF_DEPS];
+    size_t n;
+} DfReaders;
 
 static inline DfReaders df_readers(const DfGraph *graph,
                                    const DfSection *section, size_t writer,
@@ -649,9 +652,10 @@ static inline uint64_t df_stage_sign(const DfStage *stage) {
     const double value[] = {
         (double)stage->lag, (double)stage->units, (double)stage->sums,
         (double)stage->state, (double)stage->recalls, (double)stage->scratch,
-        (double)stage->share, (double)stage->whole, stage->per_line, stage->per_unit, stage->per_pair,
-        stage->recalled, stage->reads, stage->writes, stage->random,
-        stage->weights, stage->grads, stage->gather, stage->scatter};
+        (double)stage->share, (double)stage->whole, stage->per_line,
+        stage->per_unit, stage->per_pair, stage->recalled, stage->reads,
+        stage->writes, stage->random, stage->weights, stage->grads,
+        stage->gather, stage->scatter};
     uint64_t sign = 0;
     for (size_t k = 0; k < sizeof value / sizeof *value; k++)
         sign = df_mix_real(sign, value[k]);
@@ -1003,8 +1007,8 @@ static inline DfChoice df_choose(DfSearch *search, size_t first) {
     DfChoice best = {.seconds = INFINITY};
     const size_t n = df_choices(search, first, choice);
     qsort(choice, n, sizeof *choice, df_choice_order);
-    for (size_t k = 0; k < n && (k < DF_TRIES || best.seconds == INFINITY);
-         k++) {
+    for (size_t k = 0; k < n; k++) {
+        if (k >= DF_TRIES && best.seconds != INFINITY) break;
         const size_t end = choice[k].end;
         const uint64_t sign = df_range_sign(search, DF_DEALT, first, end);
         DfKnown *known = df_known(&search->memory, sign);

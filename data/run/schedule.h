@@ -398,7 +398,10 @@ static inline void gpt_kernels(GptRun *r) {
 
 /* Of a matrix: rows[r], its lines before row block r; cols[u], its lines whose input
  * is below 16 u. */
-typedef struct { const uint32_t *rows, *cols; } GptLines;
+typedef struct {
+    const uint32_t *rows;
+    const uint32_t *cols;
+} GptLines;
 
 struct GptMachine {
     DfGraph graph;

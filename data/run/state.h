@@ -97,7 +97,7 @@ static inline Options *foreign_options(const Options *o, const GptConfig *c) {
     for (int k = 0; k < OPTIONS; k++) {
         void *field = (char *)own + options[k].at;
         if (!options[k].decides || strcmp(options[k].preset, "auto")) continue;
-        if (options[k].kind == 'u') *(size_t *)field = (size_t)options[k].min;
+        if (options[k].kind == WHOLE) *(size_t *)field = (size_t)options[k].min;
         else *(double *)field = options[k].min;
     }
     own->layers = c->L;
