@@ -551,7 +551,8 @@ static void test_flops(void) {
 
 /* A checkpoint that the system cannot look at is not one that is not there, and
  * scores that stay though they should go are not of the run that is next: the
- * comparison ends before it writes anything. */
+ * comparison ends before it writes anything. What was killed there has left is
+ * gone even so. */
 static void test_unseen(const char *text) {
     static const char line[] = "compare " COMPARED "--out %s";
     outside("mkdir %s && cd %s && ln -s dense-1.ckpt dense-1.ckpt && echo > dense-1.scores",
@@ -561,6 +562,14 @@ static void test_unseen(const char *text) {
                   file_in("unseen")) == 0, "something was lost");
     outside("cd %s && rm * && mkdir dense-1.scores", file_in("unseen"));
     check_refused("dense-1.scores: cannot remove: ", line, text, file_in("unseen"));
+
+    outside("mkdir %s && cd %s && echo 99999999 > compare.lock && "
+            "touch a-2.ckpt.99999999.tmp a-2.ckpt.9.tmp",
+            file_in("killed"), file_in("killed"));
+    check_refused("nothere", "compare --text %s --out %s", file_in("nothere"),
+                  file_in("killed"));
+    CHECK(outside("cd %s && test \"$(echo a*)\" = a-2.ckpt.9.tmp", file_in("killed")) == 0,
+          "what a killed process left stays, or another's is gone");
 }
 
 static void test_compare(void) {

@@ -22,6 +22,7 @@
 #include "page.h"
 #include "results.h"
 #include "turns.h"
+#include <dirent.h>
 
 /* The sweep's seed from the first: more than --seeds can be. */
 enum { APART = 1000 };
@@ -132,6 +133,20 @@ static inline void compare_check_seeds(const Options *o) {
               "%.0f, found %.0f",
               most, fmax(seed, mask_seed));
 }
+/* Removes what a process that was killed here, if one was, has left of any run. */
+static inline void compare_clean(const char *folder) {
+    char end[32];
+    if (!passing.dead) return;
+    const size_t n = (size_t)snprintf(end, sizeof end, ".%ld.tmp", passing.dead);
+    DIR *d = opendir(folder);
+    if (!d) die_of(folder, "read");
+    for (struct dirent *e = readdir(d); e; e = readdir(d)) {
+        const size_t length = strlen(e->d_name);
+        if (length > n && !strcmp(e->d_name + length - n, end))
+            unlinkat(dirfd(d), e->d_name, 0);
+    }
+    closedir(d);
+}
 /* Makes the folder, if it is not there, and takes it. */
 static inline void compare_folder(const Options *o) {
     char lock[PATH_MAX];
@@ -146,6 +161,7 @@ static inline void compare_folder(const Options *o) {
     if (!file_stat(o->dir, &st) || !S_ISDIR(st.st_mode))
         die("%s: expected a folder, found a file", o->dir);
     lock_take(lock);
+    compare_clean(o->dir);
     outputs_check(o, (const char *const[]){lock_path()}, 1);
 }
 

@@ -88,12 +88,9 @@ static inline void arm_look_options(const ArmRun *a, const Safetensors *st,
 }
 /* What the folder has of the run already: its curve, if there is a checkpoint.
  * Dies if that was made under other options, or on a text with another hash.
- * Scores without a checkpoint are of a run that is gone, and go; so do the
- * temporary files of a process that was killed. */
+ * Scores without a checkpoint are of a run that is gone, and go. */
 static inline void arm_look(ArmRun *a, uint64_t hash) {
-    static const char *const kept[3] = {"ckpt", "csv", "scores"};
     char path[PATH_MAX];
-    for (size_t k = 0; k < 3; k++) passing_of_dead(arm_path(a, kept[k], path));
     if (!file_there(arm_path(a, "ckpt", path))) {
         if (unlink(arm_path(a, "scores", path)) && errno != ENOENT)
             die_of(path, "remove");
