@@ -2,7 +2,7 @@
 # test/lost.sh: nothing is lost at any failing call, by kill -9, or where memory ends.
 #
 #     test/lost.sh                  a sample of all of it, in about a minute
-#     test/lost.sh all              every call, every system call, every limit of memory: half an hour
+#     test/lost.sh all              every call, every system call, every limit of memory: half an hour at most
 #     test/lost.sh calls run        one part (calls, kill, memory) of one command, whole
 #
 # calls     the n-th call of a kind fails (lost/calls.c), once or from then on. The program ends in the right
