@@ -85,7 +85,7 @@ static inline void draw_axes(Out *out, const DrawAxes *a, const char *label,
     for (double x = 0; x <= a->x1 / scale; x += dx) {
         const double at = draw_x(a, x * scale);
         double shown = x;
-        const char *unit = html_si(&shown);
+        const char *unit = figure_si(&shown);
         const int digits = *unit ? shown != floor(shown) : draw_decimals(dx);
         out_print(out, "<path class=zero d='M%.1f %dv4'/><text class=mid "
                        "x=%.1f y=%d>%.*f%s</text>", at, FRAME_END, at,

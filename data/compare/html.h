@@ -25,7 +25,7 @@
  * Example: the call above writes "<td>" and the first of the elements above. */
 #ifndef HTML_H
 #define HTML_H
-#include "../base/out.h"
+#include "../base/figures.h"
 
 typedef struct {
     Out *out;
@@ -74,35 +74,6 @@ static inline size_t html_colour(const Html *page, size_t arm) {
 
 /* ---- figures ------------------------------------------------------------- */
 
-/* Takes x to the unit that suits it, and returns that: "", " k", " M" ... */
-static inline const char *html_si(double *x) {
-    static const char *const si[] = {"", " k", " M", " G", " T", " P", " E"};
-    int k = 0;
-    for (; *x >= 999.5 && k < 6; k++) *x /= 1000;
-    return si[k];
-}
-/* Three digits of x; if `whole`, a whole number has no decimals. */
-static inline void html_three(char out[64], double x, bool whole,
-                              const char *unit) {
-    int digits = x >= 9.995 ? 1 : 2;
-    if (x >= 99.95 || (whole && x == floor(x))) digits = 0;
-    snprintf(out, 64, "%.*f%s", digits, x, unit);
-}
-static inline void html_seconds(char out[64], double x) {
-    if (x < 120) html_three(out, x, false, " s");
-    else if (x < 7200) html_three(out, x / 60, false, " min");
-    else html_three(out, x / 3600, false, " h");
-}
-static inline void html_milliseconds(char out[64], double x) {
-    if (x < 999.5) html_three(out, x, true, " ms");
-    else html_three(out, x / 1000, false, " s");
-}
-static inline void html_bytes(char out[64], double x) {
-    const char *si = html_si(&x);
-    char unit[8];
-    snprintf(unit, sizeof unit, "%sB", *si ? si : " ");
-    html_three(out, x, !*si, unit);
-}
 /* x as text, in one of the ways above. */
 static inline void html_figure(char out[64], char how, double x) {
     if (how == 'd') snprintf(out, 64, "%s%.4f", x < 0 ? "−" : "+", fabs(x));
@@ -111,24 +82,17 @@ static inline void html_figure(char out[64], char how, double x) {
     else if (how == 'P') snprintf(out, 64, "%.0f %%", 100 * x);
     else if (how == 'x') snprintf(out, 64, "%.2f×", x);
     else if (how == 'g') snprintf(out, 64, "%.3g", x);
-    else if (how == 'B') html_bytes(out, x);
-    else if (how == 's') html_seconds(out, x);
-    else if (how == 'm') html_milliseconds(out, x);
+    else if (how == 'B') figure_bytes(out, x);
+    else if (how == 's') figure_seconds(out, x);
+    else if (how == 'm') figure_milliseconds(out, x);
     else {
-        const char *unit = html_si(&x);
-        html_three(out, x, !*unit, unit);
+        const char *unit = figure_si(&x);
+        figure_three(out, x, !*unit, unit);
     }
 }
 
 /* ---- marks --------------------------------------------------------------- */
 
-static inline void html_words(Out *out, const char *text, bool spaces) {
-    for (const char *p = text; *p; p++) {
-        if (*p == '<') out_text(out, "&lt;");
-        else if (*p == '&') out_text(out, "&amp;");
-        else out_char(out, *p == '_' && spaces ? ' ' : *p);
-    }
-}
 /* The value at a key, marked with it; a dash if there is none. */
 static inline void html_value(const Html *page, char how, const char *key) {
     Out *out = page->out;
@@ -138,7 +102,7 @@ static inline void html_value(const Html *page, char how, const char *key) {
     if (!j.p) out_text(out, "–");
     else if (how == 'w' || how == 'k') {
         out_print(out, "<span data-key=\"%s\">", key);
-        html_words(out, raw, how == 'k');
+        figure_words(out, raw, how == 'k');
         out_text(out, "</span>");
     } else if (isnan(json_real(j))) out_text(out, "–");
     else {
@@ -152,7 +116,7 @@ static inline void html_value(const Html *page, char how, const char *key) {
 static inline void html_name(const Html *page, size_t arm) {
     out_print(page->out, "<span data-key=\"arms/%zu/name\" class='arm c%zu'>",
               arm, html_colour(page, arm));
-    html_words(page->out, page->name[arm], false);
+    figure_words(page->out, page->name[arm], false);
     out_text(page->out, "</span>");
 }
 /* Prints, and for {HOW KEY} the value there. */
