@@ -234,6 +234,44 @@ static void test_picture(void) {
     df_plan_free(plan, &g);
     line_free(&g);
 }
+/* So often in a text. */
+static size_t times_in(const char *text, const char *what) {
+    size_t n = 0;
+    while ((text = strstr(text, what))) {
+        text += strlen(what);
+        n++;
+    }
+    return n;
+}
+/* The same three stages as a page. They take 37 cycles: A works 16 of them, B 32
+ * and C 24, which three tiles could do in 24. A waits for room of C 11 cycles, B
+ * for data of A 2, and C for data of B 13: 6 for the first panel, and then 1 each. */
+static void test_page(void) {
+    static const char *const want[] = {
+        "takes 37 ms;", "less than 24 ms<", "a &lt;model>", "<td>0: stage 0 – stage 2<td",
+        "<tr><td>stage 0<td>1<td>43 %<td><td>30 % <span class=note>stage 2</span><td>",
+        "<tr><td>stage 1<td>1<td>86 %<td>5 % <span class=note>stage 0</span><td><td>\n",
+        "<tr><td>stage 2<td>1<td>65 %<td>35 % <span class=note>stage 1</span><td><td>\n",
+        "Memory of 3 tiles, 65.5 kB each", "like</thead>"};
+    const DfChip chip = {"test", 3, 65536, 4, 1, 1e3, 1e9, 1e18, 1e18, 0, false};
+    DfGraph g = line_graph((const double[3]){2, 4, 3}, 3, 0);
+    g.stage[2].in[1] = 0;
+    g.groups = 8;
+    DfPlan *plan = df_plan(&g, chip, 2, 1, 8, false);
+    Out out = out_memory();
+    view_page(&out, "a <model>", &g, plan, 1);
+    out_char(&out, 0);
+    for (size_t k = 0; k < sizeof want / sizeof *want; k++)
+        CHECK(strstr(out.text, want[k]), "%s: not in: %s", want[k], strstr(out.text, "<h1>"));
+    const size_t bars = times_in(strstr(out.text, "<svg"), "h-");
+    CHECK(bars == 3 * 8, "%zu bars for 3 stages x 8 panels", bars);
+    CHECK(times_in(out.text, "V70z") == 3, "%zu tiles hold something", times_in(out.text, "V70z"));
+    CHECK(times_in(out.text, "width:0.0%'></i><td>0 B") == 5, "nothing goes off chip");
+    CHECK(times_in(out.text, "<details") == 1, "one section");
+    out_drop(&out);
+    df_plan_free(plan, &g);
+    line_free(&g);
+}
 static void no_fire(void *owner, const DfSection *x, const DfActor *a,
                     size_t panel, size_t worker) {
     (void)owner;
@@ -574,6 +612,7 @@ static void test_machine(void) {
     test_lag();
     test_idle_workers();
     test_picture();
+    test_page();
     test_waves();
     test_share();
     test_ceiling();

@@ -17,7 +17,7 @@
 #include "../run/chip.h"
 #include "../run/clock.h"
 #include "../run/masks.h"
-#include "why.h"
+#include "stepview.h"
 
 /* An edge that a stage reads or makes; nothing of none. */
 static inline void report_edge(const DfGraph *g, int edge) {
@@ -345,16 +345,24 @@ static inline Simulated simulate_shown(const Options *o, const GptConfig *c,
     DfPlan *plan = chip.kernels ? NULL : simulate_plan(o, &g, chip, groups);
     Simulated way = {.kernel = df_clock_kernels(&g, &chip, o->batch, groups)};
     if (o->show_graph) report_graph(&g, NG);
-    printf("%zu layers x %zu, T=%zu, V=%zu, B=%zu, %g %% sparse, on chip %s: "
-           "%zu tiles of %zu KiB, panels of %zu, depth %zu\nsimulated:\n",
-           c->L, c->C, c->ctx, c->V, o->batch, 100 * sparsity, chip.name,
-           chip.tiles, chip.sram / 1024, groups * LINE, o->depth);
+    char title[256];
+    snprintf(title, sizeof title,
+             "%zu layers x %zu, T=%zu, V=%zu, B=%zu, %g %% sparse, on chip %s: "
+             "%zu tiles of %zu KiB, panels of %zu, depth %zu",
+             c->L, c->C, c->ctx, c->V, o->batch, 100 * sparsity, chip.name,
+             chip.tiles, chip.sram / 1024, groups * LINE, o->depth);
+    printf("%s\nsimulated:\n", title);
     if (plan) {
         Out csv = {0};
         if (o->csv) csv = out_open(o->csv);
         way.flow = report_sections(&g, plan, o->batch, &csv, false);
         out_done(&csv);
         if (o->trace) report_trace(o->trace, &g, plan, o->batch, NG, NULL, 0);
+        if (o->report) {
+            Out page = out_open(o->report);
+            view_page(&page, title, &g, plan, o->batch);
+            out_done(&page);
+        }
         if (o->timeline || o->why || o->walk != AUTO) simulate_why(o, &g, plan);
         df_plan_free(plan, &g);
     }
@@ -517,10 +525,10 @@ static inline int cmd_simulate(int argc, char **argv) {
     const double sparsity = o->sparsity > 0 ? o->sparsity : 0.875;
     const bool dense = !(o->sparsity > 0);      /* whose sections are shown */
     Simulated way[2];
-    const bool inside = o->timeline || o->why || o->walk != AUTO;
+    const bool inside = o->timeline || o->why || o->walk != AUTO || o->report;
     if (chip.kernels && ((o->csv && !o->sim_sweep) || o->trace || inside))
-        usage("--csv, --trace, --timeline, --walk, --why: expected a chip with "
-              "dataflow, found %s",
+        usage("--csv, --trace, --timeline, --walk, --why, --report: expected a chip "
+              "with dataflow, found %s",
               chip.name);
     if (o->sim_sweep) {
         sweep_run(o, &c, &chip);

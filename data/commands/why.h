@@ -259,17 +259,18 @@ static inline size_t why_follow(Out *out, const Why *why, size_t s) {
 
 enum { WHY_COLUMNS = 64, WHY_ROWS = 64 };
 
-/* In a row of the pipeline, an actor's firings: the last digit of the panel that it
- * works on; where several fit into a character, of the last. */
-static inline void why_draw(const Why *why, size_t actor, char *row) {
-    const double each = why->cycles / WHY_COLUMNS;
+/* In a row of so many characters for the whole section, an actor's firings: the last
+ * digit of the panel that it works on; where several fit into one, of the last. */
+static inline void why_draw(const Why *why, size_t actor, char *row,
+                            size_t columns) {
+    const double each = why->cycles / (double)columns;
     for (size_t i = 0; i < why->firings; i++) {
         const WhyFiring *at = &why->at[actor * why->firings + i];
-        size_t c = size_min((size_t)(at->from / each), WHY_COLUMNS - 1);
+        size_t c = size_min((size_t)(at->from / each), columns - 1);
         do {
             row[c] = (char)('0' + i % 10);
             c++;
-        } while (c < WHY_COLUMNS && ((double)c + 0.5) * each < at->to);
+        } while (c < columns && ((double)c + 0.5) * each < at->to);
     }
 }
 /* The pipeline over time: a row a stage, as its first actor works, and a row a tile,
@@ -282,8 +283,9 @@ static inline void why_timeline(Out *out, const Why *why, const DfPlan *plan) {
     memset(row, ' ', rows * sizeof *row);
     for (size_t k = 0; k < section->actors; k++) {
         const DfActor *actor = &section->actor[k];
-        if (actor->k == 0) why_draw(why, k, row[actor->part]);
-        if (actor->tile < tiles) why_draw(why, k, row[section->parts + actor->tile]);
+        if (actor->k == 0) why_draw(why, k, row[actor->part], WHY_COLUMNS);
+        if (actor->tile < tiles)
+            why_draw(why, k, row[section->parts + actor->tile], WHY_COLUMNS);
     }
     out_print(out,
               "%-24s tiles  %.0f cycles, %.3g a character; a digit is a panel\n",

@@ -277,6 +277,8 @@ static const Option options[] = {
      "bits/byte below which a difference does not matter"},
     {"report", RESULT, 0, COMPARE, FILES, AT(report), 0, 0, "",
      "FILE.html for the results as a page"},
+    {"report", RESULT, 0, SIMULATE, FILES, AT(report), 0, 0, "",
+     "FILE.html for the step as a page: tiles over time, waits, memory, traffic"},
     {"panel", WHOLE, 0, TRAIN | SIMULATE | EVAL | BENCH, MACHINE, AT(panel), 16, 128, "64",
      "tokens per panel: 16, 32, 64 or 128"},
     {"group", WHOLE, 0, TRAIN | EVAL, MACHINE, AT(group), 1, 1e6, "auto",
