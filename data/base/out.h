@@ -21,6 +21,7 @@ typedef struct {
     enum { OUT_NONE, OUT_MEMORY, OUT_FILE } kind;
     int file;
     int error;              /* errno of the first call that failed, or 0 */
+    bool terminal;          /* whether the file is one */
     bool comma;             /* before the next member of the JSON written there */
     char *text;             /* what is not in the file yet; in memory, all of it */
     size_t n, cap;          /* its bytes, and its room */
@@ -37,7 +38,8 @@ static inline Out out_memory(void) { return (Out){.kind = OUT_MEMORY}; }
 /* The standard output, after what is printed already. */
 static inline Out out_standard(void) {
     fflush(stdout);
-    return (Out){.kind = OUT_FILE, .file = 1, .path = "standard output"};
+    return (Out){.kind = OUT_FILE, .file = 1, .terminal = isatty(1),
+                 .path = "standard output"};
 }
 
 /* Opens a new file beside o->path, which no other process has; -1, with errno
@@ -79,6 +81,7 @@ static inline Out out_open(const char *path) {
     if (!*path || o.file < 0)
         die("%s: cannot write: %s%s%s", path, o.temp ? o.temp->path : "",
             o.temp ? ": " : "", why(errno));
+    o.terminal = isatty(o.file);
     return o;
 }
 /* Goes on at the end of a file that is there. */
@@ -209,7 +212,7 @@ static inline char *out_string(Out *o) {
 /* n bytes that came from a file: a terminal gets them without its control
  * characters. */
 static inline void show(Out *o, const void *p, size_t n) {
-    if (o->kind != OUT_FILE || !isatty(o->file)) {
+    if (!o->terminal) {
         out_bytes(o, p, n);
         return;
     }
