@@ -70,12 +70,15 @@ static inline AttMemory gpt_memory(const Firing *f, SpPanel qkv, SpPanel dqkv,
                        .each = each,
                        .one = gpt_head_size(f->r) * LINE};
 }
+/* A worker's room for the scores of a head, of a panel of queries. */
+static inline float *gpt_room(const Firing *f) {
+    const Program *p = &f->r->program;
+    return f->r->scratch + f->worker * p->panel * p->groups * LINE * LINE;
+}
 /* Room for the scores of a head: of a group of queries on chip, of a panel
  * off. */
 static inline float *gpt_scratch(const Firing *f) {
-    const Program *p = &f->r->program;
-    if (f->scratch) return f->scratch;
-    return f->r->scratch + f->worker * p->panel * p->groups * LINE * LINE;
+    return f->scratch ? f->scratch : gpt_room(f);
 }
 /* Head h's queries of group g. soft: maximum and 1 / sum, two lines a head. */
 static inline AttQueries gpt_queries(const Firing *f, SpPanel qkv, SpPanel att,
@@ -137,13 +140,20 @@ static inline void gpt_attention(const Firing *f) {
         }
     }
 }
+/* Whether dq is made with dk and dv: a tile has all keys of a head, and the
+ * derivatives of its scores at hand. */
+static inline bool gpt_dquery_at_once(const AttMemory *m) {
+    return m->keeper && att_whole(m);
+}
 /* Where the derivatives (16 keys, 16 queries) of a head's scores lie, of group n
  * of its keys and group g of a panel's queries: in an edge, by the units of the
- * part that makes it, or off chip in a worker's room. */
+ * part that makes it; or in a worker's room, of one group of queries if they are
+ * used at once, else of the panel. */
 static inline float *gpt_dscores(const Firing *f, int edge, const AttMemory *m,
                                  size_t g, size_t n) {
     const size_t groups = f->r->program.groups;
-    if (!m->keeper) return gpt_scratch(f) + (g * groups + n) * LINE * LINE;
+    if (!m->keeper) return gpt_room(f) + (g * groups + n) * LINE * LINE;
+    if (gpt_dquery_at_once(m)) return gpt_room(f) + n * LINE * LINE;
     return panel_line(gpt_panel_of(f, edge), g, att_place(m, n) * LINE);
 }
 /* Before the first panel of the backward stream that a sequence's heads see: dk
@@ -160,11 +170,24 @@ static inline void gpt_attention_begin(const Firing *f, const AttMemory *m,
         if (m->keeper) gpt_remember(f, m, sequence, k, k, head->h);
     }
 }
+/* dq = sum of dscore key, keys in order, of group g of a panel's queries in head
+ * h. edge: of the derivatives of the scores. */
+static inline void gpt_dquery(const Firing *f, const AttMemory *m, SpPanel dqkv,
+                              int edge, size_t g, size_t h) {
+    const size_t hs = gpt_head_size(f->r);
+    const size_t n = f->panel.first + g + 1;
+    const size_t run = att_run(m, n);
+    const SpPanel dq = panel_from(dqkv, g, h * hs);
+    panel_clear(dq, 0, 0, hs);
+    for (size_t k = 0; k < n; k += run)
+        att_mix(dq, m, ATT_KEY, k, run, gpt_dscores(f, edge, m, g, k), hs);
+}
 /* What a panel's queries, last group first, contribute to dk and dv of the keys
  * of some units of a head. */
 static inline void gpt_attention_head(const Firing *f, const AttMemory *m,
                                       const GptHeadUnits *head) {
     const size_t hs = gpt_head_size(f->r);
+    const int edge = f->stage->df.out[1];
     const SpPanel datt = gpt_in(f, 0);
     const SpPanel qkv = gpt_side(f, 1);
     for (size_t g = f->panel.groups; g-- > 0;) {
@@ -174,9 +197,11 @@ static inline void gpt_attention_head(const Firing *f, const AttMemory *m,
         q.dout = panel_from(datt, g, head->h * hs);
         att_softmax_dot(dot, &q);
         for (size_t k = 0; k < q.n; k++) {
-            float *ds = gpt_dscores(f, f->stage->df.out[1], m, g, k);
+            float *ds = gpt_dscores(f, edge, m, g, k);
             if (gpt_has(head, k)) att_backward(&q, m, k, dot, ds);
         }
+        if (gpt_dquery_at_once(m))
+            gpt_dquery(f, m, gpt_out(f, 0), edge, g, head->h);
     }
 }
 /* dk and dv of the keys of units unit .. end-1, which are complete with the
@@ -204,27 +229,19 @@ static inline void gpt_attention_data(const Firing *f) {
         }
     }
 }
-/* dq = sum of dscore key, keys in order, of those groups of a panel's queries
- * that are units unit .. end-1's. */
+/* dq of those groups of a panel's queries that are units unit .. end-1's, unless it
+ * is made already. */
 static inline void gpt_attention_queries(const Firing *f) {
-    const size_t hs = gpt_head_size(f->r);
     const SpPanel dqkv = gpt_out(f, 0);
     const SpPanel qkv = gpt_side(f, 0);
     GptHeadUnits head;
     for (size_t unit = f->unit; unit < f->end; unit += head.j1 - head.j0) {
         head = gpt_head_of(f, unit);
         const AttMemory m = gpt_memory(f, qkv, dqkv, head.h);
-        for (size_t g = 0; g < f->panel.groups; g++) {
-            const size_t n = f->panel.first + g + 1;
-            const size_t run = att_run(&m, n);
-            const SpPanel dq = panel_from(dqkv, g, head.h * hs);
-            if (!gpt_has(&head, n - 1)) continue;
-            panel_clear(dq, 0, 0, hs);
-            for (size_t k = 0; k < n; k += run) {
-                float *ds = gpt_dscores(f, f->stage->df.in[1], &m, g, k);
-                att_mix(dq, &m, ATT_KEY, k, run, ds, hs);
-            }
-        }
+        if (gpt_dquery_at_once(&m)) continue;
+        for (size_t g = 0; g < f->panel.groups; g++)
+            if (gpt_has(&head, f->panel.first + g))
+                gpt_dquery(f, &m, dqkv, f->stage->df.in[1], g, head.h);
     }
 }
 #endif
