@@ -46,7 +46,7 @@ linear, dw: transposed|s/memcpy(out + (o + k) \* LINE + i,/memcpy(out + (i + k) 
 linear, dw: a group lost|s/    } while (g > 0);/    } while (g > (groups > 1));/
 gelu slope|s/6 \* 0.044715f/2 * 0.044715f/
 gelu, sigmoid part|s/vf_fma(x \* s \* (vf_all(1) - s), slope_2u, s)/x * s * (vf_all(1) - s) * slope_2u/
-attention, dq|s/att_mix(dq, &m, ATT_KEY, k/att_mix(dq, \&m, ATT_VALUE, k/
+attention, dq|s/att_mix(dq, m, ATT_KEY, k/att_mix(dq, m, ATT_VALUE, k/
 attention, dk|s/q->query, ds, q->hs)/q->query, p, q->hs)/
 attention, dv|s/q->dout, prob, q->hs)/q->dout, ds, q->hs)/
 attention, softmax term D|s/ \* (dprob - D) \* / * dprob * /
