@@ -148,7 +148,8 @@ static inline bool gpt_dquery_at_once(const AttMemory *m) {
 /* Where the derivatives (16 keys, 16 queries) of a head's scores lie, of group n
  * of its keys and group g of a panel's queries: in an edge, by the units of the
  * part that makes it; or in a worker's room, of one group of queries if they are
- * used at once, else of the panel. */
+ * used at once, else of the panel. The edge has its memory on the tiles all the
+ * same: in a room that stays in the cache it is faster. */
 static inline float *gpt_dscores(const Firing *f, int edge, const AttMemory *m,
                                  size_t g, size_t n) {
     const size_t groups = f->r->program.groups;
