@@ -365,7 +365,6 @@ static int cmd_run(int argc, char **argv) {
     run.s = o->resume ? state_resume(o, &d) : state_new(o, &d);
     if (o->resume && file_same(run.out, o->resume)) run.saved = run.out;
     else run.s.best = INFINITY;
-    o = run.s.o;
     if (o->resume) run_check(&run, o);          /* with what the checkpoint names, too */
     const double density = masks_density(run.s.m);
     const double need = run_bytes(o, &run.s.m->c, density) + data_bytes(&d);
@@ -394,6 +393,7 @@ static int cmd_run(int argc, char **argv) {
     data_free(&d);
     df_end(pool);
     lock_leave();
+    options_free(o);
     return early ? 3 : 0;
 }
 

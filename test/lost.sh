@@ -4,6 +4,7 @@
 #     test/lost.sh                  a sample of all of it, in about a minute
 #     test/lost.sh all              every call, every system call, every limit of memory: half an hour at most
 #     test/lost.sh calls run        one part (calls, kill, memory) of one command, whole
+#     test/lost.sh leaks            what every command still holds when it has ended well
 #
 # calls     the n-th call of a kind fails (lost/calls.c), once or from then on. The program ends in the right
 #           bytes and status 0; or in one line and status 2, leaves no temporary file and no lock, and the same
@@ -12,6 +13,8 @@
 #           right bytes, and run and compare take away what was left. SIGTERM: nothing is left either.
 # memory    the address space ends at every size from the least in which the program starts to plenty, in steps of
 #           64 KiB, and of 4 KiB wherever the outcome changes: as calls.
+# leaks     the program, built with the compiler's leak detector, has given back all memory (what is refused in the
+#           middle ends the process, and gives back nothing). Without ptrace it cannot be told.
 #
 # The right bytes are those of a run that nothing disturbed: every file, and what is printed. Where a stopped try
 # has left the same files as one before it, the second run is left out. It refuses bench, which measures time, and
@@ -306,6 +309,24 @@ memory() {
     done
 }
 
+# leaks COMMANDS...
+leaks() {
+    local name train=$tmp/leaks
+    part=leaks
+    ${CC:-cc} -std=c11 -D_GNU_SOURCE -ffp-contract=off -g -march=native -fno-math-errno -fno-omit-frame-pointer \
+        -fsanitize=address -o "$train" train.c data/base/start.c -pthread -lm || exit 1
+    for name; do
+        begin
+        go "$name"
+        if grep -q 'LeakSanitizer has encountered a fatal error' "$tmp/err"; then
+            echo "leaks: this machine does not let them be found"
+            return
+        fi
+        sed -i -n '/leak of/,/#4/p' "$tmp/err"
+        if ((status)); then bad "$name" 'not all given back'; else whole=$((whole + 1)) passed=$((passed + 1)); fi
+    done
+}
+
 # ---- what is asked for -----------------------------------------------------------------------------------
 
 # report PART COMMAND: what has come of it since the last line
@@ -332,18 +353,21 @@ everything() {
 began=$SECONDS
 case ${1:-some} in
 all) everything ;;
-some | calls | kill | memory) inputs ;;
+some | calls | kill | memory | leaks) inputs ;;
 esac
 case ${1:-some} in
 some)
     for name in $commands; do calls "$name" 3; report calls "$name"; done
     for name in run compare; do kills "$name" 12; report kill "$name"; done
     for name in gguf tokenize; do memory "$name" 1024; report memory "$name"; done
+    leaks ${commands/taken/}
+    report leaks all
     ;;
 calls) calls "$2" 0; report calls "$2" ;;
 kill) kills "$2" 0; report kill "$2" ;;
 memory) memory "$2" 64; report memory "$2" ;;
-*) echo "usage: test/lost.sh [all | calls COMMAND | kill COMMAND | memory COMMAND]"; exit 2 ;;
+leaks) leaks ${2:-${commands/taken/}}; report leaks "${2:-all}" ;;
+*) echo "usage: test/lost.sh [all | leaks | calls COMMAND | kill COMMAND | memory COMMAND]"; exit 2 ;;
 esac
 echo "$passed passed, $failed failed"
 exit $((failed > 0))

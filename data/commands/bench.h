@@ -290,7 +290,7 @@ static inline void bench_steps(const Options *o, double p1, double pn,
 }
 
 static inline int cmd_bench(int argc, char **argv) {
-    const Options *o = options_read(argc, argv, BENCH, NULL);
+    Options *o = options_read(argc, argv, BENCH, NULL);
     Out json = {0};
     outputs_check(o, NULL, 0);
     static const char *const of_steps[] = {"schedule", "chip", "tiles", "sram",
@@ -321,6 +321,7 @@ static inline int cmd_bench(int argc, char **argv) {
     if (!o->products) bench_steps(o, p1, pn, &json);
     json_close(&json, ']');
     json_end(&json);
+    options_free(o);
     return 0;
 }
 #endif

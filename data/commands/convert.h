@@ -71,7 +71,7 @@ static inline int cmd_convert(int argc, char **argv) {
     if (half) printf(" [bits beyond half precision]");
     printf(run || vocabulary || masks || half ? "\n" : " nothing\n");
     state_free(&s);
-    free(o);
+    options_free(o);
     return 0;
 }
 #endif

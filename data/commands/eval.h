@@ -31,7 +31,7 @@ static inline int eval_choices(Options *o) {
     for (size_t k = 0; k < c.rows; k++) finite &= isfinite(c.row[k].nats);
     choices_free(&c);
     state_free(&s);
-    free(o);
+    options_free(o);
     return finite ? 0 : 3;
 }
 
@@ -111,7 +111,7 @@ static inline int cmd_eval(int argc, char **argv) {
         data_free(&d[k]);
     }
     df_end(pool);
-    free(o);
+    options_free(o);
     return finite ? 0 : 3;
 }
 #endif

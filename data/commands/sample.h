@@ -154,9 +154,9 @@ static inline int cmd_sample(int argc, char **argv) {
     sample(&out, &s, pool, &prompt, o->count, &how, o->seed);
     out_char(&out, '\n');
     out_done(&out);
-    gpt_free(s.m);
-    tok_free(s.tok);
+    state_free(&s);
     df_end(pool);
+    options_free(o);
     return 0;
 }
 #endif

@@ -194,13 +194,21 @@ static inline void notes_end(const GptRun *r, const Options *o) {
 
 /* ---- a graph without its model ------------------------------------------- */
 
-/* What row blocks and columns of a matrix would keep at that density, evenly. */
-static inline GptLines simulate_lines(const Options *o, const GptParam *p,
-                                      double density) {
+/* Row blocks of outputs of a matrix, and of inputs. */
+static inline size_t simulate_rows(const GptParam *p) {
+    return gpt_rows(p->in_out ? p->cols : p->rows) / LINE;
+}
+static inline size_t simulate_units(const GptParam *p) {
+    return gpt_rows(p->in_out ? p->rows : p->cols) / LINE;
+}
+/* What they would keep of it at that density, evenly: rows[simulate_rows(p) + 1],
+ * cols[simulate_units(p) + 1]. */
+static inline void simulate_lines(const Options *o, const GptParam *p, double density,
+                                  uint32_t *rows, uint32_t *cols) {
     const size_t OC = p->in_out ? p->cols : p->rows;
     const size_t IC = p->in_out ? p->rows : p->cols;
-    const size_t nb = gpt_rows(OC) / LINE;
-    const size_t units = gpt_rows(IC) / LINE;
+    const size_t nb = simulate_rows(p);
+    const size_t units = simulate_units(p);
     const size_t w = gpt_maskable(p) ? parse_block(o) : 1;
     size_t row = IC;                /* lines of a row block */
     if (IC % w)
@@ -210,31 +218,37 @@ static inline GptLines simulate_lines(const Options *o, const GptParam *p,
     if (size_mul(nb, IC) > UINT32_MAX)
         usage("%s: a matrix of %zu x %zu has too many weights to simulate",
               p->name, OC, IC);
-    uint32_t *rows = mem_new(nb + units + 2, sizeof *rows);
-    uint32_t *cols = rows + nb + 1;
     for (size_t r = 0; r <= nb; r++) rows[r] = (uint32_t)(r * row);
     for (size_t u = 0; u <= units; u++)
         cols[u] = (uint32_t)(nb * row * u / units);
-    return (GptLines){rows, cols};
 }
-/* The graph that a model of that sparsity would have. */
-static inline DfGraph simulate_graph(const Options *o, const GptConfig *c,
-                                     double sparsity, size_t NG, size_t groups) {
+/* The graph that a model of that sparsity would have; *lines, which are to be freed
+ * after it, must live as long. */
+static inline DfGraph simulate_graph(const Options *o, const GptConfig *c, double sparsity,
+                                     size_t NG, size_t groups, GptLines **lines) {
     Options sparse = *o;
     GptParam *table = gpt_table(c);
-    GptLines *lines = mem_new(gpt_count(c), sizeof *lines);
+    const size_t count = gpt_count(c);
+    size_t all = 0;
     double density[4];
     sparse.sparsity = sparsity;
     if (sparsity == 0) sparse.spread = "uniform";
     mask_densities(&sparse, c->C, density);
-    for (size_t k = 0; k < gpt_count(c); k++) {
+    for (size_t k = 0; k < count; k++)
+        all += simulate_rows(&table[k]) + simulate_units(&table[k]) + 2;
+    *lines = mem_new(count * sizeof **lines + all * sizeof(uint32_t), 1);
+    uint32_t *rows = (uint32_t *)(*lines + count);
+    for (size_t k = 0; k < count; k++) {
         const GptParam *p = &table[k];
-        if (p->rank == 1) continue;
+        uint32_t *cols = rows + simulate_rows(p) + 1;
         const double kept = gpt_maskable(p) ? density[mask_kind(k)] : 1;
-        lines[k] = simulate_lines(o, p, kept);
+        if (p->rank == 1) continue;
+        simulate_lines(o, p, kept, rows, cols);
+        (*lines)[k] = (GptLines){rows, cols};
+        rows = cols + simulate_units(p) + 1;
     }
     free(table);
-    return gpt_graph(c, lines, NG, groups);
+    return gpt_graph(c, *lines, NG, groups);
 }
 
 /* ---- what is not the graph's: optimizer, memory, the ceiling ------------- */
@@ -309,7 +323,8 @@ static inline DfPlan *simulate_plan(const Options *o, const DfGraph *g,
 static inline Simulated simulate_quietly(const Options *o, const GptConfig *c,
                                          DfChip chip, double sparsity) {
     const size_t groups = simulate_groups(o, c);
-    DfGraph g = simulate_graph(o, c, sparsity, gpt_groups(c->ctx), groups);
+    GptLines *lines;
+    DfGraph g = simulate_graph(o, c, sparsity, gpt_groups(c->ctx), groups, &lines);
     Simulated way = {.kernel = df_clock_kernels(&g, &chip, o->batch, groups)};
     if (!chip.kernels) {
         DfPlan *plan = simulate_plan(o, &g, chip, groups);
@@ -317,6 +332,7 @@ static inline Simulated simulate_quietly(const Options *o, const GptConfig *c,
         df_plan_free(plan, &g);
     }
     gpt_graph_free(&g);
+    free(lines);
     return way;
 }
 /* Answers --timeline, --walk and --why of a plan. Dies if there is no such section,
@@ -341,7 +357,8 @@ static inline Simulated simulate_shown(const Options *o, const GptConfig *c,
                                        DfChip chip, double sparsity) {
     const size_t NG = gpt_groups(c->ctx);
     const size_t groups = simulate_groups(o, c);
-    DfGraph g = simulate_graph(o, c, sparsity, NG, groups);
+    GptLines *lines;
+    DfGraph g = simulate_graph(o, c, sparsity, NG, groups, &lines);
     DfPlan *plan = chip.kernels ? NULL : simulate_plan(o, &g, chip, groups);
     Simulated way = {.kernel = df_clock_kernels(&g, &chip, o->batch, groups)};
     if (o->show_graph) report_graph(&g, NG);
@@ -371,6 +388,7 @@ static inline Simulated simulate_shown(const Options *o, const GptConfig *c,
            optimizer.seconds, optimizer.weights / 1e6);
     simulate_memory(&g, &chip, (double)(o->batch * NG));
     gpt_graph_free(&g);
+    free(lines);
     return way;
 }
 /* The sparse step against a dense one of the same model on an A100, which knows
@@ -532,6 +550,7 @@ static inline int cmd_simulate(int argc, char **argv) {
               chip.name);
     if (o->sim_sweep) {
         sweep_run(o, &c, &chip);
+        options_free(o);
         return 0;
     }
     if (dense) way[0] = simulate_shown(o, &c, chip, 0);
@@ -542,6 +561,7 @@ static inline int cmd_simulate(int argc, char **argv) {
     const double sparse = chip.kernels ? way[1].kernel.seconds : way[1].flow.seconds;
     simulate_against(o, &c, sparsity, sparse);
     if (o->json) simulate_json(o, way, &chip);
+    options_free(o);
     return 0;
 }
 #endif

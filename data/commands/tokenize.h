@@ -110,6 +110,7 @@ static inline int cmd_tokenize(int argc, char **argv) {
     else encode(o, t, in);
     tok_free(t);
     file_free(&in);
+    options_free(o);
     return 0;
 }
 #endif

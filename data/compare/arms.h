@@ -192,7 +192,7 @@ static inline void arm_set(Options *o, const char *name, const char *text) {
     char where[64];
     char *rest;
     snprintf(where, sizeof where, "arm %s: ", name);
-    char *copy = text_copy(text);               /* the options point into it */
+    char *copy = option_keep(o, text);
     char *word = strtok_r(copy, ",", &rest);
     for (; word; word = strtok_r(NULL, ",", &rest)) {
         char *value = strchr(word, '=');

@@ -93,6 +93,7 @@ static inline void sweep(const Options *o, const char name[][ARM_NAME],
     seed_train(grid, n * RATES, &d, tok, pool);
     for (size_t k = 0; k < n && !interrupted; k++)
         best[k] = sweep_best(name[k], grid + k * RATES);
+    for (size_t k = 0; k < n * RATES; k++) cmp_run_free(&grid[k].kept);
     free(grid);
     tok_free(tok);
     data_free(&d);
@@ -167,10 +168,25 @@ static inline void compare_folder(const Options *o) {
 
 /* ---- the comparison ------------------------------------------------------ */
 
+typedef struct {
+    Cmp c;                          /* the figures, and what they point into: */
+    char name[ARMS_MAX][ARM_NAME];
+    ArmRun *run;                    /* [seeds][arms] */
+} Comparison;
+
+static inline void compare_free(Comparison *x) {
+    for (size_t k = 0; k < x->c.arms * x->c.seeds; k++) cmp_run_free(&x->c.run[k]);
+    free(x->c.name);
+    free(x->c.run);
+    free(x->c.mean);
+    free(x->c.command);
+    free(x->run);
+}
 /* Trains, by that step, and measures what the options ask for; false if it was
- * interrupted. */
-static inline bool compare(const Options *o, RunStep *step, Cmp *c) {
-    char (*name)[ARM_NAME] = mem_new(ARMS_MAX, sizeof *name);
+ * interrupted. Freed by compare_free. */
+static inline bool compare(const Options *o, RunStep *step, Comparison *x) {
+    Cmp *c = &x->c;
+    char (*name)[ARM_NAME] = x->name;
     const size_t n = arm_names(o, name);
     double lr[ARMS_MAX];
     for (size_t k = 0; k < n; k++) arm_check(o, name[k]);
@@ -180,7 +196,7 @@ static inline bool compare(const Options *o, RunStep *step, Cmp *c) {
     compare_check_seeds(o);
     compare_folder(o);
 
-    ArmRun *all = mem_new(n * o->seeds, sizeof *all);           /* [seeds][n] */
+    ArmRun *all = x->run = mem_new(n * o->seeds, sizeof *all);
     DfPool *pool = df_begin(o->threads);
     for (size_t k = 0; k < n; k++) lr[k] = NAN;
     if (o->sweep) sweep(o, name, n, step, pool, lr);
@@ -222,14 +238,19 @@ static inline char *compare_write(const Cmp *c, const Options *o, size_t *n) {
 
 static inline int cmd_compare(int argc, char **argv, RunStep *step) {
     Options *o = options_read(argc, argv, COMPARE, NULL);
-    Cmp c = {.command = words_join(argc, (const char *const *)argv)};
+    Comparison x = {.c.command = words_join(argc, (const char *const *)argv)};
+    const Cmp *c = &x.c;
     size_t n;
-    if (!compare(o, step, &c)) return 3;
-    cmp_print_losses(&c);
-    cmp_print_costs(&c);
-    cmp_print_verdicts(&c);
-    if (o->items) cmp_print_cloze(&c);
-    free(compare_write(&c, o, &n));
-    return 0;
+    const bool ended = compare(o, step, &x);
+    if (ended) {
+        cmp_print_losses(c);
+        cmp_print_costs(c);
+        cmp_print_verdicts(c);
+        if (o->items) cmp_print_cloze(c);
+        free(compare_write(c, o, &n));
+    }
+    compare_free(&x);
+    options_free(o);
+    return ended ? 0 : 3;
 }
 #endif

@@ -122,10 +122,18 @@ typedef struct {                    /* a finished run */
     double parameters;              /* numbers in the model if it were dense */
     double active;                  /* numbers that it keeps at the end */
     double memory;                  /* bytes while it trains, by plan */
-    const char *exhibit;            /* of the first seed: more members of its
+    char *exhibit;                  /* of the first seed: more members of its
                                      * arm in JSON, from a comma on */
     const Options *o;
 } CmpRun;
+
+/* Of a run that has ended or was interrupted; not its options. */
+static inline void cmp_run_free(CmpRun *r) {
+    free(r->curve.point);
+    measures_free(&r->m);
+    free(r->exhibit);
+    *r = (CmpRun){0};
+}
 
 typedef struct {                    /* means over the seeds */
     double loss;                    /* nats per token */
@@ -144,7 +152,7 @@ typedef struct {
     CmpRun *run;                    /* [seeds][arms] */
     CmpArm *mean;                   /* [arms] */
     double margin;                  /* bits that do not matter */
-    const char *command;            /* line that repeats it */
+    char *command;                  /* line that repeats it */
 } Cmp;
 
 static inline const CmpRun *cmp_run(const Cmp *c, size_t seed, size_t arm) {

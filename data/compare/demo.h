@@ -106,6 +106,20 @@ static inline void demo_check(const char *path) {
     if (!ours && file_there(path))
         die("%s: is not of the demonstration, which would write over it", path);
 }
+/* Says what came of it, writes the page, and what to type next; train: how the
+ * program was called. */
+static inline void demo_tell(const Options *o, const Cmp *c, const char *train) {
+    size_t n;
+    char *json = compare_write(c, o, &n);
+    demo_print(c, json_open((const uint8_t *)json, n, o->json));
+    printf("\nThe whole comparison as a page: %s. Next:\n\n"
+           "    %s sample sparseflow-demo/sparse-1.ckpt --prompt \"One day\"\n"
+           "    %s run --text input.txt --out my.ckpt --sparsity 0.875\n"
+           "    %s compare --text input.txt --arms dense,sparse --out mine "
+           "--report mine.html\n",
+           o->report, train, train, train);
+    free(json);
+}
 /* Trains a dense and a sparse model on the built-in stories, through the
  * dataflow schedule. Returns 3 if it was interrupted. */
 static inline int cmd_demo(const char *train, RunStep *step) {
@@ -113,7 +127,7 @@ static inline int cmd_demo(const char *train, RunStep *step) {
     char *words = text_copy(demo_line);     /* the options point into it */
     size_t n = 0;
     for (char *w = strtok(words, " "); w; w = strtok(NULL, " ")) word[n++] = w;
-    Cmp c = {.command = words_join((int)n, (const char *const *)word)};
+    Comparison x = {.c.command = words_join((int)n, (const char *const *)word)};
     Options *o = options_read((int)n, word, COMPARE, NULL);
     demo_check(o->report);
     demo_check(o->json);
@@ -122,17 +136,11 @@ static inline int cmd_demo(const char *train, RunStep *step) {
            "minutes on two cores. All files are in sparseflow-demo/; if it is\n"
            "interrupted, the same command goes on.\n\n");
     mkdir(o->dir, 0777);                    /* if that fails, compare says so */
-    if (!compare(o, step, &c)) return 3;
-    char *json = compare_write(&c, o, &n);
-    demo_print(&c, json_open((const uint8_t *)json, n, o->json));
-    printf("\nThe whole comparison as a page: %s. Next:\n\n"
-           "    %s sample sparseflow-demo/sparse-1.ckpt --prompt \"One day\"\n"
-           "    %s run --text input.txt --out my.ckpt --sparsity 0.875\n"
-           "    %s compare --text input.txt --arms dense,sparse --out mine "
-           "--report mine.html\n",
-           o->report, train, train, train);
-    free(json);
-    free(o);
-    return 0;
+    const bool ended = compare(o, step, &x);
+    if (ended) demo_tell(o, &x.c, train);
+    compare_free(&x);
+    options_free(o);
+    free(words);
+    return ended ? 0 : 3;
 }
 #endif

@@ -46,6 +46,13 @@ typedef struct {
     size_t n;
 } OptionList;
 
+/* Texts on the heap that values of options point into: those of a command, for
+ * itself and for all copies made of its options. */
+typedef struct {
+    char **item;
+    size_t n, cap;
+} OptionTexts;
+
 /* What the options say, by heading as in the help. */
 typedef struct {
     /* data */
@@ -123,6 +130,7 @@ typedef struct {
     const char *to;
     const char *whose;              /* the arm of a comparison; NULL: a command's */
     bool given[128];                /* by place in the table below */
+    OptionTexts *texts;
 } Options;
 
 /* What an option is about: its heading in the help. */
@@ -489,6 +497,21 @@ static inline void option_set_number(const Option *opt, void *field,
     if (opt->kind == REAL) *(double *)field = x;
     else *(size_t *)field = (size_t)strtoull(value, NULL, 10);
 }
+/* A copy of a text, for values of these options to point into. */
+static inline char *option_keep(Options *o, const char *text) {
+    OptionTexts *t = o->texts;
+    if (!t) o->texts = t = mem_new(1, sizeof *t);
+    t->item = mem_grow(t->item, t->n, &t->cap, sizeof *t->item);
+    return t->item[t->n++] = text_copy(text);
+}
+/* Frees the options of a command; those of its copies, which are freed by themselves,
+ * point nowhere then. */
+static inline void options_free(Options *o) {
+    for (size_t k = 0; k < o->texts->n; k++) free(o->texts->item[k]);
+    free(o->texts->item);
+    free(o->texts);
+    free(o);
+}
 /* Stores value in option k, or at the end of its list. */
 static inline void option_set(Options *o, int k, const char *value,
                               const char *where) {
@@ -576,10 +599,12 @@ static inline int options_take(Options *o, int k, int n, char **words,
     return took;
 }
 /* Defaults, then the command line of a command. takes_file: what its arguments
- * are that are no options; NULL: it takes none. On the heap. */
+ * are that are no options; NULL: it takes none. Freed by
+ * options_free. */
 static inline Options *options_read(int argc, char **argv, int command,
                                     const char *takes_file) {
     Options *o = mem_new(1, sizeof *o);
+    o->texts = mem_new(1, sizeof *o->texts);
     char where[32];
     snprintf(where, sizeof where, "%s: ", argv[0]);
     for (int k = 0; k < OPTIONS; k++) option_preset(o, k);
@@ -693,7 +718,7 @@ static inline void options_from_meta(const Safetensors *st, const char *path,
         const Option *opt = &options[k];
         if (!opt->decides) continue;
         if (st_meta(st, opt->name) || !strcmp(opt->preset, "auto"))
-            option_set(o, k, text_copy(meta_need(st, path, opt->name)), where);
+            option_set(o, k, option_keep(o, meta_need(st, path, opt->name)), where);
         else option_preset(o, k);
         o->given[k] = false;
     }

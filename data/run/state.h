@@ -255,13 +255,12 @@ static inline void state_no_moments(Gpt *m) {
 }
 /* The model of --init with a fresh optimizer, and the data for it. */
 static inline State state_init(Options *o, Data *d) {
-    State s = {.o = mem_new(1, sizeof *o), .best = INFINITY};
+    State s = {.o = o, .best = INFINITY};
     state_init_check(o);
     State from = checkpoint_read(o->init, o, true);
     s.m = from.m;
     s.tok = from.tok;
     free(from.o);
-    *s.o = *o;
     s.o->layers = s.m->c.L;
     s.o->heads = s.m->c.NH;
     s.o->width = s.m->c.C;
@@ -286,7 +285,9 @@ static inline State state_new(Options *o, Data *d) {
     return state_fresh(o, d, tok);
 }
 
-static inline State state_resume(const Options *o, Data *d) {
+/* What was saved, and its data; o becomes what decides that run, and how it goes on
+ * stays. */
+static inline State state_resume(Options *o, Data *d) {
     for (int k = 0; k < OPTIONS; k++)
         if (o->given[k] && options[k].decides)
             usage("--resume keeps what decides the result: --%s cannot change",
@@ -299,9 +300,12 @@ static inline State state_resume(const Options *o, Data *d) {
             o->resume);
     model_close(&model);
     State s = checkpoint_read(o->resume, o, true);
-    masks_agree(s.o);
-    *d = data_read(s.o, &s.tok, s.m->c.V, true);
-    data_check(s.o, d);
+    *o = *s.o;
+    free(s.o);
+    s.o = o;
+    masks_agree(o);
+    *d = data_read(o, &s.tok, s.m->c.V, true);
+    data_check(o, d);
     if (data_hash(d) != s.data_hash)
         die("%s: expected the text it was trained on (give the same --text or --tokens "
             "and --val), found another",

@@ -530,7 +530,7 @@ static inline int cmd_dump(int argc, char **argv) {
     dump_write(&d, o->file, o->acts, &blocks);
     dump_close(&d);
     gpt_free(m);
-    free(o);
+    options_free(o);
     return 0;
 }
 #endif

@@ -365,7 +365,7 @@ static inline int cmd_verify(int argc, char **argv) {
     if (o->json) verify_json(&d, o->json);
     dump_close(&d);
     df_end(pool);
-    free(o);
+    options_free(o);
     return right ? 0 : 1;
 }
 #endif
