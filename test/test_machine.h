@@ -607,7 +607,65 @@ static void test_ceiling(void) {
     }
 }
 
+/* What the clock says of the machine at hand, for known costs of the pieces: by one
+ * worker a section takes as long as all its firings together, and by more no more
+ * than that, nor less than an equal share. */
+static void test_dealing(void) {
+    const BenchStep b = {.c = {2, 2, 32, 40, 48}, .B = 2, .T = 48, .sparsity = 0.5, .threads = 1};
+    Options o = {.group = AUTO, .sparsity = 0.5, .block = "16x4", .mask = "balanced",
+                 .spread = "uniform", .update = "static", .panel = 16, .depth = 2};
+    double alone = 0;
+    for (size_t workers = 1; workers <= 3; workers++) {
+        DfPool *pool = df_begin(workers);
+        Gpt *m = bench_model(&b, &o);
+        GptRun *r = gpt_run_new(m, pool, b.B, b.T, o.panel, true);
+        gpt_machine_plan(r, df_chip("mesh"), o.depth);
+        double *rate = mem_new(r->program.stages, sizeof *rate);
+        for (size_t s = 0; s < r->program.stages; s++) rate[s] = 1 + (double)s;
+        const HostProbe probe = {.copy = 0.25};
+        HostDeal d = {.job = {.pool = pool}, .probe = &probe, .r = r, .rate = rate, .fire = 7};
+        double took = 0;
+        double all = 0;
+        for (size_t n = 0; n < r->machine->plan->sections; n++) {
+            DfSection *section = &r->machine->plan->section[n];
+            took += host_deal(&d, section, gpt_panels(r));
+            for (size_t k = 0; k < section->actors; k++) {
+                CHECK(atomic_load(&section->actor[k].done) == d.job.panels,
+                      "actor %zu has not done all panels", k);
+                for (size_t i = 0; i < d.job.panels; i++)
+                    all += host_firing(&d, &section->actor[k], i);
+            }
+        }
+        if (workers == 1) alone = took;
+        CHECK(workers > 1 || fabs(took / all - 1) < 1e-9, "one worker: %g, of %g", took, all);
+        CHECK(took <= alone * (1 + 1e-9) && took >= all / (double)workers,
+              "%zu workers: %g, one: %g", workers, took, alone);
+        free(rate);
+        gpt_run_free(r);
+        gpt_free(m);
+        df_end(pool);
+    }
+}
+/* The whole of it for one small step: both figures are there. How near they are is no
+ * test's business on a machine that others use. */
+static void test_validate(void) {
+    Options o = {.block = "16x4", .panel = 64, .depth = 2, .chip = "host",
+                 .tiles = AUTO, .sram = AUTO};
+    HostCase way[2] = {
+        {.step = {.c = {1, 1, 16, 40, 32}, .B = 2, .T = 32, .threads = 2}},
+    };
+    host_case(way, &o);
+    for (int k = 0; k < 2; k++)
+        CHECK(way[k].predicted > 0 && way[k].measured > 0 && way[k].measured < 10,
+              "%d: %g s predicted, %g measured", k, way[k].predicted, way[k].measured);
+    const HostCase pair[3] = {{.predicted = 1, .measured = 2}, {.predicted = 2, .measured = 4},
+                              {.predicted = 4, .measured = 8}};
+    CHECK(fabs(host_correlation(pair, 3) - 1) < 1e-12, "the logarithms lie on a line");
+}
+
 static void test_machine(void) {
+    test_dealing();
+    test_validate();
     test_clock();
     test_lag();
     test_idle_workers();

@@ -18,6 +18,7 @@
 #include "../run/clock.h"
 #include "../run/masks.h"
 #include "stepview.h"
+#include "validate.h"
 
 /* An edge that a stage reads or makes; nothing of none. */
 static inline void report_edge(const DfGraph *g, int edge) {
@@ -535,6 +536,11 @@ static inline void sweep_run(const Options *o, const GptConfig *c,
 static inline int cmd_simulate(int argc, char **argv) {
     Options *o = options_read(argc, argv, SIMULATE, NULL);
     outputs_check(o, NULL, 0);
+    if (o->validate) {
+        host_validate(o);
+        options_free(o);
+        return 0;
+    }
     model_shape(o);
     if (o->sim_vocab == AUTO) o->sim_vocab = o->model[0] == 'd' ? 2048 : 50257;
     const GptConfig c = {o->layers, o->heads, o->width, o->sim_vocab, o->context};

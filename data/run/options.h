@@ -104,7 +104,7 @@ typedef struct {
     const char *why;
     size_t walk, section;
     double peak_share;
-    bool timeline;
+    bool timeline, validate;
     size_t panel, group, tiles, sram, depth, threads;
     bool show_graph, products;
 
@@ -322,6 +322,8 @@ static const Option options[] = {
      "T=2048)"},
     {"show-graph", FLAG, 0, SIMULATE, MACHINE, AT(show_graph), 0, 0, "",
      "every stage: what it holds, computes, reads and makes"},
+    {"validate", FLAG, 0, SIMULATE, MACHINE, AT(validate), 0, 0, "",
+     "what the clock says of training steps on this machine, and what they take"},
     {"trace", RESULT, 0, RUN | SIMULATE, MACHINE, AT(trace), 0, 0, "",
      "FILE.json for Perfetto: the simulated tiles and, of a run's first "
      "step, the host's threads"},

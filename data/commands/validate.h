@@ -1,0 +1,575 @@
+/* validate.h: the clock held against the machine at hand: what it says that
+ * training steps take on this processor, and what they take: `train simulate
+ * --validate`.
+ *
+ * Only pieces are measured for the prediction, never a step:
+ *
+ *     a stage of one layer, alone           seconds of schedule `kernel`
+ *     a firing that does nothing            what the machine itself takes
+ *     a copy of weights to a tile           bytes a second
+ *     a gradient's norm, a step of AdamW    seconds a weight
+ *
+ * Before each of these the caches get what they hold in a step: first the rest
+ * of the step goes through them, then what the stage reads. Of the pieces two
+ * schedules are put together:
+ *
+ *     kernel      the sum over all stages of all layers
+ *     dataflow    the plan that really runs, dealt to so many workers by the
+ *                 machine's own rule, df_fire_one, in time that is only counted:
+ *
+ *                 worker 0   | c_fc 0 | c_fc 2    | gelu 2 | ...
+ *                 worker 1   | c_fc 1    | gelu 0 | gelu 1 | ...
+ *                                     ^ who is free first takes the next
+ *
+ * A firing of a stage takes its share of the stage's seconds, as its FLOPs are
+ * of the stage's. It refuses to fit anything: no number here comes from a step
+ * or is adjusted to one. Least times, for on a shared machine all else is the
+ * work of others.
+ *
+ * Example: a stage whose 64 panels take two workers 8 ms has 16 ms of work; a
+ * tile that has a quarter of its units fires 64 times for 1/16 ms. */
+#ifndef VALIDATE_H
+#define VALIDATE_H
+#include "../run/state.h"
+#include "bench.h"
+
+/* ---- what is tried ------------------------------------------------------- */
+
+enum { HOST_SIZES = 6, HOST_TRIES = 5 };
+
+/* Sizes, so that a step takes a second at most; each dense and sparse, under two
+ * schedules, with one thread and with all. */
+static const BenchStep host_sizes[HOST_SIZES] = {
+    {.c = {2, 2, 128, 512, 128}, .B = 4, .T = 128},
+    {.c = {4, 4, 256, 2048, 256}, .B = 4, .T = 256},
+    {.c = {6, 6, 384, 2048, 256}, .B = 2, .T = 256},
+    {.c = {8, 8, 512, 2048, 256}, .B = 2, .T = 256},
+    {.c = {4, 12, 768, 2048, 256}, .B = 2, .T = 256},
+    {.c = {12, 12, 768, 2048, 256}, .B = 1, .T = 256},
+};
+
+typedef struct {
+    BenchStep step;
+    bool flow;                      /* schedule dataflow */
+    double predicted, measured;     /* seconds a step */
+} HostCase;
+
+/* ---- the caches as a step leaves them ------------------------------------ */
+
+typedef struct {
+    float *line;                    /* [workers][each] */
+    size_t each;                    /* floats a worker */
+} HostFlush;
+
+static inline void host_flush_task(void *arg, size_t task, size_t worker) {
+    const HostFlush *f = arg;
+    float *p = f->line + task * f->each;
+    (void)worker;
+    for (size_t i = 0; i < f->each; i += LINE) p[i] += 1;
+}
+/* Bytes that a step touches: weights, gradients, moments and activations; more
+ * than any cache holds count as that. */
+static inline HostFlush host_flush(const BenchStep *b, const Options *o) {
+    const double most = 128u << 20;
+    const double need = model_bytes(&b->c, 1 - b->sparsity) +
+                        (double)gpt_arrays_bytes(&b->c, b->B, b->T, o->panel / LINE, true);
+    HostFlush f = {.each = (size_t)fmin(need, most) / b->threads / sizeof(float)};
+    f.each = size_up(f.each, LINE);
+    f.line = mem_new(f.each * b->threads, sizeof *f.line);
+    return f;
+}
+
+/* ---- a piece, alone ------------------------------------------------------ */
+
+/* One layer of a model, to measure its stages; what they took in stage (stages of
+ * its program): worker-seconds of the whole run, those that join one shared out by
+ * FLOPs. */
+typedef struct {
+    GptRun *r;
+    HostFlush flush;
+    double *stage;
+    double update;                  /* seconds of norm and AdamW */
+    double copy;                    /* worker-seconds a byte that is copied */
+} HostProbe;
+
+/* What units u0 .. u1-1 of a stage do on a panel, in FLOPs or, if there are none, in
+ * lines that they move. */
+static inline double host_work(const DfGraph *g, const DfStage *stage, size_t u0,
+                               size_t u1, const GptPanel *panel) {
+    const DfWork w = df_firing(g, stage, u0, u1, panel->first, panel->groups);
+    return w.flops > 0 ? w.flops : w.moved;
+}
+/* All units on all panels of a run. */
+static inline double host_stage_work(const GptRun *r, const DfGraph *g, size_t s) {
+    const DfStage *stage = &g->stage[s];
+    double work = 0;
+    for (size_t i = 0; i < gpt_panels(r); i++) {
+        const GptPanel panel = gpt_panel_for(r, &r->program.stage[s], i);
+        work += host_work(g, stage, 0, stage->units, &panel);
+    }
+    return work;
+}
+/* Reads what a stage is going to read. */
+static inline float host_touch(const GptRun *r, size_t s) {
+    const ProgStage *stage = &r->program.stage[s];
+    float sum = 0;
+    for (int k = 0; k < DF_INS && stage->df.in[k] != DF_NONE; k++) {
+        const size_t array = r->program.array_of[stage->df.in[k]];
+        const size_t n = gpt_array_floats(&r->program, array, r->B * r->groups, r->panel);
+        for (size_t i = 0; i < n; i += LINE) sum += r->array[array][i];
+    }
+    return sum;
+}
+/* A part of the step that runs by itself: stage s, or of the head the stages that
+ * go together, panel by panel. */
+static inline void host_piece(GptRun *r, size_t s) {
+    const size_t head = r->program.head;
+    if (s < head || s > head + HEAD_WEIGHT) {
+        gpt_kernel(r, s);
+        return;
+    }
+    for (size_t i = 0; i < gpt_panels(r); i++) {
+        GptHead h = {r, gpt_panel_back(r, i)};
+        if (s == head + HEAD_LOGITS) gpt_logits(r, i);
+        if (s == head + HEAD_LOSS) df_run(r->pool, gpt_loss_data_task, &h, h.panel.groups);
+        if (s == head + HEAD_DATA)
+            df_run(r->pool, gpt_head_back_task, &h, h.panel.groups + gpt_head_tasks(r));
+    }
+}
+/* Seconds of a piece, the least of a few. */
+static inline double host_time(const HostProbe *p, size_t s) {
+    GptRun *r = p->r;
+    volatile float sink = 0;
+    double least = INFINITY;
+    for (int n = 0; n < HOST_TRIES; n++) {
+        df_run(r->pool, host_flush_task, (void *)(uintptr_t)&p->flush, r->pool->workers);
+        sink += host_touch(r, s);
+        const double start = seconds();
+        host_piece(r, s);
+        least = fmin(least, seconds() - start);
+    }
+    return least;
+}
+/* Whether stage s runs in the piece of the one before it. */
+static inline bool host_joins(const GptRun *r, size_t s) {
+    return r->program.stage[s].df.joins || s == r->program.head + HEAD_WEIGHT;
+}
+/* Measures all stages of a probe. */
+static inline void host_stages(HostProbe *p, const DfGraph *g) {
+    const GptRun *r = p->r;
+    for (size_t s = 0, end; s < g->stages; s = end) {
+        double work = host_stage_work(r, g, s);
+        for (end = s + 1; end < g->stages && host_joins(r, end); end++)
+            work += host_stage_work(r, g, end);
+        if (g->stage[s].copies) continue;
+        const double took = host_time(p, s) * (double)r->pool->workers;
+        for (size_t k = s; k < end; k++)
+            p->stage[k] = took * host_stage_work(r, g, k) / work;
+    }
+}
+typedef struct {
+    float *to;
+    const float *from;
+    size_t each;
+} HostCopy;
+
+static inline void host_copy_task(void *arg, size_t task, size_t worker) {
+    const HostCopy *c = arg;
+    (void)worker;
+    memcpy(c->to + task * c->each, c->from + task * c->each, c->each * sizeof(float));
+}
+/* Worker-seconds a byte of carrying weights to tiles, out of and into memory. */
+static inline double host_copy(const HostProbe *p) {
+    const size_t workers = p->r->pool->workers;
+    HostCopy c = {.from = p->flush.line, .each = p->flush.each};
+    c.to = mem_new(workers * c.each, sizeof *c.to);
+    double least = INFINITY;
+    for (int n = 0; n < HOST_TRIES; n++) {
+        const double start = seconds();
+        df_run(p->r->pool, host_copy_task, &c, workers);
+        least = fmin(least, seconds() - start);
+    }
+    free(c.to);
+    return least / (double)(c.each * sizeof(float));
+}
+/* Seconds of the gradient's norm and a step of AdamW of the probe's weights. */
+static inline double host_update(const HostProbe *p) {
+    const GptAdam adam = {1e-4, 0.9, 0.95, 1e-8, 0.1, 1};
+    GptRun *r = p->r;
+    double least = INFINITY;
+    for (int n = 0; n < HOST_TRIES; n++) {
+        df_run(r->pool, host_flush_task, (void *)(uintptr_t)&p->flush, r->pool->workers);
+        const double start = seconds();
+        const double norm = gpt_gradient_norm(r->m, r->pool);
+        gpt_adamw(r->m, r->pool, &adam, (size_t)n + 1, norm);
+        least = fmin(least, seconds() - start);
+    }
+    return least;
+}
+/* Measures the pieces of a model, on one layer of it. */
+static inline HostProbe host_probe(BenchStep b, const Options *o, DfPool *pool) {
+    HostProbe p = {.flush = host_flush(&b, o)};
+    double sum = 0;
+    b.c.L = 1;
+    Gpt *m = bench_model(&b, o);
+    GptRun *r = p.r = gpt_run_new(m, pool, b.B, b.T, o->panel, true);
+    GptLines *lines = gpt_lines(m);
+    DfGraph g = gpt_graph_of(&r->program, lines);
+    int32_t *inputs = bench_ids(1, b.B * b.T, b.c.V);       /* (B,T) */
+    int32_t *targets = bench_ids(2, b.B * b.T, b.c.V);      /* (B,T) */
+    gpt_train(r, inputs, targets, b.B * b.T, &sum);         /* something to work on */
+    p.stage = mem_new(g.stages, sizeof *p.stage);
+    host_stages(&p, &g);
+    p.copy = host_copy(&p);
+    p.update = host_update(&p) / (double)m->floats;
+    gpt_graph_free(&g);
+    free(lines);
+    free(inputs);
+    free(targets);
+    return p;
+}
+static inline void host_probe_free(HostProbe *p) {
+    Gpt *m = p->r->m;
+    gpt_run_free(p->r);
+    gpt_free(m);
+    free(p->flush.line);
+    free(p->stage);
+}
+
+/* ---- the pieces put together --------------------------------------------- */
+
+/* A stage's name without its layer. */
+static inline const char *host_stage_name(const char *name) {
+    const char *dot = strncmp(name, "h.", 2) ? NULL : strchr(name + 2, '.');
+    return dot ? dot : name;
+}
+/* Worker-seconds that stage s of a whole model takes: as the probe's. */
+static inline double host_alone(const HostProbe *p, const GptRun *r, size_t s) {
+    const Program *one = &p->r->program;
+    const char *name = host_stage_name(r->program.stage[s].df.name);
+    size_t k = 0;
+    while (strcmp(name, host_stage_name(one->stage[k].df.name))) k++;
+    return p->stage[k];
+}
+/* Seconds of the gradient's norm and AdamW. */
+static inline double host_optimizer(const HostProbe *p, const GptRun *r) {
+    return p->update * (double)r->m->floats;
+}
+static inline double host_predict_kernel(const HostProbe *p, const GptRun *r) {
+    double work = 0;
+    for (size_t s = 0; s < r->program.stages; s++) work += host_alone(p, r, s);
+    return work / (double)r->pool->workers + host_optimizer(p, r);
+}
+
+/* A section dealt to workers in time that is only counted. */
+typedef struct {
+    DfJob job;
+    const HostProbe *probe;
+    const GptRun *r;
+    const double *rate;             /* [stages] worker-seconds of a stage's work */
+    double fire;                    /* of any firing */
+    double cost;                    /* of the firing that has just begun */
+    DfActor *holds[DF_WORKERS];     /* what each worker is at; NULL: it is free */
+    size_t at[DF_WORKERS];          /* on which panel */
+    double until[DF_WORKERS];
+} HostDeal;
+
+/* Lines that a part brings on the chip or stores off it, of what its actor does on a
+ * panel. */
+static inline double host_carried(const HostDeal *d, const DfPart *part,
+                                  const DfActor *actor, const GptPanel *panel) {
+    const DfGraph *g = &d->r->machine->graph;
+    const double share = (double)(actor->u1 - actor->u0) / (double)part->s.units;
+    double rows = 0;
+    for (int k = 0; k < DF_OUTS && part->s.out[k] != DF_NONE; k++) {
+        const DfSlot *slot = &d->job.section->slot[part->s.out[k]];
+        if (part->s.kind == DF_LOAD || slot->stored)
+            rows += (double)g->edge[part->s.out[k]].rows;
+    }
+    return rows * share * (double)panel->groups;
+}
+static inline double host_firing(const HostDeal *d, const DfActor *actor, size_t i) {
+    const GptRun *r = d->r;
+    const DfGraph *g = &r->machine->graph;
+    const DfPart *part = &d->job.section->part[actor->part];
+    const size_t first = i * d->job.section->span;
+    const size_t end = size_min(first + d->job.section->span, gpt_panels(r));
+    const bool forward = d->job.section->first < r->program.forward;
+    double cost = d->fire;
+    for (size_t n = first; n < end; n++) {
+        const GptPanel panel = forward ? gpt_panel(r, n) : gpt_panel_back(r, n);
+        const double carried = host_carried(d, part, actor, &panel);
+        cost += carried * DF_LINE_BYTES * d->probe->copy;
+        if (part->s.kind == DF_LOAD) continue;
+        const double work = host_work(g, &part->s, actor->u0, actor->u1, &panel);
+        if (part->s.copies) cost += work * DF_LINE_BYTES * d->probe->copy;
+        else cost += work * d->rate[part->s.kind];
+    }
+    return cost;
+}
+/* A firing of the machine's that only says what it would take. */
+static inline void host_begin(void *owner, const DfSection *section,
+                              const DfActor *actor, size_t i, size_t worker) {
+    HostDeal *d = owner;
+    (void)section;
+    d->cost = host_firing(d, actor, i);
+    d->holds[worker] = d->job.section->actor + (actor - section->actor);
+    d->at[worker] = i;
+}
+static inline void host_nothing(void *owner, const DfSection *section,
+                                const DfActor *actor, size_t i, size_t worker) {
+    (void)owner;
+    (void)section;
+    (void)actor;
+    (void)i;
+    (void)worker;
+}
+/* A free worker begins what the machine would have it do; then the panel is taken
+ * back, for it is not done before its time has come. */
+static inline void host_take(HostDeal *d, size_t worker, double now) {
+    if (!df_fire_one(&d->job, worker, worker, false) &&
+        !df_fire_one(&d->job, worker, worker, true))
+        return;
+    DfActor *actor = d->holds[worker];
+    DfPart *part = &d->job.section->part[actor->part];
+    d->until[worker] = now + d->cost;
+    atomic_store(&actor->done, d->at[worker]);
+    atomic_store(&part->done, df_count(d->job.section, part));
+    atomic_store(&actor->busy, 1);
+}
+/* A worker has come to the end of what it holds. */
+static inline void host_end(HostDeal *d, size_t worker) {
+    DfActor *actor = d->holds[worker];
+    atomic_store(&actor->done, d->at[worker] + 1);
+    df_advance(d->job.section, &d->job.section->part[actor->part]);
+    atomic_store(&actor->busy, 0);
+    d->holds[worker] = NULL;
+}
+/* Seconds until all firings of a section are done. */
+static inline double host_deal(HostDeal *d, DfSection *section, size_t panels) {
+    const size_t workers = d->job.pool->workers;
+    double now = 0;
+    d->job.section = section;
+    d->job.panels = (panels + section->span - 1) / section->span;
+    d->job.fire = host_begin;
+    d->job.owner = d;
+    for (size_t k = 0; k < section->actors; k++) atomic_store(&section->actor[k].done, 0);
+    for (size_t s = 0; s < section->parts; s++) atomic_store(&section->part[s].done, 0);
+    for (;;) {
+        size_t next = DF_NOBODY;
+        for (size_t w = 0; w < workers; w++)
+            if (!d->holds[w]) host_take(d, w, now);
+        for (size_t w = 0; w < workers; w++)
+            if (d->holds[w] && (next == DF_NOBODY || d->until[w] < d->until[next])) next = w;
+        if (next == DF_NOBODY) return now;
+        now = d->until[next];
+        host_end(d, next);
+    }
+}
+/* Lines that go on the chip before a section, and back after it. */
+static inline double host_lines(const DfSection *section) {
+    double lines = 0;
+    for (size_t s = section->loads; s < section->parts; s++) {
+        const DfStage *stage = &section->part[s].s;
+        const double of = df_lines(stage, 0, stage->units);
+        if (!section->streamed) lines += of * (stage->weights + 2.0 * stage->grads);
+        lines += 2 * (double)(stage->units * stage->sums);
+    }
+    return lines;
+}
+/* Worker-seconds of a firing that does nothing: a run of the whole plan of these. */
+static inline double host_fire(const GptRun *r) {
+    DfPlan *plan = r->machine->plan;
+    const size_t panels = gpt_panels(r);
+    double least = INFINITY;
+    double firings = 0;
+    for (int n = 0; n < HOST_TRIES; n++) {
+        const double start = seconds();
+        firings = 0;
+        for (size_t k = 0; k < plan->sections; k++) {
+            DfSection *section = &plan->section[k];
+            df_section_run(r->pool, section, k, panels, host_nothing, NULL, NULL);
+            firings += (double)(section->actors * ((panels + section->span - 1) / section->span));
+        }
+        least = fmin(least, seconds() - start);
+    }
+    return least * (double)r->pool->workers / firings;
+}
+static inline double host_predict_flow(const HostProbe *p, const GptRun *r) {
+    const DfPlan *plan = r->machine->plan;
+    const double workers = (double)r->pool->workers;
+    double *rate = mem_new(r->program.stages, sizeof *rate);
+    HostDeal d = {.job = {.pool = r->pool}, .probe = p, .r = r, .rate = rate};
+    double sum = host_optimizer(p, r);
+    d.fire = host_fire(r);
+    for (size_t s = 0; s < r->program.stages; s++)
+        rate[s] = host_alone(p, r, s) / host_stage_work(r, &r->machine->graph, s);
+    for (size_t n = 0; n < plan->sections; n++) {
+        sum += host_deal(&d, &plan->section[n], gpt_panels(r));
+        sum += host_lines(&plan->section[n]) * DF_LINE_BYTES * p->copy / workers;
+    }
+    free(rate);
+    return sum;
+}
+
+/* ---- against what it takes ----------------------------------------------- */
+
+enum { HOST_STEPS = 5 };
+
+/* The options of a step, as bench has them. */
+static inline Options host_options(const Options *o, const BenchStep *b) {
+    Options own = *o;
+    own.batch = b->B;
+    own.context = b->T;
+    own.group = AUTO;
+    own.sparsity = b->sparsity;
+    own.mask = "balanced";
+    own.spread = "uniform";
+    own.update = "static";
+    return own;
+}
+/* Predicts and measures a case by each schedule: way[0] kernel, way[1] dataflow. */
+static inline void host_case(HostCase way[2], const Options *o) {
+    BenchStep b = way[0].step;
+    const Options own = host_options(o, &b);
+    DfPool *pool = df_begin(b.threads);
+    double took[HOST_STEPS];
+    double peak[HOST_STEPS];
+    HostProbe probe = host_probe(b, &own, pool);
+    Gpt *m = bench_model(&b, &own);
+    GptRun *r = gpt_run_new(m, pool, b.B, b.T, own.panel, true);
+    b.steps = HOST_STEPS;
+    for (int k = 0; k < 2; k++) {
+        if (k) gpt_machine_plan(r, parse_chip(&own), own.depth);
+        way[k].predicted = k ? host_predict_flow(&probe, r) : host_predict_kernel(&probe, r);
+        bench_steps_run(&b, r, took, peak);
+        way[k].measured = INFINITY;
+        for (int n = 0; n < HOST_STEPS; n++)
+            way[k].measured = fmin(way[k].measured, took[n]);
+    }
+    host_probe_free(&probe);
+    gpt_run_free(r);
+    gpt_free(m);
+    df_end(pool);
+}
+
+/* ---- what is told -------------------------------------------------------- */
+
+enum { HOST_KINDS = 8 };            /* cases of a size: dense and sparse, each with one
+                                     * thread and all, each by both schedules */
+
+static inline double host_off(const HostCase *x) { return x->predicted / x->measured - 1; }
+/* Of n pairs the correlation of the logarithms. */
+static inline double host_correlation(const HostCase *x, size_t n) {
+    double mean[2] = {0};
+    double square[2] = {0};
+    double cross = 0;
+    for (size_t k = 0; k < n; k++) {
+        mean[0] += log(x[k].predicted) / (double)n;
+        mean[1] += log(x[k].measured) / (double)n;
+    }
+    for (size_t k = 0; k < n; k++) {
+        const double a = log(x[k].predicted) - mean[0];
+        const double b = log(x[k].measured) - mean[1];
+        square[0] += a * a;
+        square[1] += b * b;
+        cross += a * b;
+    }
+    return cross / sqrt(square[0] * square[1]);
+}
+/* Two cases of a size that differ in one thing: how the second's time is to the
+ * first's. */
+static inline void host_ratio(const char *what, const HostCase *a, const HostCase *b,
+                              Out *json) {
+    const double predicted = b->predicted / a->predicted;
+    const double measured = b->measured / a->measured;
+    const bool sure = fabs(measured - 1) > 0.05;
+    const bool wrong = sure && (predicted - 1) * (measured - 1) < 0;
+    printf("  %-34s %7.3f %9.3f  %+6.1f %%%s\n", what, predicted, measured,
+           100 * (predicted / measured - 1), wrong ? "  the wrong way" : "");
+    json_begin(json, NULL, '{');
+    json_member_text(json, "ratio", what);
+    json_member_put(json, "predicted", predicted);
+    json_member_put(json, "measured", measured);
+    json_close(json, '}');
+}
+static inline void host_name(const HostCase *x, char name[96]) {
+    const GptConfig *c = &x->step.c;
+    snprintf(name, 96, "%zu x %zu, B=%zu, %s, %zu thread%s, %s", c->L, c->C, x->step.B,
+             x->step.sparsity > 0 ? "sparse" : "dense", x->step.threads,
+             x->step.threads > 1 ? "s" : "", x->flow ? "dataflow" : "kernel");
+}
+static inline void host_tell(const HostCase *x, Out *json) {
+    char name[96];
+    host_name(x, name);
+    printf("  %-48s %10.2f %9.2f  %+6.1f %%\n", name, 1000 * x->predicted,
+           1000 * x->measured, 100 * host_off(x));
+    fflush(stdout);
+    json_begin(json, NULL, '{');
+    json_member_put(json, "layers", (double)x->step.c.L);
+    json_member_put(json, "width", (double)x->step.c.C);
+    json_member_put(json, "batch", (double)x->step.B);
+    json_member_put(json, "sparsity", x->step.sparsity);
+    json_member_put(json, "threads", (double)x->step.threads);
+    json_member_text(json, "schedule", x->flow ? "dataflow" : "kernel");
+    json_member_put(json, "predicted_ms", 1000 * x->predicted);
+    json_member_put(json, "measured_ms", 1000 * x->measured);
+    json_close(json, '}');
+}
+/* Median and largest error, and the correlation. */
+static inline void host_summary(const HostCase *x, size_t n, Out *json) {
+    double *off = mem_new(n, sizeof *off);
+    for (size_t k = 0; k < n; k++) off[k] = fabs(host_off(&x[k]));
+    const double median = stats_median(off, n);
+    const double correlation = host_correlation(x, n);
+    printf("error of %zu steps: median %.1f %%, largest %.1f %%; correlation of the "
+           "logarithms %.4f\n",
+           n, 100 * median, 100 * off[n - 1], correlation);
+    json_member_put(json, "median_error", median);
+    json_member_put(json, "largest_error", off[n - 1]);
+    json_member_put(json, "correlation", correlation);
+    free(off);
+}
+/* What of each size must come out: sparse against dense by either schedule, and
+ * dataflow against kernel, with all threads. x: the cases of a size. */
+static inline void host_ratios(const HostCase x[HOST_KINDS], Out *json) {
+    static const char *const what[4] = {"sparse / dense, kernel", "sparse / dense, dataflow",
+                                        "dataflow / kernel, dense",
+                                        "dataflow / kernel, sparse"};
+    const size_t pair[4][2] = {{2, 6}, {3, 7}, {2, 3}, {6, 7}};
+    for (size_t k = 0; k < 4; k++) {
+        char name[96];
+        snprintf(name, sizeof name, "%zu x %zu, %s", x->step.c.L, x->step.c.C, what[k]);
+        host_ratio(name, &x[pair[k][0]], &x[pair[k][1]], json);
+    }
+}
+/* Predicts and measures all, says and writes what came of it. */
+static inline void host_validate(const Options *o) {
+    HostCase *x = mem_new(HOST_SIZES * HOST_KINDS, sizeof *x);  /* [sizes][kinds] */
+    const double sparsity = o->sparsity > 0 ? o->sparsity : 0.875;
+    Out json = {0};
+    if (o->json) json = out_open(o->json);
+    json_begin(&json, NULL, '{');
+    bench_machine(&json);
+    printf("%-50s %10s %9s\n", "ms a step", "predicted", "measured");
+    json_begin(&json, "steps", '[');
+    for (size_t k = 0; k < HOST_SIZES * HOST_KINDS; k += 2) {
+        BenchStep step = host_sizes[k / HOST_KINDS];
+        step.sparsity = k % HOST_KINDS < 4 ? 0 : sparsity;
+        step.threads = k % 4 < 2 ? 1 : o->threads;
+        x[k] = (HostCase){.step = step};
+        x[k + 1] = (HostCase){.step = step, .flow = true};
+        host_case(&x[k], o);
+        host_tell(&x[k], &json);
+        host_tell(&x[k + 1], &json);
+    }
+    json_close(&json, ']');
+    printf("%-36s %7s %9s\n", "ratios, all threads", "pred.", "measured");
+    json_begin(&json, "ratios", '[');
+    for (size_t n = 0; n < HOST_SIZES; n++) host_ratios(&x[n * HOST_KINDS], &json);
+    json_close(&json, ']');
+    host_summary(x, HOST_SIZES * HOST_KINDS, &json);
+    json_end(&json);
+    free(x);
+}
+#endif
