@@ -4,9 +4,10 @@
  *
  * Only pieces are measured for the prediction, never a step:
  *
- *     a stage of one layer, alone           seconds of schedule `kernel`
+ *     a stage of one layer, alone           by all workers together, as schedule
+ *                                           `kernel` runs it; and by each for itself
  *     a firing that does nothing            what the machine itself takes
- *     a copy of weights to a tile           bytes a second
+ *     copies on the chip and off it         bytes a second
  *     a gradient's norm, a step of AdamW    seconds a weight
  *
  * Before each of these the caches get what they hold in a step: first the rest
@@ -23,11 +24,11 @@
  *
  * A firing of a stage takes its share of the stage's seconds, as its FLOPs are
  * of the stage's. It refuses to fit anything: no number here comes from a step
- * or is adjusted to one. Least times, for on a shared machine all else is the
- * work of others.
+ * or is adjusted to one. Times are medians of a few rounds, each of all pieces and
+ * then of steps.
  *
- * Example: a stage whose 64 panels take two workers 8 ms has 16 ms of work; a
- * tile that has a quarter of its units fires 64 times for 1/16 ms. */
+ * Example: a stage takes a worker 16 ms for 64 panels, while the other workers do
+ * the same; a tile that has a quarter of its units fires 64 times for 1/16 ms. */
 #ifndef VALIDATE_H
 #define VALIDATE_H
 #include "../run/state.h"
@@ -35,7 +36,7 @@
 
 /* ---- what is tried ------------------------------------------------------- */
 
-enum { HOST_SIZES = 6, HOST_TRIES = 5 };
+enum { HOST_SIZES = 6, HOST_ROUNDS = 5 };
 
 /* Sizes, so that a step takes a second at most; each dense and sparse, under two
  * schedules, with one thread and with all. */
@@ -48,10 +49,16 @@ static const BenchStep host_sizes[HOST_SIZES] = {
     {.c = {12, 12, 768, 2048, 256}, .B = 1, .T = 256},
 };
 
+/* What goes on the chip and off it: panels to slots, which stay in the caches; panels
+ * out of slots, past the caches; weights to tiles. */
+enum { HOST_LOAD, HOST_STORE, HOST_CARRY, HOST_COPIES };
+
 typedef struct {
     BenchStep step;
     bool flow;                      /* schedule dataflow */
     double predicted, measured;     /* seconds a step */
+    double fire;                    /* worker-seconds of a firing that does nothing */
+    double copy[HOST_COPIES];       /* bytes a worker-second: HOST_LOAD .. */
 } HostCase;
 
 /* ---- the caches as a step leaves them ------------------------------------ */
@@ -74,23 +81,41 @@ static inline HostFlush host_flush(const BenchStep *b, const Options *o) {
     const double need = model_bytes(&b->c, 1 - b->sparsity) +
                         (double)gpt_arrays_bytes(&b->c, b->B, b->T, o->panel / LINE, true);
     HostFlush f = {.each = (size_t)fmin(need, most) / b->threads / sizeof(float)};
-    f.each = size_up(f.each, LINE);
+    f.each = size_up(size_max(f.each, 1 << 16), LINE);
     f.line = mem_new(f.each * b->threads, sizeof *f.line);
     return f;
 }
 
 /* ---- a piece, alone ------------------------------------------------------ */
 
-/* One layer of a model, to measure its stages; what they took in stage (stages of
- * its program): worker-seconds of the whole run, those that join one shared out by
- * FLOPs. */
 typedef struct {
-    GptRun *r;
+    double took[HOST_ROUNDS];       /* seconds, of each round */
+} HostTimes;
+
+/* One layer of a model, to measure its pieces. Of stages that run in one piece the
+ * first has all of the time. */
+typedef struct {
+    GptRun *r;                      /* by all workers together */
+    GptRun **own;                   /* [workers] by each of them alone: the same
+                                     * weights, other gradients */
+    GptLines *lines;
+    DfGraph graph;
     HostFlush flush;
-    double *stage;
-    double update;                  /* seconds of norm and AdamW */
-    double copy;                    /* worker-seconds a byte that is copied */
+    HostTimes *together;            /* [stages] by r */
+    HostTimes *alone;               /* [stages] a worker */
+    HostTimes update;               /* of the gradient's norm and AdamW */
+    HostTimes copy[HOST_COPIES];    /* of half of a worker's lines to flush with */
 } HostProbe;
+
+/* What came of it. */
+typedef struct {
+    const Program *like;            /* the probe's program */
+    double *kernel;                 /* [stages] seconds by all workers together */
+    double *work;                   /* [stages] worker-seconds; those that join a
+                                     * stage have a share, by FLOPs */
+    double update;                  /* seconds a weight of norm and AdamW */
+    double copy[HOST_COPIES];       /* worker-seconds a byte */
+} HostCosts;
 
 /* What units u0 .. u1-1 of a stage do on a panel, in FLOPs or, if there are none, in
  * lines that they move. */
@@ -136,104 +161,168 @@ static inline void host_piece(GptRun *r, size_t s) {
             df_run(r->pool, gpt_head_back_task, &h, h.panel.groups + gpt_head_tasks(r));
     }
 }
-/* Seconds of a piece, the least of a few. */
-static inline double host_time(const HostProbe *p, size_t s) {
-    GptRun *r = p->r;
-    volatile float sink = 0;
-    double least = INFINITY;
-    for (int n = 0; n < HOST_TRIES; n++) {
-        df_run(r->pool, host_flush_task, (void *)(uintptr_t)&p->flush, r->pool->workers);
-        sink += host_touch(r, s);
-        const double start = seconds();
-        host_piece(r, s);
-        least = fmin(least, seconds() - start);
-    }
-    return least;
-}
 /* Whether stage s runs in the piece of the one before it. */
 static inline bool host_joins(const GptRun *r, size_t s) {
     return r->program.stage[s].df.joins || s == r->program.head + HEAD_WEIGHT;
 }
-/* Measures all stages of a probe. */
-static inline void host_stages(HostProbe *p, const DfGraph *g) {
-    const GptRun *r = p->r;
-    for (size_t s = 0, end; s < g->stages; s = end) {
-        double work = host_stage_work(r, g, s);
-        for (end = s + 1; end < g->stages && host_joins(r, end); end++)
-            work += host_stage_work(r, g, end);
-        if (g->stage[s].copies) continue;
-        const double took = host_time(p, s) * (double)r->pool->workers;
-        for (size_t k = s; k < end; k++)
-            p->stage[k] = took * host_stage_work(r, g, k) / work;
-    }
-}
+/* What a task of a measurement gets. */
 typedef struct {
-    float *to;
-    const float *from;
-    size_t each;
-} HostCopy;
+    const HostProbe *probe;
+    size_t stage;
+    int copy;
+    atomic_size_t there;            /* workers that have come to begin at once */
+    double took[DF_WORKERS];        /* seconds of each */
+} HostTry;
 
-static inline void host_copy_task(void *arg, size_t task, size_t worker) {
-    const HostCopy *c = arg;
+/* Waits for all other workers. */
+static inline void host_together(HostTry *t) {
+    atomic_fetch_add(&t->there, 1);
+    while (atomic_load(&t->there) < t->probe->r->pool->workers) df_relax();
+}
+/* A worker does all of a stage by itself, as all others do. */
+static inline void host_alone_task(void *arg, size_t task, size_t worker) {
+    HostTry *t = arg;
+    GptRun *r = t->probe->own[task];
+    volatile float sink = host_touch(r, t->stage);
+    (void)sink;
     (void)worker;
-    memcpy(c->to + task * c->each, c->from + task * c->each, c->each * sizeof(float));
+    host_together(t);
+    const double start = seconds();
+    host_piece(r, t->stage);
+    t->took[task] = seconds() - start;
 }
-/* Worker-seconds a byte of carrying weights to tiles, out of and into memory. */
-static inline double host_copy(const HostProbe *p) {
-    const size_t workers = p->r->pool->workers;
-    HostCopy c = {.from = p->flush.line, .each = p->flush.each};
-    c.to = mem_new(workers * c.each, sizeof *c.to);
-    double least = INFINITY;
-    for (int n = 0; n < HOST_TRIES; n++) {
-        const double start = seconds();
-        df_run(p->r->pool, host_copy_task, &c, workers);
-        least = fmin(least, seconds() - start);
+/* A worker copies its share of the lines that the caches are flushed with. */
+static inline void host_copy_task(void *arg, size_t task, size_t worker) {
+    HostTry *t = arg;
+    const HostFlush *f = &t->probe->flush;
+    _Alignas(64) float slot[4096];
+    float *line = f->line + task * f->each;
+    const size_t half = f->each / 2;        /* weights go from one to the other */
+    (void)worker;
+    memset(slot, 0, sizeof slot);
+    host_together(t);
+    const double start = seconds();
+    if (t->copy == HOST_CARRY) memcpy(line + half, line, half * sizeof *line);
+    for (size_t at = 0; at + 4096 <= half && t->copy != HOST_CARRY; at += 4096) {
+        if (t->copy == HOST_LOAD) memcpy(slot, line + at, sizeof slot);
+        else panel_stream(line + at, slot, 4096 / LINE);
+        line[at] += slot[1];                /* it is not left out */
     }
-    free(c.to);
-    return least / (double)(c.each * sizeof(float));
+    t->took[task] = seconds() - start;
 }
-/* Seconds of the gradient's norm and a step of AdamW of the probe's weights. */
-static inline double host_update(const HostProbe *p) {
+/* Mean seconds of the workers in a try, the caches as in a step. */
+static inline double host_try(HostTry *t, DfTask *fn) {
+    DfPool *pool = t->probe->r->pool;
+    double sum = 0;
+    atomic_store(&t->there, 0);
+    df_run(pool, host_flush_task, (void *)(uintptr_t)&t->probe->flush, pool->workers);
+    df_run(pool, fn, t, pool->workers);
+    for (size_t w = 0; w < pool->workers; w++) sum += t->took[w];
+    return sum / (double)pool->workers;
+}
+/* Gives the caches what they have when a stage of a step begins. */
+static inline void host_ready(const HostProbe *p, size_t s) {
+    DfPool *pool = p->r->pool;
+    df_run(pool, host_flush_task, (void *)(uintptr_t)&p->flush, pool->workers);
+    volatile float sink = host_touch(p->r, s);
+    (void)sink;
+}
+/* A round: every piece once. */
+static inline void host_round(HostProbe *p, int n) {
     const GptAdam adam = {1e-4, 0.9, 0.95, 1e-8, 0.1, 1};
     GptRun *r = p->r;
-    double least = INFINITY;
-    for (int n = 0; n < HOST_TRIES; n++) {
-        df_run(r->pool, host_flush_task, (void *)(uintptr_t)&p->flush, r->pool->workers);
+    HostTry t = {.probe = p};
+    for (size_t s = 0; s < p->graph.stages; s++) {
+        if (p->graph.stage[s].copies || host_joins(r, s)) continue;
+        host_ready(p, s);
         const double start = seconds();
-        const double norm = gpt_gradient_norm(r->m, r->pool);
-        gpt_adamw(r->m, r->pool, &adam, (size_t)n + 1, norm);
-        least = fmin(least, seconds() - start);
+        host_piece(r, s);
+        p->together[s].took[n] = seconds() - start;
+        t.stage = s;
+        p->alone[s].took[n] = host_try(&t, host_alone_task);
     }
-    return least;
+    for (t.copy = 0; t.copy < HOST_COPIES; t.copy++)
+        p->copy[t.copy].took[n] = host_try(&t, host_copy_task);
+    host_ready(p, 0);
+    const double start = seconds();
+    gpt_adamw(r->m, r->pool, &adam, (size_t)n + 1, gpt_gradient_norm(r->m, r->pool));
+    p->update.took[n] = seconds() - start;
 }
-/* Measures the pieces of a model, on one layer of it. */
+/* A run of one layer of a model with something in all of its arrays. weights: those of
+ * another, or NULL for its own. */
+static inline GptRun *host_run(const BenchStep *b, const Options *o, DfPool *pool,
+                               float *weights) {
+    Gpt *m = bench_model(b, o);
+    GptRun *r = gpt_run_new(m, pool, b->B, b->T, o->panel, true);
+    int32_t *inputs = bench_ids(1, b->B * b->T, b->c.V);    /* (B,T) */
+    int32_t *targets = bench_ids(2, b->B * b->T, b->c.V);   /* (B,T) */
+    double sum = 0;
+    if (weights) {
+        free(m->w);
+        m->w = weights;
+    }
+    gpt_train(r, inputs, targets, b->B * b->T, &sum);
+    return r;
+}
+static inline void host_run_free(GptRun *r, const float *weights) {
+    Gpt *m = r->m;
+    if (m->w == weights) m->w = NULL;
+    free((int32_t *)(uintptr_t)r->inputs);
+    free((int32_t *)(uintptr_t)r->targets);
+    gpt_run_free(r);
+    gpt_free(m);
+}
+/* A probe of a model. */
 static inline HostProbe host_probe(BenchStep b, const Options *o, DfPool *pool) {
     HostProbe p = {.flush = host_flush(&b, o)};
-    double sum = 0;
     b.c.L = 1;
-    Gpt *m = bench_model(&b, o);
-    GptRun *r = p.r = gpt_run_new(m, pool, b.B, b.T, o->panel, true);
-    GptLines *lines = gpt_lines(m);
-    DfGraph g = gpt_graph_of(&r->program, lines);
-    int32_t *inputs = bench_ids(1, b.B * b.T, b.c.V);       /* (B,T) */
-    int32_t *targets = bench_ids(2, b.B * b.T, b.c.V);      /* (B,T) */
-    gpt_train(r, inputs, targets, b.B * b.T, &sum);         /* something to work on */
-    p.stage = mem_new(g.stages, sizeof *p.stage);
-    host_stages(&p, &g);
-    p.copy = host_copy(&p);
-    p.update = host_update(&p) / (double)m->floats;
-    gpt_graph_free(&g);
-    free(lines);
-    free(inputs);
-    free(targets);
+    p.r = host_run(&b, o, pool, NULL);
+    p.own = mem_new(pool->workers, sizeof *p.own);
+    for (size_t w = 0; w < pool->workers; w++)
+        p.own[w] = host_run(&b, o, df_begin(1), p.r->m->w);
+    p.lines = gpt_lines(p.r->m);
+    p.graph = gpt_graph_of(&p.r->program, p.lines);
+    p.together = mem_new(p.graph.stages, sizeof *p.together);
+    p.alone = mem_new(p.graph.stages, sizeof *p.alone);
     return p;
 }
 static inline void host_probe_free(HostProbe *p) {
-    Gpt *m = p->r->m;
-    gpt_run_free(p->r);
-    gpt_free(m);
+    const size_t workers = p->r->pool->workers;
+    for (size_t w = 0; w < workers; w++) {
+        df_end(p->own[w]->pool);
+        host_run_free(p->own[w], p->r->m->w);
+    }
+    host_run_free(p->r, NULL);
+    gpt_graph_free(&p->graph);
+    free(p->own);
+    free(p->lines);
     free(p->flush.line);
-    free(p->stage);
+    free(p->together);
+    free(p->alone);
+}
+static inline double host_median(HostTimes t) { return stats_median(t.took, HOST_ROUNDS); }
+/* The medians of all rounds. Lives as long as the probe; freed by host_costs_free. */
+static inline HostCosts host_costs(const HostProbe *p) {
+    const DfGraph *g = &p->graph;
+    const double bytes = (double)(p->flush.each / 2 * sizeof(float));
+    HostCosts c = {.like = &p->r->program};
+    c.kernel = mem_new(g->stages, sizeof *c.kernel);
+    c.work = mem_new(g->stages, sizeof *c.work);
+    for (size_t s = 0, end; s < g->stages; s = end) {
+        double work = host_stage_work(p->r, g, s);
+        for (end = s + 1; end < g->stages && host_joins(p->r, end); end++)
+            work += host_stage_work(p->r, g, end);
+        c.kernel[s] = host_median(p->together[s]);
+        for (size_t k = s; k < end && !g->stage[s].copies; k++)
+            c.work[k] = host_median(p->alone[s]) * host_stage_work(p->r, g, k) / work;
+    }
+    for (int k = 0; k < HOST_COPIES; k++) c.copy[k] = host_median(p->copy[k]) / bytes;
+    c.update = host_median(p->update) / (double)p->r->m->floats;
+    return c;
+}
+static inline void host_costs_free(HostCosts *c) {
+    free(c->kernel);
+    free(c->work);
 }
 
 /* ---- the pieces put together --------------------------------------------- */
@@ -243,28 +332,27 @@ static inline const char *host_stage_name(const char *name) {
     const char *dot = strncmp(name, "h.", 2) ? NULL : strchr(name + 2, '.');
     return dot ? dot : name;
 }
-/* Worker-seconds that stage s of a whole model takes: as the probe's. */
-static inline double host_alone(const HostProbe *p, const GptRun *r, size_t s) {
-    const Program *one = &p->r->program;
+/* The stage of the probe that stands for stage s of a whole model. */
+static inline size_t host_like(const HostCosts *c, const GptRun *r, size_t s) {
     const char *name = host_stage_name(r->program.stage[s].df.name);
     size_t k = 0;
-    while (strcmp(name, host_stage_name(one->stage[k].df.name))) k++;
-    return p->stage[k];
+    while (strcmp(name, host_stage_name(c->like->stage[k].df.name))) k++;
+    return k;
 }
 /* Seconds of the gradient's norm and AdamW. */
-static inline double host_optimizer(const HostProbe *p, const GptRun *r) {
-    return p->update * (double)r->m->floats;
+static inline double host_optimizer(const HostCosts *c, const GptRun *r) {
+    return c->update * (double)r->m->floats;
 }
-static inline double host_predict_kernel(const HostProbe *p, const GptRun *r) {
-    double work = 0;
-    for (size_t s = 0; s < r->program.stages; s++) work += host_alone(p, r, s);
-    return work / (double)r->pool->workers + host_optimizer(p, r);
+static inline double host_predict_kernel(const HostCosts *c, const GptRun *r) {
+    double sum = host_optimizer(c, r);
+    for (size_t s = 0; s < r->program.stages; s++) sum += c->kernel[host_like(c, r, s)];
+    return sum;
 }
 
 /* A section dealt to workers in time that is only counted. */
 typedef struct {
     DfJob job;
-    const HostProbe *probe;
+    const HostCosts *costs;
     const GptRun *r;
     const double *rate;             /* [stages] worker-seconds of a stage's work */
     double fire;                    /* of any firing */
@@ -298,11 +386,12 @@ static inline double host_firing(const HostDeal *d, const DfActor *actor, size_t
     double cost = d->fire;
     for (size_t n = first; n < end; n++) {
         const GptPanel panel = forward ? gpt_panel(r, n) : gpt_panel_back(r, n);
-        const double carried = host_carried(d, part, actor, &panel);
-        cost += carried * DF_LINE_BYTES * d->probe->copy;
-        if (part->s.kind == DF_LOAD) continue;
+        const double carried = host_carried(d, part, actor, &panel) * DF_LINE_BYTES;
+        const bool load = part->s.kind == DF_LOAD;
+        cost += carried * d->costs->copy[load ? HOST_LOAD : HOST_STORE];
+        if (load) continue;
         const double work = host_work(g, &part->s, actor->u0, actor->u1, &panel);
-        if (part->s.copies) cost += work * DF_LINE_BYTES * d->probe->copy;
+        if (part->s.copies) cost += work * DF_LINE_BYTES * d->costs->copy[HOST_LOAD];
         else cost += work * d->rate[part->s.kind];
     }
     return cost;
@@ -381,40 +470,37 @@ static inline double host_lines(const DfSection *section) {
 static inline double host_fire(const GptRun *r) {
     DfPlan *plan = r->machine->plan;
     const size_t panels = gpt_panels(r);
-    double least = INFINITY;
+    HostTimes t;
     double firings = 0;
-    for (int n = 0; n < HOST_TRIES; n++) {
-        const double start = seconds();
-        firings = 0;
-        for (size_t k = 0; k < plan->sections; k++) {
-            DfSection *section = &plan->section[k];
-            df_section_run(r->pool, section, k, panels, host_nothing, NULL, NULL);
-            firings += (double)(section->actors * ((panels + section->span - 1) / section->span));
-        }
-        least = fmin(least, seconds() - start);
+    for (size_t k = 0; k < plan->sections; k++) {
+        const DfSection *section = &plan->section[k];
+        firings += (double)(section->actors * ((panels + section->span - 1) / section->span));
     }
-    return least * (double)r->pool->workers / firings;
+    for (int n = 0; n < HOST_ROUNDS; n++) {
+        const double start = seconds();
+        for (size_t k = 0; k < plan->sections; k++)
+            df_section_run(r->pool, &plan->section[k], k, panels, host_nothing, NULL, NULL);
+        t.took[n] = seconds() - start;
+    }
+    return host_median(t) * (double)r->pool->workers / firings;
 }
-static inline double host_predict_flow(const HostProbe *p, const GptRun *r) {
+static inline double host_predict_flow(const HostCosts *c, const GptRun *r, double fire) {
     const DfPlan *plan = r->machine->plan;
     const double workers = (double)r->pool->workers;
     double *rate = mem_new(r->program.stages, sizeof *rate);
-    HostDeal d = {.job = {.pool = r->pool}, .probe = p, .r = r, .rate = rate};
-    double sum = host_optimizer(p, r);
-    d.fire = host_fire(r);
+    HostDeal d = {.job = {.pool = r->pool}, .costs = c, .r = r, .rate = rate, .fire = fire};
+    double sum = host_optimizer(c, r);
     for (size_t s = 0; s < r->program.stages; s++)
-        rate[s] = host_alone(p, r, s) / host_stage_work(r, &r->machine->graph, s);
+        rate[s] = c->work[host_like(c, r, s)] / host_stage_work(r, &r->machine->graph, s);
     for (size_t n = 0; n < plan->sections; n++) {
         sum += host_deal(&d, &plan->section[n], gpt_panels(r));
-        sum += host_lines(&plan->section[n]) * DF_LINE_BYTES * p->copy / workers;
+        sum += host_lines(&plan->section[n]) * DF_LINE_BYTES * c->copy[HOST_CARRY] / workers;
     }
     free(rate);
     return sum;
 }
 
 /* ---- against what it takes ----------------------------------------------- */
-
-enum { HOST_STEPS = 5 };
 
 /* The options of a step, as bench has them. */
 static inline Options host_options(const Options *o, const BenchStep *b) {
@@ -428,26 +514,55 @@ static inline Options host_options(const Options *o, const BenchStep *b) {
     own.update = "static";
     return own;
 }
-/* Predicts and measures a case by each schedule: way[0] kernel, way[1] dataflow. */
+/* A training step, by the chip or, without one, a stage at a time: its seconds. */
+static inline double host_step(GptRun *r, GptMachine *machine, size_t step,
+                               const int32_t *inputs, const int32_t *targets) {
+    const GptAdam adam = {1e-4, 0.9, 0.95, 1e-8, 0.1, 1};
+    r->machine = machine;
+    const double start = seconds();
+    train_batch(r, r->B, inputs, targets);
+    gpt_adamw(r->m, r->pool, &adam, step, gpt_gradient_norm(r->m, r->pool));
+    return seconds() - start;
+}
+/* Both schedules of a run, which has a chip: a step each whose time is kept, after one
+ * that gives the caches back what the other schedule took. */
+static inline void host_steps(GptRun *r, const int32_t *inputs, const int32_t *targets,
+                              HostTimes took[2], int n) {
+    GptMachine *machine = r->machine;
+    for (int by = 0; by < 2; by++)
+        for (int k = 0; k < 2; k++)
+            took[by].took[n] =
+                host_step(r, by ? machine : NULL, (size_t)(4 * n + 2 * by + k + 1), inputs,
+                          targets);
+    r->machine = machine;
+}
+/* Predicts and measures a case by each schedule: way[0] kernel, way[1] dataflow. Pieces
+ * and steps take turns, for the machine's speed changes within minutes. */
 static inline void host_case(HostCase way[2], const Options *o) {
-    BenchStep b = way[0].step;
+    const BenchStep b = way[0].step;
     const Options own = host_options(o, &b);
     DfPool *pool = df_begin(b.threads);
-    double took[HOST_STEPS];
-    double peak[HOST_STEPS];
     HostProbe probe = host_probe(b, &own, pool);
+    HostTimes took[2];
     Gpt *m = bench_model(&b, &own);
     GptRun *r = gpt_run_new(m, pool, b.B, b.T, own.panel, true);
-    b.steps = HOST_STEPS;
-    for (int k = 0; k < 2; k++) {
-        if (k) gpt_machine_plan(r, parse_chip(&own), own.depth);
-        way[k].predicted = k ? host_predict_flow(&probe, r) : host_predict_kernel(&probe, r);
-        bench_steps_run(&b, r, took, peak);
-        way[k].measured = INFINITY;
-        for (int n = 0; n < HOST_STEPS; n++)
-            way[k].measured = fmin(way[k].measured, took[n]);
+    int32_t *inputs = bench_ids(1, b.B * b.T, b.c.V);       /* (B,T) */
+    int32_t *targets = bench_ids(2, b.B * b.T, b.c.V);      /* (B,T) */
+    gpt_machine_plan(r, parse_chip(&own), own.depth);
+    for (int n = 0; n < HOST_ROUNDS; n++) {
+        host_round(&probe, n);
+        host_steps(r, inputs, targets, took, n);
     }
+    HostCosts costs = host_costs(&probe);
+    way[1].fire = host_fire(r);
+    for (int k = 0; k < HOST_COPIES; k++) way[1].copy[k] = 1 / costs.copy[k];
+    way[0].predicted = host_predict_kernel(&costs, r);
+    way[1].predicted = host_predict_flow(&costs, r, way[1].fire);
+    for (int k = 0; k < 2; k++) way[k].measured = host_median(took[k]);
+    host_costs_free(&costs);
     host_probe_free(&probe);
+    free(inputs);
+    free(targets);
     gpt_run_free(r);
     gpt_free(m);
     df_end(pool);
@@ -516,15 +631,55 @@ static inline void host_tell(const HostCase *x, Out *json) {
     json_member_put(json, "measured_ms", 1000 * x->measured);
     json_close(json, '}');
 }
+enum { HOST_PLOT = 48 };            /* characters of its axis; half as many lines */
+
+/* Where a time lies on an axis from lo to hi, logarithmic, of so many places. */
+static inline int host_place(double time, double lo, double hi, int places) {
+    return (int)(log(time / lo) / log(hi / lo) * (places - 1) + 0.5);
+}
+/* All cases: across what was measured, upwards what was predicted; on the dots they
+ * are equal. */
+static inline void host_plot(const HostCase *x, size_t n) {
+    char at[HOST_PLOT / 2][HOST_PLOT + 1];
+    double lo = INFINITY;
+    double hi = 0;
+    memset(at, ' ', sizeof at);
+    for (size_t k = 0; k < n; k++) {
+        lo = fmin(lo, fmin(x[k].predicted, x[k].measured));
+        hi = fmax(hi, fmax(x[k].predicted, x[k].measured));
+    }
+    for (int k = 0; k < HOST_PLOT; k++) at[k / 2][k] = '.';
+    for (size_t k = 0; k < n; k++) {
+        const int row = host_place(x[k].predicted, lo, hi, HOST_PLOT / 2);
+        char *place = &at[row][host_place(x[k].measured, lo, hi, HOST_PLOT)];
+        const char mark = x[k].flow ? 'd' : 'k';
+        *place = *place == ' ' || *place == '.' || *place == mark ? mark : '*';
+    }
+    printf("\npredicted, ms                  k kernel, d dataflow, * both; . equal\n");
+    for (int row = HOST_PLOT / 2; row-- > 0;) {
+        at[row][HOST_PLOT] = 0;
+        if (row == HOST_PLOT / 2 - 1) printf("%8.0f ", 1000 * hi);
+        else if (row == 0) printf("%8.1f ", 1000 * lo);
+        else printf("%9s", "");
+        printf("|%s|\n", at[row]);
+    }
+    printf("%11.1f%*.0f  measured, ms\n", 1000 * lo, HOST_PLOT - 2, 1000 * hi);
+}
 /* Median and largest error, and the correlation. */
 static inline void host_summary(const HostCase *x, size_t n, Out *json) {
     double *off = mem_new(n, sizeof *off);
     for (size_t k = 0; k < n; k++) off[k] = fabs(host_off(&x[k]));
     const double median = stats_median(off, n);
     const double correlation = host_correlation(x, n);
-    printf("error of %zu steps: median %.1f %%, largest %.1f %%; correlation of the "
+    host_plot(x, n);
+    printf("\nerror of %zu steps: median %.1f %%, largest %.1f %%; correlation of the "
            "logarithms %.4f\n",
            n, 100 * median, 100 * off[n - 1], correlation);
+    const HostCase *last = &x[n - 1];
+    printf("of the last: a firing that does nothing takes a worker %.2f us; it copies %.1f "
+           "GB/s onto the chip, %.1f off it, %.1f of weights to tiles\n",
+           1e6 * last->fire, last->copy[HOST_LOAD] / 1e9, last->copy[HOST_STORE] / 1e9,
+           last->copy[HOST_CARRY] / 1e9);
     json_member_put(json, "median_error", median);
     json_member_put(json, "largest_error", off[n - 1]);
     json_member_put(json, "correlation", correlation);
