@@ -3,6 +3,7 @@
 #ifndef TEST_STATS_H
 #define TEST_STATS_H
 #include "check.h"
+#include "../data/base/plot.h"
 #include "../data/base/stats.h"
 
 static bool stats_near(double x, double expected) {
@@ -191,7 +192,28 @@ static void stats_check_items(void) {
     CHECK((double)alarms < most && alarms > 0, "%zu false alarms in %zu", alarms, n);
 }
 
+/* Points and lines as text: where they stand, and what is off an axis or no number. */
+static void stats_check_plot(void) {
+    Plot p = plot_new((PlotAxis){0, 10, false}, (PlotAxis){1, 100, true});
+    plot_line(&p, 0, 1, 10, 100, 'a');
+    for (int row = 0; row < PLOT_HIGH; row++) {
+        const int col = row * (PLOT_WIDE - 1) / (PLOT_HIGH - 1);
+        CHECK(p.at[row][col] == 'a', "row %d: '%s'", row, p.at[row]);
+    }
+    const Plot before = p;
+    plot_mark(&p, 5, NAN, 'b');
+    plot_mark(&p, -0.1, 10, 'b');
+    plot_mark(&p, 10.1, 10, 'b');
+    plot_mark(&p, 5, 0, 'b');
+    CHECK(!memcmp(before.at, p.at, sizeof p.at), "what is off an axis is left out");
+    plot_mark(&p, 0, 100, 'b');
+    plot_mark(&p, 0, 1, 'b');
+    CHECK(p.at[PLOT_HIGH - 1][0] == 'b' && p.at[0][0] == '*', "'%c' and '%c'",
+          p.at[PLOT_HIGH - 1][0], p.at[0][0]);
+}
+
 static void test_stats(void) {
+    stats_check_plot();
     stats_check_tables();
     stats_check_intervals();
     stats_check_mcnemar();

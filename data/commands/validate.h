@@ -31,6 +31,7 @@
  * the same; a tile that has a quarter of its units fires 64 times for 1/16 ms. */
 #ifndef VALIDATE_H
 #define VALIDATE_H
+#include "../base/plot.h"
 #include "../run/state.h"
 #include "bench.h"
 
@@ -631,39 +632,20 @@ static inline void host_tell(const HostCase *x, Out *json) {
     json_member_put(json, "measured_ms", 1000 * x->measured);
     json_close(json, '}');
 }
-enum { HOST_PLOT = 48 };            /* characters of its axis; half as many lines */
-
-/* Where a time lies on an axis from lo to hi, logarithmic, of so many places. */
-static inline int host_place(double time, double lo, double hi, int places) {
-    return (int)(log(time / lo) / log(hi / lo) * (places - 1) + 0.5);
-}
 /* All cases: across what was measured, upwards what was predicted; on the dots they
  * are equal. */
 static inline void host_plot(const HostCase *x, size_t n) {
-    char at[HOST_PLOT / 2][HOST_PLOT + 1];
-    double lo = INFINITY;
-    double hi = 0;
-    memset(at, ' ', sizeof at);
+    PlotAxis ms = {INFINITY, 0, true};
     for (size_t k = 0; k < n; k++) {
-        lo = fmin(lo, fmin(x[k].predicted, x[k].measured));
-        hi = fmax(hi, fmax(x[k].predicted, x[k].measured));
+        ms.lo = fmin(ms.lo, 1000 * fmin(x[k].predicted, x[k].measured));
+        ms.hi = fmax(ms.hi, 1000 * fmax(x[k].predicted, x[k].measured));
     }
-    for (int k = 0; k < HOST_PLOT; k++) at[k / 2][k] = '.';
-    for (size_t k = 0; k < n; k++) {
-        const int row = host_place(x[k].predicted, lo, hi, HOST_PLOT / 2);
-        char *place = &at[row][host_place(x[k].measured, lo, hi, HOST_PLOT)];
-        const char mark = x[k].flow ? 'd' : 'k';
-        *place = *place == ' ' || *place == '.' || *place == mark ? mark : '*';
-    }
-    printf("\npredicted, ms                  k kernel, d dataflow, * both; . equal\n");
-    for (int row = HOST_PLOT / 2; row-- > 0;) {
-        at[row][HOST_PLOT] = 0;
-        if (row == HOST_PLOT / 2 - 1) printf("%8.0f ", 1000 * hi);
-        else if (row == 0) printf("%8.1f ", 1000 * lo);
-        else printf("%9s", "");
-        printf("|%s|\n", at[row]);
-    }
-    printf("%11.1f%*.0f  measured, ms\n", 1000 * lo, HOST_PLOT - 2, 1000 * hi);
+    Plot plot = plot_new(ms, ms);
+    plot_line(&plot, ms.lo, ms.lo, ms.hi, ms.hi, '.');
+    for (size_t k = 0; k < n; k++)
+        plot_mark(&plot, 1000 * x[k].measured, 1000 * x[k].predicted, x[k].flow ? 'd' : 'k');
+    printf("\npredicted, ms: k kernel, d dataflow, * both\n");
+    plot_print(&plot, 1, "ms, measured");
 }
 /* Median and largest error, and the correlation. */
 static inline void host_summary(const HostCase *x, size_t n, Out *json) {

@@ -245,6 +245,7 @@ static inline int cmd_compare(int argc, char **argv, RunStep *step) {
     if (ended) {
         cmp_print_losses(c);
         cmp_print_costs(c);
+        cmp_print_curves(c);
         cmp_print_verdicts(c);
         if (o->items) cmp_print_cloze(c);
         free(compare_write(c, o, &n));

@@ -18,6 +18,7 @@
  * Example: three arms have the pairs (1,0), (2,0) and (2,1), nine objects. */
 #ifndef RESULTS_H
 #define RESULTS_H
+#include "../base/plot.h"
 #include "curves.h"
 
 /* What the intervals are over, as words. */
@@ -154,6 +155,41 @@ static inline void cmp_print_verdicts(const Cmp *c) {
                        "(--every)\n");
         }
     }
+}
+/* The curves of the first seed over time, an arm a letter from a on; a row of dots at
+ * the loss that the first ends with. */
+static inline void cmp_print_curves(const Cmp *c) {
+    PlotAxis time = {0, 0, false};
+    PlotAxis bits = {INFINITY, 0, false};
+    for (size_t k = 0; k < c->arms; k++) {
+        const CmpCurve *curve = &cmp_run(c, 0, k)->curve;
+        time.hi = fmax(time.hi, cmp_end(curve)->seconds);
+        for (size_t i = 0; i < curve->n; i++) {
+            const double loss = cmp_bits(&curve->point[i]);
+            if (!isfinite(loss)) continue;
+            bits.lo = fmin(bits.lo, loss);
+            bits.hi = fmax(bits.hi, loss);
+        }
+    }
+    if (!(bits.hi > bits.lo)) return;       /* there is nothing to see */
+    const double ends = cmp_bits(cmp_end(&cmp_run(c, 0, 0)->curve));
+    const double unit = time.hi < 120 ? 1 : 60;
+    time.hi /= unit;
+    Plot plot = plot_new(time, bits);
+    plot_line(&plot, 0, ends, time.hi, ends, '.');
+    printf("\n%s over time:", cmp_unit(c));
+    for (size_t k = 0; k < c->arms; k++) {
+        const CmpCurve *curve = &cmp_run(c, 0, k)->curve;
+        const char mark = (char)('a' + k);
+        printf(" %c %s%s", mark, c->name[k], k + 1 < c->arms ? "," : "\n");
+        for (size_t i = 0; i + 1 < curve->n; i++) {
+            const CmpPoint *from = &curve->point[i];
+            const CmpPoint *to = from + 1;
+            plot_line(&plot, from->seconds / unit, cmp_bits(from), to->seconds / unit,
+                      cmp_bits(to), mark);
+        }
+    }
+    plot_print(&plot, 3, unit > 1 ? "minutes" : "seconds");
 }
 /* What the first arm gets right, and by how much more or less the others;
  * marked where that is certain. */
