@@ -935,13 +935,14 @@ static inline void gpt_linear_add(const Firing *f) {
         if (!drop.below) gpt_multiply(f, &m, b, x, block);
     }
 }
-/* h = GELU(W x + b); what GELU takes goes to the stage's side */
+/* h = GELU(W x + b); what GELU takes goes to the stage's side, if it has one */
 static inline void gpt_linear_gelu(const Firing *f) {
     float space[GROUPS_MAX * LINE * LINE] __attribute__((aligned(64)));
     const SpPanel block = {space, LINE * LINE, sp_in_order};
     const SpPanel x = gpt_in(f, 0);
     const SpPanel h = gpt_out(f, 0);
-    const SpPanel fc = gpt_side(f, 0);
+    const bool kept = f->stage->side[0] != PROG_NONE;
+    const SpPanel fc = kept ? gpt_side(f, 0) : block;
     const SpMat m = gpt_pattern(f, x);
     for (size_t b = f->unit; b < f->end; b++) {
         gpt_begin(f, b, block);
@@ -949,14 +950,15 @@ static inline void gpt_linear_gelu(const Firing *f) {
         for (size_t g = 0; g < f->panel.groups; g++) {
             const float *inp = space + g * block.stride;
             panel_gelu(panel_line(h, g, b * LINE), inp, LINE);
-            panel_stream(panel_line(fc, g, b * LINE), inp, LINE);
+            if (kept) panel_stream(panel_line(fc, g, b * LINE), inp, LINE);
         }
     }
 }
-/* dh becomes the derivative by fc, the stage's side, in place; and
- * h = GELU(fc) again */
+/* dh becomes the derivative by fc, the stage's side or its second input, in
+ * place; and h = GELU(fc) again */
 static inline void gpt_gelu_data(const Firing *f) {
-    const SpPanel fc = gpt_side(f, 0);
+    const bool kept = f->stage->side[0] != PROG_NONE;
+    const SpPanel fc = kept ? gpt_side(f, 0) : gpt_in(f, 1);
     const SpPanel dh = gpt_out(f, 0);
     const SpPanel h = gpt_out(f, 1);
     for (size_t b = f->unit; b < f->end; b++)
@@ -1025,10 +1027,18 @@ static inline void gpt_loss_data(const Firing *f) { gpt_loss_of(f, true); }
 
 /* The arrays that all layers share, by what lies in them. */
 typedef enum {
-    IN_N, IN_H, IN_DX, IN_DH, IN_DN, IN_DATT, IN_DQKV, IN_DROP, IN_LOGITS,
-    IN_NOTHING
+    IN_N, IN_H, IN_FC, IN_DX, IN_DH, IN_DN, IN_DATT, IN_DQKV, IN_DROP,
+    IN_LOGITS, IN_NOTHING
 } GptShared;
 enum { SHARED = IN_NOTHING + 1 };
+
+/* How a program is made: forward alone, or more. */
+enum {
+    GPT_FORWARD = 0,
+    GPT_TRAIN = 1,
+    GPT_DROP = 2,               /* and through dropout */
+    GPT_RECOMPUTE = 4           /* and with less kept: see GptBuild.again */
+};
 
 /* What the builders of stages share. */
 typedef struct {
@@ -1036,6 +1046,8 @@ typedef struct {
     GptConfig c;
     size_t groups;              /* of a sequence */
     bool drop;                  /* some of every residual branch */
+    bool again;                 /* what GELU takes is not kept: it is computed
+                                 * again when it is needed */
 } GptBuild;
 
 /* What layer_forward leaves for layer_backward: kept edges, and arrays. */
@@ -1043,7 +1055,7 @@ typedef struct {
     int x, qkv, att, mid;
     int norm1, norm2;           /* means and deviations */
     int soft;                   /* maxima and sums of softmax */
-    int fc;                     /* what GELU takes */
+    int fc;                     /* what GELU takes, or PROG_NONE */
 } GptSaved;
 
 /* What a stage's parameter calls it, the rows of the outputs and inputs of its
@@ -1128,10 +1140,11 @@ static inline int norm(GptBuild *g, size_t l, int k, int x, int *side) {
     const char *n = k == LN1W ? "n1" : "n2";
     return prog_makes(s, prog_passing(g->p, l, n, gpt_rows(g->c.C), IN_N));
 }
-static inline ProgStage *gpt_forward_stage(GptBuild *g, size_t l, int k, int x,
+static inline ProgStage *gpt_forward_stage(GptBuild *g, size_t l, int k,
+                                           const char *suffix, int x,
                                            void (*fire)(const Firing *)) {
     const size_t rows = GPT_STAGE[k].OC * g->c.C;
-    ProgStage *s = gpt_matrix_stage(g, l, k, "", rows, fire);
+    ProgStage *s = gpt_matrix_stage(g, l, k, suffix, rows, fire);
     prog_reads(s, x);
     s->df.weights = true;
     s->df.gather = true;
@@ -1141,14 +1154,14 @@ static inline ProgStage *gpt_forward_stage(GptBuild *g, size_t l, int k, int x,
 /* qkv = W x + b */
 static inline int linear(GptBuild *g, size_t l, int k, int x) {
     const size_t rows = gpt_rows(GPT_STAGE[k].OC * g->c.C);
-    ProgStage *s = gpt_forward_stage(g, l, k, x, gpt_linear);
+    ProgStage *s = gpt_forward_stage(g, l, k, "", x, gpt_linear);
     return prog_makes(s, prog_kept(g->p, l, "qkv", rows, "attn.c_attn output"));
 }
 /* mid, or the next layer's x, = W x + b + residual */
 static inline int linear_add(GptBuild *g, size_t l, int k, int x,
                              int residual) {
     const size_t rows = gpt_rows(g->c.C);
-    ProgStage *s = gpt_forward_stage(g, l, k, x, gpt_linear_add);
+    ProgStage *s = gpt_forward_stage(g, l, k, "", x, gpt_linear_add);
     prog_reads(s, residual);
     const int out =
         k == PROJW ? prog_kept(g->p, l, "mid", rows, "attn.c_proj output")
@@ -1158,11 +1171,12 @@ static inline int linear_add(GptBuild *g, size_t l, int k, int x,
 /* h = GELU(W x + b) */
 static inline int linear_gelu(GptBuild *g, size_t l, int k, int x, int *side) {
     const size_t rows = gpt_rows(GPT_STAGE[k].OC * g->c.C);
-    ProgStage *s = gpt_forward_stage(g, l, k, x, gpt_linear_gelu);
-    *side = (int)prog_array(g->p, l, "mlp.c_fc output", rows);
+    ProgStage *s = gpt_forward_stage(g, l, k, "", x, gpt_linear_gelu);
+    *side = PROG_NONE;
+    if (!g->again) *side = (int)prog_array(g->p, l, "mlp.c_fc output", rows);
     s->side[0] = *side;
     s->df.per_unit = 16 * 15;
-    s->df.writes = (double)rows;
+    s->df.writes = g->again ? 0 : (double)rows;
     return prog_makes(s, prog_passing(g->p, l, "h", rows, IN_H));
 }
 /* att = softmax(q k / sqrt(hs)) v, once keys and values are where all tiles of a
@@ -1239,23 +1253,29 @@ static inline void linear_weight(GptBuild *g, size_t l, int k, int x, int dy,
     s->df.share = share;
 }
 /* dh becomes the derivative by what GELU took, in place; *h = GELU of it again.
- * It runs where the stage before it does. */
-static inline int gelu_data(GptBuild *g, size_t l, int dh, int side, int *h) {
+ * It runs where the stage before it does. fc: what GELU took, or DF_NONE if it
+ * was kept, in array side. */
+static inline int gelu_data(GptBuild *g, size_t l, int dh, int fc, int side,
+                            int *h) {
     const size_t rows = gpt_rows(4 * g->c.C);
     ProgStage *s = prog_append(g->p, l, "gelu dx", gpt_gelu_data);
     prog_reads(s, dh);
+    if (fc != DF_NONE) prog_reads(s, fc);
+    s->df.share = fc == DF_NONE ? 0 : 2;
     s->df.joins = true;
     s->side[0] = side;
     s->df.units = rows / LINE;
-    s->df.reads = (double)rows;
+    s->df.reads = fc == DF_NONE ? (double)rows : 0;
     s->df.per_unit = 16 * 22;
     const int dfc = prog_makes(s, prog_in_place(g->p, l, "dh", dh));
     *h = prog_makes(s, prog_passing(g->p, l, "h again", rows, IN_H));
     return dfc;
 }
-/* n once more, for dw. It runs where the stage before it does. */
-static inline int norm_again(GptBuild *g, size_t l, int k, int x, int side) {
-    ProgStage *s = gpt_stage(g, l, k, " again", gpt_norm_again);
+/* n once more, for dw or as the suffix says. It runs where the stage before it
+ * does. */
+static inline int norm_again(GptBuild *g, size_t l, int k, const char *suffix,
+                             int x, int side) {
+    ProgStage *s = gpt_stage(g, l, k, suffix, gpt_norm_again);
     prog_reads(s, x);
     s->df.joins = true;
     s->side[0] = side;
@@ -1264,6 +1284,18 @@ static inline int norm_again(GptBuild *g, size_t l, int k, int x, int side) {
     s->df.per_unit = 4 * (double)g->c.C;
     const char *n = k == LN1W ? "n1 again" : "n2 again";
     return prog_makes(s, prog_passing(g->p, l, n, gpt_rows(g->c.C), IN_N));
+}
+/* What GELU took once more; DF_NONE if it was kept. Neither it nor n2 waits for a
+ * derivative, so both stay on chip: off it they would meet others' in the shared
+ * arrays. */
+static inline int fc_again(GptBuild *g, size_t l, const GptSaved *saved) {
+    const size_t rows = gpt_rows(4 * g->c.C);
+    if (!g->again) return DF_NONE;
+    const int n2 =
+        norm_again(g, l, LN2W, " for fc", saved->mid, saved->norm2);
+    ProgStage *s = gpt_forward_stage(g, l, FCW, " again", n2, gpt_linear);
+    s->df.share = 1;
+    return prog_makes(s, prog_passing(g->p, l, "fc again", rows, IN_FC));
 }
 /* dgain += dn hat, dbias += dn. forward: n = gain hat + bias */
 static inline void norm_weight(GptBuild *g, size_t l, int k, int dn, int x,
@@ -1332,11 +1364,13 @@ static inline int layer_backward(GptBuild *g, size_t l, int dout,
                                  const GptSaved *saved) {
     int h;
     const int dy2 = drop_data(g, l, FC2W, dout);
+    const int fc = fc_again(g, l, saved);
     const int dh = linear_data(g, l, FC2W, dy2, IN_DH);
-    const int dfc = gelu_data(g, l, dh, saved->fc, &h);
+    const int dfc = gelu_data(g, l, dh, fc, saved->fc, &h);
     linear_weight(g, l, FC2W, h, dy2, 2);
     const int dn2 = linear_data(g, l, FCW, dfc, IN_DN);
-    const int n2 = norm_again(g, l, LN2W, saved->mid, saved->norm2);
+    const int n2 =
+        norm_again(g, l, LN2W, " again", saved->mid, saved->norm2);
     linear_weight(g, l, FCW, n2, dfc, 2);
     norm_weight(g, l, LN2W, dn2, saved->mid, saved->norm2);
     const int dmid =
@@ -1347,7 +1381,7 @@ static inline int layer_backward(GptBuild *g, size_t l, int dout,
     const int dqkv =
         attention_data(g, l, datt, saved->att, saved->qkv, saved->soft);
     const int dn1 = linear_data(g, l, QKVW, dqkv, IN_DN);
-    const int n1 = norm_again(g, l, LN1W, saved->x, saved->norm1);
+    const int n1 = norm_again(g, l, LN1W, " again", saved->x, saved->norm1);
     linear_weight(g, l, QKVW, n1, dqkv, 2);
     norm_weight(g, l, LN1W, dn1, saved->x, saved->norm1);
     return norm_data(g, l, LN1W, dn1, saved->x, dmid, saved->norm1);
@@ -1438,13 +1472,15 @@ static inline void head_weight(GptBuild *g, int n, int dlogits) {
 }
 
 /* The program of a model on sequences of so many groups, in panels of at most so
- * many: embedding, layers, final norm, head; and to train, everything backward,
- * with drop through dropout. Freed with prog_free. */
+ * many: embedding, layers, final norm, head; and to train, everything backward.
+ * how: of GPT_TRAIN and the like. Freed with prog_free. */
 static inline Program gpt_program(const GptConfig *c, size_t groups,
-                                  size_t panel, bool train, bool drop) {
+                                  size_t panel, int how) {
+    const bool train = how & GPT_TRAIN;
+    const bool again = !train || how & GPT_RECOMPUTE;
     Program p = {.layers = c->L, .shared = SHARED, .groups = groups,
                  .panel = panel};
-    GptBuild build = {&p, *c, groups, drop};
+    GptBuild build = {&p, *c, groups, how & GPT_DROP, again};
     GptBuild *g = &build;
     GptSaved *saved = mem_new(c->L, sizeof *saved);
     int norm_f;

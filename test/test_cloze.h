@@ -74,7 +74,7 @@ static size_t cloze_decode(const Tokenizer *tok, const int32_t *id, size_t n,
 static void cloze_train(GptPair *p, const Tokens *t, size_t steps) {
     enum { B = 4 };
     const size_t T = p->s->c.ctx;
-    GptRun *r = gpt_run_new(p->m, p->pool, B, T, 64, true);
+    GptRun *r = gpt_run_new(p->m, p->pool, B, T, 64, GPT_TRAIN);
     int32_t *inputs = mem_new(B * T, 4);
     int32_t *targets = mem_new(B * T, 4);
     double loss = 0;

@@ -91,7 +91,7 @@ static void drop_against_spec(GptConfig c, size_t B, size_t T, size_t P, Dropout
                               int w) {
     SpMat *mats = w < 0 ? NULL : some_masks(&c, (size_t)w, 0.3);
     GptPair p = pair_masked(c, mats, B, T, 0.2, 2);
-    GptRun *r = gpt_run_new(p.m, p.pool, B, T, P, true);
+    GptRun *r = gpt_run_new(p.m, p.pool, B, T, P, GPT_TRAIN);
     double loss = 0;
     gpt_run_drop(r, dropout);
     p.s->dropout = dropout;
@@ -121,8 +121,8 @@ static void drop_against_spec(GptConfig c, size_t B, size_t T, size_t P, Dropout
 static void test_drop_off(void) {
     const GptConfig c = {2, 2, 32, 96, 40};
     GptPair p = pair_new(c, 2, 37, 0.2, 2);
-    GptRun *r[2] = {gpt_run_new(p.m, p.pool, 2, 37, 64, true),
-                    gpt_run_new(p.m, p.pool, 2, 37, 64, true)};
+    GptRun *r[2] = {gpt_run_new(p.m, p.pool, 2, 37, 64, GPT_TRAIN),
+                    gpt_run_new(p.m, p.pool, 2, 37, 64, GPT_TRAIN)};
     double loss[3] = {0};
     gpt_run_drop(r[1], drop_some);
     gpt_eval(r[0], p.inputs, p.targets, &loss[0]);
@@ -138,7 +138,8 @@ static void test_drop_off(void) {
 /* A hash of two steps; chip: NULL stage by stage. */
 static uint64_t drop_bits(const MachineCase *k, const DfChip *chip, size_t depth) {
     GptPair p = machine_pair(k);
-    GptRun *r = gpt_run_new(p.m, p.pool, k->group, k->T, k->P, true);
+    const int how = k->workers % 2 ? GPT_TRAIN : GPT_TRAIN | GPT_RECOMPUTE;
+    GptRun *r = gpt_run_new(p.m, p.pool, k->group, k->T, k->P, how);
     gpt_run_drop(r, drop_some);
     if (chip) gpt_machine_plan(r, *chip, depth);
     const uint64_t h = bits_of_run(&p, r, k->B, k->T, k->group);
@@ -149,7 +150,7 @@ static uint64_t drop_bits(const MachineCase *k, const DfChip *chip, size_t depth
 /* Threads, panels and groups of sequences, and random chips, do not change a
  * bit. */
 static void test_drop_bits(void) {
-    const MachineCase base = {{2, 3, 48, 61, 40}, 4, 4, 37, 64, 4, 1};
+    const MachineCase base = {{2, 3, 48, 61, 40}, 4, 4, 37, 64, 4, 1, GPT_TRAIN};
     const uint64_t want = drop_bits(&base, NULL, 0);
     CHECK(want == 0x2acac5779a4a432eu,
           "other bits than on every machine and compiler so far: %016llx",

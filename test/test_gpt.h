@@ -145,7 +145,7 @@ static SpMat *masks_or_none(const GptConfig *c, int w, double density) {
 static void check_against_spec(GptConfig c, size_t B, size_t T, size_t P, double sd,
                                int w) {
     GptPair p = pair_masked(c, masks_or_none(&c, w, 0.3), B, T, sd, 2);
-    GptRun *r = gpt_run_new(p.m, p.pool, B, T, P, true);
+    GptRun *r = gpt_run_new(p.m, p.pool, B, T, P, GPT_TRAIN);
     double sum = 0;
     gpt_train(r, p.inputs, p.targets, B * T, &sum);
     pair_spec(&p);
@@ -366,7 +366,7 @@ static void test_golden(const char *path) {
     size_t n;
     double *step_loss = golden_values(&g.st, "", "step_loss", &n);
     double *step_norm = golden_values(&g.st, "", "step_grad_norm", &n);
-    GptRun *r = gpt_run_new(m, g.p.pool, s->B, s->T, 64, true);
+    GptRun *r = gpt_run_new(m, g.p.pool, s->B, s->T, 64, GPT_TRAIN);
     for (size_t step = 0; step < steps; step++) {
         double sum = 0;
         gpt_train(r, g.p.inputs, g.p.targets, N, &sum);
@@ -419,12 +419,13 @@ static uint64_t bits_of_run(GptPair *p, GptRun *r, size_t B, size_t T,
     }
     return rng_mix(h ^ bits_of(p->m->w, bytes) ^ bits_of(p->m->moment1, bytes));
 }
-static uint64_t bits_of_training(int w, size_t workers, size_t P, size_t group) {
+static uint64_t bits_of_training(int w, size_t workers, size_t P, size_t group,
+                                 int how) {
     const size_t B = 4;
     const size_t T = 37;
     const GptConfig c = {2, 3, w == DENSE ? 30 : 48, 61, 40};
     GptPair p = pair_masked(c, masks_or_none(&c, w, 0.3), B, T, 0.2, workers);
-    GptRun *r = gpt_run_new(p.m, p.pool, group, T, P, true);
+    GptRun *r = gpt_run_new(p.m, p.pool, group, T, P, how);
     const uint64_t h = bits_of_run(&p, r, B, T, group);
     gpt_run_free(r);
     pair_free(&p);
@@ -443,16 +444,18 @@ static void test_bits(void) {
     static const size_t panels[] = {16, 32, 64, 128};
     for (int k = 0; k < 3; k++) {
         const int mask = expected[k].w;
-        const uint64_t want = bits_of_training(mask, 1, 64, 4);
+        const uint64_t want = bits_of_training(mask, 1, 64, 4, GPT_TRAIN);
         CHECK(want == expected[k].bits,
               "mask %d: other bits than on every machine and compiler so far: %016llx",
               mask, (unsigned long long)want);
         for (size_t w = 0; w < 4; w += QUICK ? 2 : 1)
             for (size_t p = 0; p < 4; p += QUICK ? 3 : 1)
-                for (size_t group = QUICK ? 2 : 1; group <= 4; group *= 2)
-                    CHECK(bits_of_training(mask, workers[w], panels[p], group) == want,
-                          "mask %d, %zu workers, panels of %zu, groups of %zu", mask,
-                          workers[w], panels[p], group);
+                for (size_t group = QUICK ? 2 : 1; group <= 4; group *= 2) {
+                    const int how = (w + p) % 2 ? GPT_TRAIN | GPT_RECOMPUTE : GPT_TRAIN;
+                    CHECK(bits_of_training(mask, workers[w], panels[p], group, how) == want,
+                          "mask %d, %zu workers, panels of %zu, groups of %zu, made %d", mask,
+                          workers[w], panels[p], group, how);
+                }
     }
 }
 
@@ -466,7 +469,7 @@ static bool all_zero(const Gpt *m, size_t at) {
 static void test_masked_zero(void) {
     const GptConfig c = {1, 2, 32, 40, 20};
     GptPair p = pair_masked(c, some_masks(&c, ELEMENTS, 0.4), 2, 20, 0.1, 1);
-    GptRun *r = gpt_run_new(p.m, p.pool, 2, 20, 64, true);
+    GptRun *r = gpt_run_new(p.m, p.pool, 2, 20, 64, GPT_TRAIN);
     size_t wrong = 0;
     size_t masked = 0;
     for (size_t step = 1; step <= 100; step++) {

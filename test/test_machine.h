@@ -12,6 +12,7 @@ typedef struct {
     GptConfig c;
     int mask;                       /* of some_masks; -1: dense */
     size_t B, T, P, group, workers;
+    int how;                        /* its program is made */
 } MachineCase;
 
 static GptPair machine_pair(const MachineCase *k) {
@@ -23,7 +24,7 @@ static GptPair machine_pair(const MachineCase *k) {
 static uint64_t machine_bits(const MachineCase *k, const DfChip *chip,
                              size_t depth) {
     GptPair p = machine_pair(k);
-    GptRun *r = gpt_run_new(p.m, p.pool, k->group, k->T, k->P, true);
+    GptRun *r = gpt_run_new(p.m, p.pool, k->group, k->T, k->P, k->how);
     if (chip) gpt_machine_plan(r, *chip, depth);
     const uint64_t h = bits_of_run(&p, r, k->B, k->T, k->group);
     gpt_run_free(r);
@@ -71,7 +72,7 @@ static void check_places(const DfPlan *plan, const DfSection *x, size_t n) {
 static void check_moved(const MachineCase *k, const DfChip *chip, size_t depth,
                         size_t n) {
     GptPair p = machine_pair(k);
-    GptRun *r = gpt_run_new(p.m, p.pool, k->group, k->T, k->P, true);
+    GptRun *r = gpt_run_new(p.m, p.pool, k->group, k->T, k->P, k->how);
     double sum = 0;
     double moved[MOVED_KINDS] = {0};
     DfClock all = {0};
@@ -107,7 +108,7 @@ static bool machine_fits(const MachineCase *k, const DfChip *chip, size_t depth)
     Gpt *m = gpt_make(k->c, mats, false, false);
     GptLines *lines = gpt_lines(m);
     const size_t NG = gpt_groups(k->T);
-    DfGraph g = gpt_graph(&k->c, lines, NG, size_min(k->P / LINE, NG));
+    DfGraph g = gpt_graph(&k->c, lines, NG, size_min(k->P / LINE, NG), k->how);
     DfPlan *plan = NULL;
     const bool died =
         DIES(plan = df_plan(&g, *chip, depth, k->P / LINE, 64, false));
@@ -141,6 +142,7 @@ static MachineCase random_case(const size_t pick[14]) {
         .P = (size_t)16 << pick[8] % 4,
         .group = 1 + pick[9] % B,
         .workers = 1,
+        .how = GPT_TRAIN,
     };
 }
 /* On a random chip, of the least memory that does or more. */
@@ -152,6 +154,7 @@ static void check_case(size_t n) {
     MachineCase k = one;
     DfChip chip = df_chip("host");
     k.workers = 1 + pick[10] % 8;
+    if (n % 2) k.how |= GPT_RECOMPUTE;
     chip.tiles = 1 + pick[11] % 64;
     chip.sram = n % 3 ? (size_t)4096 << pick[12] % 8 : 4096;
     const size_t depth = 1 + pick[13] % 4;
@@ -398,7 +401,7 @@ static void test_chip_files(void) {
     unlink(path);
 }
 static void test_chips(void) {
-    MachineCase k = {{1, 1, 16, 32, 16}, -1, 1, 16, 16, 1, 1};
+    MachineCase k = {{1, 1, 16, 32, 16}, -1, 1, 16, 16, 1, 1, GPT_TRAIN};
     DfChip chip = df_chip("host");
     chip.tiles = 1;
     chip.sram = 64;
@@ -618,7 +621,7 @@ static void test_dealing(void) {
     for (size_t workers = 1; workers <= 3; workers++) {
         DfPool *pool = df_begin(workers);
         Gpt *m = bench_model(&b, &o);
-        GptRun *r = gpt_run_new(m, pool, b.B, b.T, o.panel, true);
+        GptRun *r = gpt_run_new(m, pool, b.B, b.T, o.panel, GPT_TRAIN);
         gpt_machine_plan(r, df_chip("mesh"), o.depth);
         double *rate = mem_new(r->program.stages, sizeof *rate);
         for (size_t s = 0; s < r->program.stages; s++) rate[s] = 1 + (double)s;

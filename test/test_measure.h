@@ -30,7 +30,7 @@ static void measure_check_parts(size_t documents) {
     Data d = measure_text(documents, V);
     Parts p = parts_new(&d);
     GptPair pair = pair_new((GptConfig){1, 2, 8, V, T}, 3, T, 0.3, 2);
-    GptRun *r = gpt_run_new(pair.m, pair.pool, 3, T, 64, false);
+    GptRun *r = gpt_run_new(pair.m, pair.pool, 3, T, 64, GPT_FORWARD);
     const Score s = evaluate(r, &d, 0, &p);
     Score sum = {0};
     double bytes[2] = {INFINITY, 0};
@@ -54,7 +54,7 @@ static void measure_check_parts(size_t documents) {
           "%.12g nats in parts, %.12g in all", sum.nats, s.nats);
     double nats = 0;                        /* the first part again, window by window */
     for (size_t first = 0; first * T < p.part[0].tokens; first++) {
-        GptRun *one = gpt_run_new(pair.m, pair.pool, 1, T, 64, false);
+        GptRun *one = gpt_run_new(pair.m, pair.pool, 1, T, 64, GPT_FORWARD);
         int32_t in[10], out[10];
         batch_val(&d.val, first, SIZE_MAX, 1, T, in, out);
         for (size_t t = 0; t < T; t++)

@@ -881,8 +881,8 @@ static void test_batches(void) {
 static void test_cache(void) {
     enum { V = 50, T = 70 };
     GptPair p = pair_new((GptConfig){2, 2, 24, V, T}, 1, T, 0.3, 2);
-    GptRun *cached = gpt_run_new(p.m, p.pool, 1, T, 64, false);
-    GptRun *fresh = gpt_run_new(p.m, p.pool, 1, T, 64, false);
+    GptRun *cached = gpt_run_new(p.m, p.pool, 1, T, 64, GPT_FORWARD);
+    GptRun *fresh = gpt_run_new(p.m, p.pool, 1, T, 64, GPT_FORWARD);
     size_t done = 0;
     for (size_t n = 1; n <= T;) {
         float a[V];

@@ -202,8 +202,8 @@ static inline double bench_step(BenchStep b, const Options *opt, Out *json) {
     };
     DfPool *pool = df_begin(b.threads);
     Gpt *m = bench_model(&b, &o);
-    GptRun *r = gpt_run_new(m, pool, group_size(&o, c, b.B, true), b.T,
-                            opt->panel, true);
+    GptRun *r = gpt_run_new(m, pool, group_size(&o, c, b.B, GPT_TRAIN), b.T,
+                            opt->panel, GPT_TRAIN);
     schedule_set(r, opt);
     const double flops = flops_per_token(m, b.T, false) * (double)(b.B * b.T);
     double *took = mem_new(b.steps, sizeof *took);          /* (steps) */

@@ -109,7 +109,7 @@ static inline void sample(Out *out, const State *s, DfPool *pool,
                           const GptChoice *how, uint64_t seed) {
     const size_t ctx = s->m->c.ctx;
     const uint64_t key = rng_key(seed, "sample");
-    GptRun *r = gpt_run_new(s->m, pool, 1, ctx, 64, false);
+    GptRun *r = gpt_run_new(s->m, pool, 1, ctx, 64, GPT_FORWARD);
     GptCandidate *candidates = mem_new(s->m->c.V, sizeof *candidates);
     int32_t *window = mem_new(ctx + strlen(prompt->text) + 2, sizeof *window);
     size_t have = prompt_encode(s->tok, prompt, (uint32_t *)window);

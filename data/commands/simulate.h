@@ -249,7 +249,7 @@ static inline DfGraph simulate_graph(const Options *o, const GptConfig *c, doubl
         rows = cols + simulate_units(p) + 1;
     }
     free(table);
-    return gpt_graph(c, *lines, NG, groups);
+    return gpt_graph(c, *lines, NG, groups, train_how(o));
 }
 
 /* ---- what is not the graph's: optimizer, memory, the ceiling ------------- */

@@ -82,7 +82,7 @@ static inline void host_flush_task(void *arg, size_t task, size_t worker) {
 static inline HostFlush host_flush(const BenchStep *b, const Options *o) {
     const double most = 128u << 20;
     const double need = model_bytes(&b->c, 1 - b->sparsity) +
-                        (double)gpt_arrays_bytes(&b->c, b->B, b->T, o->panel / LINE, true);
+                        (double)gpt_arrays_bytes(&b->c, b->B, b->T, o->panel / LINE, GPT_TRAIN);
     HostFlush f = {.each = (size_t)fmin(need, most) / b->threads / sizeof(float)};
     f.each = size_up(size_max(f.each, 1 << 16), LINE);
     f.line = mem_new(f.each * b->threads, sizeof *f.line);
@@ -256,7 +256,7 @@ static inline void host_round(HostProbe *p, int n) {
 static inline GptRun *host_run(const BenchStep *b, const Options *o, DfPool *pool,
                                float *weights) {
     Gpt *m = bench_model(b, o);
-    GptRun *r = gpt_run_new(m, pool, b->B, b->T, o->panel, true);
+    GptRun *r = gpt_run_new(m, pool, b->B, b->T, o->panel, GPT_TRAIN);
     int32_t *inputs = bench_ids(1, b->B * b->T, b->c.V);    /* (B,T) */
     int32_t *targets = bench_ids(2, b->B * b->T, b->c.V);   /* (B,T) */
     double sum = 0;
@@ -555,7 +555,7 @@ static inline void host_case(HostCase way[2], const Options *o) {
     HostProbe probe = host_probe(b, &own, pool);
     HostTimes took[2];
     Gpt *m = bench_model(&b, &own);
-    GptRun *r = gpt_run_new(m, pool, b.B, b.T, own.panel, true);
+    GptRun *r = gpt_run_new(m, pool, b.B, b.T, own.panel, GPT_TRAIN);
     int32_t *inputs = bench_ids(1, b.B * b.T, b.c.V);       /* (B,T) */
     int32_t *targets = bench_ids(2, b.B * b.T, b.c.V);      /* (B,T) */
     gpt_machine_plan(r, parse_chip(&own), own.depth);
@@ -698,7 +698,7 @@ static inline void host_pieces(const HostCase x[HOST_KINDS], Out *json) {
     const HostCase *dense = &x[2];
     const HostCase *sparse = &x[6];
     one.L = 1;
-    Program p = gpt_program(&one, gpt_groups(b->T), 1, true, false);
+    Program p = gpt_program(&one, gpt_groups(b->T), 1, GPT_TRAIN);
     printf("\n%-30s %8s %6s %8s %6s\n", "pieces of the predicted steps", "dense", "", "sparse",
            "");
     json_begin(json, "pieces", '[');
@@ -755,7 +755,7 @@ static inline void host_command(const Options *o, const GptConfig *c) {
     static const char *const named[] = {"model", "layers", "heads", "width",
                                         "vocab", "context", "batch"};
     static const char *const not[] = {"csv", "trace", "report", "timeline",
-                                      "walk", "why", "sweep", "show-graph"};
+                                      "walk", "why", "sweep", "show-graph", "recompute"};
     const BenchStep own = {.c = *c, .B = o->batch, .T = o->context};
     bool any = false;
     for (size_t k = 0; k < sizeof named / sizeof *named; k++)

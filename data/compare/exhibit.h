@@ -162,11 +162,11 @@ static inline void exhibit_pipeline(Out *out, const Gpt *m, const Options *o) {
     const size_t NG = gpt_groups(o->context);
     GptLines *lines = gpt_lines(m);
     size_t groups = size_min(o->panel / LINE, NG);
-    DfGraph g = gpt_graph(&m->c, lines, NG, groups);
+    DfGraph g = gpt_graph(&m->c, lines, NG, groups, train_how(o));
     while (groups && !df_holds(&g, chip, o->depth, groups)) {
         groups /= 2;
         gpt_graph_free(&g);
-        g = gpt_graph(&m->c, lines, NG, size_max(groups, 1));
+        g = gpt_graph(&m->c, lines, NG, size_max(groups, 1), train_how(o));
     }
     if (groups)
         exhibit_plan(out, &g, &chip, o->depth, B, NG, groups,

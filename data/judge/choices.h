@@ -229,14 +229,14 @@ static inline void choices_rows(const Choices *c, GptRun *r, ChoiceRow *const *r
 static inline void choices_score(Choices *c, const State *s, DfPool *pool) {
     const size_t panel = s->o->panel;
     const size_t ctx = s->m->c.ctx;
-    const size_t B = group_size(s->o, &s->m->c, 16, false);
+    const size_t B = group_size(s->o, &s->m->c, 16, GPT_FORWARD);
     ChoiceRow **row = mem_new(B, sizeof *row);
     for (size_t T = panel; T < ctx + panel; T += panel) {
         GptRun *r = NULL;
         size_t n = 0;
         for (size_t k = 0; k < c->rows; k++) {
             if (size_up(c->row[k].n - 1, panel) != T) continue;
-            if (!r) r = gpt_run_new(s->m, pool, B, size_min(T, ctx), panel, false);
+            if (!r) r = gpt_run_new(s->m, pool, B, size_min(T, ctx), panel, GPT_FORWARD);
             row[n++] = &c->row[k];
             if (n < B) continue;
             choices_rows(c, r, row, n);

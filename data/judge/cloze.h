@@ -519,7 +519,7 @@ static inline void cloze_once(Cloze *z, const ClozeTurn *turn, int32_t *inputs) 
 static inline void cloze_score(Cloze *z, Gpt *m, const Tokenizer *tok,
                                DfPool *pool, size_t B, size_t P) {
     if (!z->items) return;
-    GptRun *r = gpt_run_new(m, pool, B, z->T, P, false);
+    GptRun *r = gpt_run_new(m, pool, B, z->T, P, GPT_FORWARD);
     int32_t *inputs = mem_new(B * z->T, sizeof *inputs);        /* (B,T) */
     ClozeTurn turn = {.r = r};
     for (; turn.from < z->items; turn.from = turn.end) {

@@ -180,8 +180,8 @@ static inline void measures_free(Measures *x) {
 static inline void measure_losses(Measures *x, const State *s, DfPool *pool,
                                   const Data *d) {
     const GptConfig *c = &s->m->c;
-    const size_t B = group_size(s->o, c, 16, false);
-    GptRun *r = gpt_run_new(s->m, pool, B, c->ctx, s->o->panel, false);
+    const size_t B = group_size(s->o, c, 16, GPT_FORWARD);
+    GptRun *r = gpt_run_new(s->m, pool, B, c->ctx, s->o->panel, GPT_FORWARD);
     x->val = evaluate(r, d, 0, &x->parts);
     if (d->train.n > 1) {
         Data train = *d;
@@ -202,7 +202,7 @@ static inline void measure_cloze(Measures *x, const State *s, DfPool *pool,
     x->cloze[2] =
         cloze_continuations(s->tok, &d->val, x->parts.of, o->seed, most, T);
     for (int k = 0; k < 3; k++) {
-        const size_t B = group_size(o, &s->m->c, k < 2 ? 16 : 64, false);
+        const size_t B = group_size(o, &s->m->c, k < 2 ? 16 : 64, GPT_FORWARD);
         cloze_score(&x->cloze[k], s->m, s->tok, pool, B, o->panel);
     }
 }

@@ -33,6 +33,7 @@ enum { MOVED_KINDS = 8 };       /* room for those, a cache line a worker */
 typedef struct {
     Gpt *m;
     DfPool *pool;
+    int how;                    /* its program was made: GPT_TRAIN .. */
     Program program;
     size_t B, T;                /* sequences, tokens of each */
     size_t stride;              /* groups from one sequence to the next */

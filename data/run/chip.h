@@ -179,12 +179,17 @@ static inline void schedule_set(GptRun *r, const Options *o) {
         gpt_machine_plan(r, chip, o->depth);
 }
 
+/* How the program of a run that trains is made. */
+static inline int train_how(const Options *o) {
+    return o->recompute ? GPT_TRAIN | GPT_RECOMPUTE : GPT_TRAIN;
+}
+
 /* Sequences in memory at once: all of the batch, or equal parts of at most 512
  * MiB of activations. */
 static inline size_t group_size(const Options *o, const GptConfig *c, size_t B,
-                                bool train) {
+                                int how) {
     if (o->group != AUTO) return o->group < B ? o->group : B;
-    const size_t one = gpt_arrays_bytes(c, 1, c->ctx, 4, train);
+    const size_t one = gpt_arrays_bytes(c, 1, c->ctx, 4, how);
     const size_t most = (512u << 20) / one;
     const size_t parts = most ? (B + most - 1) / most : B;
     return (B + parts - 1) / parts;

@@ -106,7 +106,7 @@ typedef struct {
     double peak_share;
     bool timeline, validate;
     size_t panel, group, tiles, sram, depth, threads;
-    bool show_graph, products;
+    bool show_graph, products, recompute;
 
     /* files */
     const char *out;
@@ -291,6 +291,9 @@ static const Option options[] = {
      "tokens per panel: 16, 32, 64 or 128"},
     {"group", WHOLE, 0, TRAIN | EVAL, MACHINE, AT(group), 1, 1e6, "auto",
      "sequences in memory at once; default: 512 MiB of them"},
+    {"recompute", FLAG, 0, TRAIN | SIMULATE, MACHINE, AT(recompute), 0, 0, "",
+     "what GELU takes is computed again by the backward pass, not kept: less "
+     "memory, the same bits"},
     {"schedule", TEXT, 0, TRAIN | BENCH, MACHINE, AT(schedule), 0, 0, "fit",
      "serial or kernel (a stage at a time), dataflow (streaming over "
      "tiles); the same bits; fit: dataflow if the chip has room for the "

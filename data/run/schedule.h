@@ -8,7 +8,7 @@
  *     kernel       one stage at a time, all threads: what a GPU does  gpt_kernels
  *     dataflow     all stages of a section at once, panel by panel    gpt_machine_run
  *
- *     GptRun *r = gpt_run_new(model, pool, B, T, 64, true);
+ *     GptRun *r = gpt_run_new(model, pool, B, T, 64, GPT_TRAIN);
  *     gpt_machine_plan(r, chip, 2);               without it: a stage at a time
  *     gpt_train(r, inputs, targets, B * T, &sum); gradients in model->g
  *
@@ -127,10 +127,11 @@ static inline size_t gpt_array_floats(const Program *g, size_t k, size_t groups,
     const ProgArray *a = &g->array[k];
     return size_mul(size_mul(a->one_panel ? panel : groups, a->rows), LINE);
 }
-/* Bytes of all arrays of a run of B sequences' groups, with panels of so many. */
+/* Bytes of all arrays of a run of B sequences' groups, with panels of so many. how:
+ * of GPT_TRAIN and the like, as everywhere. */
 static inline size_t gpt_arrays_bytes(const GptConfig *c, size_t B, size_t T, size_t panel,
-                                      bool train) {
-    Program g = gpt_program(c, gpt_groups(T), panel, train, false);
+                                      int how) {
+    Program g = gpt_program(c, gpt_groups(T), panel, how);
     const size_t groups = size_mul(B, gpt_groups(T));
     size_t bytes = 0;
     for (size_t k = 0; k < g.arrays; k++)
@@ -143,9 +144,9 @@ static inline size_t gpt_scratch_floats(size_t T, size_t panel) {   /* of a work
 }
 /* Bytes that gpt_run_new will take, without taking them. */
 static inline size_t gpt_run_bytes(const GptConfig *c, size_t B, size_t T, size_t panel,
-                                   size_t workers, bool train) {
+                                   size_t workers, int how) {
     const size_t groups = size_mul(B, gpt_groups(T));
-    return gpt_arrays_bytes(c, B, T, panel, train) +
+    return gpt_arrays_bytes(c, B, T, panel, how) +
            workers * gpt_scratch_floats(T, panel) * sizeof(float) +
            groups * LINE * sizeof(double);
 }
@@ -153,14 +154,15 @@ static inline size_t gpt_run_bytes(const GptConfig *c, size_t B, size_t T, size_
 /* A run of B sequences of up to T tokens, P tokens a panel; fewer if there would be
  * too few panels to share out. Freed with gpt_run_free. */
 static inline GptRun *gpt_run_new(Gpt *m, DfPool *pool, size_t B, size_t T, size_t P,
-                                  bool train) {
+                                  int how) {
     GptRun *r = mem_new(1, sizeof *r);
     const size_t groups = gpt_groups(T);
     const size_t share = B * groups / (2 * pool->workers);
     const size_t most = gpt_rows(m->c.V) + 4 * gpt_rows(m->c.C) + BEYOND;
-    *r = (GptRun){.m = m, .pool = pool, .B = B, .T = T, .stride = groups, .groups = groups};
+    *r = (GptRun){.m = m, .pool = pool, .how = how, .B = B, .T = T, .stride = groups,
+                  .groups = groups};
     r->panel = size_min(P / LINE, size_max(share, 1));
-    r->program = gpt_program(&m->c, groups, r->panel, train, false);
+    r->program = gpt_program(&m->c, groups, r->panel, how);
     r->array = mem_new(r->program.arrays, sizeof *r->array);
     for (size_t k = 0; k < r->program.arrays; k++) {
         const size_t n = gpt_array_floats(&r->program, k, B * groups, r->panel);
@@ -179,7 +181,7 @@ static inline void gpt_run_drop(GptRun *r, Dropout dropout) {
     r->dropout = dropout;
     if (dropout.share <= 0) return;
     prog_free(&r->program);
-    r->program = gpt_program(&r->m->c, r->groups, r->panel, true, true);
+    r->program = gpt_program(&r->m->c, r->groups, r->panel, r->how | GPT_DROP);
     const size_t n = gpt_array_floats(&r->program, IN_DROP, r->B * r->groups, r->panel);
     r->array[IN_DROP] = mem_new(n, sizeof(float));
 }
@@ -452,8 +454,8 @@ static inline DfGraph gpt_graph_of(const Program *g, const GptLines *lines) {
  * lines[k] of parameter k must live as long; from the configuration and lines alone,
  * for the simulator has no model. Freed with gpt_graph_free. */
 static inline DfGraph gpt_graph(const GptConfig *c, const GptLines *lines, size_t groups,
-                                size_t panel) {
-    Program g = gpt_program(c, groups, panel, true, false);
+                                size_t panel, int how) {
+    Program g = gpt_program(c, groups, panel, how);
     const DfGraph graph = gpt_graph_of(&g, lines);
     prog_free(&g);
     return graph;

@@ -373,14 +373,14 @@ static inline void run_save(Run *run, const char *path) {
 
 /* Sequences of a batch that are in memory at once while a run trains. */
 static inline size_t run_group(const Options *o, const GptConfig *c) {
-    return group_size(o, c, o->batch, true);
+    return group_size(o, c, o->batch, train_how(o));
 }
 /* Bytes that a run takes while it trains, the model at that density; its data
  * come on top. */
 static inline double run_bytes(const Options *o, const GptConfig *c,
                                double density) {
     const size_t arrays = gpt_run_bytes(c, run_group(o, c), o->context,
-                                        o->panel / LINE, o->threads, true);
+                                        o->panel / LINE, o->threads, train_how(o));
     return model_bytes(c, density) + (double)schedule_bytes(o) + (double)arrays;
 }
 
@@ -388,8 +388,8 @@ static inline double run_bytes(const Options *o, const GptConfig *c,
 static inline void run_open(Run *run, DfPool *pool) {
     const Options *o = run->s.o;
     Gpt *m = run->s.m;
-    run->r =
-        gpt_run_new(m, pool, run_group(o, &m->c), o->context, o->panel, true);
+    run->r = gpt_run_new(m, pool, run_group(o, &m->c), o->context, o->panel,
+                         train_how(o));
     gpt_run_drop(run->r, (Dropout){
         .share = o->dropout,
         .attention = o->attention_dropout,

@@ -85,7 +85,7 @@ static inline Own own_new(const Dump *d, DfPool *pool) {
     o.step_norm = mem_new(d->steps + 1, sizeof *o.step_norm);
     for (size_t k = 0; k < d->count; k++)
         gpt_set(&o.m->table[k], o.m->w, d->w[k]);
-    o.r = gpt_run_new(o.m, pool, d->B, d->T, 64, true);
+    o.r = gpt_run_new(o.m, pool, d->B, d->T, 64, GPT_TRAIN);
     return o;
 }
 static inline void own_free(Own *o) {
