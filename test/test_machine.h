@@ -658,6 +658,7 @@ static void test_validate(void) {
     for (int k = 0; k < 2; k++)
         CHECK(way[k].predicted > 0 && way[k].measured > 0 && way[k].measured < 10,
               "%d: %g s predicted, %g measured", k, way[k].predicted, way[k].measured);
+    free(way[0].piece);
     const HostCase pair[3] = {{.predicted = 1, .measured = 2}, {.predicted = 2, .measured = 4},
                               {.predicted = 4, .measured = 8}};
     CHECK(fabs(host_correlation(pair, 3) - 1) < 1e-12, "the logarithms lie on a line");

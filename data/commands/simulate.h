@@ -536,11 +536,6 @@ static inline void sweep_run(const Options *o, const GptConfig *c,
 static inline int cmd_simulate(int argc, char **argv) {
     Options *o = options_read(argc, argv, SIMULATE, NULL);
     outputs_check(o, NULL, 0);
-    if (o->validate) {
-        host_validate(o);
-        options_free(o);
-        return 0;
-    }
     model_shape(o);
     if (o->sim_vocab == AUTO) o->sim_vocab = o->model[0] == 'd' ? 2048 : 50257;
     const GptConfig c = {o->layers, o->heads, o->width, o->sim_vocab, o->context};
@@ -554,8 +549,9 @@ static inline int cmd_simulate(int argc, char **argv) {
         usage("--csv, --trace, --timeline, --walk, --why, --report: expected a chip "
               "with dataflow, found %s",
               chip.name);
-    if (o->sim_sweep) {
-        sweep_run(o, &c, &chip);
+    if (o->validate || o->sim_sweep) {
+        if (o->validate) host_command(o, &c);
+        else sweep_run(o, &c, &chip);
         options_free(o);
         return 0;
     }

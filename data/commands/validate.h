@@ -60,6 +60,8 @@ typedef struct {
     double predicted, measured;     /* seconds a step */
     double fire;                    /* worker-seconds of a firing that does nothing */
     double copy[HOST_COPIES];       /* bytes a worker-second: HOST_LOAD .. */
+    double *piece;                  /* of kernel: seconds of each stage of a layer, in
+                                     * all layers, and then of the optimizer */
 } HostCase;
 
 /* ---- the caches as a step leaves them ------------------------------------ */
@@ -344,9 +346,16 @@ static inline size_t host_like(const HostCosts *c, const GptRun *r, size_t s) {
 static inline double host_optimizer(const HostCosts *c, const GptRun *r) {
     return c->update * (double)r->m->floats;
 }
-static inline double host_predict_kernel(const HostCosts *c, const GptRun *r) {
-    double sum = host_optimizer(c, r);
-    for (size_t s = 0; s < r->program.stages; s++) sum += c->kernel[host_like(c, r, s)];
+/* The step's seconds, and those of its pieces, piece[stages of the probe + 1]. */
+static inline double host_predict_kernel(const HostCosts *c, const GptRun *r, double *piece) {
+    const size_t stages = c->like->stages;
+    double sum = 0;
+    piece[stages] = host_optimizer(c, r);
+    for (size_t s = 0; s < r->program.stages; s++) {
+        const size_t k = host_like(c, r, s);
+        piece[k] += c->kernel[k];
+    }
+    for (size_t k = 0; k <= stages; k++) sum += piece[k];
     return sum;
 }
 
@@ -557,7 +566,8 @@ static inline void host_case(HostCase way[2], const Options *o) {
     HostCosts costs = host_costs(&probe);
     way[1].fire = host_fire(r);
     for (int k = 0; k < HOST_COPIES; k++) way[1].copy[k] = 1 / costs.copy[k];
-    way[0].predicted = host_predict_kernel(&costs, r);
+    way[0].piece = mem_new(costs.like->stages + 1, sizeof *way[0].piece);
+    way[0].predicted = host_predict_kernel(&costs, r, way[0].piece);
     way[1].predicted = host_predict_flow(&costs, r, way[1].fire);
     for (int k = 0; k < 2; k++) way[k].measured = host_median(took[k]);
     host_costs_free(&costs);
@@ -680,18 +690,46 @@ static inline void host_ratios(const HostCase x[HOST_KINDS], Out *json) {
         host_ratio(name, &x[pair[k][0]], &x[pair[k][1]], json);
     }
 }
-/* Predicts and measures all, says and writes what came of it. */
-static inline void host_validate(const Options *o) {
-    HostCase *x = mem_new(HOST_SIZES * HOST_KINDS, sizeof *x);  /* [sizes][kinds] */
+/* Where the time goes, dense and sparse, by all threads a stage at a time. x: the cases
+ * of a size. */
+static inline void host_pieces(const HostCase x[HOST_KINDS], Out *json) {
+    const BenchStep *b = &x->step;
+    GptConfig one = b->c;
+    const HostCase *dense = &x[2];
+    const HostCase *sparse = &x[6];
+    one.L = 1;
+    Program p = gpt_program(&one, gpt_groups(b->T), 1, true, false);
+    printf("\n%-30s %8s %6s %8s %6s\n", "pieces of the predicted steps", "dense", "", "sparse",
+           "");
+    json_begin(json, "pieces", '[');
+    for (size_t k = 0; k <= p.stages; k++) {
+        const char *name = k < p.stages ? host_stage_name(p.stage[k].df.name) : "norm, AdamW";
+        if (!(dense->piece[k] > 0)) continue;
+        printf("  %-28s %8.2f %4.1f %% %8.2f %4.1f %%\n", name + (*name == '.'),
+               1000 * dense->piece[k], 100 * dense->piece[k] / dense->predicted,
+               1000 * sparse->piece[k], 100 * sparse->piece[k] / sparse->predicted);
+        json_begin(json, NULL, '{');
+        json_member_text(json, "piece", name + (*name == '.'));
+        json_member_put(json, "dense_ms", 1000 * dense->piece[k]);
+        json_member_put(json, "sparse_ms", 1000 * sparse->piece[k]);
+        json_close(json, '}');
+    }
+    json_close(json, ']');
+    prog_free(&p);
+}
+/* Predicts and measures steps of n sizes, says and writes what came of it. */
+static inline void host_validate(const Options *o, const BenchStep *size, size_t n) {
+    const size_t cases = n * HOST_KINDS;
     const double sparsity = o->sparsity > 0 ? o->sparsity : 0.875;
+    HostCase *x = mem_new(cases, sizeof *x);                    /* [sizes][kinds] */
     Out json = {0};
     if (o->json) json = out_open(o->json);
     json_begin(&json, NULL, '{');
     bench_machine(&json);
     printf("%-50s %10s %9s\n", "ms a step", "predicted", "measured");
     json_begin(&json, "steps", '[');
-    for (size_t k = 0; k < HOST_SIZES * HOST_KINDS; k += 2) {
-        BenchStep step = host_sizes[k / HOST_KINDS];
+    for (size_t k = 0; k < cases; k += 2) {
+        BenchStep step = size[k / HOST_KINDS];
         step.sparsity = k % HOST_KINDS < 4 ? 0 : sparsity;
         step.threads = k % 4 < 2 ? 1 : o->threads;
         x[k] = (HostCase){.step = step};
@@ -701,12 +739,30 @@ static inline void host_validate(const Options *o) {
         host_tell(&x[k + 1], &json);
     }
     json_close(&json, ']');
-    printf("%-36s %7s %9s\n", "ratios, all threads", "pred.", "measured");
+    printf("\n%-36s %7s %9s\n", "ratios, all threads", "pred.", "measured");
     json_begin(&json, "ratios", '[');
-    for (size_t n = 0; n < HOST_SIZES; n++) host_ratios(&x[n * HOST_KINDS], &json);
+    for (size_t k = 0; k < cases; k += HOST_KINDS) host_ratios(&x[k], &json);
     json_close(&json, ']');
-    host_summary(x, HOST_SIZES * HOST_KINDS, &json);
+    host_pieces(&x[cases - HOST_KINDS], &json);
+    host_summary(x, cases, &json);
     json_end(&json);
+    for (size_t k = 0; k < cases; k++) free(x[k].piece);
     free(x);
+}
+/* `simulate --validate`: of the model that the options name or, if they name none, of
+ * all sizes. */
+static inline void host_command(const Options *o, const GptConfig *c) {
+    static const char *const named[] = {"model", "layers", "heads", "width",
+                                        "vocab", "context", "batch"};
+    static const char *const not[] = {"csv", "trace", "report", "timeline",
+                                      "walk", "why", "sweep", "show-graph"};
+    const BenchStep own = {.c = *c, .B = o->batch, .T = o->context};
+    bool any = false;
+    for (size_t k = 0; k < sizeof named / sizeof *named; k++)
+        any |= o->given[option_find(named[k], SIMULATE)];
+    for (size_t k = 0; k < sizeof not / sizeof *not; k++)
+        if (o->given[option_find(not[k], SIMULATE)])
+            usage("--validate and --%s contradict each other", not[k]);
+    host_validate(o, any ? &own : host_sizes, any ? 1 : HOST_SIZES);
 }
 #endif

@@ -325,7 +325,8 @@ static const Option options[] = {
     {"show-graph", FLAG, 0, SIMULATE, MACHINE, AT(show_graph), 0, 0, "",
      "every stage: what it holds, computes, reads and makes"},
     {"validate", FLAG, 0, SIMULATE, MACHINE, AT(validate), 0, 0, "",
-     "what the clock says of training steps on this machine, and what they take"},
+     "what the clock says that training steps take on this machine, and what "
+     "they take: of the model, or of six sizes"},
     {"trace", RESULT, 0, RUN | SIMULATE, MACHINE, AT(trace), 0, 0, "",
      "FILE.json for Perfetto: the simulated tiles and, of a run's first "
      "step, the host's threads"},
