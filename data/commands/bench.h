@@ -225,8 +225,7 @@ static inline double bench_step(BenchStep b, const Options *opt, Out *json) {
     return step;
 }
 
-/* What is measured, and what was built: a few lines, and two members of
- * *json. */
+/* What is measured, and what was built: a few lines, and members of *json. */
 static inline void bench_machine(Out *json) {
     char name[128];
     char caches[128];

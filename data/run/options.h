@@ -265,9 +265,11 @@ static const Option options[] = {
      "checkpoint to write; the best one goes to OUT.best"},
     {"resume", TEXT, 0, RUN, FILES, AT(resume), 0, 0, "",
      "CKPT to go on from, bit for bit; --out defaults to it"},
-    {"init", SOURCE, 0, RUN | VERIFY | DUMP, MODEL, AT(init), 0, 0, "",
+    {"init", SOURCE, 0, RUN | DUMP, MODEL, AT(init), 0, 0, "",
      "CKPT whose weights and vocabulary to start from; also a model of "
      "others"},
+    {"init", SOURCE, 0, VERIFY, MODEL, AT(init), 0, 0, "",
+     "CKPT, or a model of others: the weights of an llm.c debug state"},
     {"every", WHOLE, 0, TRAIN, TRAINING, AT(every), 1, 1e12, "100",
      "steps between validations and checkpoints"},
     {"stop", WHOLE, 0, RUN, TRAINING, AT(stop), 1, 1e12, "auto",

@@ -1,4 +1,4 @@
-"""Makes the golden dumps of this folder, whose format is in ../../data/README.md.
+"""Makes the golden dumps of this folder, whose format is in ../../data/verify/README.md.
 
     python3 -m venv /tmp/venv && /tmp/venv/bin/pip install torch transformers numpy safetensors
     /tmp/venv/bin/python test/golden/make_dumps.py test/golden
