@@ -1111,7 +1111,7 @@ static inline ProgStage *gpt_queries_stage(GptBuild *g, size_t l,
                                            const char *name,
                                            void (*fire)(const Firing *)) {
     ProgStage *s = gpt_heads_stage(g, l, name, g->p->panel, fire);
-    s->df.share = 1;
+    s->df.together = 1;
     s->df.recalls = 1;
     return s;
 }
@@ -1223,10 +1223,11 @@ static inline int linear_data(GptBuild *g, size_t l, int k, int dy,
     s->df.scatter = true;
     return prog_makes(s, prog_passing(g->p, l, GPT_STAGE[k].dinp, rows, in));
 }
-/* dw += dy x', db += dy. It shares the tiles of the stage `share` before it.
+/* dw += dy x', db += dy. It is on the chip together with the stage that many
+ * before it, which reads dy too.
  * forward: y = W x + b */
 static inline void linear_weight(GptBuild *g, size_t l, int k, int x, int dy,
-                                 size_t share) {
+                                 size_t together) {
     const size_t rows = GPT_STAGE[k].OC * g->c.C;
     ProgStage *s = gpt_matrix_stage(g, l, k, " dw", rows, gpt_linear_weight);
     prog_reads(s, x);
@@ -1236,7 +1237,7 @@ static inline void linear_weight(GptBuild *g, size_t l, int k, int x, int dy,
     s->df.gather = true;
     s->df.sums = LINE;
     s->df.per_unit = LINE;
-    s->df.share = share;
+    s->df.together = together;
 }
 /* dh becomes the derivative by what GELU took, in place; *h = GELU of it again.
  * It runs where the stage before it does. */
@@ -1278,8 +1279,9 @@ static inline void norm_weight(GptBuild *g, size_t l, int k, int dn, int x,
     s->df.reads = 2;
     s->df.per_unit = 5;
 }
-/* The derivative by x of n, and of what the residual path makes of x, if it
- * does. It shares the tiles of the stage before it. */
+/* dx, from dn and from what reaches x along the residual stream, or DF_NONE. It
+ * is on the chip together with the stage before it, which reads dn and x too.
+ * forward: n = gain hat + bias, hat = (x - mean) rstd */
 static inline int norm_data(GptBuild *g, size_t l, int k, int dn, int x,
                             int residual, int side) {
     const size_t rows = gpt_rows(g->c.C);
@@ -1291,7 +1293,7 @@ static inline int norm_data(GptBuild *g, size_t l, int k, int dn, int x,
     s->df.reads = 2;
     s->real = g->c.C;
     s->df.per_unit = 14 * (double)g->c.C;
-    s->df.share = 1;
+    s->df.together = 1;
     return prog_makes(s, prog_passing(g->p, l, GPT_STAGE[k].dinp, rows, IN_DX));
 }
 /* dqkv: of k and v, then of q. forward: att = softmax(q k / sqrt(hs)) v */
@@ -1326,8 +1328,10 @@ static inline int attention_data(GptBuild *g, size_t l, int datt, int att,
     return prog_makes(s, prog_in_place(g->p, l, "dqkv", dkv));
 }
 
-/* The same layer backward: from the derivative of its output to that of its
- * input. Every line differentiates one of layer_forward, last first. */
+/* The same layer backward, last line first: from the derivative by its output
+ * (C) to that by its input (C). _data makes the derivative by what a stage
+ * read, _weight adds those by its parameters; what was not kept is made anew.
+ * The number that ends a line is linear_weight's DfStage.together. */
 static inline int layer_backward(GptBuild *g, size_t l, int dout,
                                  const GptSaved *saved) {
     int h;
@@ -1434,7 +1438,7 @@ static inline void head_weight(GptBuild *g, int n, int dlogits) {
     s->df.grads = true;
     s->df.gather = true;
     s->df.per_unit = LINE;
-    s->df.share = 3;
+    s->df.together = 3;         /* the head: the logits are not stored */
 }
 
 /* The program of a model on sequences of so many groups, in panels of at most so
