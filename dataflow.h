@@ -21,13 +21,13 @@
  *     Letters   e  an edge          s  a stage of the graph, or a part
  *               i  a panel          k  the k-th of a list; an actor of its part
  *
- * Memory of a tile while a section runs; n tiles follow one another:
+ * Memory of a tile while a section runs; all tiles' follow one another:
  *
  *     0      +--------------+
  *            | weights      |  of the units that this tile works on
  *            | accumulators |  the gradients of those weights
- *            | sums         |  other gradients
- *            | state        |  what is remembered of a sequence
+ *            | sums         |  other gradients: of biases, say
+ *            | state        |  what is remembered of a sequence: keys, say
  *            | slot 0       |  of the first edge that the part makes: its rows
  *            | slot 1       |  that fall to this tile, for a panel each
  *            | ...          |
@@ -55,8 +55,8 @@
  * Where a stage has two tiles, each makes half of the rows, and who reads them
  * waits for both.
  *
- * What all of it stands on is df_run(pool, fn, arg, n) of pool.h: tasks
- * 0 .. n-1, on any worker. */
+ * What all of it stands on is df_run(pool, fn, arg, n) of data/base/pool.h: fn
+ * as tasks 0 .. n-1, each on any worker. A worker is a thread of the host. */
 #ifndef DATAFLOW_H
 #define DATAFLOW_H
 #include "sparse.h"
@@ -103,22 +103,20 @@ typedef struct {
     size_t layer;           /* the owner's */
     int in[DF_INS];         /* edges that it reads, or DF_NONE */
     int out[DF_OUTS];       /* edges that it makes, or DF_NONE */
-    size_t share;           /* stages back to the one that must be in the same
+    size_t together;        /* stages back to the one that must be in the same
                              * section; 0: none must */
-    size_t lag;             /* panels of its inputs it must see ahead of the one
-                             * it works on */
+    size_t lag;             /* panels it must see ahead of its own */
     size_t units;
-    size_t whole;           /* so many units stay together where workers run it,
-                             * who are no more than these units' places; 0: no
-                             * matter */
+    size_t whole;           /* units that belong together: where workers run it,
+                             * a place of more has them whole; 0: none do */
     const uint32_t *lines;  /* [units + 1] unit u has weights lines[u] ..
                              * lines[u+1]; NULL: none */
-    bool weights, grads;    /* what is on chip: the lines; their gradients */
+    bool weights, grads;    /* what it needs on chip: these; their gradients */
     size_t sums;            /* lines a unit of other accumulators */
     size_t state;           /* lines a unit of what a sequence leaves behind */
-    size_t recalls;         /* stages back to the one whose state it reads, over
-                             * the fabric; that one begins a sequence only when
-                             * this one has ended the one before; 0: none */
+    size_t recalls;         /* stages back to the one whose state it reads; that
+                             * one begins a sequence only when this one has
+                             * ended the one before; 0: none */
     size_t scratch;         /* lines a place that it needs while it fires */
     double per_line;        /* FLOPs of a weight line and lane */
     double per_unit;        /* FLOPs of a unit and lane */
@@ -126,16 +124,15 @@ typedef struct {
                              * sequence */
     double recalled;        /* lines of state of a unit, group and earlier group
                              * of the sequence */
-    bool copies;            /* only carries its inputs to where it remembers
-                             * them: a kernel has nothing to do for it */
+    bool copies;            /* copies its inputs into its state, no more */
     bool joins;             /* runs in the task of the stage before it, on the
                              * same panel */
-    bool gather;            /* reads a line by a column list for each weight
-                             * line and group */
-    bool scatter;           /* adds to one instead, of its own rows, and reads
-                             * all of in[0] */
-    double reads, writes;   /* lines a group straight from and to off chip */
-    double random;          /* of these, at random places */
+    bool gather;            /* reads, for each weight line and group, the line
+                             * of in[0] that a column list names */
+    bool scatter;           /* reads all of in[0], and adds to the line of its
+                             * own rows of out[0] that the list names */
+    double reads, writes;   /* lines a group from and to off chip, not edges */
+    double random;          /* of those read, at random places */
 } DfStage;
 
 typedef struct {
@@ -490,11 +487,11 @@ typedef struct {                    /* a firing, as it happened on the host */
 typedef struct {
     DfSection *section;
     size_t number;                  /* of the section */
-    size_t panels;                  /* firings of an actor */
+    size_t firings;                 /* of an actor */
     DfPool *pool;
     DfFire *fire;
     void *owner;
-    DfEvent *event;                 /* [actors][panels], or NULL: not wanted */
+    DfEvent *event;                 /* [actors][firings], or NULL: not wanted */
     pthread_mutex_t lock;
     pthread_cond_t wake;            /* an actor has fired */
     size_t awake;                   /* workers that are in it and do not sleep */
@@ -512,10 +509,11 @@ static inline size_t df_room_for(const DfSection *section, const DfPart *part,
     if (part->recalled[k] && i % section->turns == 0) return i;
     return i < part->ahead[k] ? 0 : i + 1 - part->ahead[k];
 }
-/* The part that a part waits for before panel i, or DF_NOBODY. */
+/* The part that a part waits for before firing i, for its panel or for a slot
+ * to be given back; or DF_NOBODY. */
 static inline size_t df_waits(const DfSection *section, const DfPart *part,
-                              size_t i, size_t panels) {
-    const size_t wanted = size_min(i + 1 + part->s.lag, panels);
+                              size_t i, size_t firings) {
+    const size_t wanted = size_min(i + 1 + part->s.lag, firings);
     for (size_t k = 0; k < part->needs; k++)
         if (df_done(section, part->need[k]) < wanted) return part->need[k];
     for (size_t k = 0; k < part->gives; k++)
@@ -540,19 +538,19 @@ static inline void df_advance(const DfSection *section, DfPart *part) {
     while (was < least &&
            !atomic_compare_exchange_weak(&part->done, &was, least)) {}
 }
-/* Fires an actor, which is ready and this worker's alone, on panel i. */
+/* Firing i of an actor, which is ready and this worker's alone. */
 static inline void df_fire(DfJob *job, DfPart *part, DfActor *actor, size_t i,
                            size_t worker) {
     const size_t number = (size_t)(actor - job->section->actor);
     const double from = job->event ? seconds() : 0;
     job->fire(job->owner, job->section, actor, i, worker);
     if (job->event)
-        job->event[number * job->panels + i] = (DfEvent){
+        job->event[number * job->firings + i] = (DfEvent){
             .from = from, .to = seconds(), .worker = (uint32_t)worker,
             .section = (uint32_t)job->number, .actor = (uint32_t)number,
             .panel = (uint32_t)i};
-    atomic_store(&actor->done, i + 1);  /* before df_advance reads: two may
-                                         * finish at once */
+    atomic_store(&actor->done, i + 1);  /* sequentially consistent: of two that
+                                         * finish at once one sees both */
     df_advance(job->section, part);
 }
 /* After a firing: one less is left, and who has slept since he found nothing
@@ -565,9 +563,8 @@ static inline void df_fired(DfJob *job) {
     else pthread_cond_broadcast(&job->wake);
     pthread_mutex_unlock(&job->lock);
 }
-/* Fires an actor if nobody else does and its next panel is ready; whether it
- * did. Another worker may have fired it since somebody looked, so all is asked
- * again. */
+/* Fires an actor if nobody else does and its next panel is ready; true if so.
+ * All is asked again: another worker may have fired it since the last look. */
 static inline bool df_try(DfJob *job, DfPart *part, DfActor *actor,
                           size_t worker) {
     int idle = 0;
@@ -575,8 +572,8 @@ static inline bool df_try(DfJob *job, DfPart *part, DfActor *actor,
     if (atomic_compare_exchange_strong(&actor->busy, &idle, 1)) {
         const size_t i =
             atomic_load_explicit(&actor->done, memory_order_acquire);
-        ready = i < job->panels &&
-                df_waits(job->section, part, i, job->panels) == DF_NOBODY;
+        ready = i < job->firings &&
+                df_waits(job->section, part, i, job->firings) == DF_NOBODY;
         if (ready) df_fire(job, part, actor, i, worker);
         atomic_store_explicit(&actor->busy, 0, memory_order_release);
     }
@@ -588,7 +585,7 @@ static inline bool df_try(DfJob *job, DfPart *part, DfActor *actor,
 static inline bool df_fire_part(DfJob *job, DfPart *part, size_t i,
                                 size_t worker) {
     DfSection *section = job->section;
-    if (df_waits(section, part, i, job->panels) != DF_NOBODY) return false;
+    if (df_waits(section, part, i, job->firings) != DF_NOBODY) return false;
     for (size_t k = 0; k < part->actors; k++) {
         DfActor *actor = &section->actor[part->actor + k];
         if (atomic_load_explicit(&actor->done, memory_order_relaxed) != i)
@@ -608,7 +605,7 @@ static inline bool df_fire_one(DfJob *job, size_t seat, size_t worker, bool any)
     for (size_t s = job->section->parts; s-- > 0;) {
         const size_t slowest = df_done(job->section, s);
         /* the panel of its slowest tile, then the one that others may be at */
-        for (size_t i = slowest; i < slowest + 2 && i < job->panels; i++) {
+        for (size_t i = slowest; i < slowest + 2 && i < job->firings; i++) {
             const size_t turn = i + i / (2 * seats);
             if (!any && turn % seats != seat % seats) continue;
             if (df_fire_part(job, &job->section->part[s], i, worker))
@@ -624,7 +621,7 @@ __attribute__((noreturn)) static inline void df_stuck(const DfJob *job) {
     char text[512] = "";
     size_t used = 0;
     size_t s = 0;
-    while (s + 1 < section->parts && df_done(section, s) == job->panels) s++;
+    while (s + 1 < section->parts && df_done(section, s) == job->firings) s++;
     for (int hop = 0; hop < 8 && s != DF_NOBODY && used < sizeof text; hop++) {
         const DfPart *part = &section->part[s];
         const size_t i = df_count(section, part);
@@ -632,7 +629,7 @@ __attribute__((noreturn)) static inline void df_stuck(const DfJob *job) {
             snprintf(text + used, sizeof text - used,
                      "%s at panel %zu waits for ", part->s.name, i);
         used += (size_t)more;
-        s = df_waits(section, part, i, job->panels);
+        s = df_waits(section, part, i, job->firings);
     }
     die("the machine stands still: %s...", text);
 }
@@ -655,7 +652,8 @@ static inline void df_section_sleep(DfJob *job, size_t left) {
     pthread_mutex_unlock(&job->lock);
 }
 /* What a worker does while a section runs: fires whatever is ready, until no
- * firing is left. The task is its seat: the first to come get the first ones. */
+ * firing is left. It looks first for the panels of its seat, which may still be
+ * in its cache; after DF_PATIENCE looks in vain it takes any. */
 static inline void df_section_worker(void *arg, size_t seat, size_t worker) {
     DfJob *job = arg;
     int idle = 0;                       /* looks in vain since it fired */
@@ -679,16 +677,16 @@ static inline void df_section_worker(void *arg, size_t seat, size_t worker) {
     job->awake--;
     pthread_mutex_unlock(&job->lock);
 }
-/* Runs a section, the number-th of its plan, over a stream of so many panels on
- * all workers of the pool. event: [actors][firings of each] gets what happened,
- * or NULL. */
+/* Runs a section, the number-th of its plan, over a stream of so many panels:
+ * all workers fire whatever is ready, until no firing is left. fire computes
+ * one. event: [actors][firings of each] gets what happened, or NULL. */
 static inline void df_section_run(DfPool *pool, DfSection *section,
                                   size_t number, size_t panels, DfFire *fire,
                                   void *owner, DfEvent *event) {
     DfJob job = {.section = section, .number = number, .pool = pool,
                  .fire = fire, .owner = owner, .event = event};
-    job.panels = (panels + section->span - 1) / section->span;
-    atomic_init(&job.left, job.panels * section->actors);
+    job.firings = (panels + section->span - 1) / section->span;
+    atomic_init(&job.left, job.firings * section->actors);
     atomic_init(&job.asleep, 0);
     pthread_mutex_init(&job.lock, NULL);
     pthread_cond_init(&job.wake, NULL);

@@ -2,12 +2,12 @@
  *
  * First the specification: GPT-2's forward pass, loss and backward pass in
  * double precision, as plain loops. It is what to read first, what the tests
- * compare with, and the arithmetic of `verify`. Then the machine's version: the
- * same mathematics as stages over panels (see sparse.h), in float32, with a
- * fixed order of every sum. The two are written independently and must agree to
- * float32's rounding. What a stage does to a panel, besides the products, is in
- * data/panel/; what becomes of the gradient in data/run/adamw.h; who fires the
- * stages, and when, in data/run/schedule.h.
+ * compare with, and the truth of `train verify`, which judges the numbers of
+ * other programs. Then the machine's version: the same mathematics as stages,
+ * each of which makes panels from panels (sparse.h), in float32, with a fixed
+ * order of every sum. The two are written independently and must agree to
+ * float32's rounding. What is done to a panel, besides the products, is in
+ * data/panel/; who fires the stages, and when, in data/run/schedule.h.
  *
  * It refuses to be general: one architecture (learned positions, norms before
  * attention and MLP, GELU in its tanh form, a tied head), one precision.
@@ -16,6 +16,7 @@
  *             T positions    t = 0 .. T-1      V vocabulary      v = 0 .. V-1
  *             C channels     i = 0 .. C-1      L layers          l = 0 .. L-1
  *             NH heads       h = 0 .. NH-1     hs = C / NH channels of a head
+ *             IC, OC         inputs i and outputs o of a linear layer
  *             inp, out       what a function reads and what it makes
  *             dinp, dout     the derivatives of the loss by them
  *             (B,T,C)        a shape; the last one runs fastest in memory
@@ -26,10 +27,11 @@
  *             logits = ln_f(x of layer L) times wte transposed
  *             loss   = mean over tokens of -log softmax(logits)[target]
  *
- * With dropout, which is for training alone, the x of layer 0, what each c_proj
- * makes and the probabilities of attention are multiplied by 0 or 1 / (1 - p).
+ * The c_proj of the first line is attn.c_proj, that of the second mlp.c_proj.
  *
- * Two matrices of a layer are called c_proj: attn.c_proj and mlp.c_proj.
+ * With dropout, which is for training alone, the x of layer 0, what each c_proj
+ * makes and the probabilities of attention are dropped, each number with chance
+ * p: multiplied by 0, and by 1 / (1 - p) if it stays.
  *
  * Parameters have the names and shapes of Hugging Face's GPT-2, in one table:
  * data/panel/weights.h. */
@@ -50,35 +52,33 @@
  *
  * means that dinp[i] gains dout[o] w[i][o] for every o, and dw[i][o] gains
  * dout[o] inp[i]. In the first comment of a function, "=" stands behind what it
- * sets and "+=" behind what it adds to. Derivatives by parameters are added,
+ * sets and "+=" behind what it adds to. Derivatives by parameters are added to,
  * for every token adds its share. */
 
 /* ---- GELU ---------------------------------------------------------------- */
 
 static const double SPEC_GELU = 0.7978845608028654;     /* sqrt(2 / pi) */
 
-/* The simplest pair: GELU in its tanh form (Hendrycks and Gimpel 2016),
- *
- *     x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) */
+/* The simplest pair: GELU in its tanh form (Hendrycks and Gimpel 2016), with
+ * SPEC_GELU = sqrt(2 / pi). */
 static inline double spec_gelu(double x) {
     return 0.5 * x * (1 + tanh(SPEC_GELU * (x + 0.044715 * x * x * x)));
 }
 /* Its derivative by x: the product rule, with tanh' = 1 - tanh^2. */
 static inline double spec_gelu_slope(double x) {
-    /* forward: 0.5 * x * (1 + tanh_u), u = SPEC_GELU * (x + 0.044715 * x^3) */
+    /* forward: 0.5 * x * (1 + tanh(SPEC_GELU * (x + 0.044715 * x * x * x))) */
     const double tanh_u = tanh(SPEC_GELU * (x + 0.044715 * x * x * x));
-    const double slope_u = 1 + 3 * 0.044715 * x * x;    /* times SPEC_GELU */
+    const double slope_cubic = 1 + 3 * 0.044715 * x * x;
     return 0.5 * (1 + tanh_u) +
-           0.5 * x * (1 - tanh_u * tanh_u) * SPEC_GELU * slope_u;
+           0.5 * x * (1 - tanh_u * tanh_u) * SPEC_GELU * slope_cubic;
 }
 
-/* The small print that is most often got wrong. `verify` computes again with
- * other rules to recognise a fault; all else keeps SPEC_GPT2. */
+/* The small print that is most often got wrong. `train verify` tries others,
+ * to name the fault of another program; all else keeps SPEC_GPT2. */
 typedef struct {
-    double eps, eps_outside;    /* LayerNorm divides by
-                                 * sqrt(var + eps) + eps_outside */
-    size_t ahead;               /* a token attends to those before it, to itself
-                                 * and to so many after it */
+    double eps, eps_outside;    /* LayerNorm divides by sqrt(var + eps) +
+                                 * eps_outside, which is 0 in GPT-2 */
+    size_t ahead;               /* later tokens that one attends to: 0 */
     double (*gelu)(double);
     double (*gelu_slope)(double);
 } SpecRules;
@@ -97,7 +97,7 @@ static inline double *spec_array(size_t n) {
 
 /* ---- linear layers: c_attn, c_proj, c_fc --------------------------------- */
 
-/* out (N,OC) = inp (N,IC) times w (IC,OC), + b (OC) in each row:
+/* out (N,OC) from inp (N,IC), w (IC,OC) and b (OC):
  *
  *     out[n][o] = b[o] + sum over i of inp[n][i] w[i][o]
  *
@@ -163,9 +163,9 @@ static inline double spec_variance(const double *x, double mean, size_t C) {
 }
 
 /* out (N,C) from inp (N,C), gain w (C) and bias b (C), each row by itself (Ba,
- * Kiros and Hinton 2016):
+ * Kiros and Hinton 2016), mean and var being over its C numbers:
  *
- *     out[i] = w[i] (inp[i] - mean) rstd + b[i]
+ *     out[i] = w[i] hat[i] + b[i],   hat[i] = (inp[i] - mean) rstd
  *     rstd   = 1 / sqrt(var + eps) */
 static inline void spec_layernorm(double *out, const double *inp,
                                   const double *w, const double *b, size_t N,
@@ -182,10 +182,10 @@ static inline void spec_layernorm(double *out, const double *inp,
 }
 
 /* dinp (N,C) +=, dw (C) +=, db (C) +=, from dout (N,C); inp (N,C) and w (C) as
- * in the forward. With norm = (inp - mean) rstd and dnorm = dout w
+ * in the forward. With dhat = dout w, the derivative by hat,
  *
- *     dinp[i] += rstd (dnorm[i] - mean of dnorm
- *                               - norm[i] times the mean of dnorm norm)
+ *     dinp[i] += rstd (dhat[i] - mean of dhat
+ *                              - hat[i] times the mean of dhat hat)
  *
  * The first mean is there because every inp[i] of the row moves mean, the
  * second because it moves rstd. dinp is added to, because what a norm reads
@@ -205,36 +205,36 @@ static inline void spec_layernorm_backward(double *dinp, double *dw, double *db,
         const double rstd = 1 / (root + rules->eps_outside);
 
         /* forward: out[i] = w[i] * (inp[i] - mean) * rstd + b[i] */
-        double dnorm_mean = 0;
-        double dnorm_norm_mean = 0;
+        double dhat_mean = 0;
+        double dhat_hat_mean = 0;
         for (size_t i = 0; i < C; i++) {
-            const double norm = (inp_n[i] - mean) * rstd;
-            const double dnorm = dout_n[i] * w[i];
-            dw[i] += dout_n[i] * norm;
+            const double hat = (inp_n[i] - mean) * rstd;
+            const double dhat = dout_n[i] * w[i];
+            dw[i] += dout_n[i] * hat;
             db[i] += dout_n[i];
-            dnorm_mean += dnorm / (double)C;
-            dnorm_norm_mean += dnorm * norm / (double)C;
+            dhat_mean += dhat / (double)C;
+            dhat_hat_mean += dhat * hat / (double)C;
         }
 
-        /* the formula above. root is the part of 1 / rstd that inp moves; in
-         * GPT-2 it is all of it, and this norm is the one above */
+        /* and forward: rstd = 1 / (root + eps_outside), of which inp[i] moves
+         * root, by slope / C. As GPT-2's eps_outside is 0, slope is hat */
         for (size_t i = 0; i < C; i++) {
-            const double dnorm = dout_n[i] * w[i];
-            const double norm = (inp_n[i] - mean) / root;
-            dinp_n[i] += rstd * (dnorm - dnorm_mean - norm * dnorm_norm_mean);
+            const double dhat = dout_n[i] * w[i];
+            const double slope = (inp_n[i] - mean) / root;
+            dinp_n[i] += rstd * (dhat - dhat_mean - slope * dhat_hat_mean);
         }
     }
 }
 
 /* ---- dropout ------------------------------------------------------------- */
 
-/* 0 of what is dropped, 1 / (1 - share) of what stays. */
+/* What a number is multiplied by: 0 if it is dropped, else 1 / (1 - share). */
 static inline double spec_factor(Drop d, size_t row, size_t column) {
     return drop_keeps(d, row, column) ? 1 / (1 - d.share) : 0;
 }
-/* out (B,T,C) = inp (B,T,C) times the factors of a place, and so its derivative;
- * out may be inp. The place has the number of a parameter: the x of layer 0 is at
- * WTE, what a c_proj makes at PROJW or FC2W of its layer. */
+/* out (B,T,C) = inp (B,T,C) times the factors of a place, and so its backward;
+ * out may be inp. The place has the number k of a parameter: the x of layer 0
+ * is at WTE, what a c_proj makes at PROJW or FC2W of its layer. */
 static inline void spec_drop(double *out, const double *inp,
                              const Dropout *dropout, size_t k, size_t B,
                              size_t T, size_t C) {
@@ -256,7 +256,7 @@ static inline void spec_drop(double *out, const double *inp,
  *     | q head 0 | q head 1 | ... | k head 0 | ... | v head 0 | ... |
  *     0          hs         2hs   C                2C               3C */
 
-/* How many tokens token t attends to: those before it and itself, 0 .. t. */
+/* How many tokens token t attends to: 0 .. t, for in GPT-2 `ahead` is 0. */
 static inline size_t spec_seen(size_t t, size_t T, size_t ahead) {
     return size_min(t + 1 + ahead, T);
 }
@@ -264,11 +264,11 @@ static inline size_t spec_seen(size_t t, size_t T, size_t ahead) {
 /* out (B,T,C) and prob (B,NH,T,T) from qkv (B,T,3C), for each sequence, head
  * and token by itself (Vaswani et al. 2017):
  *
- *     score[t2] = sum over i of query[t][i] key[t2][i] / sqrt(hs)    t2 <= t
- *     prob[t2]  = exp(score[t2]) / sum over t2 of exp(score[t2])
+ *     score[t2] = sum over i of query[i] key[t2][i] / sqrt(hs)    t2 = 0 .. t
+ *     prob[t2]  = exp(score[t2]) / sum over t3 of exp(score[t3])
  *     out[i]    = sum over t2 of prob[t2] factor[t2] value[t2][i]
  *
- * factor is dropout's: 1, but in training. The sum of probabilities is over all.
+ * factor is dropout's, which asks for the layer l: 1 outside of training.
  * A row of prob holds the scores, then their exponentials, then what its name
  * says. The largest score is subtracted from all, so that no exponential
  * overflows; it cancels in the quotient. */
@@ -327,8 +327,8 @@ static inline void spec_attention(double *out, double *prob, const double *qkv,
 
 /* dqkv (B,T,3C) +=, from dout (B,T,C); prob (B,NH,T,T) and qkv (B,T,3C) as the
  * forward left them. The same four passes, the last one first. A token's query
- * has its derivative from its own row alone; its key and value gather theirs
- * from the rows of all tokens that attend to it.
+ * has its derivative from its own row of prob alone; its key and value gather
+ * theirs from the rows of all tokens that attend to it.
  *
  * A row came about in two passes: e[t2] = exp(score[t2] - max), then
  * row[t2] = e[t2] / sum. The more an e[t2] grows, the more its own row[t2]
@@ -363,7 +363,7 @@ static inline void spec_attention_backward(double *dqkv, const double *dout,
                 const double *query = queries + t * 3 * C;          /* (hs) */
                 double *dquery = dqueries + t * 3 * C;              /* (hs) */
                 const double *row = prob + ((b * NH + h) * T + t) * T;
-                const double *dmix = dout + (b * T + t) * C + h * hs;
+                const double *dmix = dout + (b * T + t) * C + h * hs; /* (hs) */
 
                 /* pass 4, forward: mix[i] += row[t2] * factor * value[i] */
                 for (size_t t2 = 0; t2 < seen; t2++) {
@@ -390,10 +390,10 @@ static inline void spec_attention_backward(double *dqkv, const double *dout,
                 for (size_t t2 = 0; t2 < seen; t2++) {
                     const double *key = keys + t2 * 3 * C;          /* (hs) */
                     double *dkey = dkeys + t2 * 3 * C;              /* (hs) */
-                    const double ddot = dscore[t2] / root;
+                    const double dproduct = dscore[t2] / root;
                     for (size_t i = 0; i < hs; i++) {
-                        dquery[i] += ddot * key[i];
-                        dkey[i] += ddot * query[i];
+                        dquery[i] += dproduct * key[i];
+                        dkey[i] += dproduct * query[i];
                     }
                 }
             }
@@ -437,10 +437,8 @@ static inline double spec_cross_entropy(const double *logits,
     return loss;
 }
 
-/* dlogits (N,V) =, the derivatives of that mean: a logit's probability, less 1
- * if it is the target's,
- *
- *     dlogits[n][v] = (softmax(logits[n])[v] - [v is the target]) / N */
+/* dlogits (N,V) =, a logit's probability, less 1 if it is the target's, / N:
+ * the derivative of log(sum) + max by row[v] is exp(row[v] - max) / sum. */
 static inline void spec_cross_entropy_backward(double *dlogits,
                                                const double *logits,
                                                const int32_t *targets, size_t N,
@@ -450,6 +448,8 @@ static inline void spec_cross_entropy_backward(double *dlogits,
         const double *row = logits + n * V;         /* (V) */
         const double max = spec_max(row, V);
         const double sum = spec_exp_sum(row, max, V);
+
+        /* forward: loss += (log(sum) + max - row[targets[n]]) / N */
         for (size_t v = 0; v < V; v++) {
             const double prob = exp(row[v] - max) / sum;
             const double wanted = v == (size_t)targets[n] ? 1 : 0;
@@ -463,25 +463,25 @@ static inline void spec_cross_entropy_backward(double *dlogits,
 /* What a layer computes, kept for the backward pass. */
 struct SpecLayer {
     double *x;                  /* (B,T,C) its input */
-    double *ln1;                /* (B,T,C) */
-    double *qkv;                /* (B,T,3C) */
-    double *p;                  /* (B,NH,T,T) probabilities of attention */
-    double *att;                /* (B,T,C) */
-    double *mid;                /* (B,T,C) x + attention */
-    double *ln2;                /* (B,T,C) */
-    double *fc;                 /* (B,T,4C) */
-    double *gelu;               /* (B,T,4C) */
+    double *ln1;                /* (B,T,C) = ln_1(x) */
+    double *qkv;                /* (B,T,3C) = c_attn(ln1) */
+    double *prob;               /* (B,NH,T,T) of attention */
+    double *att;                /* (B,T,C) = attention(qkv) */
+    double *mid;                /* (B,T,C) = x + attn.c_proj(att) */
+    double *ln2;                /* (B,T,C) = ln_2(mid) */
+    double *fc;                 /* (B,T,4C) = c_fc(ln2) */
+    double *gelu;               /* (B,T,4C) = GELU(fc) */
 };
 
-/* One forward and backward pass. w and dw hold one array per parameter: that of
- * layer l's c_attn is w[gpt_layer(l, QKVW)]. */
+/* One forward and backward pass. w and dw hold one array per parameter, by its
+ * number: that of layer l's c_attn is w[gpt_layer(l, QKVW)]. */
 typedef struct {
     GptConfig c;
     size_t B, T;
     SpecRules rules;
-    Dropout dropout;         /* nothing, unless it is set */
-    GptParam *table;            /* [gpt_count] */
-    double **w, **dw;           /* [gpt_count] arrays of the table's shapes */
+    Dropout dropout;            /* nothing is dropped, unless it is set */
+    GptParam *table;            /* [parameters of the model] */
+    double **w, **dw;           /* [the same] arrays of the table's shapes */
     struct SpecLayer *layer;    /* [L + 1]; the last has only an x, which is
                                  * what the layers make */
     double *lnf;                /* (B,T,C) */
@@ -511,7 +511,7 @@ static inline Spec *spec_new(GptConfig c, size_t B, size_t T) {
             .x = spec_array(N * c.C),
             .ln1 = spec_array(N * c.C),
             .qkv = spec_array(N * 3 * c.C),
-            .p = spec_array(B * c.NH * T * T),
+            .prob = spec_array(B * c.NH * T * T),
             .att = spec_array(N * c.C),
             .mid = spec_array(N * c.C),
             .ln2 = spec_array(N * c.C),
@@ -534,7 +534,7 @@ static inline void spec_free(Spec *s) {
         free(act->x);
         free(act->ln1);
         free(act->qkv);
-        free(act->p);
+        free(act->prob);
         free(act->att);
         free(act->mid);
         free(act->ln2);
@@ -551,7 +551,7 @@ static inline void spec_free(Spec *s) {
     free(s);
 }
 
-/* The first layer's x (B,T,C) from inputs (B,T):
+/* The first layer's x (B,T,C) from inputs (B,T), and dropout:
  *
  *     x[b][t] = wte[inputs[b][t]] + wpe[t] */
 static inline void spec_embed(Spec *s, const int32_t *inputs) {
@@ -571,6 +571,7 @@ static inline void spec_embed(Spec *s, const int32_t *inputs) {
 static inline void spec_embed_backward(Spec *s, const int32_t *inputs,
                                        double *dx) {
     const size_t C = s->c.C;
+    /* forward: x = drop(x) */
     spec_drop(dx, dx, &s->dropout, WTE, s->B, s->T, C);
     for (size_t b = 0; b < s->B; b++)
         for (size_t t = 0; t < s->T; t++) {
@@ -588,9 +589,9 @@ static inline void spec_embed_backward(Spec *s, const int32_t *inputs,
         }
 }
 
-/* The residual stream: out (n) += inp (n). */
-static inline void spec_residual(double *out, const double *inp, size_t n) {
-    for (size_t i = 0; i < n; i++) out[i] += inp[i];
+/* The residual stream goes around a branch: out (count) += inp (count). */
+static inline void spec_residual(double *out, const double *inp, size_t count) {
+    for (size_t i = 0; i < count; i++) out[i] += inp[i];
 }
 
 /* What layer l's c_proj, its parameter k, makes, (B,T,C), times dropout's
@@ -610,7 +611,7 @@ static inline void spec_layer(Spec *s, size_t l) {
 
     spec_layernorm(act->ln1, act->x, w[LN1W], w[LN1B], N, C, &s->rules);
     spec_linear(act->qkv, act->ln1, w[QKVW], w[QKVB], N, C, 3 * C);
-    spec_attention(act->att, act->p, act->qkv, s->B, s->T, C, s->c.NH,
+    spec_attention(act->att, act->prob, act->qkv, s->B, s->T, C, s->c.NH,
                    s->rules.ahead, l, &s->dropout);
     spec_linear(act->mid, act->att, w[PROJW], w[PROJB], N, C, C);
     spec_drop_branch(s, l, PROJW, act->mid, act->mid);
@@ -625,8 +626,8 @@ static inline void spec_layer(Spec *s, size_t l) {
     spec_residual(next, act->mid, N * C);
 }
 
-/* The same lines, the last one first. dx (B,T,C) comes as the derivative by the
- * layer's output and goes as that by its input. It flows back along the
+/* The same lines, the last one first. dx (B,T,C) comes as the derivative by
+ * next, becomes that by mid, and goes as that by x. It flows back along the
  * residual stream: each out += inp passes it on as it is, both to inp and to
  * the branch that made out; at the branch's other end the norm adds to it. */
 static inline void spec_layer_backward(Spec *s, size_t l, double *dx) {
@@ -643,7 +644,7 @@ static inline void spec_layer_backward(Spec *s, size_t l, double *dx) {
     double *dqkv = spec_array(N * 3 * C);       /* (B,T,3C) zero */
     double *dln1 = spec_array(N * C);           /* (B,T,C) */
 
-    /* dx is by next. forward: next = mid + drop(linear(gelu(linear(ln_2(mid))))) */
+    /* forward: next = mid + drop(linear(gelu(linear(ln_2(mid))))) */
     spec_drop_branch(s, l, FC2W, dbranch, dx);
     spec_linear_backward(dgelu, dw[FC2W], dw[FC2B],
                          dbranch, act->gelu, w[FC2W], N, 4 * C, C);
@@ -654,18 +655,17 @@ static inline void spec_layer_backward(Spec *s, size_t l, double *dx) {
     spec_layernorm_backward(dx, dw[LN2W], dw[LN2B],
                             dln2, act->mid, w[LN2W], N, C, &s->rules);
 
-    /* dx is by mid. forward: mid = x + drop(linear(attention(linear(ln_1(x))))) */
+    /* forward: mid = x + drop(linear(attention(linear(ln_1(x))))) */
     spec_drop_branch(s, l, PROJW, dbranch, dx);
     spec_linear_backward(datt, dw[PROJW], dw[PROJB],
                          dbranch, act->att, w[PROJW], N, C, C);
-    spec_attention_backward(dqkv, datt, act->p, act->qkv, s->B, s->T, C,
+    spec_attention_backward(dqkv, datt, act->prob, act->qkv, s->B, s->T, C,
                             s->c.NH, s->rules.ahead, l, &s->dropout);
     spec_linear_backward(dln1, dw[QKVW], dw[QKVB],
                          dqkv, act->ln1, w[QKVW], N, C, 3 * C);
     spec_layernorm_backward(dx, dw[LN1W], dw[LN1B],
                             dln1, act->x, w[LN1W], N, C, &s->rules);
 
-    /* dx is by x */
     free(dbranch);
     free(dgelu);
     free(dfc);
@@ -683,12 +683,12 @@ static inline void spec_head(Spec *s) {
     const size_t C = s->c.C;
     const size_t V = s->c.V;
     for (size_t n = 0; n < s->B * s->T; n++) {
-        const double *lnf = s->lnf + n * C;         /* (C) */
+        const double *lnf_n = s->lnf + n * C;       /* (C) */
         for (size_t v = 0; v < V; v++) {
             const double *token = s->w[WTE] + v * C;    /* (C) */
-            double sum = 0;
-            for (size_t i = 0; i < C; i++) sum += lnf[i] * token[i];
-            s->logits[n * V + v] = sum;
+            double logit = 0;
+            for (size_t i = 0; i < C; i++) logit += lnf_n[i] * token[i];
+            s->logits[n * V + v] = logit;
         }
     }
 }
@@ -697,24 +697,24 @@ static inline void spec_head_backward(Spec *s, double *dlnf) {
     const size_t C = s->c.C;
     const size_t V = s->c.V;
     for (size_t n = 0; n < s->B * s->T; n++) {
-        const double *lnf = s->lnf + n * C;         /* (C) */
+        const double *lnf_n = s->lnf + n * C;       /* (C) */
         double *dlnf_n = dlnf + n * C;              /* (C) */
         for (size_t v = 0; v < V; v++) {
             const double *token = s->w[WTE] + v * C;    /* (C) */
             double *dtoken = s->dw[WTE] + v * C;        /* (C) */
             const double dlogit = s->dlogits[n * V + v];
 
-            /* forward: logit += lnf[i] * token[i] */
+            /* forward: logit += lnf_n[i] * token[i] */
             for (size_t i = 0; i < C; i++) {
                 dlnf_n[i] += dlogit * token[i];
-                dtoken[i] += dlogit * lnf[i];
+                dtoken[i] += dlogit * lnf_n[i];
             }
         }
     }
 }
 
-/* inputs, targets (B,T) -> s->logits, s->loss, and s->dlogits, with which the
- * backward pass begins. */
+/* s->logits =, s->loss = and s->dlogits =, with which the backward pass begins;
+ * from inputs and targets (B,T). */
 static inline void spec_forward(Spec *s, const int32_t *inputs,
                                 const int32_t *targets) {
     const size_t N = s->B * s->T;
@@ -847,7 +847,7 @@ static inline PanelNorm gpt_norm_of(const Firing *f, int in) {
         .groups = f->panel.groups,
     };
 }
-/* out = gain hat + bias */
+/* out (C) = gain hat + bias, hat = (x - mean) rstd */
 static inline void gpt_norm(const Firing *f) {
     const PanelNorm n = gpt_norm_of(f, 0);
     panel_norm(&n, gpt_out(f, 0));
@@ -902,8 +902,8 @@ static inline SpPanel gpt_block(SpPanel y, size_t b) {
     return y;
 }
 
-/* y = W x + b, row blocks unit .. end-1. The 16 outputs of a row block are set
- * and summed while they are in the cache. */
+/* y (OC) = W x (IC) + b, row blocks unit .. end-1: the 16 outputs of one begin
+ * with the bias and are summed while they are in the cache. */
 static inline void gpt_linear(const Firing *f) {
     const SpPanel x = gpt_in(f, 0);
     const SpPanel y = gpt_out(f, 0);
@@ -1021,9 +1021,10 @@ static inline void gpt_loss(const Firing *f) { gpt_loss_of(f, false); }
 static inline void gpt_loss_data(const Firing *f) { gpt_loss_of(f, true); }
 
 /* ---- the layer ----------------------------------------------------------- *
- * layer_forward and layer_backward are the layer. Each of their lines appends
- * one stage to a program (data/panel/program.h) and returns the edge that it
- * makes. FLOPs are counted by the source: a multiply-add is 2, e^x is 8. */
+ * layer_forward and layer_backward are the layer. They compute nothing: a line
+ * appends a stage (attention two) to a program (data/panel/program.h), and
+ * returns the number of the edge that it makes. FLOPs are counted as the source
+ * has them: a multiply-add is 2, e^x is 8. */
 
 /* The arrays that all layers share, by what lies in them. */
 typedef enum {
@@ -1050,11 +1051,11 @@ typedef struct {
                                  * again when it is needed */
 } GptBuild;
 
-/* What layer_forward leaves for layer_backward: kept edges, and arrays. */
+/* What layer_forward leaves for layer_backward: edges and arrays, by number. */
 typedef struct {
-    int x, qkv, att, mid;
-    int norm1, norm2;           /* means and deviations */
-    int soft;                   /* maxima and sums of softmax */
+    int x, qkv, att, mid;       /* edges that are kept off chip */
+    int norm1, norm2;           /* arrays: each token's mean and rstd */
+    int soft;                   /* each query's maximum and 1 / sum */
     int fc;                     /* what GELU takes, or PROG_NONE */
 } GptSaved;
 
@@ -1074,7 +1075,7 @@ static const struct {
 };
 
 /* Appends a stage of layer l that belongs to its parameter k (LN1W, QKVW ..),
- * or of layer L to the final norm: l = L, k = LNFW. suffix: " dx" .. */
+ * or of the final norm: l = L, k = LNFW. suffix: " dx" .. */
 static inline ProgStage *gpt_stage(GptBuild *g, size_t l, int k,
                                    const char *suffix,
                                    void (*fire)(const Firing *)) {
@@ -1123,7 +1124,7 @@ static inline ProgStage *gpt_queries_stage(GptBuild *g, size_t l,
                                            const char *name,
                                            void (*fire)(const Firing *)) {
     ProgStage *s = gpt_heads_stage(g, l, name, g->p->panel, fire);
-    s->df.share = 1;
+    s->df.together = 1;
     s->df.recalls = 1;
     return s;
 }
@@ -1140,6 +1141,7 @@ static inline int norm(GptBuild *g, size_t l, int k, int x, int *side) {
     const char *n = k == LN1W ? "n1" : "n2";
     return prog_makes(s, prog_passing(g->p, l, n, gpt_rows(g->c.C), IN_N));
 }
+/* One that multiplies edge x by the matrix of its parameter. */
 static inline ProgStage *gpt_forward_stage(GptBuild *g, size_t l, int k,
                                            const char *suffix, int x,
                                            void (*fire)(const Firing *)) {
@@ -1151,7 +1153,7 @@ static inline ProgStage *gpt_forward_stage(GptBuild *g, size_t l, int k,
     s->df.per_unit = LINE;
     return s;
 }
-/* qkv = W x + b */
+/* qkv (3C) = W x (C) + b */
 static inline int linear(GptBuild *g, size_t l, int k, int x) {
     const size_t rows = gpt_rows(GPT_STAGE[k].OC * g->c.C);
     ProgStage *s = gpt_forward_stage(g, l, k, "", x, gpt_linear);
@@ -1201,19 +1203,19 @@ static inline int attention(GptBuild *g, size_t l, int qkv, int *side) {
     return prog_makes(s, prog_kept(g->p, l, "att", rows, "attention output"));
 }
 
-/* One layer, from its input to the next one's. */
+/* One layer, from its input x (C) to the next one's: spec_layer's lines. */
 static inline int layer_forward(GptBuild *g, size_t l, int x, GptSaved *saved) {
     const int n1 = norm(g, l, LN1W, x, &saved->norm1);
     const int qkv = linear(g, l, QKVW, n1);
     const int att = attention(g, l, qkv, &saved->soft);
     const int mid = linear_add(g, l, PROJW, att, x);
     const int n2 = norm(g, l, LN2W, mid, &saved->norm2);
-    const int h = linear_gelu(g, l, FCW, n2, &saved->fc);
+    const int gelu = linear_gelu(g, l, FCW, n2, &saved->fc);
     saved->x = x;
     saved->qkv = qkv;
     saved->att = att;
     saved->mid = mid;
-    return linear_add(g, l, FC2W, h, mid);          /* the next layer's x */
+    return linear_add(g, l, FC2W, gelu, mid);       /* the next layer's x */
 }
 
 /* dy = dout times dropout's factors; dout, if nothing is dropped.
@@ -1237,10 +1239,11 @@ static inline int linear_data(GptBuild *g, size_t l, int k, int dy,
     s->df.scatter = true;
     return prog_makes(s, prog_passing(g->p, l, GPT_STAGE[k].dinp, rows, in));
 }
-/* dw += dy x', db += dy. It shares the tiles of the stage `share` before it.
+/* dw += dy x', db += dy. It is on the chip together with the stage that many
+ * before it, which reads dy too.
  * forward: y = W x + b */
 static inline void linear_weight(GptBuild *g, size_t l, int k, int x, int dy,
-                                 size_t share) {
+                                 size_t together) {
     const size_t rows = GPT_STAGE[k].OC * g->c.C;
     ProgStage *s = gpt_matrix_stage(g, l, k, " dw", rows, gpt_linear_weight);
     prog_reads(s, x);
@@ -1250,31 +1253,32 @@ static inline void linear_weight(GptBuild *g, size_t l, int k, int x, int dy,
     s->df.gather = true;
     s->df.sums = LINE;
     s->df.per_unit = LINE;
-    s->df.share = share;
+    s->df.together = together;
 }
-/* dh becomes the derivative by what GELU took, in place; *h = GELU of it again.
- * It runs where the stage before it does. fc: what GELU took, or DF_NONE if it
- * was kept, in array side. */
-static inline int gelu_data(GptBuild *g, size_t l, int dh, int fc, int side,
-                            int *h) {
+/* dgelu becomes the derivative by what GELU took, in place; *gelu = GELU of it
+ * again. It runs where the stage before it does. fc: what GELU took, or DF_NONE
+ * if that was kept, in array side. forward: gelu = GELU(fc) */
+static inline int gelu_data(GptBuild *g, size_t l, int dgelu, int fc, int side,
+                            int *gelu) {
     const size_t rows = gpt_rows(4 * g->c.C);
     ProgStage *s = prog_append(g->p, l, "gelu dx", gpt_gelu_data);
-    prog_reads(s, dh);
+    prog_reads(s, dgelu);
     if (fc != DF_NONE) prog_reads(s, fc);
-    s->df.share = fc == DF_NONE ? 0 : 2;
+    s->df.together = fc == DF_NONE ? 0 : 2;
     s->df.joins = true;
     s->side[0] = side;
     s->df.units = rows / LINE;
     s->df.reads = fc == DF_NONE ? (double)rows : 0;
     s->df.per_unit = 16 * 22;
-    const int dfc = prog_makes(s, prog_in_place(g->p, l, "dh", dh));
-    *h = prog_makes(s, prog_passing(g->p, l, "h again", rows, IN_H));
+    const int dfc = prog_makes(s, prog_in_place(g->p, l, "dh", dgelu));
+    *gelu = prog_makes(s, prog_passing(g->p, l, "h again", rows, IN_H));
     return dfc;
 }
-/* n once more, for dw or as the suffix says. It runs where the stage before it
- * does. */
-static inline int norm_again(GptBuild *g, size_t l, int k, const char *suffix,
+/* n once more, for dw, or what is said. It runs where the stage before it does. */
+static inline int norm_again(GptBuild *g, size_t l, int k, const char *what,
                              int x, int side) {
+    char suffix[16];
+    snprintf(suffix, sizeof suffix, " again%s", what);
     ProgStage *s = gpt_stage(g, l, k, suffix, gpt_norm_again);
     prog_reads(s, x);
     s->df.joins = true;
@@ -1292,9 +1296,9 @@ static inline int fc_again(GptBuild *g, size_t l, const GptSaved *saved) {
     const size_t rows = gpt_rows(4 * g->c.C);
     if (!g->again) return DF_NONE;
     const int n2 =
-        norm_again(g, l, LN2W, " for fc", saved->mid, saved->norm2);
+        norm_again(g, l, LN2W, ", fc", saved->mid, saved->norm2);
     ProgStage *s = gpt_forward_stage(g, l, FCW, " again", n2, gpt_linear);
-    s->df.share = 1;
+    s->df.together = 1;
     return prog_makes(s, prog_passing(g->p, l, "fc again", rows, IN_FC));
 }
 /* dgain += dn hat, dbias += dn. forward: n = gain hat + bias */
@@ -1310,8 +1314,9 @@ static inline void norm_weight(GptBuild *g, size_t l, int k, int dn, int x,
     s->df.reads = 2;
     s->df.per_unit = 5;
 }
-/* The derivative by x of n, and of what the residual path makes of x, if it
- * does. It shares the tiles of the stage before it. */
+/* dx, from dn and from what reaches x along the residual stream, or DF_NONE. It
+ * is on the chip together with the stage before it, which reads dn and x too.
+ * forward: n = gain hat + bias, hat = (x - mean) rstd */
 static inline int norm_data(GptBuild *g, size_t l, int k, int dn, int x,
                             int residual, int side) {
     const size_t rows = gpt_rows(g->c.C);
@@ -1323,7 +1328,7 @@ static inline int norm_data(GptBuild *g, size_t l, int k, int dn, int x,
     s->df.reads = 2;
     s->real = g->c.C;
     s->df.per_unit = 14 * (double)g->c.C;
-    s->df.share = 1;
+    s->df.together = 1;
     return prog_makes(s, prog_passing(g->p, l, GPT_STAGE[k].dinp, rows, IN_DX));
 }
 /* dqkv: of k and v, then of q. forward: att = softmax(q k / sqrt(hs)) v */
@@ -1358,31 +1363,39 @@ static inline int attention_data(GptBuild *g, size_t l, int datt, int att,
     return prog_makes(s, prog_in_place(g->p, l, "dqkv", dkv));
 }
 
-/* The same layer backward: from the derivative of its output to that of its
- * input. Every line differentiates one of layer_forward, last first. */
+/* The same layer backward, last line first: from the derivative by its output
+ * (C) to that by its input (C). _data makes the derivative by what a stage
+ * read, _weight adds those by its parameters; what was not kept is made anew.
+ * The number that ends a line is linear_weight's DfStage.together. */
 static inline int layer_backward(GptBuild *g, size_t l, int dout,
                                  const GptSaved *saved) {
-    int h;
+    /* forward: gelu = linear_gelu(FCW, n2); linear_add(FC2W, gelu, mid) */
+    int gelu;
     const int dy2 = drop_data(g, l, FC2W, dout);
     const int fc = fc_again(g, l, saved);
-    const int dh = linear_data(g, l, FC2W, dy2, IN_DH);
-    const int dfc = gelu_data(g, l, dh, fc, saved->fc, &h);
-    linear_weight(g, l, FC2W, h, dy2, 2);
+    const int dgelu = linear_data(g, l, FC2W, dy2, IN_DH);
+    const int dfc = gelu_data(g, l, dgelu, fc, saved->fc, &gelu);
+    linear_weight(g, l, FC2W, gelu, dy2, 2);
     const int dn2 = linear_data(g, l, FCW, dfc, IN_DN);
-    const int n2 =
-        norm_again(g, l, LN2W, " again", saved->mid, saved->norm2);
+    const int n2 = norm_again(g, l, LN2W, "", saved->mid, saved->norm2);
     linear_weight(g, l, FCW, n2, dfc, 2);
+
+    /* forward: n2 = norm(LN2W, mid); dout reaches mid past it, too */
     norm_weight(g, l, LN2W, dn2, saved->mid, saved->norm2);
     const int dmid =
         norm_data(g, l, LN2W, dn2, saved->mid, dout, saved->norm2);
+
+    /* forward: att = attention(linear(QKVW, n1)); linear_add(PROJW, att, x) */
     const int dy = drop_data(g, l, PROJW, dmid);
     const int datt = linear_data(g, l, PROJW, dy, IN_DATT);
     linear_weight(g, l, PROJW, saved->att, dy, 1);
     const int dqkv =
         attention_data(g, l, datt, saved->att, saved->qkv, saved->soft);
     const int dn1 = linear_data(g, l, QKVW, dqkv, IN_DN);
-    const int n1 = norm_again(g, l, LN1W, " again", saved->x, saved->norm1);
+    const int n1 = norm_again(g, l, LN1W, "", saved->x, saved->norm1);
     linear_weight(g, l, QKVW, n1, dqkv, 2);
+
+    /* forward: n1 = norm(LN1W, x); dmid reaches x past it, too */
     norm_weight(g, l, LN1W, dn1, saved->x, saved->norm1);
     return norm_data(g, l, LN1W, dn1, saved->x, dmid, saved->norm1);
 }
@@ -1468,12 +1481,13 @@ static inline void head_weight(GptBuild *g, int n, int dlogits) {
     s->df.grads = true;
     s->df.gather = true;
     s->df.per_unit = LINE;
-    s->df.share = 3;
+    s->df.together = 3;         /* the head: the logits are not stored */
 }
 
-/* The program of a model on sequences of so many groups, in panels of at most so
- * many: embedding, layers, final norm, head; and to train, everything backward.
- * how: of GPT_TRAIN and the like. Freed with prog_free. */
+/* The program of a model on sequences of so many groups, in panels of at most
+ * so many: embedding, layers, final norm, head, and everything backward. how: of
+ * GPT_TRAIN and the like; without it nobody runs the backward stages, and they
+ * get no memory. Freed with prog_free. */
 static inline Program gpt_program(const GptConfig *c, size_t groups,
                                   size_t panel, int how) {
     const bool train = how & GPT_TRAIN;
@@ -1485,16 +1499,16 @@ static inline Program gpt_program(const GptConfig *c, size_t groups,
     GptSaved *saved = mem_new(c->L, sizeof *saved);
     int norm_f;
     for (size_t k = 0; k < SHARED; k++) prog_array(&p, 0, "", 0);
+    /* logits are so many that only one panel's exist, until head_weight */
     p.array[IN_LOGITS].one_panel = true;
 
     int x = embed(g);
     for (size_t l = 0; l < c->L; l++) x = layer_forward(g, l, x, &saved[l]);
     const int n = norm(g, c->L, LNFW, x, &norm_f);
-    p.forward = p.stages;
-
+    p.forward = p.stages;       /* from here on panels come last to first */
     p.head = p.stages;
     const int logits = head(g, n);
-    size_t used[SHARED];        /* rows of the shared arrays without training */
+    size_t used[SHARED];        /* rows of the shared arrays so far */
     for (size_t k = 0; k < SHARED; k++) used[k] = p.array[k].rows;
 
     const int dlogits = cross_entropy(g, logits);
@@ -1505,7 +1519,6 @@ static inline Program gpt_program(const GptConfig *c, size_t groups,
     for (size_t l = c->L; l-- > 0;) dx = layer_backward(g, l, dx, &saved[l]);
     embed_weight(g, embed_drop_data(g, dx));
 
-    /* an array that only the backward pass needs is not there without it */
     for (size_t k = 0; k < SHARED && !train; k++) p.array[k].rows = used[k];
     free(saved);
     return p;

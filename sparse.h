@@ -8,13 +8,14 @@
  * that compilers spoil when they are left to find them; everything else is
  * plain C over one vector type of the machine's width.
  *
- *     Letters   OC, IC      outputs and inputs of a matrix
- *               x, y, w     inputs, outputs, weights
+ *     Letters   W, W'       a matrix of OC outputs o and IC inputs i; transposed
+ *               x, y, w     inputs, outputs, the weights that are kept
  *               dx, dy, dw  the derivatives of the loss by them
+ *               l, r, g, t  a line of w, a row block, a group, a token
  *     Words     line        16 numbers, one 64-byte cache line
  *               row block   16 outputs
  *               lane        one token; 16 lanes are a group
- *               panel       the groups of one sequence that are worked on
+ *               panel       the groups of a sequence that are worked on at once
  *
  * A panel is x[group][feature][16 tokens], a line a feature; weights are
  * w[row block][kept input][16 outputs], a line an input:
@@ -28,11 +29,10 @@
  *     feature 0 | token 16 .. 31 |         input 2       | output 16..31  |
  *     ...       | ...            |         ...           | ...            |
  *
- * A sparse matrix keeps, for each row block, only the lines of its active
- * inputs, in ascending order; col names their inputs. A dense matrix is one
- * that keeps all of them, so one code path serves both. Groups of w inputs that
- * are kept or dropped together (blocks of 16 x w) matter to those who choose
- * the lines, not to the products.
+ * A sparse matrix keeps, for each row block, only the lines of some inputs, in
+ * ascending order; col l is the input of line l. A dense matrix is one that
+ * keeps all of them, so one code path serves both. Lines are kept or dropped by
+ * blocks, of 16 x 4 say, but the products need not know that.
  *
  *     product           what is summed                      in which order
  *     forward           y[o]  += w[l][o] x[col l]           lines l ascending
@@ -43,11 +43,11 @@
  * Worked example: OC = 16, IC = 2, one group. forward takes line 0 of w (the 16
  * weights of input 0) and line 0 of x (feature 0 of 16 tokens); output o gains
  * w[0][o] times that whole line; then line 1. Sixteen tokens move together and
- * no sum ever crosses a lane, so nothing has to be shuffled.
+ * no sum crosses a lane, so nothing has to be shuffled.
  *
- * The innermost loop of all three is the same, a tile (of registers; the tiles
- * of dataflow.h are others): R rows of G lines are summed in registers, and a
- * step loads G lines and multiplies each by R scalars.
+ * The innermost loop of all three is alike, a tile (of registers; the tiles of
+ * dataflow.h are others): R rows of G lines are summed in registers, and a step
+ * loads G lines and multiplies each by R scalars.
  *
  *     product          a step of       its G lines           its R scalars
  *     forward          a line of w     x[col l], G groups    w[l][o], R outputs
@@ -55,8 +55,9 @@
  *     backward-weight  a token         dy, G row blocks      x[col l], R lines
  *
  * Only the last sums over tokens: it first turns 16 x 16 pieces of dy, so that
- * outputs are the lanes. R and G are what the registers hold, and no choice of
- * them changes a bit:
+ * outputs are the lanes. Its groups go last to first because in the backward pass
+ * panels do, for a key's gradient comes from the queries after it. R and G, as
+ * large as the registers allow, do not change a bit. Tiles as R x G:
  *
  *     width              registers   wide tiles   narrow tiles
  *     AVX-512 16 floats         32   6 x 4        16 x 1 forward, 12 x 1 else
@@ -66,12 +67,12 @@
  * A multiply-add takes 4 turns of the clock and two can begin in each, so 8
  * sums must be under way: on AVX-512 6 rows of one line are too few. And a
  * scalar that serves 4 lines is loaded a quarter as often. Wide tiles need G
- * groups of tokens or, backward-weight, G row blocks that keep the same inputs,
- * which those of a dense matrix do. What is left over takes narrow ones.
+ * groups or, backward-weight, G row blocks that keep the same inputs, as those
+ * of a dense matrix do. What is left over takes narrow ones.
  *
- * A gathered line that lies in the second-level cache is asked for some lines
- * before its turn, for no machine guesses where the next one is: that took
- * 3072 -> 768 at 1/8 from 65 to 83 % of peak (Zen 3). */
+ * A gathered line that lies in the second-level cache is prefetched some lines
+ * before its turn, for no machine guesses where the next one is: that took a
+ * matrix 3072 -> 768 that keeps 1/8 from 65 to 83 % of peak (Zen 3). */
 #ifndef SPARSE_H
 #define SPARSE_H
 #include "data/base/base.h"
@@ -215,11 +216,13 @@ INLINE vf vf_exp(vf x) {
 
 /* ---- the pattern of a matrix --------------------------------------------- */
 
+/* Which lines a matrix keeps. The numbers in them, float w[lines][16], lie
+ * elsewhere: weights, gradients and moments share one pattern. */
 typedef struct {
     size_t OC, IC, nb;      /* nb = ceil(OC / 16) row blocks; outputs past OC have
                              * zero weights */
-    size_t lines;           /* kept lines of all row blocks: 16 numbers each */
-    size_t w;               /* inputs kept or dropped together: blocks are 16 x w */
+    size_t lines;           /* kept lines of all row blocks */
+    size_t block;           /* so many inputs are kept or dropped together */
     bool dense;             /* every line is kept; some of their elements may be
                              * masked all the same */
     uint32_t *first;        /* [nb + 1] row block r: lines first[r] .. first[r+1] */
@@ -236,18 +239,18 @@ static inline const uint32_t *sp_cols(const SpMat *m, size_t r) {
     return m->col + (m->dense ? 0 : m->first[r]);
 }
 
-/* The matrix that keeps block (r, j), that is inputs j w .. j w + w - 1 of row
- * block r, where on[r][j] (nb, IC / w) is set; with on NULL all of them. w
- * divides IC. Ends the program if it has 2^28 lines or more. Freed with
+/* The matrix that keeps the lines of inputs j block .. (j + 1) block - 1 of row
+ * block r where on[r][j] (nb, IC / block) is set; with on NULL all of them.
+ * block divides IC. Ends the program if it has 2^28 lines or more. Freed with
  * sp_free. */
-static inline SpMat sp_pattern(size_t OC, size_t IC, size_t w, const uint8_t *on) {
-    SpMat m = {.OC = OC, .IC = IC, .nb = (OC + LINE - 1) / LINE, .w = w};
+static inline SpMat sp_pattern(size_t OC, size_t IC, size_t block, const uint8_t *on) {
+    SpMat m = {.OC = OC, .IC = IC, .nb = (OC + LINE - 1) / LINE, .block = block};
     const size_t all = size_mul(m.nb, IC);
-    const size_t J = IC / w;
+    const size_t J = IC / block;
     if (all > UINT32_MAX / LINE)
         die("a matrix of %zu x %zu has too many weights for this program", OC, IC);
     for (size_t b = 0; b < m.nb * J; b++)
-        if (!on || on[b]) m.lines += w;
+        if (!on || on[b]) m.lines += block;
     m.dense = m.lines == all;
     m.first = mem_new(m.nb + 1, sizeof *m.first);
     m.end = m.first + 1;
@@ -256,7 +259,7 @@ static inline SpMat sp_pattern(size_t OC, size_t IC, size_t w, const uint8_t *on
     size_t l = 0;
     for (size_t r = 0; r < m.nb; r++) {
         for (size_t i = 0; i < IC; i++)
-            if (m.dense || on[r * J + i / w]) {
+            if (m.dense || on[r * J + i / block]) {
                 m.col[m.dense ? i : l] = (uint32_t)i;
                 l++;
             }
@@ -274,22 +277,22 @@ static inline void sp_free(SpMat *m) {
     *m = (SpMat){0};
 }
 
-static inline size_t sp_blocks(const SpMat *m) { return m->nb * (m->IC / m->w); }
+static inline size_t sp_blocks(const SpMat *m) { return m->nb * (m->IC / m->block); }
 
-/* on[r][j] (nb, IC / w): 1 where a block is kept. */
+/* on[r][j] (nb, IC / block): 1 where a block is kept. */
 static inline void sp_map(const SpMat *m, uint8_t *on) {
-    const size_t J = m->IC / m->w;
+    const size_t J = m->IC / m->block;
     memset(on, 0, m->nb * J);
     for (size_t r = 0; r < m->nb; r++)
-        for (size_t l = m->first[r]; l < m->first[r + 1]; l += m->w)
-            on[r * J + sp_cols(m, r)[l - m->first[r]] / m->w] = 1;
+        for (size_t l = m->first[r]; l < m->first[r + 1]; l += m->block)
+            on[r * J + sp_cols(m, r)[l - m->first[r]] / m->block] = 1;
 }
 
 /* The same pattern once more. */
 static inline SpMat sp_copy(const SpMat *m) {
     uint8_t *on = mem_new(sp_blocks(m), 1);
     sp_map(m, on);
-    SpMat copy = sp_pattern(m->OC, m->IC, m->w, on);
+    SpMat copy = sp_pattern(m->OC, m->IC, m->block, on);
     free(on);
     if (!m->keep) return copy;
     copy.keep = mem_new(m->lines, sizeof *copy.keep);
@@ -316,16 +319,17 @@ static inline size_t sp_elements(const SpMat *m) {
     return n;
 }
 
-/* The matrix that keeps the elements of mask (IC,OC), 0 or 1: the 16 x w blocks
- * that hold a kept element, and if they hold others too, which. */
-static inline SpMat sp_elements_pattern(size_t OC, size_t IC, size_t w,
+/* The matrix that keeps the elements of mask (IC,OC), 0 or 1: the blocks, of 16
+ * outputs x `block` inputs, that hold a kept element, and if they hold others
+ * too, which. */
+static inline SpMat sp_elements_pattern(size_t OC, size_t IC, size_t block,
                                         const uint8_t *mask) {
-    const size_t J = IC / w;
+    const size_t J = IC / block;
     uint8_t *on = mem_new((OC + LINE - 1) / LINE * J, 1);
     bool whole = true;
     for (size_t i = 0; i < IC; i++)
-        for (size_t o = 0; o < OC; o++) on[o / LINE * J + i / w] |= mask[i * OC + o];
-    SpMat m = sp_pattern(OC, IC, w, on);
+        for (size_t o = 0; o < OC; o++) on[o / LINE * J + i / block] |= mask[i * OC + o];
+    SpMat m = sp_pattern(OC, IC, block, on);
     free(on);
     m.keep = mem_new(m.lines, sizeof *m.keep);
     for (size_t r = 0; r < m.nb; r++)
@@ -366,13 +370,13 @@ static inline void sp_carry(const SpMat *a, const SpMat *b, const void *old,
 
 /* ---- where the products find and put things ------------------------------ */
 
-/* Where the lines of a panel lie: line i of group g begins at
- * lines + g stride + row[i] 16. What a product only reads is not written. */
+/* Where a panel lies: feature i of group g is the line at lines + g stride +
+ * row[i] 16. lines is not const, but what a product only reads stays as it is. */
 typedef struct {
     float *lines;
     size_t stride;          /* floats from a group to the next */
-    const uint32_t *row;    /* which line has which feature. The 16 of a row
-                             * block follow one another; row blocks lie anywhere */
+    const uint32_t *row;    /* the 16 features of a row block follow one another;
+                             * row blocks lie anywhere, dealt out over tiles */
 } SpPanel;
 
 typedef struct {            /* row blocks first .. end-1 of a matrix */
@@ -380,8 +384,8 @@ typedef struct {            /* row blocks first .. end-1 of a matrix */
     size_t first, end;
 } SpBlocks;
 
-/* Lines that a kernel works on, of one row block or of several that keep the
- * same inputs. */
+/* Lines of w that a kernel works on, of one row block or of several that keep
+ * the same inputs. */
 typedef struct {
     const uint32_t *col;    /* [n] the input of each */
     size_t n;
@@ -432,7 +436,7 @@ INLINE void sp_ask_to_write(const int G, SpPanel x, size_t i) {
         __builtin_prefetch(x.lines + (size_t)g * x.stride + i * LINE, 1);
 }
 
-/* A step: row j of the sums gains the G lines times scalar[j apart]. */
+/* A step: each of R rows of sums, j, gains the G lines times scalar[j apart]. */
 INLINE void sp_step(const int R, const int G, SpSums sum, const vf *line,
                     const float *scalar, int apart) {
     /* hides the address, or gcc makes one vector of neighbouring scalars and
@@ -445,9 +449,9 @@ INLINE void sp_step(const int R, const int G, SpSums sum, const vf *line,
     }
 }
 
-/* y (R,16) of G groups += w[l][0..R-1] x[col l], summed over lines l. Of the
- * tiles that take the same lines, the first asks for those to come, and for as
- * many lines of w after these. */
+/* R outputs y[o] of G groups += w[l][o] x[col l], summed over at.n lines l; w
+ * and y begin at the first output. Of the tiles that take the same lines of x
+ * the first prefetches those to come, and of w as many lines after these. */
 INLINE void sp_tile_forward(const int R, const int G, const bool first,
                             const float *w, SpLines at, SpPanel x, SpPanel y) {
     SpSums sum;
@@ -633,17 +637,16 @@ enum { INPUTS = 96 };                   /* inputs of a dense matrix taken togeth
 enum { BUNDLE = 4 };                    /* its row blocks taken together */
 enum { GROUPS_MAX = 8 };                /* groups of a panel at most */
 
-/* y += W x by some row blocks of W. w: their lines; y begins at their first
- * output. */
+/* y (OC) += W x (IC) of so many groups, by some row blocks of W. w: their lines;
+ * y begins at their first output. */
 SP_APART void sp_forward(SpBlocks rows, const float *w, SpPanel x, SpPanel y,
                          size_t groups) {
     const SpMat *m = rows.mat;
     for (size_t r = rows.first; r < rows.end; r++) {
-        /* a row block's 16 outputs */
         const size_t lines = m->first[r + 1] - m->first[r];
         SpLines at = {.col = sp_cols(m, r), .blocks = 1};
         for (size_t l = 0; l < lines; l += at.n) {
-            /* the lines that the first-level cache holds, over all groups */
+            /* as many lines as the first-level cache holds, for all groups */
             at.n = size_min(lines - l, CHUNK);
             size_t g = 0;
             for (; WIDE > 1 && g + WIDE <= groups; g += WIDE)
@@ -667,16 +670,17 @@ INLINE size_t sp_bundle(SpBlocks rows, size_t r, const uint32_t *row) {
     return n;
 }
 
-/* dx += W' dy by some row blocks of W, w their lines: goes on with the sums in
- * dx, so that row blocks taken in ascending order, some at a time, give the bits
- * of all at once. dy begins at output 0. The matrix may be a slice of columns:
- * row block r has lines first[r] .. end[r] of w and of col. */
+/* dx (IC) += W' dy (OC) by some row blocks of W, w their lines: goes on with the
+ * sums in dx, so that row blocks taken in ascending order, some at a time, give
+ * the bits of all at once. dy begins at output 0. The matrix may be a slice of
+ * columns: row block r has lines first[r] .. end[r] of w and of col.
+ * forward: y[o] += w[l][o] x[col l] */
 SP_APART void sp_backward_data(SpBlocks rows, const float *w, SpPanel dy, SpPanel dx,
                                size_t groups) {
     const SpMat *m = rows.mat;
     const size_t chunk = m->dense ? INPUTS : m->IC;
     for (size_t l = 0; l < m->IC; l += chunk)
-        /* inputs that the first-level cache holds; a sparse matrix's all at once */
+        /* as many as the first-level cache holds; a sparse matrix's all */
         for (size_t r = rows.first, n; r < rows.end; r += n) {
             /* row blocks that keep the same inputs */
             const size_t lines = m->end[r] - m->first[r];
@@ -697,8 +701,9 @@ SP_APART void sp_backward_data(SpBlocks rows, const float *w, SpPanel dy, SpPane
         }
 }
 
-/* dw += dy x' over the lanes of up to GROUPS_MAX groups, by some row blocks, dw
- * their lines. dy begins at output 0. */
+/* dw += dy (OC) times x (IC), summed over the tokens of up to GROUPS_MAX groups,
+ * of some row blocks, dw their lines. dy begins at output 0.
+ * forward: y[o] += w[l][o] x[col l] */
 SP_APART void sp_backward_weight(SpBlocks rows, float *dw, SpPanel dy, SpPanel x,
                                  size_t groups) {
     const SpMat *m = rows.mat;
@@ -842,14 +847,14 @@ static inline size_t sp_evolve(uint8_t *on, size_t blocks, size_t n, size_t back
     return fresh;
 }
 
-/* sum[b] (nb, IC / w) = the sum of |v| of each block of values v in m's layout; 0
+/* sum[b] (nb, IC / block) = the sum of |v| of each block of values v in m's layout; 0
  * where nothing is kept. */
 static inline void sp_sums(const SpMat *m, const float *v, float *sum) {
-    const size_t J = m->IC / m->w;
+    const size_t J = m->IC / m->block;
     memset(sum, 0, m->nb * J * sizeof *sum);
     for (size_t r = 0; r < m->nb; r++)
         for (size_t l = m->first[r]; l < m->first[r + 1]; l++) {
-            float *of = &sum[r * J + sp_cols(m, r)[l - m->first[r]] / m->w];
+            float *of = &sum[r * J + sp_cols(m, r)[l - m->first[r]] / m->block];
             for (size_t o = 0; o < LINE; o++) *of += fabsf(v[l * LINE + o]);
         }
 }

@@ -22,7 +22,7 @@
  *     batch_train            B windows of T tokens           data/text/loader.h
  *     train_batch            loss and gradient, forward      data/run/schedule.h;
  *                            and backward                    gpt.h: layer_forward
- *     gpt_gradient_norm      the gradient's length           data/run/adamw.h
+ *     gpt_gradient_norm      the gradient's global norm      data/run/adamw.h
  *     gpt_adamw              the weights move                data/run/adamw.h
  *     masks_step             blocks are dropped and grown    data/run/masks.h */
 #include "gpt.h"
@@ -154,7 +154,7 @@ static double bytes_of(const Data *d, const int32_t *targets, size_t n) {
 }
 
 /* One optimizer step on the next batch. False if loss or gradient is not finite:
- * then nothing has changed. */
+ * then weights and moments are as they were. */
 static bool run_step(Run *run) {
     State *s = &run->s;
     const Options *o = s->o;
@@ -190,7 +190,7 @@ static bool run_step(Run *run) {
         gpt_adamw(s->m, run->r->pool, &adam, s->step, run->norm);
         if (score) run->scoring += seconds() - start;
         masks_step(o, run->r, s->step, grow, o->quiet);
-        s->m = run->r->m;
+        s->m = run->r->m;       /* another one, if masks have changed */
         run->took = mem_grow(run->took, run->n, &run->cap, sizeof *run->took);
         run->took[run->n] = seconds() - start;
         run->n++;

@@ -47,13 +47,13 @@ linear, dw: a group lost|s/    } while (g > 0);/    } while (g > (groups > 1));/
 gelu slope|s/6 \* 0.044715f/2 * 0.044715f/
 gelu, sigmoid part|s/vf_fma(x \* s \* (vf_all(1) - s), slope_2u, s)/x * s * (vf_all(1) - s) * slope_2u/
 attention, dq|s/att_mix(dq, m, ATT_KEY, k/att_mix(dq, m, ATT_VALUE, k/
-attention, dk|s/q->query, ds, q->hs)/q->query, p, q->hs)/
-attention, dv|s/q->dout, prob, q->hs)/q->dout, ds, q->hs)/
+attention, dk|s/q->query, ds, q->hs)/q->query, prob, q->hs)/
+attention, dv|s/q->dout, mixed, q->hs)/q->dout, ds, q->hs)/
 attention, softmax term D|s/ \* (dprob - D) \* / * dprob * /
 attention, scale|s/(dprob - D) \* vf_all(q->scale)/(dprob - D)/
 attention, mask|s/vf_below((int)(k - own) - (int)v, vf_all(0), e)/vf_below((int)(k - own) - 1 - (int)v, vf_all(0), e)/
 dropout, backward of a branch|s/const int dy = drop_data(g, l, PROJW, dmid);/const int dy = dmid;/
-dropout, dv|s/^        prob = kept;$//
+dropout, dv|s/^        mixed = kept;$//
 dropout, dprob|s/vf_store(ds + at, vf_load(ds + at) \* factor)/vf_store(ds + at, vf_load(ds + at))/
 dropout, embedding|s/embed_drop_data(g, dx))/dx)/
 dropout, sequence|s/d->sequence + b/b/

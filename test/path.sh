@@ -19,14 +19,14 @@ gpt.h spec_cross_entropy spec_cross_entropy_backward
 gpt.h SpecLayer Spec spec_embed spec_embed_backward spec_residual spec_layer spec_layer_backward spec_head
 gpt.h spec_head_backward spec_forward spec_backward
 data/run/adamw.h GptAdam spec_clip spec_adamw
-sparse.h essay SpMat SpPanel SpBlocks sp_step sp_tile_forward sp_forward sp_backward_data sp_backward_weight
+sparse.h essay SpMat SpPanel SpBlocks SpLines sp_step sp_tile_forward sp_forward sp_backward_data sp_backward_weight
 data/panel/panel.h panel_norm panel_gelu
 data/panel/attention.h AttQueries att_forward att_backward
 data/panel/program.h ProgStage
 data/panel/firing.h Firing
 gpt.h gpt_norm gpt_linear
-gpt.h /the_layer gpt_stage linear layer_forward layer_backward gpt_program
-dataflow.h essay DfStage df_waits df_fire df_try df_section_worker df_section_run
+gpt.h /the_layer GptSaved gpt_forward_stage linear layer_forward layer_backward gpt_program
+dataflow.h essay DfStage df_waits df_fire df_try df_section_run
 data/run/plan.h essay
 data/run/schedule.h gpt_fire gpt_machine_run gpt_train train_batch
 train.c essay run_step

@@ -633,9 +633,9 @@ static void test_dealing(void) {
             DfSection *section = &r->machine->plan->section[n];
             took += host_deal(&d, section, gpt_panels(r));
             for (size_t k = 0; k < section->actors; k++) {
-                CHECK(atomic_load(&section->actor[k].done) == d.job.panels,
+                CHECK(atomic_load(&section->actor[k].done) == d.job.firings,
                       "actor %zu has not done all panels", k);
-                for (size_t i = 0; i < d.job.panels; i++)
+                for (size_t i = 0; i < d.job.firings; i++)
                     all += host_firing(&d, &section->actor[k], i);
             }
         }

@@ -41,7 +41,7 @@ static inline void report_graph(const DfGraph *g, size_t NG) {
         for (int k = 0; k < DF_INS; k++) report_edge(g, st->in[k]);
         printf(" ->");
         for (int k = 0; k < DF_OUTS; k++) report_edge(g, st->out[k]);
-        printf("%s\n", st->share ? " shares" : "");
+        printf("%s\n", st->together ? " shares" : "");
     }
 }
 

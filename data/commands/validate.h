@@ -449,7 +449,7 @@ static inline double host_deal(HostDeal *d, DfSection *section, size_t panels) {
     const size_t workers = d->job.pool->workers;
     double now = 0;
     d->job.section = section;
-    d->job.panels = (panels + section->span - 1) / section->span;
+    d->job.firings = (panels + section->span - 1) / section->span;
     d->job.fire = host_begin;
     d->job.owner = d;
     for (size_t k = 0; k < section->actors; k++) atomic_store(&section->actor[k].done, 0);

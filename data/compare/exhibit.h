@@ -65,7 +65,7 @@ static inline char exhibit_cell(const ExhibitBlocks *b, size_t row,
 static inline void exhibit_mask(Out *out, const GptParam *p) {
     enum { SIDE = 64 };
     const SpMat *mat = &p->mat;
-    ExhibitBlocks b = {.down = mat->nb, .across = mat->IC / mat->w};
+    ExhibitBlocks b = {.down = mat->nb, .across = mat->IC / mat->block};
     uint8_t *on = mem_new(b.down * b.across, 1);
     sp_map(mat, on);
     b.on = on;

@@ -65,7 +65,7 @@ static inline int mask_part_shape(const GptParam *p, MaskPart part,
     shape[0] = p->mat.lines;
     if (part != MASK_BLOCKS) return 1;
     shape[0] = p->mat.nb;
-    shape[1] = p->mat.IC / p->mat.w;
+    shape[1] = p->mat.IC / p->mat.block;
     return 2;
 }
 static inline bool mask_has_part(const GptParam *p, MaskPart part) {

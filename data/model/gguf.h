@@ -649,7 +649,7 @@ static inline void gguf_put_mask(GgufText *t, const GptParam *p) {
     const size_t IC = p->rows;
     const size_t OC = p->cols;
     const size_t row_blocks = (OC + LINE - 1) / LINE;
-    const size_t w = p->mat.keep ? 1 : p->mat.w;
+    const size_t w = p->mat.keep ? 1 : p->mat.block;
     uint8_t *mask = mem_new(gpt_elements(p), 1);            /* (IC,OC) */
     char key[80];
     mask_of(p, mask);

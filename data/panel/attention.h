@@ -50,18 +50,18 @@ typedef struct {
     size_t one;                 /* floats of a group's keys */
 } AttMemory;
 
-/* Sixteen queries of a head, and what is theirs: panels of hs lines, and two
- * lines. */
+/* Sixteen queries of a head, a lane each, and what is theirs: panels of hs
+ * lines, and two lines. */
 typedef struct {
     size_t n;                   /* groups of keys that they see; theirs is the
                                  * last of these */
-    size_t hs;
-    float scale;                /* 1 / sqrt(hs) */
+    size_t hs;                  /* channels of a head */
+    float scale;                /* 1 / sqrt(hs), for scores */
     SpPanel query;
     SpPanel out;                /* the mix of the values */
     SpPanel dout;               /* backward */
     float *max;                 /* (16) largest of the scaled scores */
-    float *share;               /* (16) 1 / sum of exp(score - max) */
+    float *rsum;                /* (16) 1 / sum of exp(score - max) */
     Drop drop;                  /* of probabilities: rows are queries, columns
                                  * keys */
 } AttQueries;
@@ -161,14 +161,14 @@ static inline void att_softmax_sum(float *restrict s, size_t n, float scale,
         vf_store(sum + v, total);
     }
 }
-/* s (16,16), scores of one group of keys, becomes exp(s scale - max) share, the
+/* s (16,16), scores of one group of keys, becomes exp(s scale - max) rsum, the
  * probabilities; own: it is the queries' own group. */
 static inline void att_softmax_again(float *restrict s, const AttQueries *q,
                                      bool own) {
     const size_t seen = own ? 0 : LINE;         /* keys that all queries see */
     for (size_t v = 0; v < LINE; v += LANES) {
         const vf top = vf_load(q->max + v);
-        const vf by = vf_load(q->share + v);
+        const vf by = vf_load(q->rsum + v);
         for (size_t k = 0; k < LINE; k++) {
             const vf e = att_exp(s, k, seen, v, vf_all(q->scale), top);
             vf_store(s + k * LINE + v, e * by);
@@ -228,9 +228,9 @@ static inline void att_drop_data(float *restrict kept,
 
 /* ---- forward and backward ------------------------------------------------ */
 
-/* out (hs) = softmax(query keys / sqrt(hs)) values; max and share are set.
- * s (16n,16): room for the scores. Passes as in the specification, but that it
- * normalises last, hs numbers instead of 16n. */
+/* out (hs) = softmax(query keys / sqrt(hs)) values; max and rsum =, for the
+ * backward. s (16n,16): room for the scores of all keys. Passes as in the
+ * specification, but that it normalises last, hs numbers instead of 16n. */
 static inline void att_forward(const AttQueries *q, const AttMemory *m,
                                float *s) {
     /* 1 scores and their maximum */
@@ -241,9 +241,9 @@ static inline void att_forward(const AttQueries *q, const AttMemory *m,
         vf_store(q->max + v, att_max(s, q->n, v) * vf_all(q->scale));
 
     /* 2 exponentials and their sum */
-    att_softmax_sum(s, q->n, q->scale, q->max, q->share);
+    att_softmax_sum(s, q->n, q->scale, q->max, q->rsum);
     for (size_t v = 0; v < LINE; v += LANES)
-        vf_store(q->share + v, vf_all(1) / vf_load(q->share + v));
+        vf_store(q->rsum + v, vf_all(1) / vf_load(q->rsum + v));
 
     /* 3 mix the values, without those that are dropped: the sum is of all */
     if (q->drop.below) att_drop(s, q);
@@ -256,31 +256,32 @@ static inline void att_forward(const AttQueries *q, const AttMemory *m,
     for (size_t i = 0; i < q->hs; i++)
         for (size_t v = 0; v < LINE; v += LANES) {
             float *out = panel_line(q->out, 0, i) + v;
-            vf_store(out, vf_load(out) * vf_load(q->share + v));
+            vf_store(out, vf_load(out) * vf_load(q->rsum + v));
         }
 }
-/* dk and dv (hs) += of group k of keys, from dout (hs); ds (16,16): the
- * derivatives of the scores, times scale. dot: att_softmax_dot's. */
+/* dkey and dvalue (hs) += of group k of keys, from dout (hs); ds (16,16) = the
+ * derivatives of the scores, times scale, of which dquery is made afterwards.
+ * dot (16): prob dprob summed over all keys, the specification's mean. */
 static inline void att_backward(const AttQueries *q, const AttMemory *m,
                                 size_t k, const float *dot, float *ds) {
-    float p[LINE * LINE] __attribute__((aligned(64)));
+    float prob[LINE * LINE] __attribute__((aligned(64)));
     float kept[LINE * LINE] __attribute__((aligned(64)));
 
     /* the probabilities again */
-    att_scores(p, att_group(m, ATT_KEY, k), q->query, q->hs);
-    att_softmax_again(p, q, k + 1 == q->n);
+    att_scores(prob, att_group(m, ATT_KEY, k), q->query, q->hs);
+    att_softmax_again(prob, q, k + 1 == q->n);
 
-    /* forward: out = sum of prob factor value */
+    /* forward: out = sum of factor prob value; ds is dprob after it */
     att_scores(ds, att_group(m, ATT_VALUE, k), q->dout, q->hs);
-    const float *prob = p;
+    const float *mixed = prob;                  /* factor prob */
     if (q->drop.below) {
-        att_drop_data(kept, p, ds, q, k);
-        prob = kept;
+        att_drop_data(kept, prob, ds, q, k);
+        mixed = kept;
     }
-    att_spread(att_group(m, ATT_DVALUE, k), q->dout, prob, q->hs);
+    att_spread(att_group(m, ATT_DVALUE, k), q->dout, mixed, q->hs);
 
     /* forward: prob = softmax(score) */
-    att_softmax_data(ds, p, q, dot);
+    att_softmax_data(ds, prob, q, dot);
 
     /* forward: score = query key scale */
     att_spread(att_group(m, ATT_DKEY, k), q->query, ds, q->hs);

@@ -67,15 +67,15 @@ struct Firing {
     const GptRun *r;
     const ProgStage *stage;
     size_t unit, end;
-    size_t turn;                /* place in the stream: the slot of an edge */
+    size_t turn;                /* its panel's place in the stream: its slot */
     size_t worker;
     GptPanel panel;
     size_t logits_at;           /* the first group whose logits exist */
-    const float *w;             /* lines of its first unit on */
-    float *dw;                  /* accumulators of the same */
-    float *db;                  /* lines of per-lane sums of its first unit on */
+    const float *w;             /* weight lines of its first unit on */
+    float *dw;                  /* the same of their gradient */
+    float *db;                  /* of the bias's: 16 sums, one a lane, each */
     const DfPart *keeper;       /* the part that keeps the sequence's keys and
-                                 * values on chip; NULL: the edges are there */
+                                 * values on chip; NULL: they lie in edges */
     const DfPlace *kept;        /* its places */
     float *scratch;             /* on chip: lines to work with */
     const uint32_t *col;        /* the matrix's columns as rows of what it

@@ -97,7 +97,7 @@ static inline AttQueries gpt_queries(const Firing *f, SpPanel qkv, SpPanel att,
         .query = panel_from(qkv, g, h * hs),
         .out = panel_from(att, g, h * hs),
         .max = panel_line(soft, g, 2 * h),
-        .share = panel_line(soft, g, 2 * h + 1),
+        .rsum = panel_line(soft, g, 2 * h + 1),
     };
 }
 /* Head h's keys and values of group g of a panel become the tile's, as group

@@ -13,10 +13,9 @@
  *
  * Every sum is one chain in ascending order, so the bits are the same on every
  * machine. Functions take panels, numbers and nothing else: no model, no stage.
- * The names and letters are those of the specification in gpt.h, which each of
- * them follows; what they leave for the backward pass is two lines a group,
- * mean and 1 / deviation, for panels are read again but statistics are not
- * computed again. */
+ * Each follows its namesake in the specification in gpt.h; what they leave for
+ * the backward pass is two lines a group, mean and 1 / deviation, for panels
+ * are read again but statistics are not computed again. */
 #ifndef PANEL_H
 #define PANEL_H
 #include "../../sparse.h"
@@ -106,7 +105,8 @@ INLINE void panel_norm_chains(const PanelNorm *n, SpPanel out, size_t g,
         panel_norm_out(n, out, g + c / VECS, c % VECS * LANES, mean[c], rstd);
     }
 }
-/* out (C) = gain (x - mean) rstd + bias. Mean and rstd go to the side. */
+/* out (C) = gain hat + bias, hat = (x - mean) rstd; mean and rstd stay, in
+ * n->side, for the backward. Several groups' sums go on at once. */
 static inline void panel_norm(const PanelNorm *n, SpPanel out) {
     size_t g = 0;
     for (; g + PANEL_AT_ONCE <= n->groups; g += PANEL_AT_ONCE)
@@ -211,7 +211,8 @@ INLINE vf panel_sigmoid2u(vf x) {
     const vf minus_2u = x * vf_fma(x * x, cubic, vf_all(slope));
     return vf_all(1) / (vf_all(1) + vf_exp(minus_2u));
 }
-/* out = GELU(inp), lines that follow one another */
+/* out = GELU(inp), lines that follow one another. As (1 + tanh u) / 2 is
+ * 1 / (1 + exp(-2 u)), GELU(x) = x / (1 + exp(-2 u)), u as in spec_gelu. */
 static inline void panel_gelu(float *restrict out, const float *restrict inp,
                               size_t lines) {
     for (size_t n = 0; n < lines * LINE; n += LANES) {

@@ -42,16 +42,14 @@ typedef struct {
     DfStage df;                 /* edges, units, FLOPs, lines: what is planned
                                  * and counted; df.kind: its place here */
     void (*fire)(const Firing *);   /* its mathematics */
-    ProgCut cut;
+    ProgCut cut;                /* into what tasks, a stage at a time */
     int param;                  /* the parameter that it reads, or whose
                                  * gradient it makes; PROG_NONE: none */
     int side[2];                /* arrays off chip that it reads or writes
                                  * besides its edges; PROG_NONE: none */
-    size_t real;                /* rows of its outputs that are not padding; 0:
-                                 * all */
-    size_t thirds;              /* 3: its units cut each third of its outputs,
-                                 * as a head has queries, keys and values; 1:
-                                 * they cut the whole */
+    size_t real;                /* output rows that are not padding; 0: all */
+    size_t thirds;              /* 3: its units cut queries, keys and values, a
+                                 * third of its outputs each; 1: the whole */
     size_t split;               /* units a head, of which the j-th has the groups
                                  * n of its sequence with n % split = j; 1: they
                                  * have all groups */

@@ -24,13 +24,13 @@
 /* ---- configuration and the parameter table ------------------------------- */
 
 typedef struct {
-    size_t L, NH, C;
-    size_t V;                   /* <|endoftext|> is one of them */
+    size_t L, NH, C;            /* layers, heads, channels */
+    size_t V;                   /* vocabulary; <|endoftext|> is one of them */
     size_t ctx;                 /* positions that wpe has: the largest T */
 } GptConfig;
 
 /* A parameter's number: the two embeddings, then each layer's twelve, then the
- * two of the final norm. FC2 is mlp.c_proj. */
+ * two of the final norm. PROJ is attn.c_proj, FC2 is mlp.c_proj. */
 enum { WTE, WPE, LAYER0 };
 enum {
     LN1W, LN1B,                 /* W weight (of a norm: its gain), B bias */
@@ -41,14 +41,16 @@ enum {
     FC2W, FC2B,
     PER_LAYER
 };
-enum { LNFW, LNFB, FINAL };     /* where a layer L would begin */
+/* Where a layer L would begin, numbered as its first norm would be: what makes
+ * a norm of LN1W makes one of LNFW. */
+enum { LNFW, LNFB, FINAL };
 
 typedef struct {
     char name[40];
     int rank;                   /* 2: shape (rows,cols); 1: shape (rows) */
     size_t rows, cols;          /* rank 1: cols is 0 */
     bool in_out;                /* a linear weight: rows are inputs */
-    bool decay;
+    bool decay;                 /* AdamW lets it decay: every matrix */
     double mean, std;           /* of the normal distribution it starts from */
 
     /* the machine's; the specification does not look at them */
@@ -56,10 +58,9 @@ typedef struct {
     size_t lane;                /* of rank 1: first line of its gradient, which
                                  * is kept per lane */
     SpMat mat;                  /* as outputs x inputs; rank 1: one input */
-    float rate;                 /* factor on the learning rate, and so on the
-                                 * decay */
+    float rate;                 /* factor on the learning rate and on decay */
     uint32_t *born;             /* [mat.lines] optimizer step at which a line
-                                 * came; NULL: all at 0 */
+                                 * was grown; NULL: all at 0 */
 } GptParam;
 
 /* How many parameter tensors there are. */

@@ -31,9 +31,9 @@
 typedef struct {
     double lr;                  /* learning rate */
     double beta1, beta2;        /* how much of its moments it keeps a step */
-    double eps;
-    double decay;
-    double clip;                /* the largest norm of a gradient; 0: any */
+    double eps;                 /* or a root of 0 would divide */
+    double decay;               /* of matrices alone */
+    double clip;                /* the largest norm of the gradient; 0: any */
 } GptAdam;
 
 /* The global norm of the gradient: the root of the sum of all its squares. */
@@ -53,8 +53,8 @@ static inline double spec_clip(double norm, double clip) {
 }
 
 /* Step 1, 2 ... of AdamW (Loshchilov and Hutter 2019) as PyTorch has it, for
- * every weight w and its number g of the clipped gradient. moment1 and moment2
- * are arrays like s->w, zero before the first step:
+ * every weight w and its gradient g, which is clipped. moment1 and moment2 are
+ * arrays like s->w, zero before the first step:
  *
  *     w       -= lr decay w                             matrices only
  *     moment1  = beta1 moment1 + (1 - beta1) g          a mean of g

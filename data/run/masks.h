@@ -349,7 +349,7 @@ static inline void masks_ready(const Options *o, Gpt *m) {
             (float)(supar && gpt_maskable(p) ? rate / gpt_density(p) : rate);
         if (!gpt_maskable(p)) continue;
         if (p->mat.dense && p->rows % parse_block(o) == 0)
-            p->mat.w = parse_block(o);
+            p->mat.block = parse_block(o);
     }
 }
 
@@ -397,11 +397,11 @@ typedef struct {
 static inline MasksMove masks_move(const Options *o, const GptParam *p,
                                    double density, size_t step) {
     const double t = (double)step / (double)masks_last(o);
-    const size_t have = p->mat.lines / p->mat.w;
+    const size_t have = p->mat.lines / p->mat.block;
     if (parse_update(o) == GMP) {
         const double left = 1 - t;
         const double d = density + (1 - density) * left * left * left;
-        const size_t want = sp_per_row(d, p->mat.IC / p->mat.w) * p->mat.nb;
+        const size_t want = sp_per_row(d, p->mat.IC / p->mat.block) * p->mat.nb;
         return (MasksMove){.dropped = have > want ? have - want : 0};
     }
     const double share = o->drop / 2 * (1 + det_cos(t / 2));
@@ -421,7 +421,7 @@ static inline SpMat masks_moved(const Options *o, const Gpt *m, size_t k,
     sp_sums(&p->mat, m->w + p->at, weight);
     move->fresh =
         sp_evolve(on, blocks, move->dropped, move->grown, weight, grow, key);
-    SpMat mat = sp_pattern(p->mat.OC, p->mat.IC, p->mat.w, on);
+    SpMat mat = sp_pattern(p->mat.OC, p->mat.IC, p->mat.block, on);
     free(on);
     free(weight);
     return mat;
@@ -494,7 +494,7 @@ static inline void masks_dense_end(GptRun *r, Gpt *m, float **grow) {
         GptParam *dense = &all->table[k];
         sp_carry(&dense->mat, &p->mat, all->g + dense->at, m->g + p->at, line);
         if (!gpt_maskable(p)) continue;
-        dense->mat.w = p->mat.w;
+        dense->mat.block = p->mat.block;
         grow[k] = mem_new(sp_blocks(&p->mat), sizeof **grow);
         sp_sums(&dense->mat, all->g + dense->at, grow[k]);
     }
@@ -512,9 +512,9 @@ static inline void masks_show(const Gpt *m) {
         uint8_t *on = mem_new(sp_blocks(a), 1);
         sp_map(a, on);
         printf("%s: %zu x %zu blocks of 16x%zu, %.4g %% kept\n",
-               m->table[k].name, a->nb, a->IC / a->w, a->w,
+               m->table[k].name, a->nb, a->IC / a->block, a->block,
                100 * gpt_density(&m->table[k]));
-        sp_show(on, a->nb, a->IC / a->w);
+        sp_show(on, a->nb, a->IC / a->block);
         free(on);
     }
 }

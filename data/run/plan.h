@@ -14,14 +14,14 @@
  * The places are dealt out, the heaviest first, each to a tile that has least
  * to do yet and has room. So small parts share a tile, and take turns on it.
  *
- * Where to cut the graph into sections is found from its end: the least time
- * from stage s to the end is the least, over where the section that begins with
- * s may end, of its time and the least time from there. A section's time is
- * guessed: the longer of its pipeline and its traffic off chip, and its weights;
- * where workers run it, who carry the traffic themselves, the sum.
+ * Where to cut the graph into sections is found from its end. time(s), the
+ * least from stage s to the end, is the least, over all e where the section
+ * that begins with s may end, of guess(s, e) + time(e). guess is the longer of
+ * the section's pipeline and its traffic off chip, plus bringing its weights;
+ * where workers run it, who carry the traffic themselves, the sum of all three.
  *
- * Example: 40 layers of a chip's choice have 700 places for a cut; a section
- * holds 3 layers at most, which makes some 20,000 guesses. */
+ * Example: 40 layers have 700 places for a cut; where a section holds 3 layers
+ * at most, that makes some 20,000 guesses. */
 #ifndef PLAN_H
 #define PLAN_H
 #include "../../dataflow.h"
@@ -679,7 +679,7 @@ static inline uint64_t df_stage_sign(const DfStage *stage) {
     const double value[] = {
         (double)stage->lag, (double)stage->units, (double)stage->sums,
         (double)stage->state, (double)stage->recalls, (double)stage->scratch,
-        (double)stage->share, (double)stage->whole, stage->per_line,
+        (double)stage->together, (double)stage->whole, stage->per_line,
         stage->per_unit, stage->per_pair, stage->recalled, stage->reads,
         stage->writes, stage->random, stage->weights, stage->grads,
         stage->gather, stage->scatter};
@@ -821,10 +821,10 @@ static inline bool df_fits(const DfGraph *graph, const DfPlan *plan,
     return df_best_share(graph, plan, first, choice, 1).seconds < INFINITY;
 }
 /* Whether the graph may be cut before stage s: at its end, or where no stage
- * shares tiles across. */
+ * after it must be together with one before. */
 static inline bool df_may_cut(const DfGraph *graph, size_t s) {
     for (size_t after = s; after < graph->stages; after++)
-        if (graph->stage[after].share > after - s) return false;
+        if (graph->stage[after].together > after - s) return false;
     return true;
 }
 /* The first place after stage s where the graph may be cut. */

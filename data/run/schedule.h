@@ -75,8 +75,8 @@ static inline double gpt_share(const Firing *f, double lines) {
 static inline bool gpt_ends(const Firing *f) {
     return f->block_end == f->r->m->table[f->stage->param].mat.nb;
 }
-/* Fires a stage: its mathematics, then its outputs padded and stored, and what it
- * moved counted. */
+/* Fires a stage: its mathematics, then what it made of its outputs padded and, if
+ * wanted there, stored off chip; and what it moved counted. */
 static inline void gpt_fire(const Firing *f) {
     const ProgStage *s = f->stage;
     const bool last = f->end == s->df.units;
@@ -94,7 +94,7 @@ static inline void gpt_fire(const Firing *f) {
     gpt_moved(f, MOVED_RANDOM, gpt_share(f, s->df.random));
     gpt_moved(f, MOVED_IN, gpt_share(f, s->df.reads - s->df.random));
     gpt_moved(f, MOVED_OUT, gpt_share(f, s->df.writes));
-    vf_streamed();
+    vf_streamed();              /* or another worker may not see the stores */
 }
 /* Where a firing's units find their weights and accumulators off chip. */
 static inline void gpt_point(Firing *f) {
@@ -649,7 +649,8 @@ static inline void gpt_machine_carry(void *arg, size_t task, size_t worker) {
     df_carry(chip.db, flat.db, part->s.lines ? units * LINE : units, c->back);
     moved[MOVED_GRADS] += (double)(units * part->s.sums);
 }
-/* Forward and backward of a run on the chip, section by section. */
+/* Forward and backward of a run on the chip, section by section: weights and
+ * gradients on the chip, all panels through it, gradients back. */
 static inline void gpt_machine_run(GptRun *r) {
     DfPlan *plan = r->machine->plan;
     const size_t panels = gpt_panels(r);
@@ -673,8 +674,8 @@ static inline void gpt_machine_run(GptRun *r) {
 
 /* ---- training ------------------------------------------------------------ */
 
-/* Forward and backward: adds the gradient of the sum of losses / count to the
- * model's, and the losses to *sum. inputs, targets (B,T). */
+/* Forward and backward of inputs, targets (B,T): adds the tokens' losses to *sum,
+ * and the gradient of that sum / count to the model's. */
 static inline void gpt_train(GptRun *r, const int32_t *inputs, const int32_t *targets,
                              size_t count, double *sum) {
     const DfPlan *plan = r->machine ? r->machine->plan : NULL;
@@ -682,6 +683,7 @@ static inline void gpt_train(GptRun *r, const int32_t *inputs, const int32_t *ta
     r->targets = targets;
     r->dscale = 1 / (float)count;
     r->dropping = r->dropout.share > 0 || r->dropout.attention > 0;
+    /* a model with other masks than the one that was planned for */
     if (plan && r->machine->m != r->m) gpt_machine_plan(r, plan->chip, plan->depth);
     if (plan) gpt_machine_run(r);
     else gpt_kernels(r);
@@ -690,7 +692,7 @@ static inline void gpt_train(GptRun *r, const int32_t *inputs, const int32_t *ta
 }
 
 /* Forward and backward over a batch (B,T), as many sequences at a time as the run
- * has memory for: the mean loss. */
+ * has memory for; returns the mean loss, in nats. */
 static inline double train_batch(GptRun *r, size_t B, const int32_t *inputs,
                                  const int32_t *targets) {
     const size_t T = r->T;
