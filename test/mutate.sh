@@ -67,6 +67,7 @@ AdamW, decay on everything|s/const float keep = p->decay ?/const float keep = 1 
 AdamW, eps inside the root|s/vf_sqrt(moment2) \* vf_all(root2) + vf_all(eps)/vf_sqrt(moment2 * vf_all(root2 * root2) + vf_all(eps))/
 AdamW, bias correction|s/adam->lr \/ c1)/adam->lr)/
 AdamW, clipping|s/(float)spec_clip(norm, adam->clip)/1/
+recomputed GELU, from another sum|s/", fc", saved->mid/", fc", saved->x/
 tied gradients|s/vf_load(g + n) + vf_load(lookup_g + n)/vf_load(g + n)/
 TABLE
 echo "$passed passed, $failed failed"

@@ -155,8 +155,10 @@ static inline void compare_folder(const Options *o) {
     if (snprintf(lock, sizeof lock, "%s/compare", o->dir) >= PATH_MAX - 32)
         die("%.60s...: expected a shorter path", o->dir);
     const bool again = o->sweep || o->seeds > 1;    /* each seed reads them */
-    for (size_t k = 0; k < o->text.n && again; k++)
-        file_regular(o->text.item[k]);
+    for (size_t k = 0; k < o->text.n; k++) {
+        if (access(o->text.item[k], R_OK)) die_of(o->text.item[k], "open");
+        if (again) file_regular(o->text.item[k]);
+    }
     if (mkdir(o->dir, 0777) && errno != EEXIST)
         die_of(o->dir, "make the folder");
     if (!file_stat(o->dir, &st) || !S_ISDIR(st.st_mode))

@@ -371,12 +371,15 @@ static inline void pair_print(const Measures x[2], double margin, bool paired) {
         printf(
             "their vocabularies differ: compared by the byte, and the items are not "
             "paired\n");
-    printf("first less second %+.4f %s, 95 %% interval %+.4f .. %+.4f over %zu %s\n",
-           s.diff, pair_bytes(x) ? "bits/byte" : "bits/token", s.lo, s.hi,
-           x->parts.n, parts_name(&x->parts));
-    printf("the first is %s (margin %g); a difference of %.4f would be seen four times "
-           "in five\n",
-           stats_verdict(s, margin), margin, s.detectable);
+    printf("first less second %+.4f %s", s.diff,
+           pair_bytes(x) ? "bits/byte" : "bits/token");
+    if (isfinite(s.lo)) printf(", 95 %% interval %+.4f .. %+.4f over", s.lo, s.hi);
+    else printf(", no interval over so few as");
+    printf(" %zu %s\n", x->parts.n, parts_name(&x->parts));
+    if (isfinite(s.lo))
+        printf("the first is %s (margin %g); a difference of %.4f would be seen four "
+               "times in five\n",
+               stats_verdict(s, margin), margin, s.detectable);
     if (paired && x->wanted) cloze_print(&x[0], &x[1]);
 }
 static inline void json_pair(Out *out, const Measures x[2], double margin,
