@@ -566,10 +566,13 @@ static void test_unseen(const char *text) {
     outside("mkdir %s && cd %s && echo 99999999 > compare.lock && "
             "touch a-2.ckpt.99999999.tmp a-2.ckpt.9.tmp",
             file_in("killed"), file_in("killed"));
-    check_refused("nothere", "compare --text %s --out %s", file_in("nothere"),
+    check_refused("killed: ", "compare --text %s --out %s", file_in("killed"),
                   file_in("killed"));
     CHECK(outside("cd %s && test \"$(echo a*)\" = a-2.ckpt.9.tmp", file_in("killed")) == 0,
           "what a killed process left stays, or another's is gone");
+    check_refused("nothere: cannot open", "compare --text %s --out %s", file_in("nothere"),
+                  file_in("unmade"));
+    CHECK(outside("test ! -e %s", file_in("unmade")) == 0, "a folder without its text");
 }
 
 static void test_compare(void) {
