@@ -106,6 +106,7 @@ typedef struct {
     size_t together;        /* stages back to the one that must be in the same
                              * section; 0: none must */
     size_t lag;             /* panels it must see ahead of its own */
+    bool replicable;        /* if it neither adds up nor remembers: DfPart */
     size_t units;
     size_t whole;           /* units that belong together: where workers run it,
                              * a place of more has them whole; 0: none do */
@@ -256,6 +257,8 @@ typedef struct {            /* a stage in a section */
     size_t gives, give[DF_DEPS];    /* parts that read what it makes */
     size_t ahead[DF_DEPS];  /* panels it may be ahead of each of these: slots */
     bool recalled[DF_DEPS]; /* that one reads its state */
+    size_t replicas;        /* so many tiles have the same units, and each of them
+                             * has every replicas-th panel */
     size_t actor, actors;   /* the first; how many: fewer than places if there
                              * are fewer units */
     uint32_t *col;          /* the matrix's columns as rows of the edge it
@@ -267,9 +270,10 @@ typedef struct {            /* a stage in a section */
 typedef struct {            /* a part on one tile */
     size_t part, k;         /* it is the k-th of this part */
     size_t u0, u1;          /* its units are u0 .. u1-1 */
+    size_t replica;         /* of the part's: its first panel */
     size_t place;           /* of the section's */
     size_t tile;            /* of that place */
-    _Alignas(64) atomic_size_t done;        /* panels */
+    _Alignas(64) atomic_size_t next;        /* panel */
     atomic_int busy;
 } DfActor;
 
@@ -290,6 +294,8 @@ typedef struct {
     double work;            /* cycles a panel of the busiest */
     uint64_t sign;          /* sections of one sign take the same time */
     int mode;               /* of the two above */
+    bool replicate;         /* parts may have replicas; */
+    bool replicated;        /* some have, and their edges the slots for that */
     bool streamed;          /* its weights stay off chip, and pass through it */
     size_t span;            /* panels a firing: the more, the less often
                              * streamed weights pass */
@@ -526,7 +532,7 @@ static inline size_t df_count(const DfSection *section, const DfPart *part) {
     size_t least = SIZE_MAX;
     for (size_t k = 0; k < part->actors; k++) {
         DfActor *actor = &section->actor[part->actor + k];
-        least = size_min(least, atomic_load(&actor->done));
+        least = size_min(least, atomic_load(&actor->next));
     }
     return least;
 }
@@ -549,8 +555,8 @@ static inline void df_fire(DfJob *job, DfPart *part, DfActor *actor, size_t i,
             .from = from, .to = seconds(), .worker = (uint32_t)worker,
             .section = (uint32_t)job->number, .actor = (uint32_t)number,
             .panel = (uint32_t)i};
-    atomic_store(&actor->done, i + 1);  /* sequentially consistent: of two that
-                                         * finish at once one sees both */
+    atomic_store(&actor->next, i + part->replicas);     /* sequentially consistent:
+                                         * of two that finish at once one sees both */
     df_advance(job->section, part);
 }
 /* After a firing: one less is left, and who has slept since he found nothing
@@ -571,7 +577,7 @@ static inline bool df_try(DfJob *job, DfPart *part, DfActor *actor,
     bool ready = false;
     if (atomic_compare_exchange_strong(&actor->busy, &idle, 1)) {
         const size_t i =
-            atomic_load_explicit(&actor->done, memory_order_acquire);
+            atomic_load_explicit(&actor->next, memory_order_acquire);
         ready = i < job->firings &&
                 df_waits(job->section, part, i, job->firings) == DF_NOBODY;
         if (ready) df_fire(job, part, actor, i, worker);
@@ -588,7 +594,7 @@ static inline bool df_fire_part(DfJob *job, DfPart *part, size_t i,
     if (df_waits(section, part, i, job->firings) != DF_NOBODY) return false;
     for (size_t k = 0; k < part->actors; k++) {
         DfActor *actor = &section->actor[part->actor + k];
-        if (atomic_load_explicit(&actor->done, memory_order_relaxed) != i)
+        if (atomic_load_explicit(&actor->next, memory_order_relaxed) != i)
             continue;
         if (atomic_load_explicit(&actor->busy, memory_order_relaxed)) continue;
         if (df_try(job, part, actor, worker)) return true;
@@ -603,13 +609,14 @@ static inline bool df_fire_part(DfJob *job, DfPart *part, size_t i,
 static inline bool df_fire_one(DfJob *job, size_t seat, size_t worker, bool any) {
     const size_t seats = size_min(job->pool->workers, job->pool->cpus);
     for (size_t s = job->section->parts; s-- > 0;) {
+        DfPart *part = &job->section->part[s];
         const size_t slowest = df_done(job->section, s);
-        /* the panel of its slowest tile, then the one that others may be at */
-        for (size_t i = slowest; i < slowest + 2 && i < job->firings; i++) {
+        const size_t end = size_min(slowest + 1 + part->replicas, job->firings);
+        /* the panel of its slowest tile, then those that others may be at */
+        for (size_t i = slowest; i < end; i++) {
             const size_t turn = i + i / (2 * seats);
             if (!any && turn % seats != seat % seats) continue;
-            if (df_fire_part(job, &job->section->part[s], i, worker))
-                return true;
+            if (df_fire_part(job, part, i, worker)) return true;
         }
     }
     return false;
@@ -677,6 +684,15 @@ static inline void df_section_worker(void *arg, size_t seat, size_t worker) {
     job->awake--;
     pthread_mutex_unlock(&job->lock);
 }
+/* Firings of all actors of a section, of so many of each that takes no turns. */
+static inline size_t df_firings(const DfSection *section, size_t firings) {
+    size_t all = 0;
+    for (size_t s = 0; s < section->parts; s++) {
+        const DfPart *part = &section->part[s];
+        all += firings * (part->actors / part->replicas);
+    }
+    return all;
+}
 /* Runs a section, the number-th of its plan, over a stream of so many panels:
  * all workers fire whatever is ready, until no firing is left. fire computes
  * one. event: [actors][firings of each] gets what happened, or NULL. */
@@ -686,12 +702,12 @@ static inline void df_section_run(DfPool *pool, DfSection *section,
     DfJob job = {.section = section, .number = number, .pool = pool,
                  .fire = fire, .owner = owner, .event = event};
     job.firings = (panels + section->span - 1) / section->span;
-    atomic_init(&job.left, job.firings * section->actors);
+    atomic_init(&job.left, df_firings(section, job.firings));
     atomic_init(&job.asleep, 0);
     pthread_mutex_init(&job.lock, NULL);
     pthread_cond_init(&job.wake, NULL);
     for (size_t k = 0; k < section->actors; k++)
-        atomic_store(&section->actor[k].done, 0);
+        atomic_store(&section->actor[k].next, section->actor[k].replica);
     for (size_t s = 0; s < section->parts; s++)
         atomic_store(&section->part[s].done, 0);
     df_run(pool, df_section_worker, &job, pool->workers);

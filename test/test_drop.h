@@ -141,7 +141,7 @@ static uint64_t drop_bits(const MachineCase *k, const DfChip *chip, size_t depth
     const int how = k->workers % 2 ? GPT_TRAIN : GPT_TRAIN | GPT_RECOMPUTE;
     GptRun *r = gpt_run_new(p.m, p.pool, k->group, k->T, k->P, how);
     gpt_run_drop(r, drop_some);
-    if (chip) gpt_machine_plan(r, *chip, depth);
+    if (chip) gpt_machine_plan_for(r, *chip, depth, k->purpose);
     const uint64_t h = bits_of_run(&p, r, k->B, k->T, k->group);
     gpt_run_free(r);
     pair_free(&p);
@@ -150,7 +150,7 @@ static uint64_t drop_bits(const MachineCase *k, const DfChip *chip, size_t depth
 /* Threads, panels and groups of sequences, and random chips, do not change a
  * bit. */
 static void test_drop_bits(void) {
-    const MachineCase base = {{2, 3, 48, 61, 40}, 4, 4, 37, 64, 4, 1, GPT_TRAIN};
+    const MachineCase base = {{2, 3, 48, 61, 40}, 4, 4, 37, 64, 4, 1, GPT_TRAIN, DF_TO_RUN};
     const uint64_t want = drop_bits(&base, NULL, 0);
     CHECK(want == 0x2acac5779a4a432eu,
           "other bits than on every machine and compiler so far: %016llx",
@@ -163,6 +163,7 @@ static void test_drop_bits(void) {
         k.group = 1 + n / 3 % 4;
         chip.tiles = 1 + rng_u64(3, n) % 64;
         chip.sram = (size_t)8192 << n % 5;
+        if (n % 2) k.purpose = DF_TO_TRY;
         CHECK(drop_bits(&k, NULL, 0) == want, "%zu workers, panels of %zu, groups of %zu",
               k.workers, k.P, k.group);
         const size_t depth = 1 + n % 3;

@@ -13,6 +13,7 @@ typedef struct {
     int mask;                       /* of some_masks; -1: dense */
     size_t B, T, P, group, workers;
     int how;                        /* its program is made */
+    int purpose;                    /* of its plan */
 } MachineCase;
 
 static GptPair machine_pair(const MachineCase *k) {
@@ -25,7 +26,7 @@ static uint64_t machine_bits(const MachineCase *k, const DfChip *chip,
                              size_t depth) {
     GptPair p = machine_pair(k);
     GptRun *r = gpt_run_new(p.m, p.pool, k->group, k->T, k->P, k->how);
-    if (chip) gpt_machine_plan(r, *chip, depth);
+    if (chip) gpt_machine_plan_for(r, *chip, depth, k->purpose);
     const uint64_t h = bits_of_run(&p, r, k->B, k->T, k->group);
     gpt_run_free(r);
     pair_free(&p);
@@ -69,14 +70,15 @@ static void check_places(const DfPlan *plan, const DfSection *x, size_t n) {
 }
 /* What goes on and off the chip in one pass, counted as it goes, is what the clock
  * says of the plan. */
-static void check_moved(const MachineCase *k, const DfChip *chip, size_t depth,
-                        size_t n) {
+static size_t check_moved(const MachineCase *k, const DfChip *chip, size_t depth,
+                          size_t n) {
     GptPair p = machine_pair(k);
     GptRun *r = gpt_run_new(p.m, p.pool, k->group, k->T, k->P, k->how);
     double sum = 0;
     double moved[MOVED_KINDS] = {0};
     DfClock all = {0};
-    gpt_machine_plan(r, *chip, depth);
+    size_t replicas = 0;
+    gpt_machine_plan_for(r, *chip, depth, k->purpose);
     gpt_train(r, p.inputs, p.targets, k->B * k->T, &sum);
     const DfPlan *plan = r->machine->plan;
     for (size_t s = 0; s < plan->sections; s++) {
@@ -86,6 +88,8 @@ static void check_moved(const MachineCase *k, const DfChip *chip, size_t depth,
         const DfClock one = df_clock(&r->machine->graph, plan, s, &t, NULL, NULL);
         df_clock_add(&all, &one);
         check_places(plan, x, n);
+        for (size_t part = 0; part < x->parts; part++)
+            replicas += x->part[part].replicas - 1;
         CHECK(x->peak <= chip->sram, "case %zu: a tile of %zu bytes holds %zu", n,
               chip->sram, x->peak);
     }
@@ -99,6 +103,7 @@ static void check_moved(const MachineCase *k, const DfChip *chip, size_t depth,
               moved[i], lines[i]);
     gpt_run_free(r);
     pair_free(&p);
+    return replicas;
 }
 
 /* Whether a plan of the case has memory enough; if not it must say how much would
@@ -111,7 +116,7 @@ static bool machine_fits(const MachineCase *k, const DfChip *chip, size_t depth)
     DfGraph g = gpt_graph(&k->c, lines, NG, size_min(k->P / LINE, NG), k->how);
     DfPlan *plan = NULL;
     const bool died =
-        DIES(plan = df_plan(&g, *chip, depth, k->P / LINE, 64, false));
+        DIES(plan = df_plan(&g, *chip, depth, k->P / LINE, 64, DF_TO_SIMULATE));
     CHECK(!died || strstr(check_line, "sram="), "too small a chip: %s", check_line);
     if (!died) df_plan_free(plan, &g);
     gpt_graph_free(&g);
@@ -143,10 +148,12 @@ static MachineCase random_case(const size_t pick[14]) {
         .group = 1 + pick[9] % B,
         .workers = 1,
         .how = GPT_TRAIN,
+        .purpose = DF_TO_RUN,
     };
 }
-/* On a random chip, of the least memory that does or more. */
-static void check_case(size_t n) {
+/* On a random chip, of the least memory that does or more. How many parts there had
+ * been once more, as replicas. */
+static size_t check_case(size_t n) {
     const uint64_t key = rng_key(8, "machine") + n * 1000;
     size_t pick[14];
     for (size_t i = 0; i < 14; i++) pick[i] = rng_u64(key, i) >> 20;
@@ -155,6 +162,7 @@ static void check_case(size_t n) {
     DfChip chip = df_chip("host");
     k.workers = 1 + pick[10] % 8;
     if (n % 2) k.how |= GPT_RECOMPUTE;
+    if (n % 4 > 1) k.purpose = DF_TO_TRY;
     chip.tiles = 1 + pick[11] % 64;
     chip.sram = n % 3 ? (size_t)4096 << pick[12] % 8 : 4096;
     const size_t depth = 1 + pick[13] % 4;
@@ -166,13 +174,15 @@ static void check_case(size_t n) {
           "the serial pass",
           n, k.c.L, k.c.C, k.c.NH, k.c.V, k.B, k.T, k.mask, k.P, k.group, k.workers,
           chip.tiles, chip.sram, depth);
-    check_moved(&k, &chip, depth, n);
+    return check_moved(&k, &chip, depth, n);
 }
 
 /* Random models, masks, runs and chips, from the smallest memory that does to
  * plenty. */
 static void test_machine_random(void) {
-    for (size_t n = 0; n < (QUICK ? 24 : 200); n++) check_case(n);
+    size_t replicas = 0;
+    for (size_t n = 0; n < (QUICK ? 24 : 200); n++) replicas += check_case(n);
+    CHECK(replicas > 0, "no part has a replica");
 }
 
 /* A chain of n stages of one unit and one row block between each two. */
@@ -199,7 +209,7 @@ static void line_free(DfGraph *g) {
 }
 static double line_cycles(DfGraph *g, DfChip chip, size_t depth, size_t panels,
                           double *seconds) {
-    DfPlan *plan = df_plan(g, chip, depth, 1, panels, false);
+    DfPlan *plan = df_plan(g, chip, depth, 1, panels, DF_TO_SIMULATE);
     const DfStream t = {panels, panels, 1, 1, true};
     const DfClock c = df_clock(g, plan, 0, &t, NULL, NULL);
     CHECK(plan->sections == 1, "%zu sections", plan->sections);
@@ -227,7 +237,7 @@ static void test_picture(void) {
     g.stage[2].in[1] = 0;               /* C reads what A makes, too */
     char row[3][48];
     memset(row, ' ', sizeof row);
-    DfPlan *plan = df_plan(&g, chip, 2, 1, 8, false);
+    DfPlan *plan = df_plan(&g, chip, 2, 1, 8, DF_TO_SIMULATE);
     df_clock(&g, plan, 0, &stream, draw_firing, row);
     for (size_t s = 0; s < 3; s++) {
         char line[80];
@@ -260,7 +270,7 @@ static void test_page(void) {
     DfGraph g = line_graph((const double[3]){2, 4, 3}, 3, 0);
     g.stage[2].in[1] = 0;
     g.groups = 8;
-    DfPlan *plan = df_plan(&g, chip, 2, 1, 8, false);
+    DfPlan *plan = df_plan(&g, chip, 2, 1, 8, DF_TO_SIMULATE);
     Out out = out_memory();
     view_page(&out, "a <model>", &g, plan, 1);
     out_char(&out, 0);
@@ -298,7 +308,7 @@ static void test_idle_workers(void) {
     const double work[5] = {1, 1, 1, 1, 1};
     const DfChip chip = {"test", 5, 65536, 4, 1, 1e9, 1e9, 1e18, 1e18, 0, false};
     DfGraph g = line_graph(work, 5, 0);
-    DfPlan *plan = df_plan(&g, chip, 3, 1, 10, false);
+    DfPlan *plan = df_plan(&g, chip, 3, 1, 10, DF_TO_SIMULATE);
     for (size_t cpus = 1; cpus <= 8; cpus += 7) {
         DfPool *pool = df_begin_on(8, cpus);
         const double start = seconds();
@@ -350,7 +360,7 @@ static void test_lag(void) {
               strstr(check_line, "it needs 3"),
           "a lag of 2 and 2 slots: %s", check_line);
     CHECK(line_cycles(&g, chip, 3, 40, NULL) > 0, "three slots do");
-    DfPlan *plan = df_plan(&g, chip, 3, 1, 9, false);
+    DfPlan *plan = df_plan(&g, chip, 3, 1, 9, DF_TO_SIMULATE);
     DfPool *pool = df_begin(1);
     df_section_run(pool, &plan->section[0], 0, 9, no_fire, NULL, NULL);
     plan->section[0].part[0].ahead[0] = 2;      /* as if nobody had checked */
@@ -401,7 +411,7 @@ static void test_chip_files(void) {
     unlink(path);
 }
 static void test_chips(void) {
-    MachineCase k = {{1, 1, 16, 32, 16}, -1, 1, 16, 16, 1, 1, GPT_TRAIN};
+    MachineCase k = {{1, 1, 16, 32, 16}, -1, 1, 16, 16, 1, 1, GPT_TRAIN, DF_TO_RUN};
     DfChip chip = df_chip("host");
     chip.tiles = 1;
     chip.sram = 64;
@@ -458,7 +468,7 @@ static DfGraph chain_graph(uint64_t key) {
 }
 static DfPlan *chain_plan(const DfGraph *g) {
     const DfChip chip = {"test", CHAIN, 1 << 20, 4, 1, 1e9, 64, 1e18, 1e18, 0, false};
-    DfPlan *plan = df_plan(g, chip, 2, 1, CHAIN_PANELS, false);
+    DfPlan *plan = df_plan(g, chip, 2, 1, CHAIN_PANELS, DF_TO_SIMULATE);
     CHECK(plan->sections == 1, "%zu sections", plan->sections);
     return plan;
 }
@@ -633,10 +643,12 @@ static void test_dealing(void) {
             DfSection *section = &r->machine->plan->section[n];
             took += host_deal(&d, section, gpt_panels(r));
             for (size_t k = 0; k < section->actors; k++) {
-                CHECK(atomic_load(&section->actor[k].done) == d.job.firings,
+                const DfActor *actor = &section->actor[k];
+                const size_t step = section->part[actor->part].replicas;
+                CHECK(atomic_load(&section->actor[k].next) >= d.job.firings,
                       "actor %zu has not done all panels", k);
-                for (size_t i = 0; i < d.job.firings; i++)
-                    all += host_firing(&d, &section->actor[k], i);
+                for (size_t i = actor->replica; i < d.job.firings; i += step)
+                    all += host_firing(&d, actor, i);
             }
         }
         if (workers == 1) alone = took;

@@ -153,6 +153,7 @@ static inline void report_trace(const char *path, const DfGraph *g,
         const size_t firings = (panels + x->span - 1) / x->span;
         for (size_t k = 0; k < x->actors * firings; k++) {
             const DfEvent *e = &event[n][k];
+            if (!(e->to > 0)) continue;         /* another replica's */
             if (e->from < zero) zero = e->from;
             report_event(&out, x->part[x->actor[e->actor].part].s.name, 2,
                          e->worker, e->from - zero, e->to - zero, e->panel,
@@ -318,7 +319,7 @@ static inline size_t simulate_groups(const Options *o, const GptConfig *c) {
 static inline DfPlan *simulate_plan(const Options *o, const DfGraph *g,
                                     DfChip chip, size_t groups) {
     const size_t panels = o->batch * ((g->groups + groups - 1) / groups);
-    return df_plan(g, chip, o->depth, groups, panels, false);
+    return df_plan(g, chip, o->depth, groups, panels, DF_TO_SIMULATE);
 }
 /* The sum over all sections of a graph, and over all kernels. */
 static inline Simulated simulate_quietly(const Options *o, const GptConfig *c,
@@ -397,8 +398,10 @@ static inline Simulated simulate_shown(const Options *o, const GptConfig *c,
 static inline void simulate_against(const Options *o, const GptConfig *c,
                                     double sparsity, double seconds) {
     const DfChip a100 = df_chip("a100");
+    Options kept = *o;
+    kept.recompute = false;
     const double tokens = (double)(o->batch * c->ctx);
-    const double ideal = simulate_quietly(o, c, a100, 0).kernel.seconds;
+    const double ideal = simulate_quietly(&kept, c, a100, 0).kernel.seconds;
     const double peak = (double)a100.tiles * a100.flops * a100.clock;
     const double dense = simulate_flops(c, 1);
     const double published = tokens * dense / (o->peak_share * peak);

@@ -432,15 +432,16 @@ static inline void host_take(HostDeal *d, size_t worker, double now) {
     DfActor *actor = d->holds[worker];
     DfPart *part = &d->job.section->part[actor->part];
     d->until[worker] = now + d->cost;
-    atomic_store(&actor->done, d->at[worker]);
+    atomic_store(&actor->next, d->at[worker]);
     atomic_store(&part->done, df_count(d->job.section, part));
     atomic_store(&actor->busy, 1);
 }
 /* A worker has come to the end of what it holds. */
 static inline void host_end(HostDeal *d, size_t worker) {
     DfActor *actor = d->holds[worker];
-    atomic_store(&actor->done, d->at[worker] + 1);
-    df_advance(d->job.section, &d->job.section->part[actor->part]);
+    DfPart *part = &d->job.section->part[actor->part];
+    atomic_store(&actor->next, d->at[worker] + part->replicas);
+    df_advance(d->job.section, part);
     atomic_store(&actor->busy, 0);
     d->holds[worker] = NULL;
 }
@@ -452,7 +453,8 @@ static inline double host_deal(HostDeal *d, DfSection *section, size_t panels) {
     d->job.firings = (panels + section->span - 1) / section->span;
     d->job.fire = host_begin;
     d->job.owner = d;
-    for (size_t k = 0; k < section->actors; k++) atomic_store(&section->actor[k].done, 0);
+    for (size_t k = 0; k < section->actors; k++)
+        atomic_store(&section->actor[k].next, section->actor[k].replica);
     for (size_t s = 0; s < section->parts; s++) atomic_store(&section->part[s].done, 0);
     for (;;) {
         size_t next = DF_NOBODY;
@@ -470,7 +472,8 @@ static inline double host_lines(const DfSection *section) {
     double lines = 0;
     for (size_t s = section->loads; s < section->parts; s++) {
         const DfStage *stage = &section->part[s].s;
-        const double of = df_lines(stage, 0, stage->units);
+        const double of = df_lines(stage, 0, stage->units) *
+                          (double)section->part[s].replicas;
         if (!section->streamed) lines += of * (stage->weights + 2.0 * stage->grads);
         lines += 2 * (double)(stage->units * stage->sums);
     }
@@ -484,7 +487,7 @@ static inline double host_fire(const GptRun *r) {
     double firings = 0;
     for (size_t k = 0; k < plan->sections; k++) {
         const DfSection *section = &plan->section[k];
-        firings += (double)(section->actors * ((panels + section->span - 1) / section->span));
+        firings += (double)df_firings(section, (panels + section->span - 1) / section->span);
     }
     for (int n = 0; n < HOST_ROUNDS; n++) {
         const double start = seconds();

@@ -68,8 +68,10 @@ static inline Why why_noted(const DfGraph *graph, const DfPlan *plan, size_t n, 
     Why why = why_of(graph, plan, n, panels);
     const size_t firings = why.section->actors * why.firings;
     double begin = INFINITY;
-    for (size_t k = 0; k < firings; k++) begin = fmin(begin, event[k].from);
+    for (size_t k = 0; k < firings; k++)
+        if (event[k].to > 0) begin = fmin(begin, event[k].from);
     for (size_t k = 0; k < firings; k++) {
+        if (!(event[k].to > 0)) continue;       /* another replica's */
         const double to = event[k].to - begin;
         why_seen(&why, why.section, event[k].actor, event[k].panel, event[k].from - begin, to);
         why.cycles = fmax(why.cycles, to);
@@ -126,8 +128,9 @@ static inline WhySum why_sum(const Why *why, size_t s) {
     WhySum sum = {mem_new(WHY_KINDS * section->parts, sizeof *sum.cycles), 0, 0};
     for (size_t k = 0; k < part->actors; k++) {
         const WhyFiring *at = &why->at[(part->actor + k) * why->firings];
+        const size_t first = section->actor[part->actor + k].replica;
         double before = 0;
-        for (size_t i = 0; i < why->firings; i++) {
+        for (size_t i = first; i < why->firings; i += part->replicas) {
             const WhyCause data = why_data(why, part, i);
             const WhyCause room = why_room(why, part, i);
             const double ready = fmax(before, fmin(data.until, at[i].from));
@@ -263,8 +266,10 @@ enum { WHY_COLUMNS = 64, WHY_ROWS = 64 };
  * digit of the panel that it works on; where several fit into one, of the last. */
 static inline void why_draw(const Why *why, size_t actor, char *row,
                             size_t columns) {
+    const DfActor *drawn = &why->section->actor[actor];
+    const size_t step = why->section->part[drawn->part].replicas;
     const double each = why->cycles / (double)columns;
-    for (size_t i = 0; i < why->firings; i++) {
+    for (size_t i = drawn->replica; i < why->firings; i += step) {
         const WhyFiring *at = &why->at[actor * why->firings + i];
         size_t c = size_min((size_t)(at->from / each), columns - 1);
         do {
@@ -306,8 +311,11 @@ static inline void why_walk(Out *out, const Why *why, size_t i) {
         const WhyCause data = why_data(why, part, i);
         const WhyCause room = why_room(why, part, i);
         double from = INFINITY;
-        for (size_t k = 0; k < part->actors; k++)
-            from = fmin(from, why->at[(part->actor + k) * why->firings + i].from);
+        for (size_t k = 0; k < part->actors; k++) {
+            const size_t actor = part->actor + k;
+            if (section->actor[actor].replica != i % part->replicas) continue;
+            from = fmin(from, why->at[actor * why->firings + i].from);
+        }
         out_print(out, "%12.0f .. %-12.0f %s on %zu tiles, the first is %zu", from,
                   why->given[s * why->firings + i], part->s.name, part->actors,
                   section->actor[part->actor].tile);

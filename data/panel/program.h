@@ -143,7 +143,8 @@ static inline ProgStage *prog_append(Program *p, size_t l, const char *name,
         .side = {PROG_NONE, PROG_NONE},
         .thirds = 1,
         .split = 1,
-        .df = {.kind = (int)p->stages, .layer = l, .units = 1},
+        .df = {.kind = (int)p->stages, .layer = l, .units = 1,
+               .replicable = true},
     };
     for (int k = 0; k < DF_INS; k++) s->df.in[k] = DF_NONE;
     for (int k = 0; k < DF_OUTS; k++) s->df.out[k] = DF_NONE;

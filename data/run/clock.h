@@ -94,7 +94,7 @@ typedef struct {
     uint32_t *fired;                /* [panels][parts] how many did */
     double *time;                   /* [tiles] until when a tile is busy */
     double *busy;                   /* [tiles] cycles of work */
-    size_t *done;                   /* [actors] panels */
+    size_t *next;                   /* [actors] panel */
     bool *waits;                    /* [actors] in the heap */
     Heap ready;                     /* actors, the earliest first */
     DfClock clock;
@@ -112,13 +112,14 @@ static inline void df_ready_at(DfSim *sim, size_t actor, double time) {
 /* When part s gave panel i; INFINITY if it has not yet. */
 static inline double df_given(const DfSim *sim, size_t s, size_t i) {
     const size_t at = i * sim->section->parts + s;
-    if (sim->fired[at] < sim->section->part[s].actors) return INFINITY;
+    const DfPart *part = &sim->section->part[s];
+    if (sim->fired[at] < part->actors / part->replicas) return INFINITY;
     return sim->last[at];
 }
 /* When an actor's next firing has its inputs; INFINITY if not known yet. */
 static inline double df_data_at(const DfSim *sim, size_t actor) {
     const DfPart *part = &sim->section->part[sim->section->actor[actor].part];
-    const size_t i = size_min(sim->done[actor] + part->s.lag, sim->panels - 1);
+    const size_t i = size_min(sim->next[actor] + part->s.lag, sim->panels - 1);
     double time = 0;
     for (size_t k = 0; k < part->needs; k++)
         time = fmax(time, df_given(sim, part->need[k], i));
@@ -127,7 +128,7 @@ static inline double df_data_at(const DfSim *sim, size_t actor) {
 /* When it has room for its outputs; INFINITY if not known yet. */
 static inline double df_room_at(const DfSim *sim, size_t actor) {
     const DfPart *part = &sim->section->part[sim->section->actor[actor].part];
-    const size_t i = sim->done[actor];
+    const size_t i = sim->next[actor];
     double time = 0;
     for (size_t k = 0; k < part->gives; k++) {
         const size_t panels = df_room_for(sim->section, part, k, i);
@@ -138,7 +139,7 @@ static inline double df_room_at(const DfSim *sim, size_t actor) {
 }
 /* Puts an actor in the heap, if its next firing has a time. */
 static inline void df_wake(DfSim *sim, size_t actor) {
-    if (sim->waits[actor] || sim->done[actor] == sim->panels) return;
+    if (sim->waits[actor] || sim->next[actor] >= sim->panels) return;
     const double free_at = sim->time[sim->section->actor[actor].tile];
     const double time = fmax(df_data_at(sim, actor), df_room_at(sim, actor));
     if (time == INFINITY) return;
@@ -184,7 +185,7 @@ static inline void df_sim_fire(DfSim *sim, size_t number, double from) {
     const DfSection *section = sim->section;
     const DfActor *actor = &section->actor[number];
     const DfPart *part = &section->part[actor->part];
-    const size_t i = sim->done[number];
+    const size_t i = sim->next[number];
     const size_t at = i * section->parts + actor->part;
     double *time = &sim->time[actor->tile];
 
@@ -198,12 +199,12 @@ static inline void df_sim_fire(DfSim *sim, size_t number, double from) {
     sim->busy[actor->tile] += cost;
     sim->clock.cycles = fmax(sim->clock.cycles, *time);
     if (sim->seen) sim->seen(sim->owner, section, number, i, from, *time);
-    sim->done[number]++;
+    sim->next[number] += part->replicas;
 
     sim->last[at] = fmax(sim->last[at], *time);
     sim->fired[at]++;
     df_wake(sim, number);
-    if (sim->fired[at] < part->actors) return;
+    if (sim->fired[at] < part->actors / part->replicas) return;
     for (size_t s = 0; s < section->parts; s++)
         if (df_touches(&section->part[s], actor->part))
             df_wake_part(sim, &section->part[s]);
@@ -223,7 +224,8 @@ static inline DfClock df_pipeline(const DfGraph *graph, const DfPlan *plan,
     sim.fired = mem_new(size_mul(section->parts, panels), sizeof *sim.fired);
     sim.time = mem_new(tiles, sizeof *sim.time);
     sim.busy = mem_new(tiles, sizeof *sim.busy);
-    sim.done = mem_new(section->actors, sizeof *sim.done);
+    sim.next = mem_new(section->actors, sizeof *sim.next);
+    for (size_t k = 0; k < section->actors; k++) sim.next[k] = section->actor[k].replica;
     sim.waits = mem_new(section->actors, sizeof *sim.waits);
     for (size_t s = 0; s < section->parts; s++)
         df_wake_part(&sim, &section->part[s]);
@@ -248,7 +250,7 @@ static inline DfClock df_pipeline(const DfGraph *graph, const DfPlan *plan,
     free(sim.fired);
     free(sim.time);
     free(sim.busy);
-    free(sim.done);
+    free(sim.next);
     free(sim.waits);
     free(sim.ready.item);
     return sim.clock;

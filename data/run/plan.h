@@ -12,13 +12,15 @@
  * A part is cut into places so small that none is slower than the mean tile,
  * or than a share of it, but no smaller: every cut reads some inputs once more.
  * The places are dealt out, the heaviest first, each to a tile that has least
- * to do yet and has room. So small parts share a tile, and take turns on it.
+ * to do yet and has room; small ones take turns on one. A part whose single
+ * units are too slow may have replicas that share out its panels, if no panel
+ * adds to another.
  *
  * Where to cut the graph into sections is found from its end. time(s), the
- * least from stage s to the end, is the least, over all e where the section
- * that begins with s may end, of guess(s, e) + time(e). guess is the longer of
- * the section's pipeline and its traffic off chip, plus bringing its weights;
- * where workers run it, who carry the traffic themselves, the sum of all three.
+ * least from stage s to the end, is the least of guess(s, e) + time(e) over all
+ * e where the section that begins with s may end. guess is the longer of its
+ * pipeline and its traffic off chip, plus bringing its weights; where workers
+ * run it, who carry the traffic themselves, the sum.
  *
  * Example: 40 layers have 700 places for a cut; where a section holds 3 layers
  * at most, that makes some 20,000 guesses. */
@@ -73,6 +75,7 @@ static inline void df_collect(const DfGraph *graph, DfSection *section,
     }
     section->parts = section->loads + stages;
     section->part = mem_new(section->parts, sizeof *section->part);
+    for (size_t s = 0; s < section->parts; s++) section->part[s].replicas = 1;
     for (size_t s = 0; s < section->loads; s++)
         section->part[s].s = df_load(graph, load[s]);
     for (size_t s = 0; s < stages; s++)
@@ -130,12 +133,16 @@ static inline size_t df_slots(const DfSection *section,
 static inline void df_gives(const DfGraph *graph, DfSection *section, size_t s,
                             size_t depth) {
     DfPart *part = &section->part[s];
+    part->gives = 0;
     for (int k = 0; k < DF_OUTS; k++) {
         const int e = part->s.out[k];
         if (e == DF_NONE || df_root(graph, section, e) != e) continue;
         const DfReaders readers = df_readers(graph, section, s, e);
-        const size_t slots =
-            df_slots(section, &readers, depth, graph->edge[e].name);
+        size_t turns = part->replicas;          /* that take panels by turns */
+        for (size_t n = 0; n < readers.n; n++)
+            turns = size_max(turns, section->part[readers.part[n]].replicas);
+        const size_t slots = turns - 1 + df_slots(section, &readers, depth,
+                                                  graph->edge[e].name);
         section->slot[e].slots = slots;
         if (part->gives + readers.n > DF_DEPS)
             die("%s: more than %d stages read what it makes", part->s.name,
@@ -211,7 +218,8 @@ static inline size_t df_cut(const DfGraph *graph, DfSection *section,
     const size_t line = LINE * plan->chip.element;
     const DfStage *stage = &part->s;
     size_t at = 0;
-    part->per = (stage->units + places - 1) / places;
+    const size_t sets = places / part->replicas;        /* of all units */
+    part->per = (stage->units + sets - 1) / sets;
     const bool whole =
         plan->real && stage->whole && part->per > stage->whole;
     if (whole) {
@@ -245,7 +253,7 @@ static inline size_t df_cut(const DfGraph *graph, DfSection *section,
         at += slot->slots * section->span * plan->groups * slot->per * line;
     }
     part->bytes = size_up(at, DF_LINE_BYTES);
-    part->actors = (stage->units + part->per - 1) / part->per;
+    part->actors = (stage->units + part->per - 1) / part->per * part->replicas;
     return part->bytes;
 }
 /* More places than this leave none of them less. */
@@ -280,14 +288,23 @@ static inline double df_pace(const DfGraph *graph, const DfPlan *plan,
         sum += df_pace_at(graph, plan, part, units, time);
     return sum / DF_TIMES;
 }
+/* So many replicas of a part that each unit, which takes that many cycles, has at
+ * most `cycles` of them a panel, if it may have any: as many as have tiles. */
+static inline size_t df_replicas(const DfStage *stage, const DfPlan *plan,
+                                 double takes, double cycles) {
+    const size_t most = plan->chip.tiles / stage->units;
+    const bool keeps = stage->grads || stage->sums || stage->state || stage->recalls;
+    if (!stage->replicable || keeps || stage->lag || !(takes > cycles)) return 1;
+    const double wanted = fmin(ceil(takes / cycles), (double)plan->chip.tiles);
+    return size_max(1, size_min((size_t)wanted, most));
+}
 /* Cuts a part into the fewest places that have at most so many bytes and whose
  * actors take at most so many cycles, as far as it can be cut. False if a place
  * is larger than a tile then. */
 static inline bool df_cut_part(const DfGraph *graph, DfSection *section,
                                DfPart *part, const DfPlan *plan, double cycles,
                                double bytes) {
-    const size_t most =
-        size_min(df_finest(graph, &part->s), plan->chip.tiles);
+    size_t most = size_min(df_finest(graph, &part->s), plan->chip.tiles);
     const size_t units = part->s.units;
     size_t low = 1;                             /* units an actor */
     size_t high = units;
@@ -297,8 +314,16 @@ static inline bool df_cut_part(const DfGraph *graph, DfSection *section,
         else high = middle - 1;
     }
     size_t places = size_min((units + low - 1) / low, most);
+    part->replicas = 1;
     const double one = (double)df_cut(graph, section, part, 1, plan);
     places = size_max(places, size_min((size_t)fmin(one / bytes, 1e9), most));
+    if (low == 1 && section->replicate)
+        part->replicas = df_replicas(&part->s, plan,
+                                     df_pace(graph, plan, part, 1), cycles);
+    if (part->replicas > 1) {
+        places = size_max(places, units * part->replicas);
+        most = size_max(most, places);
+    }
     while (df_cut(graph, section, part, places, plan) > bytes && places < most)
         places++;
     return part->bytes <= plan->chip.sram;
@@ -353,10 +378,11 @@ static inline void df_merge(DfTable *table, size_t taken, size_t left) {
 static inline bool df_deal_part(const DfGraph *graph, DfTable *table,
                                 DfSection *section, const DfPart *part,
                                 const DfPlan *plan) {
-    const double work = df_pace(graph, plan, part, part->per);
+    const double turns = (double)part->replicas;
+    const double work = df_pace(graph, plan, part, part->per) / turns;
     double at[DF_TIMES];
     for (int time = 0; time < DF_TIMES; time++)
-        at[time] = df_pace_at(graph, plan, part, part->per, time);
+        at[time] = df_pace_at(graph, plan, part, part->per, time) / turns;
     size_t taken = 0;
     size_t left = 0;
     size_t k = 0;
@@ -410,6 +436,23 @@ static inline double df_all_work(const DfGraph *graph, const DfPlan *plan,
     }
     return sum;
 }
+/* Cuts every part into actors of at most so many cycles, and places of at most so
+ * many bytes, as far as can be. The bytes of all; INFINITY if some place is larger
+ * than a tile. */
+static inline double df_cut_each(const DfGraph *graph, DfSection *section,
+                                 const DfPlan *plan, double cycles, double most) {
+    double bytes = 0;
+    section->places = 0;
+    for (size_t s = 0; s < section->parts; s++) {
+        DfPart *part = &section->part[s];
+        if (!df_cut_part(graph, section, part, plan, cycles, most))
+            return INFINITY;
+        part->place = section->places;
+        section->places += part->places;
+        bytes += (double)(part->places * part->bytes);
+    }
+    return bytes;
+}
 /* Cuts every part so that no actor has more than a share of what a tile has to
  * do, and no place more than that share of its memory, as far as can be. False
  * if some place is larger than a tile, or all together than the chip. */
@@ -417,17 +460,18 @@ static inline bool df_cut_parts(const DfGraph *graph, DfSection *section,
                                 const DfPlan *plan, double share) {
     const double tiles = (double)plan->chip.tiles;
     const double sram = (double)plan->chip.sram;
-    const double mean = df_all_work(graph, plan, section) / tiles;
-    double bytes = 0;
-    section->places = 0;
-    for (size_t s = 0; s < section->parts; s++) {
-        DfPart *part = &section->part[s];
-        if (!df_cut_part(graph, section, part, plan, share * mean,
-                         fmin(share, 1) * sram))
-            return false;
-        part->place = section->places;
-        section->places += part->places;
-        bytes += (double)(part->places * part->bytes);
+    const double cycles = share * df_all_work(graph, plan, section) / tiles;
+    const double most = fmin(share, 1) * sram;
+    bool turns = false;
+    double bytes = df_cut_each(graph, section, plan, cycles, most);
+    if (bytes == INFINITY) return false;
+    for (size_t s = 0; s < section->parts; s++)
+        turns |= section->part[s].replicas > 1;
+    if (turns || section->replicated) {     /* their edges need more slots, or less */
+        for (size_t s = 0; s < section->parts; s++)
+            df_gives(graph, section, s, plan->depth);
+        section->replicated = turns;
+        bytes = df_cut_each(graph, section, plan, cycles, most);
     }
     return bytes <= tiles * sram;
 }
@@ -461,7 +505,8 @@ static inline bool df_deal(const DfGraph *graph, DfSection *section,
     section->place = mem_new(section->places, sizeof *section->place);
     for (size_t s = 0; s < section->parts; s++) {
         const DfPart *part = &section->part[s];
-        const double work = df_pace(graph, plan, part, part->per);
+        const double work = df_pace(graph, plan, part, part->per) /
+                            (double)part->replicas;
         const double room = (double)part->bytes / (double)plan->chip.sram;
         turn[s].part = s;
         turn[s].weight = fmax(mean > 0 ? work * tiles / mean : 0, room);
@@ -490,13 +535,15 @@ static inline void df_place_actors(DfSection *section) {
     section->actor = mem_new(section->actors, sizeof *section->actor);
     for (size_t s = 0; s < section->parts; s++) {
         const DfPart *part = &section->part[s];
+        const size_t sets = part->actors / part->replicas;
         for (size_t k = 0; k < part->actors; k++) {
             DfActor *actor = &section->actor[part->actor + k];
             actor->part = s;
             actor->k = k;
             actor->place = part->place + k;
             actor->tile = section->place[actor->place].tile;
-            actor->u0 = k * part->per;
+            actor->replica = k / sets;
+            actor->u0 = k % sets * part->per;
             actor->u1 = size_min(actor->u0 + part->per, part->s.units);
         }
     }
@@ -567,6 +614,7 @@ static inline DfTraffic df_traffic(const DfGraph *graph, const DfPlan *plan,
     for (size_t s = 0; s < section->parts; s++) {
         const DfStage *stage = &section->part[s].s;
         const double lines = df_lines(stage, 0, stage->units);
+        const double replicas = (double)section->part[s].replicas;
         traffic.in += (stage->reads - stage->random) * groups * line;
         traffic.random += stage->random * groups * line;
         traffic.out += stage->writes * groups * line;
@@ -578,7 +626,8 @@ static inline DfTraffic df_traffic(const DfGraph *graph, const DfPlan *plan,
         bool come = stage->weights;
         if (section->streamed) come = stage->lines && !stage->grads;
         /* 4 bytes: a line's column, though a dense matrix needs none */
-        if (come) traffic.weights += lines * (line + 4) * often;
+        const double times = section->streamed ? often : replicas;
+        if (come) traffic.weights += lines * (line + 4) * times;
         const double sums = (double)(stage->units * stage->sums);
         traffic.grads += 2 * (lines * stage->grads * often + sums) * line;
     }
@@ -635,7 +684,7 @@ static inline double df_guess(const DfGraph *graph, const DfPlan *plan,
         for (size_t s = 0; s < section->parts; s++) {
             const DfPart *part = &section->part[s];
             const double slow = df_pace_at(graph, plan, part, part->per, time);
-            slowest = fmax(slowest, slow);
+            slowest = fmax(slowest, slow / (double)part->replicas);
             fill += slow / DF_TIMES;
         }
         pace += slowest / DF_TIMES;
@@ -719,13 +768,21 @@ static inline uint64_t *df_signs(const DfGraph *graph, const DfPlan *plan) {
     return sign;
 }
 
+/* A section as it may be: where it ends, how it uses the chip, and the seconds
+ * it will take. */
+typedef struct {
+    size_t end;
+    int mode;
+    size_t span;
+    double share;
+    bool replicate;         /* with replicas */
+    double seconds;         /* INFINITY: it does not fit */
+} DfChoice;
+
 /* What was found out of sections, by their signs. */
 typedef struct {
     uint64_t sign;          /* 0: nothing */
-    double seconds;
-    double share;
-    size_t span;
-    int mode;
+    DfChoice choice;        /* but where it ends */
 } DfKnown;
 
 typedef struct {
@@ -766,16 +823,6 @@ static inline DfKnown *df_learn(DfMemory *memory, uint64_t sign) {
 enum { DF_SHARES = 4 };
 static const double df_shares[DF_SHARES] = {1, 0.5, 0.25, 0};
 
-/* A section as it may be: where it ends, how it uses the chip, and the seconds
- * it will take. */
-typedef struct {
-    size_t end;
-    int mode;
-    size_t span;
-    double share;
-    double seconds;         /* INFINITY: it does not fit */
-} DfChoice;
-
 /* A plan while it is made. */
 typedef struct {
     const DfGraph *graph;
@@ -791,28 +838,38 @@ typedef struct {
  * the same of one that cannot be cut. */
 enum { DF_GUESS, DF_DEALT, DF_UNCUT };
 
-/* The best share for stages first .. choice.end-1, by dealing them out. A
- * coarser one is kept if it is hardly slower. Workers do few large firings
- * faster than many small ones: what they run is cut as coarsely as fits. */
+/* A section of stages first .. choice.end-1, dealt out by a share, in *best if
+ * that is faster; what is hardly faster does not count. */
+static inline void df_try_share(const DfGraph *graph, const DfPlan *plan,
+                                size_t first, DfChoice choice, size_t panels,
+                                DfChoice *best) {
+    DfSection section = df_section(graph, plan, first, choice.end, choice.mode,
+                                   choice.span);
+    section.replicate = choice.replicate;
+    if (df_deal(graph, &section, plan, choice.share) &&
+        section.replicated == choice.replicate) {
+        choice.seconds = df_guess(graph, plan, &section, section.work, panels);
+        if (choice.seconds < 0.98 * best->seconds) *best = choice;
+    }
+    df_section_free(&section, graph);
+}
+/* The best share for stages first .. choice.end-1, by dealing them out, the
+ * coarsest first, and whether with replicas. Workers do few large firings faster
+ * than many small ones: what they run is cut as coarsely as fits. */
 static inline DfChoice df_best_share(const DfGraph *graph, const DfPlan *plan,
                                      size_t first, DfChoice choice,
                                      size_t panels) {
-    choice.seconds = INFINITY;
+    DfChoice best = choice;
+    best.seconds = INFINITY;
     for (int k = 0; k < DF_SHARES; k++) {
-        DfSection section = df_section(graph, plan, first, choice.end,
-                                       choice.mode, choice.span);
-        if (df_deal(graph, &section, plan, df_shares[k])) {
-            const double seconds =
-                df_guess(graph, plan, &section, section.work, panels);
-            if (seconds < 0.98 * choice.seconds) {
-                choice.seconds = seconds;
-                choice.share = df_shares[k];
-            }
-        }
-        df_section_free(&section, graph);
-        if (plan->real && choice.seconds < INFINITY) break;
+        choice.share = df_shares[k];
+        choice.replicate = false;
+        df_try_share(graph, plan, first, choice, panels, &best);
+        if (plan->real && best.seconds < INFINITY) break;
+        choice.replicate = true;
+        df_try_share(graph, plan, first, choice, panels, &best);
     }
-    return choice;
+    return best;
 }
 /* Whether stages first .. end-1 fit on the chip together. */
 static inline bool df_fits(const DfGraph *graph, const DfPlan *plan,
@@ -933,8 +990,10 @@ static inline double df_resident(const DfGraph *graph, const DfPlan *plan,
     double best = INFINITY;
     DfSection section = df_section(graph, plan, first, end, DF_RESIDENT, 1);
     const double mean = df_all_work(graph, plan, &section) / tiles;
-    for (int k = 0; k < DF_SHARES; k++) {
-        if (df_cut_parts(graph, &section, plan, df_shares[k]))
+    for (int k = 0; k < 2 * DF_SHARES; k++) {
+        section.replicate = k % 2;
+        if (df_cut_parts(graph, &section, plan, df_shares[k / 2]) &&
+            section.replicated == section.replicate)
             best = fmin(best, df_guess(graph, plan, &section, mean, panels));
         if (plan->real && best < INFINITY) break;
     }
@@ -951,7 +1010,13 @@ static inline DfChoice df_uncut(const DfGraph *graph, const DfPlan *plan,
     if (choice.mode == DF_STREAMED)
         choice.span =
             df_widest_span(graph, plan, first, end, choice.mode, panels);
-    return df_best_share(graph, plan, first, choice, panels);
+    DfChoice best = df_best_share(graph, plan, first, choice, panels);
+    while (choice.span > 1 && !plan->real) {
+        choice.span /= 2;           /* leaves room for replicas, and traffic grows */
+        const DfChoice found = df_best_share(graph, plan, first, choice, panels);
+        if (found.replicate && found.seconds < 0.9 * best.seconds) best = found;
+    }
+    return best;
 }
 static inline uint64_t df_range_sign(const DfSearch *search, uint64_t sign,
                                      size_t first, size_t end) {
@@ -967,13 +1032,11 @@ static inline DfChoice df_uncut_known(DfSearch *search, size_t first,
         const DfChoice found = df_uncut(search->graph, search->plan, first, end,
                                         search->panels);
         known = df_learn(&search->memory, sign);
-        known->seconds = found.seconds;
-        known->share = found.share;
-        known->span = found.span;
-        known->mode = found.mode;
+        known->choice = found;
     }
-    return (DfChoice){.end = end, .mode = known->mode, .span = known->span,
-                      .share = known->share, .seconds = known->seconds};
+    DfChoice choice = known->choice;
+    choice.end = end;
+    return choice;
 }
 /* The sections that may begin with stage `first`, into choice[stages], with the
  * time from `first` to the end; how many. */
@@ -993,12 +1056,13 @@ static inline size_t df_choices(DfSearch *search, size_t first,
         DfKnown *known = df_known(&search->memory, sign);
         if (!known->sign) {
             known = df_learn(&search->memory, sign);
-            known->seconds = df_resident(graph, search->plan, first, end,
-                                         search->panels);
+            known->choice.seconds = df_resident(graph, search->plan, first, end,
+                                                search->panels);
         }
-        if (known->seconds == INFINITY) break;
+        const double seconds = known->choice.seconds;
+        if (seconds == INFINITY) break;
         choice[n] = (DfChoice){.end = end, .mode = DF_RESIDENT, .span = 1,
-                               .seconds = known->seconds + search->left[end]};
+                               .seconds = seconds + search->left[end]};
         n++;
     }
     return n;
@@ -1044,13 +1108,12 @@ static inline DfChoice df_choose(DfSearch *search, size_t first) {
                 df_best_share(search->graph, search->plan, first, choice[k],
                               search->panels);
             known = df_learn(&search->memory, sign);
-            known->seconds = found.seconds;
-            known->share = found.share;
+            known->choice = found;
         }
-        const double seconds = known->seconds + search->left[end];
+        const double seconds = known->choice.seconds + search->left[end];
         if (seconds >= best.seconds) continue;
-        best = choice[k];
-        best.share = known->share;
+        best = known->choice;
+        best.end = end;
         best.seconds = seconds;
     }
     free(choice);
@@ -1064,6 +1127,7 @@ static inline DfSection df_next_section(DfSearch *search, size_t first) {
     const DfChoice choice = df_choose(search, first);
     DfSection section = df_section(graph, plan, first, choice.end, choice.mode,
                                    choice.span);
+    section.replicate = choice.replicate;
     df_deal(graph, &section, plan, choice.share);
     df_place_actors(&section);
     df_place_edges(graph, &section, plan);
@@ -1079,17 +1143,20 @@ static inline void df_take_memory(DfPlan *plan) {
             plan->chip.name, plan->chip.tiles, plan->chip.sram);
     plan->memory = mem_new(lines, DF_LINE_BYTES);
 }
+/* What a plan is for: to be simulated; to be run fast by a few workers; to be run
+ * as it would be simulated, which tests do. To be run it has the chip's memory. */
+enum { DF_TO_SIMULATE, DF_TO_RUN, DF_TO_TRY };
+
 /* Cuts the graph into sections for a chip: `depth` slots a stream, `groups` a
- * panel, `panels` a stream. real: it is to be run, so with the chip's memory.
- * Dies if a stage cannot fit. Freed with df_plan_free. */
+ * panel, `panels` a stream. Dies if a stage cannot fit. Freed with df_plan_free. */
 static inline DfPlan *df_plan(const DfGraph *graph, DfChip chip, size_t depth,
-                              size_t groups, size_t panels, bool real) {
+                              size_t groups, size_t panels, int purpose) {
     if (chip.sram % DF_LINE_BYTES)
         die("sram: expected a multiple of %d bytes, found %zu", DF_LINE_BYTES,
             chip.sram);
     DfPlan *plan = mem_new(1, sizeof *plan);
     *plan = (DfPlan){.chip = chip, .depth = depth, .groups = groups,
-                     .real = real};
+                     .real = purpose == DF_TO_RUN};
     plan->stride = chip.sram / DF_LINE_BYTES + DF_GAP;
     plan->reads = df_reads_of(graph);
     DfSearch search = {.graph = graph, .plan = plan, .panels = panels};
@@ -1099,7 +1166,7 @@ static inline DfPlan *df_plan(const DfGraph *graph, DfChip chip, size_t depth,
                                   sizeof *search.memory.known);
     search.left = mem_new(graph->stages + 1, sizeof *search.left);
     df_search(&search);
-    if (real) df_take_memory(plan);
+    if (purpose != DF_TO_SIMULATE) df_take_memory(plan);
     size_t cap = 0;
     for (size_t s = 0; s < graph->stages;) {
         plan->section = mem_grow(plan->section, plan->sections, &cap,

@@ -505,8 +505,8 @@ static inline bool gpt_machine_fits(const GptRun *r, DfChip chip, size_t depth) 
     free(lines);
     return fits;
 }
-/* Plans the chip for a run's model and panels; again when its masks have changed. */
-static inline void gpt_machine_plan(GptRun *r, DfChip chip, size_t depth) {
+/* Plans the chip for a run's model and panels, for that purpose. */
+static inline void gpt_machine_plan_for(GptRun *r, DfChip chip, size_t depth, int purpose) {
     gpt_machine_free(r);
     if (chip.element != sizeof(float))
         die("chip %s: numbers of %zu bytes: it can be simulated, not run", chip.name,
@@ -515,8 +515,12 @@ static inline void gpt_machine_plan(GptRun *r, DfChip chip, size_t depth) {
     a->lines = gpt_lines(r->m);
     a->graph = gpt_graph_of(&r->program, a->lines);
     a->m = r->m;
-    a->plan = df_plan(&a->graph, chip, depth, r->panel, gpt_panels(r), true);
+    a->plan = df_plan(&a->graph, chip, depth, r->panel, gpt_panels(r), purpose);
     gpt_machine_columns(r);
+}
+/* To be run fast; again when its masks have changed. */
+static inline void gpt_machine_plan(GptRun *r, DfChip chip, size_t depth) {
+    gpt_machine_plan_for(r, chip, depth, DF_TO_RUN);
 }
 
 /* What a firing of an actor works on. */
