@@ -140,6 +140,8 @@ static void choices_check_lines(const char *file) {
         {"{\"ctx\": 1, \"endings\": [\"b\", \"c\"], \"label\": 0}",
          "expected '\"', found '1'"},
         {ITEM("\"b\", \"\\ud800\"", "0"), "expected a surrogate pair"},
+        {ITEM("\"b\", \"caf\xe9\"", "0"),
+         "line 3: JSON at byte 34: expected UTF-8, found byte 0xe9"},
     };
     char text[512];
     for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
