@@ -841,6 +841,11 @@ static void tokt_spelled(void) {
           "a note");
     CHECK(!tok_note_spelled(t, (const uint8_t *)TOK_EOT, strlen(TOK_EOT), "x"),
           TOK_EOT " is no other token");
+    strings_add(&t->special, " ", 1, strings_hash(" ", 1));
+    CHECK(!tok_spelled(t, p, 5, &which), "no space");
+    for (size_t n = 1; n < 4; n++)
+        CHECK(!tok_spelled(t, (const uint8_t *)"a b", n, &which) == (n < 2),
+              "a token of one byte, in %zu", n);
     tok_free(t);
 }
 /* Every field of a tokenizer.json: one that must be neutral and is not is
@@ -940,10 +945,13 @@ static void tokt_patterns(void) {
     while (last > ranks && last[-1] != '\n') last--;
     sprintf(turned, "\xef\xbb\xbf%s\r\n%.*s\n", last, (int)(last - ranks),
             ranks);
+    NOTED("");
     t = tok_read((Bytes){(uint8_t *)turned, strlen(turned), "x", false},
                  (Bytes){0}, true);
     CHECK(t->eot == 299 && t->V == 302 && t->n == 300,
           "<|endoftext|> %u, V %zu", t->eot, t->V);
+    CHECK(NOTED("2 ids have no rank; taken for <|endoftext|> is the first, 299"),
+          "which gap is taken is no matter of course");
     tok_free(t);
     free(turned);
     free(ranks);

@@ -387,20 +387,26 @@ static inline bool tok_is_text(const Tokenizer *t, uint32_t id) {
 
 /* The first place in n bytes of text where a special token other than
  * <|endoftext|> is spelled out, its number in *which; NULL if there is none. A
- * table of first two bytes passes over nearly all of the text. */
+ * table of first two bytes passes over nearly all of the text; a token of one
+ * byte may have any second. */
 static inline const uint8_t *tok_spelled(const Tokenizer *t, const uint8_t *text,
                                          size_t n, size_t *which) {
     if (!t->special.n) return NULL;
     bool *begins = mem_new(65536, sizeof *begins);
     const uint8_t *found = NULL;
-    for (size_t k = 0; k < t->special.n; k++)
-        if (strings_length(&t->special, k) > 1)
-            begins[get_u16(strings_at(&t->special, k))] = true;
-    for (size_t at = 0; at + 1 < n && !found; at++) {
-        if (!begins[get_u16(text + at)]) continue;
+    for (size_t k = 0; k < t->special.n; k++) {
+        const uint8_t *p = strings_at(&t->special, k);
+        const size_t len = strings_length(&t->special, k);
+        if (len > 1) begins[get_u16(p)] = true;
+        for (size_t next = 0; next < 256 && len == 1; next++)
+            begins[p[0] | next << 8] = true;
+    }
+    for (size_t at = 0; at < n && !found; at++) {
+        const size_t next = at + 1 < n ? text[at + 1] : 0;
+        if (!begins[text[at] | next << 8]) continue;
         for (size_t k = 0; k < t->special.n && !found; k++) {
             const size_t len = strings_length(&t->special, k);
-            if (len < 2 || len > n - at) continue;
+            if (!len || len > n - at) continue;
             if (memcmp(text + at, strings_at(&t->special, k), len)) continue;
             found = text + at;
             *which = k;

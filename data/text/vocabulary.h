@@ -579,6 +579,9 @@ static inline void src_notes(const TokSource *s, TokFileKind kind,
     const Strings *special = &s->t->special;
     const bool merges = kind == TOK_FILE_MERGES;
     if (merges || kind == TOK_FILE_RANKS) src_pattern(s->t, file, said);
+    if (kind == TOK_FILE_RANKS && s->t->V > s->t->n + 1)
+        note("%s: %zu ids have no rank; taken for " TOK_EOT " is the first, %u", file,
+             s->t->V - s->t->n, s->t->eot);
     if (merges && !ids)
         note("%s: no ids beside it (vocab.json, encoder.json); taken are "
              "bytes, merges, " TOK_EOT,
