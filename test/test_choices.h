@@ -155,6 +155,11 @@ static void choices_check_lines(const char *file) {
              ITEM("\"b\", \"1234567890a\"", "0"));
     file_put(file, text, strlen(text));
     CHECK(command(CHOICES_OF "%s", file) == 0, "12 tokens fit: %s", check_line);
+    snprintf(text, sizeof text, "%s", ITEM("\"b\", \"[PAD]\"", "0"));
+    file_put(file, text, strlen(text));
+    NOTED("");
+    CHECK(command(CHOICES_OF "%s", file) == 0 && NOTED("byte 31: '[PAD]' is a special token"),
+          "%s", check_line);
 }
 #undef ITEM
 

@@ -697,6 +697,10 @@ static void test_prompts(void) {
     state_end(&s);
     free(logits);
     check_refused("--no-eot", "sample test/golden/sharded --no-eot");
+    NOTED("");
+    CHECK(command("sample test/golden/sharded --tokens 1 --quiet --prompt low[PAD]") == 0 &&
+              NOTED("--prompt: byte 3: '[PAD]' is a special token"),
+          "%s", check_line);
 }
 
 static void test_models(void) {

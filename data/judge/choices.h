@@ -197,6 +197,7 @@ static inline Choices choices_parse(Bytes b, const Tokenizer *tok, size_t T) {
         p = stop < end ? stop + 1 : end;
     }
     if (!c.items) die("%s: expected an item a line, found none", b.name);
+    tok_note_spelled(tok, b.p, b.n, b.name);
     choices_cut(&c, b.name, T);
     return c;
 }
