@@ -539,6 +539,13 @@ static void test_ids_not_raw(void) {
     ids[33] = 1;
     file_put(file_in("odd"), ids, sizeof ids);
     CHECK(!ids_die(file_in("odd"), true), "%s", check_line);
+    ids[32] = 50000;                /* 115,536 in 4 bytes */
+    file_put(file_in("odd"), ids, sizeof ids);
+    CHECK(ids_die(file_in("odd"), true) && strstr(check_line, "ids of 4 bytes"), "%s",
+          check_line);
+    ids[61] = 16;
+    file_put(file_in("odd"), ids, sizeof ids);
+    CHECK(!ids_die(file_in("odd"), true), "%s", check_line);
     Tokens t = {0};
     NOTED("");
     tokens_read(&t, file_in("odd"), 65537, true);

@@ -136,21 +136,23 @@ static inline TokenIds ids_of_shard(Bytes b) {
 static const char npy_magic[] = "\x93NUMPY";
 static inline const char *ids_not_raw(Bytes b) {
     size_t shown = 0;               /* bytes of printable ASCII */
-    size_t high = 0;                /* ids in odd places that are not 0 */
-    size_t low = 0;                 /* and in even places */
+    uint32_t high = 0;              /* the largest id in an odd place */
+    uint32_t low = 0;               /* and in an even one */
     if (b.n > 6 && !memcmp(b.p, npy_magic, 6)) return "NumPy's .npy";
     if (b.n >= SHARD_HEADER &&
         (get_u32(b.p) == SHARD_U16 || get_u32(b.p) == SHARD_U32))
         return "a shard of llm.c";
     for (size_t i = 0; i < b.n && shown == i; i++)
         shown += (b.p[i] >= ' ' && b.p[i] < 0x7f) || (b.p[i] >= '\t' && b.p[i] <= '\r');
-    for (size_t i = 0; i + 3 < b.n && !high; i += 4) {
-        low += get_u16(b.p + i) != 0;
-        high += get_u16(b.p + i + 2) != 0;
+    for (size_t i = 0; i + 3 < b.n && high < 16; i += 4) {
+        if (get_u16(b.p + i) > low) low = get_u16(b.p + i);
+        if (get_u16(b.p + i + 2) > high) high = get_u16(b.p + i + 2);
     }
     if (b.n < 64) return NULL;      /* too little to tell */
     if (shown == b.n) return "text";
-    return low && !high ? "every second one 0, as ids of 4 bytes have it" : NULL;
+    if ((!high && low) || (high < 16 && low >= 4096))
+        return "every second one next to 0, as ids of 4 bytes have it";
+    return NULL;
 }
 /* nanoGPT's: u16, and nothing else. */
 static inline TokenIds ids_of_raw(Bytes b) {
