@@ -57,7 +57,7 @@ static void test_theirs(void) {
     check_logits("test/golden/sharded/model.safetensors.index.json");
     NOTED("");
     check_logits("test/golden/theirs.gguf");
-    CHECK(NOTED("'a.list' first"), "a value that is not known is named");
+    CHECK(NOTED("not known: 'a.list'"), "a value that is not known is named");
     check_same("test/golden/sharded", "test/golden/theirs.gguf", true);
 }
 
@@ -373,7 +373,7 @@ static void check_gguf_field(const JsonField *field) {
     CHECK(died == (field->use == JSON_NEUTRAL), "%s: %s", field->key,
           died ? check_line : "taken");
     CHECK(died ? strstr(check_line, field->key) != NULL
-               : NOTED("1 values that are not known, 'zzz'"),
+               : NOTED("1 values that are not known: 'zzz'"),
           "%s: %s", field->key, check_line);
 }
 static void test_gguf_fields(void) {

@@ -298,7 +298,7 @@ static const JsonField gguf_fields[] = {
  * are not known. */
 static inline void gguf_check_fields(const ModelFile *f) {
     enum { FIELDS = sizeof gguf_fields / sizeof *gguf_fields };
-    const char *unknown = NULL;     /* the first */
+    Out unknown = out_memory();     /* their names */
     size_t strange = 0;
     for (size_t n = 0; n < f->gguf->n; n++) {
         const GgufValue *v = &f->gguf->value[n];
@@ -314,11 +314,12 @@ static inline void gguf_check_fields(const ModelFile *f) {
         if (k < FIELDS || !strncmp(v->key, "general.", 8) ||
             gguf_is_mask(v->key))
             continue;
-        if (!strange++) unknown = v->key;
+        out_print(&unknown, strange++ ? ", '%s'" : "'%s'", v->key);
     }
     if (strange)
-        note("%s: passed over: %zu values that are not known, '%s' first",
-             f->path, strange, unknown);
+        note("%s: passed over: %zu values that are not known: %.600s", f->path, strange,
+             out_string(&unknown));
+    out_free(&unknown);
 }
 
 /* Dies of what a file says of the architecture besides, unless that is off: a
