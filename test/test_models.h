@@ -637,6 +637,9 @@ static void test_texts(void) {
         CHECK(d.n == 1 && d.doc[0].n == text[k].n, "text %zu is read whole", k);
         documents_free(&d);
     }
+    file_put(file_in("strange"), "PAR1low\0PAR1", 12);
+    check_refused("found a Parquet file", "run --text %s --out %s", file_in("strange"),
+                  file_in("n"));
     file_put(file_in("strange"), "low [PAD]\n", 10);
     NOTED("");
     CHECK(command("eval test/golden/sharded --text %s", file_in("strange")) == 0 &&

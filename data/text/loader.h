@@ -307,6 +307,13 @@ static inline bool text_is_json(const uint8_t *p, size_t n) {
     while (end && p[end - 1] <= ' ') end--;
     return end > 4 && p[0] == '{' && (p[1] == '"' || p[2] == '"') && p[end - 1] == '}';
 }
+/* Dies of a Parquet file, in which many texts are given away. */
+static inline void text_check(Bytes b) {
+    if (b.n >= 12 && !memcmp(b.p, "PAR1", 4) && !memcmp(b.p + b.n - 4, "PAR1", 4))
+        die("%s: expected text, found a Parquet file; take the texts out of it, with "
+            TOK_EOT " between them",
+            b.name);
+}
 /* Says if a text does not look like one. It is read byte by byte all the same,
  * but that may not be what its owner means. */
 static inline void text_note(Bytes b) {
@@ -329,6 +336,7 @@ static inline void documents_read(Documents *d, const char *path,
                                   bool held_out) {
     const Bytes b = file_read(path);
     const size_t before = d->n;
+    text_check(b);
     text_note(b);
     documents_keep(d, b);
     documents_split(d, b.p, b.n, held_out);
