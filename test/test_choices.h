@@ -140,6 +140,8 @@ static void choices_check_lines(const char *file) {
         {"{\"ctx\": 1, \"endings\": [\"b\", \"c\"], \"label\": 0}",
          "expected '\"', found '1'"},
         {ITEM("\"b\", \"\\ud800\"", "0"), "expected a surrogate pair"},
+        {ITEM("\"b\", \"caf\xe9\"", "0"),
+         "line 3: JSON at byte 34: expected UTF-8, found byte 0xe9"},
     };
     char text[512];
     for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
@@ -153,6 +155,11 @@ static void choices_check_lines(const char *file) {
              ITEM("\"b\", \"1234567890a\"", "0"));
     file_put(file, text, strlen(text));
     CHECK(command(CHOICES_OF "%s", file) == 0, "12 tokens fit: %s", check_line);
+    snprintf(text, sizeof text, "%s", ITEM("\"b\", \"[PAD]\"", "0"));
+    file_put(file, text, strlen(text));
+    NOTED("");
+    CHECK(command(CHOICES_OF "%s", file) == 0 && NOTED("byte 31: '[PAD]' is a special token"),
+          "%s", check_line);
 }
 #undef ITEM
 

@@ -404,6 +404,12 @@ static void files_smaller(void) {
     files_text("chip", chip);
     CHECK(df_chip(file_in("chip")).launch == 1e-6,
           "a comment may have a space before it");
+    char cut[sizeof chip];
+    memcpy(cut, chip, sizeof chip);
+    cut[7] = 0;                         /* the end of tiles=4 */
+    file_put(file_in("cut"), cut, sizeof cut - 1);
+    CHECK(DIES(df_chip(file_in("cut"))) && strstr(check_line, "cut:1: expected text"), "%s",
+          check_line);
     check_refused("at most 1000000000000000",
                   "compare --seed 1000000000000000 --seeds 2 --text %s --out %s",
                   file_in("text"), file_in("far"));

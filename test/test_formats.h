@@ -442,9 +442,10 @@ static void test_round_trips(void) {
     check_refused("no vocabulary", "sample %s", bin);
 }
 
-/* A Hugging Face model of the given type with buffers, a head and, if masked, a
+/* A Hugging Face model of the given type with a buffer, a head and, if masked, a
  * mask; weights are k / 64, so that every type holds them. change: 1 the head
- * differs, 2 a tensor more, 3 a weight where the mask is 0. */
+ * differs, 2 a tensor more, 3 a weight where the mask is 0, 4 a tensor of no
+ * element more, 5 a buffer that is no causal mask but a window. */
 static void hf_put(const char *path, StType type, bool prefix, bool masked,
                    int change) {
     const GptConfig c = {1, 2, 4, 5, 3};
@@ -461,21 +462,22 @@ static void hf_put(const char *path, StType type, bool prefix, bool masked,
     for (int k = 0; k < (change == 2 ? 3 : 2); k++) {
         snprintf(name, sizeof name, "%s%s", k == 1 && prefix ? "transformer." : "",
                  more[k]);
-        st_declare(&w, name, type, 2, (size_t[]){5, 4});
+        st_declare(&w, name, type, 2, (size_t[]){k == 1 ? 4 : 5, 4});
     }
     if (change == 4) st_declare(&w, "nothing", type, 1, (size_t[]){0});
     if (masked)
         st_declare(&w, "mask.h.0.attn.c_proj.weight", ST_U8, 2, (size_t[]){4, 4});
     st_begin(&w, path);
     for (size_t k = 0; k < gpt_count(&c) + (change == 2 ? 3 : 2); k++) {
+        const bool buffer = k == gpt_count(&c) + 1;
         const size_t n = k < gpt_count(&c) ? gpt_elements(&table[k]) : 20;
-        for (size_t i = 0; i < n; i++) {
+        for (size_t i = 0; i < (buffer ? 16 : n); i++) {
             const bool other = k == gpt_count(&c) && change == 1 && i == 7;
             const bool gone = masked && k == gpt_layer(0, PROJW) && i == 5 &&
                               change != 3;
-            const float f = gone ? 0
-                                 : (float)((k % gpt_count(&c) * 7 + i) % 100) / 64 +
-                                       (float)other;
+            const bool seen = i % 4 <= i / 4 && !(change == 5 && i == 8);
+            const float weight = (float)((k % gpt_count(&c) * 7 + i) % 100) / 64;
+            const float f = buffer ? (float)seen : gone ? 0 : weight + (float)other;
             const double d = (double)f;
             uint32_t u;
             memcpy(&u, &f, 4);
@@ -521,13 +523,89 @@ static void test_hf_fields(const char *good) {
         const bool died = hf_dies(more);
         CHECK(died == (f->use == JSON_NEUTRAL), "%s: %s", f->key,
               died ? check_line : "taken");
-        CHECK(died ? strstr(check_line, f->key) != NULL : NOTED("\"x\" first"),
+        CHECK(died ? strstr(check_line, f->key) != NULL : NOTED("not known: \"x\""),
               "%s: %s", f->key, check_line);
         CHECK(hf_dies(twice) && strstr(check_line, f->key), "%s twice: %s", f->key,
               check_line);
         free(more);
         free(twice);
     }
+}
+
+/* What may make another model of a config.json that is taken is said: every
+ * member that is not known, and a class of another name. */
+static void test_hf_notes(void) {
+    NOTED("");
+    CHECK(!hf_dies(HF_CONFIG("\"x\": 1, \"rotary\": {\"y\": 2}, ")) &&
+              NOTED("2 members that are not known: \"x\", \"rotary\""),
+          "%s", check_line);
+    CHECK(!hf_dies(HF_CONFIG("\"architectures\": [\"GPT2Rotary\"], ")) &&
+              NOTED("found \"GPT2Rotary\"; its weights are taken for GPT-2's"),
+          "%s", check_line);
+    CHECK(!hf_dies(HF_CONFIG("\"architectures\": [ \"GPT2Model\" ], ")) && !NOTED("json"),
+          "%s", check_line);
+    CHECK(hf_dies(HF_CONFIG("") "{}") && strstr(check_line, "the end of the file"),
+          "%s", check_line);
+}
+/* The two buffers of a layer, in the types and shapes that they come in. */
+static bool hf_buffer_dies(const char *name, StType type, int rank, size_t T,
+                           const void *data) {
+    StTensor t = {.name = name, .file = "buffer", .type = type, .rank = rank, .data = data};
+    for (int k = 0; k < rank; k++) t.shape[k] = k < rank - 2 ? 1 : T;
+    st_measure(&t);
+    return DIES(hf_check_buffer(&t));
+}
+static void test_hf_buffers(void) {
+    static const uint8_t causal[9] = {1, 0, 0, 1, 1, 0, 1, 1, 1};
+    static const uint8_t all[9] = {1, 1, 1, 1, 1, 1, 1, 1, 1};
+    const float low = -1e4f;
+    const float none = 0;
+    const char *bias = "h.0.attn.bias";
+    const char *score = "h.0.attn.masked_bias";
+    CHECK(!hf_buffer_dies(bias, ST_U8, 4, 3, causal), "%s", check_line);
+    CHECK(!hf_buffer_dies(bias, ST_BOOL, 2, 3, causal), "%s", check_line);
+    CHECK(!hf_buffer_dies(score, ST_F32, 0, 0, &low), "%s", check_line);
+    CHECK(hf_buffer_dies(bias, ST_U8, 4, 3, all) && strstr(check_line, "bias[1]"), "%s",
+          check_line);
+    CHECK(hf_buffer_dies(bias, ST_U8, 1, 9, causal) && strstr(check_line, "(T,T)"), "%s",
+          check_line);
+    CHECK(hf_buffer_dies(bias, ST_I64, 2, 1, causal) && strstr(check_line, "I64"), "%s",
+          check_line);
+    CHECK(hf_buffer_dies(score, ST_F32, 0, 0, &none) && strstr(check_line, "-1000"), "%s",
+          check_line);
+}
+/* What lies beside a model and would make another of it, or of its texts. */
+static void test_hf_beside(void) {
+    outside("cp -r test/golden/sharded %s/beside", folder);
+    const char *model = file_in("beside");
+    const char *config = file_in("beside/config.json");
+    const char *tokens = file_in("beside/tokenizer_config.json");
+    file_put(file_in("beside/adapter_config.json"), "{}", 2);
+    NOTED("");
+    CHECK(command("convert %s /dev/null --format llmc", model) == 0 &&
+              NOTED("adapter_config.json: the adapter is not read"),
+          "%s", check_line);
+    char *good = file_text(config);
+    char *other = check_json(good, "eos_token_id", "7", NULL);
+    file_put(config, other, strlen(other));
+    NOTED("");
+    CHECK(command("convert %s /dev/null --format llmc", model) == 0 &&
+              NOTED("it says that texts end with id 7; between documents stands id 259"),
+          "%s", check_line);
+    free(other);
+    other = check_json(good, "eos_token_id", "50256", NULL);    /* beyond its ids */
+    file_put(config, other, strlen(other));
+    NOTED("");
+    CHECK(command("convert %s /dev/null --format llmc", model) == 0 && !NOTED("texts end"),
+          "%s", check_line);
+    free(other);
+    free(good);
+    file_put(tokens, "{\"add_prefix_space\": true}", 26);
+    NOTED("");
+    CHECK(command("convert %s /dev/null --format llmc", model) == 0 &&
+              NOTED("not used: "),
+          "%s", check_line);
+    CHECK(outside("rm -r %s", model) == 0, "%s", model);
 }
 
 /* A vocabulary beside a model of V = 5 that cannot be read, or does not fit,
@@ -614,9 +692,16 @@ static void test_hf(void) {
     ModelFile nothing = model_open(path);
     CHECK(st_find(&nothing.st, "nothing"), "a tensor of no element is passed over");
     model_close(&nothing);
-    static const char *const bad_file[4] = {"", "what wte.weight holds", "others",
-                                            "where the mask is 0"};
-    for (int change = 1; change < 4; change++) {
+    static const char *const bad_file[6] = {
+        "",
+        "what wte.weight holds",
+        "others",
+        "where the mask is 0",
+        "",
+        "h.0.attn.bias[8]: expected the 1 of a causal mask, found 0",
+    };
+    for (int change = 1; change < 6; change++) {
+        if (change == 4) continue;
         hf_put(path, ST_F32, true, true, change);
         check_refused(bad_file[change], "eval %s", path);
     }
@@ -642,6 +727,9 @@ static void test_hf(void) {
         check_refused(bad[k].expected, "eval %s", path);
     }
     test_hf_fields(HF_CONFIG("\"x\": 1, "));
+    test_hf_notes();
+    test_hf_buffers();
+    test_hf_beside();
     unlink(config);
     check_refused("config.json", "eval %s", path);
     unlink(path);

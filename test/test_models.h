@@ -57,7 +57,7 @@ static void test_theirs(void) {
     check_logits("test/golden/sharded/model.safetensors.index.json");
     NOTED("");
     check_logits("test/golden/theirs.gguf");
-    CHECK(NOTED("'a.list' first"), "a value that is not known is named");
+    CHECK(NOTED("not known: 'a.list'"), "a value that is not known is named");
     check_same("test/golden/sharded", "test/golden/theirs.gguf", true);
 }
 
@@ -373,12 +373,49 @@ static void check_gguf_field(const JsonField *field) {
     CHECK(died == (field->use == JSON_NEUTRAL), "%s: %s", field->key,
           died ? check_line : "taken");
     CHECK(died ? strstr(check_line, field->key) != NULL
-               : NOTED("1 values that are not known, 'zzz'"),
+               : NOTED("1 values that are not known: 'zzz'"),
           "%s: %s", field->key, check_line);
 }
 static void test_gguf_fields(void) {
     for (size_t k = 0; k < sizeof gguf_fields / sizeof *gguf_fields; k++)
         check_gguf_field(&gguf_fields[k]);
+}
+/* What is said of the architecture and not known is refused, unless it is
+ * off. */
+static void test_gguf_architecture(void) {
+    static const struct {
+        const char *key;
+        GgufType type;
+        const char *number;
+        bool dies;
+    } value[] = {
+        {"gpt2.attention.scale", GGUF_F32, "\0\0\0\x3f", true},
+        {"gpt2.attention.sliding_window", GGUF_U32, "\4\0\0\0", true},
+        {"gpt2.attention.sliding_window", GGUF_U32, "\0\0\0\0", false},
+        {"gpt2.use_parallel_residual", GGUF_BOOL, "\1", true},
+        {"gpt2.use_parallel_residual", GGUF_BOOL, "\0", false},
+        {"gpt2.attention.head_count", GGUF_U32, "\2\0\0\0", false},
+        {"llama.rope.freq_base", GGUF_F32, "\0\0\0\x3f", false},
+    };
+    for (size_t k = 0; k < sizeof value / sizeof *value; k++) {
+        GgufValue v = {(char *)(uintptr_t)value[k].key, value[k].type, value[k].type, 1,
+                       (const uint8_t *)value[k].number};
+        Gguf g = {.value = &v, .n = 1};
+        ModelFile f = {.path = (char[]){"gguf"}, .gguf = &g};
+        CHECK(DIES(gguf_check_architecture(&f)) == value[k].dies, "%s: %s", v.key,
+              check_line);
+        CHECK(!value[k].dies || strstr(check_line, v.key), "%s", check_line);
+    }
+}
+/* A file that separates texts by another token says so. */
+static void test_gguf_edges(void) {
+    const char *key = "tokenizer.ggml.eos_token_id";
+    const uint32_t id = 7;
+    NOTED("");
+    CHECK(command("convert %s /dev/null --format llmc",
+                  gguf_changed(key, &id, strlen(key) + 4, 4)) == 0 &&
+              NOTED("texts end with id 7"),
+          "%s", check_line);
 }
 /* Cut anywhere, it is refused. */
 static void test_gguf_cut(void) {
@@ -475,6 +512,46 @@ static void test_ids_refused(void) {
     file_put(file_in("odd"), "", 0);
     CHECK(ids_die(file_in("odd"), true), "an empty file");
 }
+/* Bare ids are whatever stands in a file; what is plainly another kind of file
+ * is refused. */
+static void test_ids_not_raw(void) {
+    static const char *const kinds[4] = {"raw", "npy2", "npy4", "shard"};
+    static const char *const found[4] = {NULL, "NumPy's", "NumPy's", "a shard"};
+    uint16_t ids[64] = {0};
+    char text[64];
+    for (size_t k = 0; k < 4; k++) {
+        const bool died = ids_die(file_in(kinds[k]), true);
+        CHECK(died == (k > 0) && (!died || strstr(check_line, found[k])), "%s: %s",
+              kinds[k], check_line);
+    }
+    memset(text, 'a', sizeof text);
+    file_put(file_in("odd"), text, sizeof text);
+    CHECK(ids_die(file_in("odd"), true) && strstr(check_line, "found text"), "%s",
+          check_line);
+    file_put(file_in("odd"), text, 62);
+    CHECK(!ids_die(file_in("odd"), true), "too little to tell: %s", check_line);
+    file_put(file_in("odd"), ids, sizeof ids);
+    CHECK(!ids_die(file_in("odd"), true), "all of one id: %s", check_line);
+    for (size_t k = 0; k < 64; k += 2) ids[k] = (uint16_t)(k % 5);
+    file_put(file_in("odd"), ids, sizeof ids);
+    CHECK(ids_die(file_in("odd"), true) && strstr(check_line, "ids of 4 bytes"), "%s",
+          check_line);
+    ids[33] = 1;
+    file_put(file_in("odd"), ids, sizeof ids);
+    CHECK(!ids_die(file_in("odd"), true), "%s", check_line);
+    ids[32] = 50000;                /* 115,536 in 4 bytes */
+    file_put(file_in("odd"), ids, sizeof ids);
+    CHECK(ids_die(file_in("odd"), true) && strstr(check_line, "ids of 4 bytes"), "%s",
+          check_line);
+    ids[61] = 16;
+    file_put(file_in("odd"), ids, sizeof ids);
+    CHECK(!ids_die(file_in("odd"), true), "%s", check_line);
+    Tokens t = {0};
+    NOTED("");
+    tokens_read(&t, file_in("odd"), 65537, true);
+    CHECK(NOTED("larger ones may have been cut"), "ids that 2 bytes do not hold");
+    tokens_free(&t);
+}
 /* NumPy's files: bytes of the header changed, the file cut. */
 static void test_npy(void) {
     const char *npy = file_in("npy2");
@@ -521,6 +598,53 @@ static void test_packed(void) {
     check_refused("gzip", "run --tokens %s --val %s --raw16 --out %s",
                   file_in("packed"), val, file_in("n"));
     check_refused("gzip", "eval %s", file_in("packed"));
+    static const Refused other[] = {
+        {"\xfd" "7zXZ\0", "xz -dc"},
+        {"\x28\xb5\x2f\xfd", "zstd -dc"},
+        {"BZh91AY&SY", "bzip2 -dc"},
+    };
+    for (size_t k = 0; k < 3; k++) {
+        char bytes[40] = "";
+        memcpy(bytes, other[k].given, k ? strlen(other[k].given) : 6);
+        file_put(file_in("packed"), bytes, sizeof bytes);
+        check_refused(other[k].expected, "run --text %s --out %s", file_in("packed"),
+                      file_in("n"));
+    }
+}
+/* What is no plain text is read byte by byte, and said. */
+static void test_texts(void) {
+    static const struct {
+        const char *text;
+        size_t n;
+        const char *said;               /* NULL: nothing */
+    } text[] = {
+        {"caf\xc3\xa9 {\"a\": 1}\n", 15, NULL},
+        {"{a}\n", 4, NULL},
+        {"caf\xe9\n", 5, "byte 3: expected UTF-8, found byte 0xe9"},
+        {"low\0er", 6, "byte 3: expected UTF-8, found byte 0x00"},
+        {"\xff\xfel\0o\0w\0", 8, "iconv -f UTF-16"},
+        {"\xfe\xff\0l\0o\0w", 8, "iconv -f UTF-16"},
+        {"\xef\xbb\xbflow", 6, "begins with a byte order mark"},
+        {"{\"text\": \"low\"}\r\n{}", 20, "lines are JSON"},
+    };
+    for (size_t k = 0; k < sizeof text / sizeof *text; k++) {
+        Documents d = {0};
+        file_put(file_in("strange"), text[k].text, text[k].n);
+        NOTED("");
+        documents_read(&d, file_in("strange"), false);
+        const char *said = text[k].said ? text[k].said : "strange";
+        CHECK(NOTED(said) == (text[k].said != NULL), "text %zu: %s", k, said);
+        CHECK(d.n == 1 && d.doc[0].n == text[k].n, "text %zu is read whole", k);
+        documents_free(&d);
+    }
+    file_put(file_in("strange"), "PAR1low\0PAR1", 12);
+    check_refused("found a Parquet file", "run --text %s --out %s", file_in("strange"),
+                  file_in("n"));
+    file_put(file_in("strange"), "low [PAD]\n", 10);
+    NOTED("");
+    CHECK(command("eval test/golden/sharded --text %s", file_in("strange")) == 0 &&
+              NOTED("byte 4: '[PAD]' is a special token"),
+          "%s", check_line);
 }
 
 /* A text becomes the same tokens and the same vocabulary by any way. */
@@ -583,6 +707,10 @@ static void test_prompts(void) {
     state_end(&s);
     free(logits);
     check_refused("--no-eot", "sample test/golden/sharded --no-eot");
+    NOTED("");
+    CHECK(command("sample test/golden/sharded --tokens 1 --quiet --prompt low[PAD]") == 0 &&
+              NOTED("--prompt: byte 3: '[PAD]' is a special token"),
+          "%s", check_line);
 }
 
 static void test_models(void) {
@@ -601,11 +729,15 @@ static void test_models(void) {
     test_gguf_tensors();
     test_gguf_vocabulary();
     test_gguf_fields();
+    test_gguf_architecture();
+    test_gguf_edges();
     test_gguf_cut();
     test_ids();
     test_ids_refused();
+    test_ids_not_raw();
     test_npy();
     test_packed();
+    test_texts();
     test_documents();
     test_prompts();
     out_restore(keep);

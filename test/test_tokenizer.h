@@ -556,6 +556,64 @@ static void tokt_folder(const Tokenizer *t, const Tokenizer *moved) {
     tok_free(plain);
 }
 
+/* What lies beside a tokenizer.json or a merges.txt of Hugging Face's and
+ * overrules it; beside other files it does not. */
+static void tokt_config(void) {
+    static const struct {
+        const char *config;
+        const char *expected;           /* NULL: taken */
+    } config[] = {
+        {"{\"add_prefix_space\": false, \"model_max_length\": 1024}", NULL},
+        {"{\"add_prefix_space\": true}", "\"add_prefix_space\": expected false|null"},
+        {"{\"added_tokens_decoder\": {\"257\": {\"content\": \"x\", \"special\": true}}}",
+         NULL},
+        {"{\"added_tokens_decoder\": {\"258\": {\"content\": \"" TOK_EOT
+         "\", \"special\": false}}}",
+         NULL},
+        {"{\"added_tokens_decoder\": {\"3\": {\"content\": \"x\", \"special\": false}}}",
+         "expected special ones, found id 3"},
+        {"{", "JSON"},
+    };
+    static const char *const names[3] = {"tokenizer.json", "merges.txt", "mine.txt"};
+    static const char *const from[3] = {"test/cases/pad_eot.json", "test/cases/my-merges.txt",
+                                        "test/cases/my-merges.txt"};
+    char folder[] = "/tmp/test_tokenizer.XXXXXX";
+    char path[64];
+    CHECK(mkdtemp(folder), "%s", strerror(errno));
+    for (int n = 0; n < 3; n++) {
+        char *file = file_text(from[n]);
+        tokt_put_file(folder, names[n], (Bytes){(uint8_t *)file, strlen(file), "", false});
+        snprintf(path, sizeof path, "%s/%s", folder, names[n]);
+        for (size_t k = 0; k < sizeof config / sizeof *config; k++) {
+            Tokenizer *t = NULL;
+            char *text = strdup(config[k].config);
+            tokt_put_file(folder, "tokenizer_config.json",
+                          (Bytes){(uint8_t *)text, strlen(text), "", false});
+            const bool died = tokt_load_dies(&t, path);
+            CHECK(died == (n < 2 && config[k].expected), "%s, %s: %s", names[n],
+                  config[k].config, died ? check_line : "taken");
+            CHECK(!died || !config[k].expected ||
+                      (strstr(check_line, "tokenizer_config.json") &&
+                       strstr(check_line, config[k].expected)),
+                  "%s", check_line);
+            if (!died) tok_free(t);
+        }
+        snprintf(path, sizeof path, "%s/tokenizer_config.json", folder);
+        unlink(path);
+    }
+    tokt_put_file(folder, "added_tokens.json", (Bytes){(uint8_t *)strdup("{}"), 2, "", false});
+    for (int n = 0; n < 3; n++) {
+        snprintf(path, sizeof path, "%s/%s", folder, names[n]);
+        NOTED("");
+        tok_free(tok_load(path, true));
+        CHECK(NOTED("added_tokens.json: not read") == (n == 1), "%s", names[n]);
+        unlink(path);
+    }
+    snprintf(path, sizeof path, "%s/added_tokens.json", folder);
+    unlink(path);
+    rmdir(folder);
+}
+
 static void tokt_formats(void) {
     enum { N = 20000 };
     uint8_t *text = mem_new(N, 1);
@@ -767,6 +825,29 @@ static void tokt_special(void) {
     free(word);
 }
 
+/* A special token that is spelled out in a text is found wherever it stands. */
+static void tokt_spelled(void) {
+    Tokenizer *t = tok_load("test/cases/pad_eot.json", true);
+    static const char text[] = "<<|<|pa<|pad|<|pad|>";
+    const uint8_t *p = (const uint8_t *)text;
+    size_t which = 9;
+    const uint8_t *found = tok_spelled(t, p, sizeof text - 1, &which);
+    CHECK(found && found - p == 13 && which == 0, "token %zu", which);
+    for (size_t n = 0; n < sizeof text - 1; n++)
+        CHECK(!tok_spelled(t, p, n, &which), "of %zu bytes", n);
+    NOTED("");
+    CHECK(tok_note_spelled(t, p, sizeof text - 1, "x") &&
+              NOTED("x: byte 13: '<|pad|>' is a special token"),
+          "a note");
+    CHECK(!tok_note_spelled(t, (const uint8_t *)TOK_EOT, strlen(TOK_EOT), "x"),
+          TOK_EOT " is no other token");
+    strings_add(&t->special, " ", 1, strings_hash(" ", 1));
+    CHECK(!tok_spelled(t, p, 5, &which), "no space");
+    for (size_t n = 1; n < 4; n++)
+        CHECK(!tok_spelled(t, (const uint8_t *)"a b", n, &which) == (n < 2),
+              "a token of one byte, in %zu", n);
+    tok_free(t);
+}
 /* Every field of a tokenizer.json: one that must be neutral and is not is
  * refused by its name, one that is passed over changes nothing, one that is not
  * known is refused. */
@@ -809,6 +890,10 @@ static void tokt_fields(void) {
     char *twice = check_json(good, "model", NULL, "\"dropout\": null");
     tokt_check_text(twice, "\"dropout\" once");
     free(twice);
+    char *more = mem_new(strlen(good) + 3, 1);
+    sprintf(more, "%s{}", good);
+    tokt_check_text(more, "expected the end of the file");
+    free(more);
     tok_free(want);
     free(good);
 }
@@ -860,10 +945,13 @@ static void tokt_patterns(void) {
     while (last > ranks && last[-1] != '\n') last--;
     sprintf(turned, "\xef\xbb\xbf%s\r\n%.*s\n", last, (int)(last - ranks),
             ranks);
+    NOTED("");
     t = tok_read((Bytes){(uint8_t *)turned, strlen(turned), "x", false},
                  (Bytes){0}, true);
     CHECK(t->eot == 299 && t->V == 302 && t->n == 300,
           "<|endoftext|> %u, V %zu", t->eot, t->V);
+    CHECK(NOTED("2 ids have no rank; taken for <|endoftext|> is the first, 299"),
+          "which gap is taken is no matter of course");
     tok_free(t);
     free(turned);
     free(ranks);
@@ -978,7 +1066,9 @@ static void test_tokenizer(void) {
     tokt_encoding();
     tokt_formats();
     tokt_bad();
+    tokt_config();
     tokt_special();
+    tokt_spelled();
     tokt_fields();
     tokt_patterns();
     tokt_named();

@@ -79,6 +79,17 @@ static inline size_t utf8_get(const uint8_t *p, size_t n, uint32_t *code) {
     *code = c;
     return len;
 }
+/* The first place in p .. end that is not well-formed UTF-8 (RFC 3629), or
+ * end. */
+static inline const uint8_t *utf8_stray(const uint8_t *p, const uint8_t *end) {
+    while (p < end) {
+        uint32_t code;
+        const size_t len = utf8_get(p, (size_t)(end - p), &code);
+        if (code == UINT32_MAX) break;
+        p += len;
+    }
+    return p;
+}
 
 /* Writes n bytes of text to out so that no terminal takes them for orders: a
  * control character (C1 are U+0080 .. U+009F) and a byte that is no UTF-8
@@ -554,12 +565,23 @@ static inline void file_regular(const char *path) {
         die("%s: expected a regular file, found another kind", path);
 }
 
-/* Dies of what gzip has packed: nothing here unpacks it. */
+/* Dies of what gzip, xz, zstd or bzip2 has packed: nothing here unpacks it. */
 static inline void file_unpacked(Bytes b) {
-    if (b.n > 2 && b.p[0] == 0x1f && b.p[1] == 0x8b && b.p[2] == 8)
-        die("%s: expected it unpacked, found a gzip file (gzip -dc FILE > UNPACKED makes "
-            "it one)",
-            b.name);
+    static const struct {
+        const char *name;
+        const char *begin;          /* the first bytes of such a file */
+        size_t n;
+    } packed[] = {
+        {"gzip", "\x1f\x8b\x08", 3},
+        {"xz", "\xfd" "7zXZ\0", 6},
+        {"zstd", "\x28\xb5\x2f\xfd", 4},
+        {"bzip2", "BZh91AY&SY", 10},    /* at its highest level, which is the usual one */
+    };
+    for (size_t k = 0; k < sizeof packed / sizeof *packed; k++)
+        if (b.n >= packed[k].n && !memcmp(b.p, packed[k].begin, packed[k].n))
+            die("%s: expected it unpacked, found a %s file (%s -dc FILE > UNPACKED makes "
+                "it one)",
+                b.name, packed[k].name, packed[k].name);
 }
 
 /* A whole file, memory-mapped if that is possible. Dies on what cannot be read;
@@ -841,18 +863,34 @@ static inline Json json_need(Json object, const char *key) {
     die("%s: JSON at byte %zu: expected \"%s\" in the object, found none",
         object.name, at, key);
 }
-/* Dies if the value is none of the words, which stand between bars. */
-static inline void json_want(Json value, const char *key, const char *words) {
-    Json end = value;
-    json_peek(&value);
+/* Dies if anything follows the value that j stands before. */
+static inline void json_alone(Json j) {
+    json_skip(&j, 0);
+    json_peek(&j);
+    if (j.p < j.end) json_die(&j, "the end of the file");
+}
+/* The bytes of the value that *j stands before, which is moved onto it. */
+static inline size_t json_extent(Json *j) {
+    json_peek(j);
+    Json end = *j;
     json_skip(&end, 0);
-    const size_t n = (size_t)(end.p - value.p);
+    return (size_t)(end.p - j->p);
+}
+/* Whether the value is one of the words, which stand between bars. */
+static inline bool json_among(Json value, const char *words) {
+    const size_t n = json_extent(&value);
     const char *word = words;
     while (*word) {
         const size_t length = strcspn(word, "|");
-        if (n == length && !memcmp(value.p, word, n)) return;
+        if (n == length && !memcmp(value.p, word, n)) return true;
         word += length + (word[length] == '|');
     }
+    return false;
+}
+/* Dies if it is none of them. */
+static inline void json_want(Json value, const char *key, const char *words) {
+    if (json_among(value, words)) return;
+    const size_t n = json_extent(&value);
     die("%s: \"%s\": expected %s, found %.*s", value.name, key, words,
         (int)size_min(n, 40), (const char *)value.p);
 }

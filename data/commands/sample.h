@@ -148,6 +148,7 @@ static inline int cmd_sample(int argc, char **argv) {
     if (!s.tok) die("%s: the model has no vocabulary of its own", o->file);
     const GptPrompt prompt = {o->prompt ? o->prompt : "", o->no_eot, o->special};
     const GptChoice how = {o->temperature, o->top_p, o->top_k};
+    tok_note_spelled(s.tok, (const uint8_t *)prompt.text, strlen(prompt.text), "--prompt");
     DfPool *pool = df_begin(o->threads);
     Out out = out_standard();
     if (!o->quiet) out_text(&out, prompt.text);

@@ -106,6 +106,10 @@ static inline int cmd_tokenize(int argc, char **argv) {
     Tokenizer *t = size ? tokenize_train(o, in, size)
                         : tok_load(o->vocab, parse_pattern(o));
     if (o->save) tokenize_save(t, o->save);
+    if (!o->decode) {
+        text_note(in);
+        tok_note_spelled(t, in.p, in.n, in.name);
+    }
     if (o->decode) decode(t, in);
     else encode(o, t, in);
     tok_free(t);

@@ -174,6 +174,9 @@ static inline void choices_of_line(Choices *c, const Tokenizer *tok,
     char where[PATH_MAX + 32];
     snprintf(where, sizeof where, "%s: line %zu", path, line);
     Json j = json_open(p, n, where);
+    j.p = utf8_stray(p, j.end);
+    if (j.p < j.end) json_die(&j, "UTF-8");
+    j.p = p;
     const bool begins = json_peek(&j);
     if (!begins && j.p == j.end) return;
     if (!begins) json_die(&j, "'{'");
@@ -194,6 +197,7 @@ static inline Choices choices_parse(Bytes b, const Tokenizer *tok, size_t T) {
         p = stop < end ? stop + 1 : end;
     }
     if (!c.items) die("%s: expected an item a line, found none", b.name);
+    tok_note_spelled(tok, b.p, b.n, b.name);
     choices_cut(&c, b.name, T);
     return c;
 }

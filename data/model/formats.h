@@ -160,12 +160,48 @@ static inline Tokenizer *vocabulary_beside(const ModelFile *f, bool *lost) {
     }
     return t;
 }
+/* The id with which a model says that a text begins (0) or ends (1); SIZE_MAX if
+ * it names none, or one that it does not have: a default that nobody changed. */
+static inline size_t model_edge(const ModelFile *f, int end) {
+    size_t id = SIZE_MAX;
+    if (f->kind == MODEL_GGUF) {
+        const char *key = end ? "tokenizer.ggml.eos_token_id"
+                              : "tokenizer.ggml.bos_token_id";
+        if (gguf_find(f->gguf, key)) id = gguf_need(f, key);
+    }
+    if (f->kind == MODEL_HF) {
+        char *path = path_beside(f->path, "config.json");
+        Bytes b = file_read(path);
+        Json value = json_at(json_open(b.p, b.n, path),
+                             end ? "eos_token_id" : "bos_token_id");
+        const int c = value.p ? json_peek(&value) : 0;
+        if (c >= '0' && c <= '9') id = (size_t)json_uint(&value);
+        file_free(&b);
+        free(path);
+    }
+    return id < f->c.V ? id : SIZE_MAX;
+}
+/* Says if a model separates texts by another token than the one that will stand
+ * between documents here. */
+static inline void vocabulary_edges(const ModelFile *f, const Tokenizer *t) {
+    const size_t begin = model_edge(f, 0);
+    const size_t end = model_edge(f, 1);
+    const bool other[2] = {begin != SIZE_MAX && begin != t->eot,
+                           end != SIZE_MAX && end != t->eot};
+    if (other[0] || other[1])
+        note("%s: it says that texts %s with id %zu; between documents stands id %u, "
+             TOK_EOT,
+             f->path, other[0] ? "begin" : "end", other[0] ? begin : end, t->eot);
+}
 /* The vocabulary that lies in or beside a model of others, or NULL if there is
  * none that can be used; then *lost says whether there was one. */
 static inline Tokenizer *model_vocabulary(const ModelFile *f, bool *lost) {
-    if (f->kind != MODEL_GGUF) return vocabulary_beside(f, lost);
-    Tokenizer *t = vocabulary_fit(gguf_try(f), f->c.V, f->path);
-    *lost = !t && gguf_find(f->gguf, "tokenizer.ggml.tokens");
+    Tokenizer *t;
+    if (f->kind == MODEL_GGUF) {
+        t = vocabulary_fit(gguf_try(f), f->c.V, f->path);
+        *lost = !t && gguf_find(f->gguf, "tokenizer.ggml.tokens");
+    } else t = vocabulary_beside(f, lost);
+    if (t) vocabulary_edges(f, t);
     return t;
 }
 

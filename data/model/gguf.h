@@ -271,6 +271,9 @@ static const JsonField gguf_fields[] = {
     {"gpt2.attention.head_count", JSON_READ, ""},
     {"gpt2.attention.head_count_kv", JSON_READ, ""},
     {"gpt2.attention.layer_norm_epsilon", JSON_NEUTRAL, "1e-05"},
+    {"gpt2.attention.key_length", JSON_READ, ""},
+    {"gpt2.attention.value_length", JSON_READ, ""},
+    {"gpt2.attention.causal", JSON_NEUTRAL, "true"},
     {"gpt2.vocab_size", JSON_READ, ""},
     {"split.count", JSON_NEUTRAL, "0|1"},
     {"split.no", JSON_NEUTRAL, "0"},
@@ -281,8 +284,8 @@ static const JsonField gguf_fields[] = {
     {"tokenizer.ggml.token_type", JSON_READ, ""},
     {"tokenizer.ggml.merges", JSON_READ, ""},
     {"tokenizer.ggml.scores", JSON_IGNORED, ""},
-    {"tokenizer.ggml.bos_token_id", JSON_IGNORED, ""},
-    {"tokenizer.ggml.eos_token_id", JSON_IGNORED, ""},
+    {"tokenizer.ggml.bos_token_id", JSON_READ, ""},
+    {"tokenizer.ggml.eos_token_id", JSON_READ, ""},
     {"tokenizer.ggml.unknown_token_id", JSON_IGNORED, ""},
     {"tokenizer.ggml.padding_token_id", JSON_IGNORED, ""},
     {"tokenizer.ggml.add_bos_token", JSON_IGNORED, ""},
@@ -295,7 +298,7 @@ static const JsonField gguf_fields[] = {
  * are not known. */
 static inline void gguf_check_fields(const ModelFile *f) {
     enum { FIELDS = sizeof gguf_fields / sizeof *gguf_fields };
-    const char *unknown = NULL;     /* the first */
+    Out unknown = out_memory();     /* their names */
     size_t strange = 0;
     for (size_t n = 0; n < f->gguf->n; n++) {
         const GgufValue *v = &f->gguf->value[n];
@@ -311,11 +314,29 @@ static inline void gguf_check_fields(const ModelFile *f) {
         if (k < FIELDS || !strncmp(v->key, "general.", 8) ||
             gguf_is_mask(v->key))
             continue;
-        if (!strange++) unknown = v->key;
+        out_print(&unknown, strange++ ? ", '%s'" : "'%s'", v->key);
     }
     if (strange)
-        note("%s: passed over: %zu values that are not known, '%s' first",
-             f->path, strange, unknown);
+        note("%s: passed over: %zu values that are not known: %.600s", f->path, strange,
+             out_string(&unknown));
+    out_free(&unknown);
+}
+
+/* Dies of what a file says of the architecture besides, unless that is off: a
+ * scale or a window of attention would change every number. */
+static inline void gguf_check_architecture(const ModelFile *f) {
+    enum { FIELDS = sizeof gguf_fields / sizeof *gguf_fields };
+    for (size_t n = 0; n < f->gguf->n; n++) {
+        const GgufValue *v = &f->gguf->value[n];
+        char word[GGUF_WORD];
+        size_t k = 0;
+        if (strncmp(v->key, "gpt2.", 5)) continue;
+        while (k < FIELDS && strcmp(v->key, gguf_fields[k].key)) k++;
+        gguf_word(v, word);
+        if (k < FIELDS || !strcmp(word, "0") || !strcmp(word, "false")) continue;
+        die("%s: '%.200s': expected a value that is known, or 0 or false, found %s",
+            f->path, v->key, word);
+    }
 }
 
 /* ---- reading: tensors ---------------------------------------------------- */
@@ -476,7 +497,10 @@ static inline void gguf_read(ModelFile *f, Bytes b) {
     model_check(&f->c, f->path);
     gguf_want(f, "gpt2.feed_forward_length", 4 * f->c.C);
     gguf_want(f, "gpt2.attention.head_count_kv", f->c.NH);
+    gguf_want(f, "gpt2.attention.key_length", f->c.C / f->c.NH);
+    gguf_want(f, "gpt2.attention.value_length", f->c.C / f->c.NH);
     gguf_want(f, "gpt2.vocab_size", f->c.V);
+    gguf_check_architecture(f);
     gguf_place(f);
 }
 static inline void gguf_close(ModelFile *f) {

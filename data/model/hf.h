@@ -50,7 +50,7 @@ static const JsonField hf_config_fields[] = {
     {"is_encoder_decoder", JSON_NEUTRAL, "false|null"},
     {"pruned_heads", JSON_NEUTRAL, "{}|null"},
     {"quantization_config", JSON_NEUTRAL, "null"},
-    {"architectures", JSON_IGNORED, ""},
+    {"architectures", JSON_READ, ""},
     {"_name_or_path", JSON_IGNORED, ""},
     {"transformers_version", JSON_IGNORED, ""},
     {"torch_dtype", JSON_IGNORED, ""},
@@ -64,8 +64,8 @@ static const JsonField hf_config_fields[] = {
     {"initializer_range", JSON_IGNORED, ""},
     {"reorder_and_upcast_attn", JSON_IGNORED, ""},
     {"gradient_checkpointing", JSON_IGNORED, ""},
-    {"bos_token_id", JSON_IGNORED, ""},
-    {"eos_token_id", JSON_IGNORED, ""},
+    {"bos_token_id", JSON_READ, ""},
+    {"eos_token_id", JSON_READ, ""},
     {"pad_token_id", JSON_IGNORED, ""},
     {"task_specific_params", JSON_IGNORED, ""},
     {"summary_activation", JSON_IGNORED, ""},
@@ -74,6 +74,41 @@ static const JsonField hf_config_fields[] = {
     {"summary_type", JSON_IGNORED, ""},
     {"summary_use_proj", JSON_IGNORED, ""},
 };
+enum { HF_CONFIG_FIELDS = sizeof hf_config_fields / sizeof *hf_config_fields };
+
+/* Names the members of a config.json that are not known, as far as a line
+ * goes: one of them may say that it is no plain GPT-2. */
+static inline void hf_note_unknown(Json config, size_t unknown) {
+    const char *const name = config.name;
+    char key[JSON_KEY];
+    Out names = out_memory();
+    json_expect(&config, '{');
+    for (bool first = true; json_more(&config, '}', &first);
+         json_skip(&config, 0)) {
+        size_t k = 0;
+        json_member(&config, key, sizeof key);
+        while (k < HF_CONFIG_FIELDS && strcmp(key, hf_config_fields[k].key)) k++;
+        if (k < HF_CONFIG_FIELDS) continue;
+        out_print(&names, names.n ? ", \"%s\"" : "\"%s\"", key);
+    }
+    note("%s: passed over: %zu members that are not known: %.600s", name, unknown,
+         out_string(&names));
+    out_free(&names);
+}
+/* Says if the model is of another class than transformers' GPT-2: its weights
+ * may have the same names and be meant for another arithmetic. */
+static inline void hf_note_class(Json config) {
+    static const char known[] =
+        "\"GPT2LMHeadModel\"|\"GPT2Model\"|\"GPT2DoubleHeadsModel\"|"
+        "\"GPT2ForSequenceClassification\"|\"GPT2ForTokenClassification\"|"
+        "\"GPT2ForQuestionAnswering\"";
+    Json class = json_at(config, "architectures/0");
+    if (!class.p || json_among(class, known)) return;
+    const size_t n = json_extent(&class);
+    note("%s: \"architectures\": expected \"GPT2LMHeadModel\" or another of GPT-2, "
+         "found %.*s; its weights are taken for GPT-2's",
+         class.name, (int)size_min(n, 80), (const char *)class.p);
+}
 
 /* Dies if a key that may be absent or null is another number. */
 static inline void hf_want_number(Json config, const char *key, double want) {
@@ -97,12 +132,12 @@ static inline GptConfig hf_config(const uint8_t *p, size_t n,
         .ctx = hf_size(j, "n_positions"),
     };
     model_check(&c, name);
-    enum { FIELDS = sizeof hf_config_fields / sizeof *hf_config_fields };
     char unknown[JSON_KEY];
-    const size_t strange = json_fields(j, hf_config_fields, FIELDS, unknown);
-    if (strange)
-        note("%s: passed over: %zu members that are not known, \"%s\" first",
-             name, strange, unknown);
+    const size_t strange =
+        json_fields(j, hf_config_fields, HF_CONFIG_FIELDS, unknown);
+    json_alone(j);
+    if (strange) hf_note_unknown(j, strange);
+    hf_note_class(j);
     hf_want_number(j, "layer_norm_epsilon", 1e-5);
     hf_want_number(j, "n_inner", 4 * (double)c.C);
     return c;
@@ -180,6 +215,7 @@ static const JsonField hf_index_fields[] = {
  * file it is said to, and is said. */
 static inline void hf_read_index(ModelFile *f, Bytes b) {
     const Json index = json_open(b.p, b.n, f->path);
+    json_alone(index);
     char unknown[JSON_KEY];
     char name[JSON_KEY];
     size_t named = 0;
@@ -220,6 +256,33 @@ static inline bool hf_ends(const char *name, const char *end) {
 static inline bool hf_buffer(const char *name) {
     return hf_ends(name, ".attn.bias") || hf_ends(name, ".attn.masked_bias");
 }
+/* Number i of a buffer, whatever its type: a mask is often of bytes. */
+static inline double hf_buffer_at(const StTensor *t, size_t i) {
+    if (t->type <= ST_BF16) return (double)st_float(t, i);
+    if (t->type != ST_U8 && t->type != ST_I8 && t->type != ST_BOOL)
+        die("%s: tensor '%.200s': expected floating point, U8, I8 or BOOL, found %s",
+            t->file, t->name, st_names[t->type]);
+    return (double)t->data[i];
+}
+/* Dies unless a buffer is as GPT-2 has it: ones where a token looks, which is
+ * at itself and all before it, zeros elsewhere; and the score of what it does
+ * not look at. A window, or a bias of that name, would be another model. */
+static inline void hf_check_buffer(const StTensor *t) {
+    const size_t n = t->rank < 2 ? 0 : t->shape[t->rank - 1];
+    const bool score = hf_ends(t->name, ".attn.masked_bias");
+    char shape[ST_SHAPE];
+    if (score && t->count == 1 && hf_buffer_at(t, 0) <= -1000) return;
+    if (score || !n || t->count / n != n || t->shape[t->rank - 2] != n)
+        die("%s: tensor '%.200s': expected %s, found %s %s", t->file, t->name,
+            score ? "one number of -1000 or less" : "a causal mask (T,T)",
+            st_names[t->type], st_sizes(shape, "[]", t->rank, t->shape));
+    for (size_t i = 0; i < t->count; i++) {
+        const double want = i % n <= i / n;
+        if (hf_buffer_at(t, i) != want)
+            die("%s: %.200s[%zu]: expected the %g of a causal mask, found %g", t->file,
+                t->name, i, want, hf_buffer_at(t, i));
+    }
+}
 
 /* Points f->at at the tensors of f->st for configuration f->c. Dies if one is
  * missing, of another shape, or unknown, or if a head is there that is not the
@@ -240,7 +303,9 @@ static inline void hf_place(ModelFile *f) {
     }
     for (size_t i = 0; i < f->st.n; i++) {
         const StTensor *t = &f->st.tensors[i];
-        known += hf_buffer(t->name) || !t->count;
+        const bool buffer = hf_buffer(t->name) && t->count;
+        if (buffer) hf_check_buffer(t);
+        known += buffer || !t->count;
     }
     if (known != f->st.n)
         die("%s: expected the %zu tensors of GPT-2, their masks and buffers, "
@@ -249,6 +314,14 @@ static inline void hf_place(ModelFile *f) {
     model_tied(f, head);
 }
 
+/* Says if an adapter lies beside the weights, which transformers would add to
+ * them. */
+static inline void hf_note_adapter(const char *weights) {
+    char *path = path_beside(weights, "adapter_config.json");
+    if (file_there(path))
+        note("%s: the adapter is not read; the model is taken without it", path);
+    free(path);
+}
 /* A model whose weights lie in f->part: its tensors by plain names, and the
  * config.json beside. */
 static inline void hf_read(ModelFile *f) {
@@ -264,6 +337,7 @@ static inline void hf_read(ModelFile *f) {
     if (tied.p && !st_find(&f->st, "lm_head.weight"))
         json_want(tied, "tie_word_embeddings", "true|null");
     hf_place(f);
+    hf_note_adapter(f->path);
     file_free(&b);
     free(path);
 }

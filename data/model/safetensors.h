@@ -98,18 +98,6 @@ static inline int st_by_offset(const void *a, const void *b) {
     return (x->bytes > 0) - (y->bytes > 0);
 }
 
-/* The first place in p .. end that is not well-formed UTF-8 (RFC 3629), or
- * end. */
-static inline const uint8_t *st_utf8(const uint8_t *p, const uint8_t *end) {
-    while (p < end) {
-        uint32_t code;
-        const size_t len = utf8_get(p, (size_t)(end - p), &code);
-        if (code == UINT32_MAX) break;
-        p += len;
-    }
-    return p;
-}
-
 static inline size_t st_byte(const Json *j) {
     return (size_t)(j->p - j->begin);
 }
@@ -259,7 +247,7 @@ static inline Safetensors st_parse_header(Bytes b, size_t n, size_t total) {
     Safetensors s = {.file = b, .text = mem_new(n + 1, 1)};
     Json j = json_open(b.p, 8 + n, b.name);
     s.hash = hash_bytes(HASH_START, b.p, 8 + n);
-    j.p = st_utf8(b.p + 8, j.end);
+    j.p = utf8_stray(b.p + 8, j.end);
     if (j.p < j.end) json_die(&j, "UTF-8");
     j.p = b.p + 8;
     s.tensors = mem_grow(NULL, 0, &s.cap, sizeof *s.tensors);
@@ -426,7 +414,7 @@ static inline Out *st_text(StWriter *w) {
 }
 static inline void st_put(StWriter *w, const char *text) {
     const uint8_t *p = (const uint8_t *)text;
-    w->odd |= *st_utf8(p, p + strlen(text));
+    w->odd |= *utf8_stray(p, p + strlen(text));
     json_put(st_text(w), text);
 }
 static inline void st_meta_put(StWriter *w, const char *key,

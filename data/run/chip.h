@@ -108,6 +108,7 @@ static inline void chip_lines(ChipFile *f, Bytes b) {
             die("%s:%zu: expected a shorter line", f->name, line);
         memcpy(text, b.p + at, n);
         text[n] = 0;
+        if (strlen(text) < n) die("%s:%zu: expected text, found a NUL", f->name, line);
         chip_trim(text);
         if (text[strspn(text, " \t")]) chip_line(f, text, line);
         line++;

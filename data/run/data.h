@@ -82,6 +82,7 @@ static inline void data_text(Data *d, const Options *o, Tokenizer **tok,
                              bool train) {
     Documents docs = data_documents(o, train);
     if (!*tok) *tok = data_vocabulary(o, &docs);
+    documents_note(&docs, *tok);
     if (train) d->train = documents_tokens(&docs, *tok, false);
     d->val = documents_tokens(&docs, *tok, true);
     if (docs.bytes > 0) d->floor = docs.nats / NATS_PER_BIT / docs.bytes;

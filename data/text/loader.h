@@ -131,16 +131,41 @@ static inline TokenIds ids_of_shard(Bytes b) {
     header_rest(b.p, 3, b.name);
     return (TokenIds){b.p + SHARD_HEADER, n, width};
 }
+/* What bare ids cannot be, or NULL: every number is an id, so a file of another
+ * kind would be read without a word. */
+static const char npy_magic[] = "\x93NUMPY";
+static inline const char *ids_not_raw(Bytes b) {
+    size_t shown = 0;               /* bytes of printable ASCII */
+    uint32_t high = 0;              /* the largest id in an odd place */
+    uint32_t low = 0;               /* and in an even one */
+    if (b.n > 6 && !memcmp(b.p, npy_magic, 6)) return "NumPy's .npy";
+    if (b.n >= SHARD_HEADER &&
+        (get_u32(b.p) == SHARD_U16 || get_u32(b.p) == SHARD_U32))
+        return "a shard of llm.c";
+    for (size_t i = 0; i < b.n && shown == i; i++)
+        shown += (b.p[i] >= ' ' && b.p[i] < 0x7f) || (b.p[i] >= '\t' && b.p[i] <= '\r');
+    for (size_t i = 0; i + 3 < b.n && high < 16; i += 4) {
+        if (get_u16(b.p + i) > low) low = get_u16(b.p + i);
+        if (get_u16(b.p + i + 2) > high) high = get_u16(b.p + i + 2);
+    }
+    if (b.n < 64) return NULL;      /* too little to tell */
+    if (shown == b.n) return "text";
+    if ((!high && low) || (high < 16 && low >= 4096))
+        return "every second one next to 0, as ids of 4 bytes have it";
+    return NULL;
+}
 /* nanoGPT's: u16, and nothing else. */
 static inline TokenIds ids_of_raw(Bytes b) {
     if (!b.n || b.n % 2)
         die("%s: expected ids of 2 bytes, found a file of %zu bytes", b.name,
             b.n);
+    const char *other = ids_not_raw(b);
+    if (other)
+        die("%s: expected bare ids of 2 bytes (--raw16), found %s", b.name, other);
     return (TokenIds){b.p, b.n / 2, 2};
 }
 /* NumPy's: magic, version, length of the header in 2 bytes or 4, the header as
  * Python would print it, the ids. */
-static const char npy_magic[] = "\x93NUMPY";
 static inline TokenIds ids_of_npy(Bytes b) {
     size_t at = 0;                  /* where the header begins */
     size_t len = 0;                 /* its bytes */
@@ -196,6 +221,10 @@ static inline void tokens_read(Tokens *t, const char *path, size_t V,
             die("%s: token %zu: expected an id below %zu, found %u", path, i, V,
                 id);
     }
+    if (raw16 && V > 65536)
+        note("%s: ids of 2 bytes end at 65535, the vocabulary has %zu: larger ones may "
+             "have been cut",
+             path, V);
     tokens_add(t, ids.p, ids.n, ids.width, b);
 }
 /* Writes a shard of n ids below V. Dies if it cannot be written. */
@@ -271,10 +300,44 @@ static inline void documents_split(Documents *d, const uint8_t *text, size_t n,
         p = next ? next + mark : NULL;
     }
 }
+/* Whether n bytes begin with a line that is an object of JSON, to look at. */
+static inline bool text_is_json(const uint8_t *p, size_t n) {
+    const uint8_t *stop = memchr(p, '\n', n);
+    size_t end = stop ? (size_t)(stop - p) : n;
+    while (end && p[end - 1] <= ' ') end--;
+    return end > 4 && p[0] == '{' && (p[1] == '"' || p[2] == '"') && p[end - 1] == '}';
+}
+/* Dies of a Parquet file, in which many texts are given away. */
+static inline void text_check(Bytes b) {
+    if (b.n >= 12 && !memcmp(b.p, "PAR1", 4) && !memcmp(b.p + b.n - 4, "PAR1", 4))
+        die("%s: expected text, found a Parquet file; take the texts out of it, with "
+            TOK_EOT " between them",
+            b.name);
+}
+/* Says if a text does not look like one. It is read byte by byte all the same,
+ * but that may not be what its owner means. */
+static inline void text_note(Bytes b) {
+    const uint8_t *end = b.p + b.n;
+    const uint8_t *nul = memchr(b.p, 0, b.n);
+    const uint8_t *stray = utf8_stray(b.p, nul ? nul : end);
+    const bool wide = b.n > 1 && (get_u16(b.p) == 0xfeff || get_u16(b.p) == 0xfffe);
+    if (stray < end)
+        note("%s: byte %td: expected UTF-8, found byte 0x%02x%s; what is no text is read "
+             "byte by byte",
+             b.name, stray - b.p, *stray,
+             wide ? ", as UTF-16 begins (iconv -f UTF-16 -t UTF-8)" : "");
+    if (b.n > 2 && !memcmp(b.p, "\xef\xbb\xbf", 3))
+        note("%s: it begins with a byte order mark, which is read as text", b.name);
+    if (b.n && text_is_json(b.p, b.n))
+        note("%s: its lines are JSON; they are read as they stand, names and quotes too",
+             b.name);
+}
 static inline void documents_read(Documents *d, const char *path,
                                   bool held_out) {
     const Bytes b = file_read(path);
     const size_t before = d->n;
+    text_check(b);
+    text_note(b);
     documents_keep(d, b);
     documents_split(d, b.p, b.n, held_out);
     if (d->n == before) die("%s: expected text, found none", path);
@@ -330,6 +393,12 @@ static inline void documents_stories(Documents *d, size_t bytes,
     }
 }
 
+/* Says where the first special token is spelled out in the texts. */
+static inline void documents_note(const Documents *d, const Tokenizer *t) {
+    bool found = false;
+    for (const Bytes *b = d->file; b < d->file + d->files && !found; b++)
+        found = tok_note_spelled(t, b->p, b->n, b->name);
+}
 /* The tokens of the documents that are (not) held out. */
 static inline Tokens documents_tokens(const Documents *d, const Tokenizer *t,
                                       bool held_out) {

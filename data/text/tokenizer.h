@@ -385,6 +385,50 @@ static inline bool tok_is_text(const Tokenizer *t, uint32_t id) {
     return t->token_of[id] < t->n;
 }
 
+/* The first place in n bytes of text where a special token other than
+ * <|endoftext|> is spelled out, its number in *which; NULL if there is none. A
+ * table of first two bytes passes over nearly all of the text; a token of one
+ * byte may have any second. */
+static inline const uint8_t *tok_spelled(const Tokenizer *t, const uint8_t *text,
+                                         size_t n, size_t *which) {
+    if (!t->special.n) return NULL;
+    bool *begins = mem_new(65536, sizeof *begins);
+    const uint8_t *found = NULL;
+    for (size_t k = 0; k < t->special.n; k++) {
+        const uint8_t *p = strings_at(&t->special, k);
+        const size_t len = strings_length(&t->special, k);
+        if (len > 1) begins[get_u16(p)] = true;
+        for (size_t next = 0; next < 256 && len == 1; next++)
+            begins[p[0] | next << 8] = true;
+    }
+    for (size_t at = 0; at < n && !found; at++) {
+        const size_t next = at + 1 < n ? text[at + 1] : 0;
+        if (!begins[text[at] | next << 8]) continue;
+        for (size_t k = 0; k < t->special.n && !found; k++) {
+            const size_t len = strings_length(&t->special, k);
+            if (!len || len > n - at) continue;
+            if (memcmp(text + at, strings_at(&t->special, k), len)) continue;
+            found = text + at;
+            *which = k;
+        }
+    }
+    free(begins);
+    return found;
+}
+/* Says if a text has such a token: to the programs of others it is one, here it
+ * is its letters. Whether it has. */
+static inline bool tok_note_spelled(const Tokenizer *t, const uint8_t *text, size_t n,
+                                    const char *name) {
+    size_t k = 0;
+    const uint8_t *found = tok_spelled(t, text, n, &k);
+    if (found)
+        note("%s: byte %td: '%.*s' is a special token of the vocabulary; it is encoded as "
+             "any other text",
+             name, found - text, (int)size_min(strings_length(&t->special, k), 60),
+             (const char *)strings_at(&t->special, k));
+    return found;
+}
+
 /* ---- encoding ------------------------------------------------------------ */
 
 /* Up to so many bytes, looking through all pairs beats a heap. */

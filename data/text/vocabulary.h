@@ -498,6 +498,7 @@ static inline void src_read_json(TokSource *s) {
     const Json after = json_at(file, "post_processor/type");
     const Json decoder = json_at(file, "decoder/type");
     JSON_FIELDS_ONLY(file, tok_json_file);
+    json_alone(file);
     JSON_FIELDS_ONLY(model, tok_json_model);
     json_want(json_need(cut, "type"), "pre_tokenizer", "\"ByteLevel\"");
     json_need(cut, "add_prefix_space");
@@ -578,6 +579,9 @@ static inline void src_notes(const TokSource *s, TokFileKind kind,
     const Strings *special = &s->t->special;
     const bool merges = kind == TOK_FILE_MERGES;
     if (merges || kind == TOK_FILE_RANKS) src_pattern(s->t, file, said);
+    if (kind == TOK_FILE_RANKS && s->t->V > s->t->n + 1)
+        note("%s: %zu ids have no rank; taken for " TOK_EOT " is the first, %u", file,
+             s->t->V - s->t->n, s->t->eot);
     if (merges && !ids)
         note("%s: no ids beside it (vocab.json, encoder.json); taken are "
              "bytes, merges, " TOK_EOT,
@@ -604,8 +608,11 @@ static inline Tokenizer *tok_read(Bytes file, Bytes ids, bool said) {
     if (kind == TOK_FILE_JSON) src_read_json(&s);
     if (kind == TOK_FILE_RANKS) src_read_tiktoken(&s);
     if (kind == TOK_FILE_MERGES && src_read_merges(&s)) kind = TOK_FILE_OWN;
-    if (kind == TOK_FILE_MERGES && ids.name)
-        src_json_ids(&s, json_open(ids.p, ids.n, ids.name));
+    if (kind == TOK_FILE_MERGES && ids.name) {
+        const Json named = json_open(ids.p, ids.n, ids.name);
+        src_json_ids(&s, named);
+        json_alone(named);
+    }
     src_close(&s, kind == TOK_FILE_JSON || ids.name);
     if (s.V > s.t->V) tok_widen(s.t, s.V);
     src_notes(&s, kind, file.name, ids.name, said);
@@ -628,6 +635,46 @@ static inline char *path_end(const char *path, const char *end,
     strcpy(out + n - m, other);
     return out;
 }
+/* Dies unless a tokenizer_config.json leaves the ids as they are: what stands in
+ * it overrules the files beside it. */
+static inline void tok_config(Bytes b) {
+    static const char eot[] = "\"" TOK_EOT "\"";
+    const Json config = json_open(b.p, b.n, b.name);
+    const Json space = json_at(config, "add_prefix_space");
+    Json added = json_at(config, "added_tokens_decoder");
+    char id[JSON_KEY];
+    if (space.p) json_want(space, "add_prefix_space", "false|null");
+    if (!added.p || json_peek(&added) != '{') return;
+    added.p++;
+    for (bool first = true; json_more(&added, '}', &first); json_skip(&added, 0)) {
+        json_member(&added, id, sizeof id);
+        Json content = json_at(added, "content");
+        const Json special = json_at(added, "special");
+        const size_t n = content.p ? json_extent(&content) : 0;
+        const bool end = n == sizeof eot - 1 && !memcmp(content.p, eot, n);
+        if (!end && special.p && json_among(special, "false"))
+            die("%s: \"added_tokens_decoder\": expected special ones, found id %s, to "
+                "be looked for in every text",
+                b.name, id);
+    }
+}
+/* Looks at what Hugging Face's programs read beside a tokenizer.json or a
+ * merges.txt, and only beside these. */
+static inline void tok_beside(const char *path) {
+    const bool merges = !strcmp(path_name(path), "merges.txt");
+    if (!merges && strcmp(path_name(path), "tokenizer.json")) return;
+    char *config = path_beside(path, "tokenizer_config.json");
+    char *added = path_beside(path, "added_tokens.json");
+    if (file_there(config)) {
+        Bytes b = file_read(config);
+        tok_config(b);
+        file_free(&b);
+    }
+    if (merges && file_there(added))
+        note("%s: not read; no text makes the tokens that it adds", added);
+    free(config);
+    free(added);
+}
 /* The same from a file. The ids of merges may lie beside them: NAME-vocab.json
  * of NAME-merges.txt, say. */
 static inline Tokenizer *tok_load(const char *path, bool said) {
@@ -642,6 +689,7 @@ static inline Tokenizer *tok_load(const char *path, bool said) {
     for (size_t k = 0; k < 4 && !ids.name; k++)
         if (beside[k] && file_there(beside[k])) ids = file_read(beside[k]);
     Tokenizer *t = tok_read(file, ids, said);
+    tok_beside(path);
     file_free(&file);
     file_free(&ids);
     for (size_t k = 0; k < 4; k++) free(beside[k]);
