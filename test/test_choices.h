@@ -97,6 +97,20 @@ static void choices_check_runs(void) {
 #define ITEM(endings, label) \
     "{\"ctx\": \"a\", \"endings\": [" endings "], \"label\": " label "}"
 
+/* Lines that are taken: an ending as long as fits, one that is a special token. */
+static void choices_check_taken(const char *file) {
+    static const char good[] = ITEM("\"b\", \"c\"", "0") "\n \t\r\n";
+    char text[512];
+    snprintf(text, sizeof text, "%s%s", good,
+             ITEM("\"b\", \"1234567890a\"", "0"));
+    file_put(file, text, strlen(text));
+    CHECK(command(CHOICES_OF "%s", file) == 0, "12 tokens fit: %s", check_line);
+    snprintf(text, sizeof text, "%s", ITEM("\"b\", \"[PAD]\"", "0"));
+    file_put(file, text, strlen(text));
+    NOTED("");
+    CHECK(command(CHOICES_OF "%s", file) == 0 && NOTED("byte 31: '[PAD]' is a special token"),
+          "%s", check_line);
+}
 /* Lines after two good ones; what is said of each. The context of the model has
  * 12 tokens. */
 static void choices_check_lines(const char *file) {
@@ -151,15 +165,7 @@ static void choices_check_lines(const char *file) {
         CHECK(strstr(check_line, "bad.jsonl: line 3: ") != NULL, "no line: %s",
               check_line);
     }
-    snprintf(text, sizeof text, "%s%s", good,
-             ITEM("\"b\", \"1234567890a\"", "0"));
-    file_put(file, text, strlen(text));
-    CHECK(command(CHOICES_OF "%s", file) == 0, "12 tokens fit: %s", check_line);
-    snprintf(text, sizeof text, "%s", ITEM("\"b\", \"[PAD]\"", "0"));
-    file_put(file, text, strlen(text));
-    NOTED("");
-    CHECK(command(CHOICES_OF "%s", file) == 0 && NOTED("byte 31: '[PAD]' is a special token"),
-          "%s", check_line);
+    choices_check_taken(file);
 }
 #undef ITEM
 

@@ -666,6 +666,28 @@ static void test_hf_vocabulary(const char *path) {
     tok_free(back);
 }
 
+/* Configurations that are refused, of the model at path. */
+static void test_hf_config(const char *path, const char *config) {
+    static const Refused bad[] = {
+        {"", "expected '{'"},
+        {"{}", "n_layer"},
+        {"{\"n_layer\": 1}", "n_head"},
+        {"[1]", "expected '{'"},
+        {HF_CONFIG("\"activation_function\": \"gelu\", "), "gelu_new"},
+        {HF_CONFIG("\"layer_norm_epsilon\": 1e-6, "), "1e-05"},
+        {HF_CONFIG("\"n_inner\": 17, "), "n_inner"},
+        {HF_CONFIG("\"scale_attn_weights\": false, "), "scale_attn_weights"},
+        {HF_SIZED("1", "3", "5"), "divisor"},
+        {HF_SIZED("0", "2", "5"), "layers"},
+        {HF_SIZED("2", "2", "5"), "h.1.ln_1"},
+        {HF_SIZED("1", "2", "6"), "wte.weight"},
+        {HF_SIZED("1", "2", "99999999999"), "smaller"},
+    };
+    for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
+        file_put(config, bad[k].given, strlen(bad[k].given));
+        check_refused(bad[k].expected, "eval %s", path);
+    }
+}
 static void test_hf(void) {
     char path[128];
     outside("mkdir -p %s/model", folder);
@@ -707,25 +729,7 @@ static void test_hf(void) {
     }
     hf_put(path, ST_F32, true, false, 0);
     test_hf_vocabulary(path);
-    static const Refused bad[] = {
-        {"", "expected '{'"},
-        {"{}", "n_layer"},
-        {"{\"n_layer\": 1}", "n_head"},
-        {"[1]", "expected '{'"},
-        {HF_CONFIG("\"activation_function\": \"gelu\", "), "gelu_new"},
-        {HF_CONFIG("\"layer_norm_epsilon\": 1e-6, "), "1e-05"},
-        {HF_CONFIG("\"n_inner\": 17, "), "n_inner"},
-        {HF_CONFIG("\"scale_attn_weights\": false, "), "scale_attn_weights"},
-        {HF_SIZED("1", "3", "5"), "divisor"},
-        {HF_SIZED("0", "2", "5"), "layers"},
-        {HF_SIZED("2", "2", "5"), "h.1.ln_1"},
-        {HF_SIZED("1", "2", "6"), "wte.weight"},
-        {HF_SIZED("1", "2", "99999999999"), "smaller"},
-    };
-    for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
-        file_put(config, bad[k].given, strlen(bad[k].given));
-        check_refused(bad[k].expected, "eval %s", path);
-    }
+    test_hf_config(path, config);
     test_hf_fields(HF_CONFIG("\"x\": 1, "));
     test_hf_notes();
     test_hf_buffers();

@@ -83,8 +83,8 @@ static inline void hf_note_unknown(Json config, size_t unknown) {
     char key[JSON_KEY];
     Out names = out_memory();
     json_expect(&config, '{');
-    for (bool first = true; json_more(&config, '}', &first);
-         json_skip(&config, 0)) {
+    bool first = true;
+    for (; json_more(&config, '}', &first); json_skip(&config, 0)) {
         size_t k = 0;
         json_member(&config, key, sizeof key);
         while (k < HF_CONFIG_FIELDS && strcmp(key, hf_config_fields[k].key)) k++;

@@ -212,7 +212,7 @@ INLINE vf panel_sigmoid2u(vf x) {
     return vf_all(1) / (vf_all(1) + vf_exp(minus_2u));
 }
 /* out = GELU(inp), lines that follow one another. As (1 + tanh u) / 2 is
- * 1 / (1 + exp(-2 u)), GELU(x) = x / (1 + exp(-2 u)), u as in spec_gelu. */
+ * 1 / (1 + exp(-2 u)), GELU(x) = x / (1 + exp(-2 u)), u the argument of tanh. */
 static inline void panel_gelu(float *restrict out, const float *restrict inp,
                               size_t lines) {
     for (size_t n = 0; n < lines * LINE; n += LANES) {
