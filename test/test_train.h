@@ -19,6 +19,7 @@
 #define TEST_TRAIN_H
 #include "check.h"
 #include "test_gpt.h"
+#include "../data/commands/simulate.h"   /* whose runs have a program, too */
 static int train_program(int argc, char **argv);
 #pragma push_macro("program")           /* a portable build has set it: data/base/start.c */
 #undef program
