@@ -260,9 +260,13 @@ static inline GptRun *host_run(const BenchStep *b, const Options *o, DfPool *poo
     int32_t *inputs = bench_ids(1, b->B * b->T, b->c.V);    /* (B,T) */
     int32_t *targets = bench_ids(2, b->B * b->T, b->c.V);   /* (B,T) */
     double sum = 0;
-    if (weights) {
+    if (weights) {                  /* and no optimizer: there are many of these */
         free(m->w);
+        free(m->moment1);
+        free(m->moment2);
         m->w = weights;
+        m->moment1 = NULL;
+        m->moment2 = NULL;
     }
     gpt_train(r, inputs, targets, b->B * b->T, &sum);
     return r;
