@@ -12,6 +12,8 @@
  *     part      a stage in a section                      DfPart
  *     place     what a part has of one tile's memory      DfPlace
  *     actor     a part on one tile; fires once a panel    DfActor
+ *     replica   one of several sets of a part's actors:   DfPart
+ *               each set has all units, and its turn of the panels
  *     slot      room for a panel of an edge, in the       DfSlot
  *               places of the part that writes it
  *     credit    a free slot; a writer without one waits   df_waits
@@ -95,8 +97,8 @@ typedef struct {
     bool inner;             /* passes inside a kernel, and never off chip */
 } DfEdge;
 
-/* A stage fires once a panel on each of its tiles, which share out its units:
- * whatever its owner cuts it into. */
+/* A stage fires once a panel on each tile of a replica, which share out its
+ * units: whatever its owner cuts it into. */
 typedef struct {
     char name[48];
     int kind;               /* the owner's, or DF_LOAD */
@@ -228,7 +230,8 @@ typedef struct {            /* what a part has of a tile's memory */
 } DfPlace;
 
 typedef struct {            /* where an edge lies in a section */
-    size_t slots;           /* 0: it is not on chip */
+    size_t slots;           /* 0: it is not on chip; for a firing's panels each
+                             * until df_place_edges, then for one panel each */
     size_t per;             /* rows a place, of the part that writes it first */
     size_t at;              /* bytes from each place's start */
     bool stored;            /* goes off chip as well */
@@ -255,26 +258,28 @@ typedef struct {            /* a stage in a section */
     size_t scratch;         /* scratch */
     size_t needs, need[DF_DEPS];    /* parts that make what it reads */
     size_t gives, give[DF_DEPS];    /* parts that read what it makes */
-    size_t ahead[DF_DEPS];  /* panels it may be ahead of each of these: slots */
-    bool recalled[DF_DEPS]; /* that one reads its state */
-    size_t replicas;        /* so many tiles have the same units, and each of them
-                             * has every replicas-th panel */
-    size_t actor, actors;   /* the first; how many: fewer than places if there
-                             * are fewer units */
+    size_t ahead[DF_DEPS];  /* firings it may be ahead of each of these: slots */
+    bool reads_state[DF_DEPS];      /* that one reads its state */
+    size_t replicas;        /* so many tiles have the same units, and each of
+                             * them fires every replicas-th time */
+    size_t actor, actors;   /* the first; how many, replica by replica: fewer
+                             * than places if there are fewer units */
     uint32_t *col;          /* the matrix's columns as rows of the edge it
                              * gathers from or scatters to */
     DfSlice *cut;           /* [actors] what tiles hold, if units are columns */
-    _Alignas(64) atomic_size_t done;    /* panels that all its tiles did */
+    _Alignas(64) atomic_size_t done;    /* firings 0 .. done-1 are done by all
+                                         * tiles that have them */
 } DfPart;
 
 typedef struct {            /* a part on one tile */
     size_t part, k;         /* it is the k-th of this part */
     size_t u0, u1;          /* its units are u0 .. u1-1 */
-    size_t replica;         /* of the part's: its first panel */
+    size_t replica;         /* of the part's; its first firing too */
     size_t place;           /* of the section's */
     size_t tile;            /* of that place */
-    _Alignas(64) atomic_size_t next;        /* panel */
-    atomic_int busy;
+    _Alignas(64) atomic_size_t next;        /* its next firing: replica, then
+                                             * every replicas-th */
+    atomic_int busy;                        /* 1: a worker has it */
 } DfActor;
 
 /* How a section uses the chip: its weights resident, or streamed through. */
@@ -291,7 +296,7 @@ typedef struct {
     DfSlot *slot;           /* [edges of the graph] */
     size_t tiles;           /* used */
     size_t peak;            /* most bytes of a tile */
-    double work;            /* cycles a panel of the busiest */
+    double work;            /* cycles a panel of the busiest tile */
     uint64_t sign;          /* sections of one sign take the same time */
     int mode;               /* of the two above */
     bool replicate;         /* parts may have replicas; */
@@ -299,7 +304,7 @@ typedef struct {
     bool streamed;          /* its weights stay off chip, and pass through it */
     size_t span;            /* panels a firing: the more, the less often
                              * streamed weights pass */
-    size_t turns;           /* firings a sequence */
+    size_t per_sequence;    /* firings of a part */
 } DfSection;
 
 typedef struct {            /* the first and the last stage that read an edge */
@@ -309,7 +314,7 @@ typedef struct {            /* the first and the last stage that read an edge */
 
 typedef struct {
     DfChip chip;
-    size_t depth;           /* slots of a stream */
+    size_t depth;           /* slots of an edge, at least */
     size_t groups;          /* of a panel */
     DfSection *section;
     size_t sections;
@@ -479,25 +484,30 @@ static inline void df_carry_slice(const DfSlice *slice, float *chip,
  * counters that only grow, so any worker may find out at any time, and what is
  * ready stays ready: a Kahn network, whose result depends neither on workers
  * nor on time. Workers look from the last part on, which keeps panels moving to
- * the end while they are in a worker's caches. */
+ * the end while they are in a worker's caches.
+ *
+ * Firing i is of panels i x span .. of the stream. Where weights stay on the tile
+ * span is 1 and a firing a panel, so comments from here on say panel i for both. */
 
-/* Fires an actor on panels i x span .. of its stream. */
+/* Computes firing i of an actor. */
 typedef void DfFire(void *owner, const DfSection *section, const DfActor *actor,
                     size_t i, size_t worker);
 
 typedef struct {                    /* a firing, as it happened on the host */
     double from, to;                /* seconds */
-    uint32_t worker, section, actor, panel;
+    uint32_t worker, section, actor;
+    uint32_t panel;                 /* the firing's number */
 } DfEvent;
 
 typedef struct {
     DfSection *section;
     size_t number;                  /* of the section */
-    size_t firings;                 /* of an actor */
+    size_t firings;                 /* of a part; its replicas share them out */
     DfPool *pool;
     DfFire *fire;
     void *owner;
-    DfEvent *event;                 /* [actors][firings], or NULL: not wanted */
+    DfEvent *event;                 /* [actors][firings], untouched where another
+                                     * replica fires; NULL: not wanted */
     pthread_mutex_t lock;
     pthread_cond_t wake;            /* an actor has fired */
     size_t awake;                   /* workers that are in it and do not sleep */
@@ -512,7 +522,7 @@ static inline size_t df_done(const DfSection *section, size_t s) {
  * part may begin panel i. */
 static inline size_t df_room_for(const DfSection *section, const DfPart *part,
                                  size_t k, size_t i) {
-    if (part->recalled[k] && i % section->turns == 0) return i;
+    if (part->reads_state[k] && i % section->per_sequence == 0) return i;
     return i < part->ahead[k] ? 0 : i + 1 - part->ahead[k];
 }
 /* The part that a part waits for before firing i, for its panel or for a slot
@@ -527,7 +537,9 @@ static inline size_t df_waits(const DfSection *section, const DfPart *part,
             return part->give[k];
     return DF_NOBODY;
 }
-/* Panels that every tile of a part has done, counted anew. */
+/* So many panels, from the first on, are done by all of a part, counted anew: as
+ * many as the least next of its actors, for whoever has a panel below that has
+ * gone past it. */
 static inline size_t df_count(const DfSection *section, const DfPart *part) {
     size_t least = SIZE_MAX;
     for (size_t k = 0; k < part->actors; k++) {
@@ -684,32 +696,42 @@ static inline void df_section_worker(void *arg, size_t seat, size_t worker) {
     job->awake--;
     pthread_mutex_unlock(&job->lock);
 }
-/* Firings of all actors of a section, of so many of each that takes no turns. */
-static inline size_t df_firings(const DfSection *section, size_t firings) {
-    size_t all = 0;
-    for (size_t s = 0; s < section->parts; s++) {
-        const DfPart *part = &section->part[s];
-        all += firings * (part->actors / part->replicas);
-    }
-    return all;
+/* Actors of one replica of a part: so many fire on each panel. */
+static inline size_t df_replica_actors(const DfPart *part) {
+    return part->actors / part->replicas;
+}
+/* Firings of each part of a section for so many panels. */
+static inline size_t df_firings(const DfSection *section, size_t panels) {
+    return (panels + section->span - 1) / section->span;
+}
+/* The same of all actors together. */
+static inline size_t df_all_firings(const DfSection *section, size_t panels) {
+    size_t actors = 0;
+    for (size_t s = 0; s < section->parts; s++)
+        actors += df_replica_actors(&section->part[s]);
+    return actors * df_firings(section, panels);
+}
+/* Before a run: nothing of a section is done. */
+static inline void df_rewind(DfSection *section) {
+    for (size_t k = 0; k < section->actors; k++)
+        atomic_store(&section->actor[k].next, section->actor[k].replica);
+    for (size_t s = 0; s < section->parts; s++)
+        atomic_store(&section->part[s].done, 0);
 }
 /* Runs a section, the number-th of its plan, over a stream of so many panels:
  * all workers fire whatever is ready, until no firing is left. fire computes
- * one. event: [actors][firings of each] gets what happened, or NULL. */
+ * one. event: [actors][firings], all 0, gets what happened; or NULL. */
 static inline void df_section_run(DfPool *pool, DfSection *section,
                                   size_t number, size_t panels, DfFire *fire,
                                   void *owner, DfEvent *event) {
     DfJob job = {.section = section, .number = number, .pool = pool,
                  .fire = fire, .owner = owner, .event = event};
-    job.firings = (panels + section->span - 1) / section->span;
-    atomic_init(&job.left, df_firings(section, job.firings));
+    job.firings = df_firings(section, panels);
+    atomic_init(&job.left, df_all_firings(section, panels));
     atomic_init(&job.asleep, 0);
     pthread_mutex_init(&job.lock, NULL);
     pthread_cond_init(&job.wake, NULL);
-    for (size_t k = 0; k < section->actors; k++)
-        atomic_store(&section->actor[k].next, section->actor[k].replica);
-    for (size_t s = 0; s < section->parts; s++)
-        atomic_store(&section->part[s].done, 0);
+    df_rewind(section);
     df_run(pool, df_section_worker, &job, pool->workers);
     pthread_mutex_destroy(&job.lock);
     pthread_cond_destroy(&job.wake);

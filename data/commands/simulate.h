@@ -150,8 +150,7 @@ static inline void report_trace(const char *path, const DfGraph *g,
     }
     for (size_t n = 0; event && n < plan->sections; n++) {
         const DfSection *x = &plan->section[n];
-        const size_t firings = (panels + x->span - 1) / x->span;
-        for (size_t k = 0; k < x->actors * firings; k++) {
+        for (size_t k = 0; k < x->actors * df_firings(x, panels); k++) {
             const DfEvent *e = &event[n][k];
             if (!(e->to > 0)) continue;         /* another replica's */
             if (e->from < zero) zero = e->from;

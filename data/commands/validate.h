@@ -454,12 +454,10 @@ static inline double host_deal(HostDeal *d, DfSection *section, size_t panels) {
     const size_t workers = d->job.pool->workers;
     double now = 0;
     d->job.section = section;
-    d->job.firings = (panels + section->span - 1) / section->span;
+    d->job.firings = df_firings(section, panels);
     d->job.fire = host_begin;
     d->job.owner = d;
-    for (size_t k = 0; k < section->actors; k++)
-        atomic_store(&section->actor[k].next, section->actor[k].replica);
-    for (size_t s = 0; s < section->parts; s++) atomic_store(&section->part[s].done, 0);
+    df_rewind(section);
     for (;;) {
         size_t next = DF_NOBODY;
         for (size_t w = 0; w < workers; w++)
@@ -489,10 +487,8 @@ static inline double host_fire(const GptRun *r) {
     const size_t panels = gpt_panels(r);
     HostTimes t;
     double firings = 0;
-    for (size_t k = 0; k < plan->sections; k++) {
-        const DfSection *section = &plan->section[k];
-        firings += (double)df_firings(section, (panels + section->span - 1) / section->span);
-    }
+    for (size_t k = 0; k < plan->sections; k++)
+        firings += (double)df_all_firings(&plan->section[k], panels);
     for (int n = 0; n < HOST_ROUNDS; n++) {
         const double start = seconds();
         for (size_t k = 0; k < plan->sections; k++)

@@ -48,7 +48,7 @@ static inline void why_seen(void *owner, const DfSection *section, size_t actor,
 static inline Why why_of(const DfGraph *graph, const DfPlan *plan, size_t n, size_t panels) {
     const DfSection *section = &plan->section[n];
     Why why = {.graph = graph, .plan = plan, .section = section};
-    why.firings = (panels + section->span - 1) / section->span;
+    why.firings = df_firings(section, panels);
     why.at = mem_new(size_mul(section->actors, why.firings), sizeof *why.at);
     why.given = mem_new(size_mul(section->parts, why.firings), sizeof *why.given);
     return why;

@@ -88,14 +88,14 @@ typedef struct {
     const DfStream *stream;
     DfSeen *seen;
     void *owner;
-    size_t panels;                  /* firings of an actor */
-    double *last;                   /* [panels][parts] when the last of a part's
-                                     * tiles so far gave a panel */
-    uint32_t *fired;                /* [panels][parts] how many did */
+    size_t firings;                 /* of a part */
+    double *last;                   /* [firings][parts] when the last of a part's
+                                     * tiles so far gave its output */
+    uint32_t *fired;                /* [firings][parts] how many did */
     double *time;                   /* [tiles] until when a tile is busy */
     double *busy;                   /* [tiles] cycles of work */
-    size_t *next;                   /* [actors] panel */
-    bool *waits;                    /* [actors] in the heap */
+    size_t *next;                   /* [actors] firing */
+    bool *queued;                   /* [actors] in the heap */
     Heap ready;                     /* actors, the earliest first */
     DfClock clock;
 } DfSim;
@@ -113,13 +113,13 @@ static inline void df_ready_at(DfSim *sim, size_t actor, double time) {
 static inline double df_given(const DfSim *sim, size_t s, size_t i) {
     const size_t at = i * sim->section->parts + s;
     const DfPart *part = &sim->section->part[s];
-    if (sim->fired[at] < part->actors / part->replicas) return INFINITY;
+    if (sim->fired[at] < df_replica_actors(part)) return INFINITY;
     return sim->last[at];
 }
 /* When an actor's next firing has its inputs; INFINITY if not known yet. */
 static inline double df_data_at(const DfSim *sim, size_t actor) {
     const DfPart *part = &sim->section->part[sim->section->actor[actor].part];
-    const size_t i = size_min(sim->next[actor] + part->s.lag, sim->panels - 1);
+    const size_t i = size_min(sim->next[actor] + part->s.lag, sim->firings - 1);
     double time = 0;
     for (size_t k = 0; k < part->needs; k++)
         time = fmax(time, df_given(sim, part->need[k], i));
@@ -139,11 +139,11 @@ static inline double df_room_at(const DfSim *sim, size_t actor) {
 }
 /* Puts an actor in the heap, if its next firing has a time. */
 static inline void df_wake(DfSim *sim, size_t actor) {
-    if (sim->waits[actor] || sim->next[actor] >= sim->panels) return;
+    if (sim->queued[actor] || sim->next[actor] >= sim->firings) return;
     const double free_at = sim->time[sim->section->actor[actor].tile];
     const double time = fmax(df_data_at(sim, actor), df_room_at(sim, actor));
     if (time == INFINITY) return;
-    sim->waits[actor] = true;
+    sim->queued[actor] = true;
     df_ready_at(sim, actor, fmax(time, free_at));
 }
 static inline void df_wake_part(DfSim *sim, const DfPart *part) {
@@ -204,7 +204,7 @@ static inline void df_sim_fire(DfSim *sim, size_t number, double from) {
     sim->last[at] = fmax(sim->last[at], *time);
     sim->fired[at]++;
     df_wake(sim, number);
-    if (sim->fired[at] < part->actors / part->replicas) return;
+    if (sim->fired[at] < df_replica_actors(part)) return;
     for (size_t s = 0; s < section->parts; s++)
         if (df_touches(&section->part[s], actor->part))
             df_wake_part(sim, &section->part[s]);
@@ -215,18 +215,19 @@ static inline DfClock df_pipeline(const DfGraph *graph, const DfPlan *plan,
                                   const DfSection *section,
                                   const DfStream *stream, DfSeen *seen,
                                   void *owner) {
-    const size_t panels = (stream->panels + section->span - 1) / section->span;
+    const size_t firings = df_firings(section, stream->panels);
     const size_t tiles = plan->chip.tiles;
     DfSim sim = {.graph = graph, .chip = &plan->chip, .section = section,
-                 .stream = stream, .panels = panels, .seen = seen,
+                 .stream = stream, .firings = firings, .seen = seen,
                  .owner = owner};
-    sim.last = mem_new(size_mul(section->parts, panels), sizeof *sim.last);
-    sim.fired = mem_new(size_mul(section->parts, panels), sizeof *sim.fired);
+    sim.last = mem_new(size_mul(section->parts, firings), sizeof *sim.last);
+    sim.fired = mem_new(size_mul(section->parts, firings), sizeof *sim.fired);
     sim.time = mem_new(tiles, sizeof *sim.time);
     sim.busy = mem_new(tiles, sizeof *sim.busy);
     sim.next = mem_new(section->actors, sizeof *sim.next);
-    for (size_t k = 0; k < section->actors; k++) sim.next[k] = section->actor[k].replica;
-    sim.waits = mem_new(section->actors, sizeof *sim.waits);
+    for (size_t k = 0; k < section->actors; k++)
+        sim.next[k] = section->actor[k].replica;
+    sim.queued = mem_new(section->actors, sizeof *sim.queued);
     for (size_t s = 0; s < section->parts; s++)
         df_wake_part(&sim, &section->part[s]);
     while (sim.ready.n) {
@@ -239,7 +240,7 @@ static inline DfClock df_pipeline(const DfGraph *graph, const DfPlan *plan,
             df_ready_at(&sim, actor, free_at);
             continue;
         }
-        sim.waits[actor] = false;
+        sim.queued[actor] = false;
         df_sim_fire(&sim, actor, time);
     }
     for (size_t k = 0; k < tiles; k++)
@@ -251,7 +252,7 @@ static inline DfClock df_pipeline(const DfGraph *graph, const DfPlan *plan,
     free(sim.time);
     free(sim.busy);
     free(sim.next);
-    free(sim.waits);
+    free(sim.queued);
     free(sim.ready.item);
     return sim.clock;
 }

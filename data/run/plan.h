@@ -150,14 +150,14 @@ static inline void df_gives(const DfGraph *graph, DfSection *section, size_t s,
         for (size_t n = 0; n < readers.n; n++) {
             part->give[part->gives] = readers.part[n];
             part->ahead[part->gives] = slots;
-            part->recalled[part->gives] =
+            part->reads_state[part->gives] =
                 section->part[readers.part[n]].s.recalls == readers.part[n] - s;
             part->gives++;
         }
     }
 }
-/* Firings a sequence, of so many panels each. */
-static inline size_t df_turns(const DfGraph *graph, const DfPlan *plan,
+/* Firings a sequence, of `span` panels each. */
+static inline size_t df_per_sequence(const DfGraph *graph, const DfPlan *plan,
                               size_t span) {
     const size_t panels = (graph->groups + plan->groups - 1) / plan->groups;
     return (panels + span - 1) / span;
@@ -183,7 +183,7 @@ static inline DfSection df_section(const DfGraph *graph, const DfPlan *plan,
                                    size_t span) {
     DfSection section = {.first = first, .mode = mode, .span = span};
     section.streamed = mode == DF_STREAMED;
-    section.turns = df_turns(graph, plan, span);
+    section.per_sequence = df_per_sequence(graph, plan, span);
     section.slot = mem_new(graph->edges, sizeof *section.slot);
     df_collect(graph, &section, end);
     for (size_t s = 0; s < section.parts; s++) {
@@ -535,15 +535,15 @@ static inline void df_place_actors(DfSection *section) {
     section->actor = mem_new(section->actors, sizeof *section->actor);
     for (size_t s = 0; s < section->parts; s++) {
         const DfPart *part = &section->part[s];
-        const size_t sets = part->actors / part->replicas;
+        const size_t each = df_replica_actors(part);
         for (size_t k = 0; k < part->actors; k++) {
             DfActor *actor = &section->actor[part->actor + k];
             actor->part = s;
             actor->k = k;
             actor->place = part->place + k;
             actor->tile = section->place[actor->place].tile;
-            actor->replica = k / sets;
-            actor->u0 = k % sets * part->per;
+            actor->replica = k / each;
+            actor->u0 = k % each * part->per;
             actor->u1 = size_min(actor->u0 + part->per, part->s.units);
         }
     }
@@ -967,7 +967,7 @@ static inline bool df_may_span(const DfGraph *graph, const DfPlan *plan,
                                size_t first, size_t end, size_t span) {
     bool recalls = false;
     for (size_t s = first; s < end; s++) recalls |= graph->stage[s].recalls > 0;
-    return !recalls || df_turns(graph, plan, 1) % span == 0;
+    return !recalls || df_per_sequence(graph, plan, 1) % span == 0;
 }
 /* Panels a firing where weights are streamed: as many as fit, a power of two,
  * but an eighth of the stream's at most, for the stages would else wait for one
