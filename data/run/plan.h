@@ -44,7 +44,7 @@ static inline DfReads *df_reads_of(const DfGraph *graph) {
     return reads;
 }
 
-/* A part that brings edge e on the chip. */
+/* The stage of a part that brings edge e on the chip. */
 static inline DfStage df_load(const DfGraph *graph, int e) {
     const DfEdge *edge = &graph->edge[e];
     DfStage load = {.kind = DF_LOAD, .out = {e, DF_NONE},
@@ -109,9 +109,11 @@ static inline DfReaders df_readers(const DfGraph *graph,
     }
     return readers;
 }
-/* Slots of an edge with these readers: depth, and for one that bypasses a path
- * of parts some more, so as not to stop that path. Dies if with so few the
- * section would stand still: the lag of the path, plus 1, is the least. */
+/* Slots of an edge with these readers, which are in order: depth, and for one
+ * that bypasses a path of parts, from its first reader to its last, some more, so
+ * as not to stop that path: half a slot a part on it. Dies if with so few the
+ * section would stand still: the last reader's panel 0 comes out of the path when
+ * as many more have gone in as its parts lag together. */
 static inline size_t df_slots(const DfSection *section,
                               const DfReaders *readers, size_t depth,
                               const char *name) {
@@ -129,7 +131,9 @@ static inline size_t df_slots(const DfSection *section,
             name, depth + more, lag, lag + 1);
     return depth + more;
 }
-/* Fills a part's list of whom it waits for because they read what it makes. */
+/* Fills a part's list of whom it waits for because they read what it makes, and
+ * says how many slots that has. Of replicas each needs a slot to work in at once,
+ * whether they write the edge or read it: one more for each after the first. */
 static inline void df_gives(const DfGraph *graph, DfSection *section, size_t s,
                             size_t depth) {
     DfPart *part = &section->part[s];
@@ -138,11 +142,11 @@ static inline void df_gives(const DfGraph *graph, DfSection *section, size_t s,
         const int e = part->s.out[k];
         if (e == DF_NONE || df_root(graph, section, e) != e) continue;
         const DfReaders readers = df_readers(graph, section, s, e);
-        size_t turns = part->replicas;          /* that take panels by turns */
+        size_t replicas = part->replicas;
         for (size_t n = 0; n < readers.n; n++)
-            turns = size_max(turns, section->part[readers.part[n]].replicas);
-        const size_t slots = turns - 1 + df_slots(section, &readers, depth,
-                                                  graph->edge[e].name);
+            replicas = size_max(replicas, section->part[readers.part[n]].replicas);
+        const size_t slots = replicas - 1 + df_slots(section, &readers, depth,
+                                                     graph->edge[e].name);
         section->slot[e].slots = slots;
         if (part->gives + readers.n > DF_DEPS)
             die("%s: more than %d stages read what it makes", part->s.name,
@@ -201,7 +205,7 @@ static inline DfSection df_section(const DfGraph *graph, const DfPlan *plan,
 
 /* ---- a part's places ----------------------------------------------------- */
 
-/* The most weight lines that a place holds, at so many units a place. */
+/* The most weight lines that a place holds, at `per` units a place. */
 static inline size_t df_held(const DfStage *stage, size_t per) {
     size_t most = 0;
     if (!stage->lines) return 0;
@@ -212,13 +216,13 @@ static inline size_t df_held(const DfStage *stage, size_t per) {
     return most;
 }
 /* Cuts a part of a section into so many places, and says where in each what
- * lies; bytes of each. */
+ * lies, in bytes; returns the bytes of each. */
 static inline size_t df_cut(const DfGraph *graph, DfSection *section,
                             DfPart *part, size_t places, const DfPlan *plan) {
     const size_t line = LINE * plan->chip.element;
     const DfStage *stage = &part->s;
     size_t at = 0;
-    const size_t sets = places / part->replicas;        /* of all units */
+    const size_t sets = places / part->replicas;        /* places of a replica */
     part->per = (stage->units + sets - 1) / sets;
     const bool whole =
         plan->real && stage->whole && part->per > stage->whole;
@@ -256,7 +260,7 @@ static inline size_t df_cut(const DfGraph *graph, DfSection *section,
     part->actors = (stage->units + part->per - 1) / part->per * part->replicas;
     return part->bytes;
 }
-/* More places than this leave none of them less. */
+/* So many places are of use: of more none would have fewer units or rows. */
 static inline size_t df_finest(const DfGraph *graph, const DfStage *stage) {
     size_t most = stage->units;
     for (int k = 0; k < DF_OUTS; k++) {
@@ -280,7 +284,7 @@ static inline double df_pace_at(const DfGraph *graph, const DfPlan *plan,
                                   size_min(units, part->s.units), first, groups);
     return df_cycles(&plan->chip, &work);
 }
-/* The mean of these. */
+/* The mean of these: cycles a panel. */
 static inline double df_pace(const DfGraph *graph, const DfPlan *plan,
                              const DfPart *part, size_t units) {
     double sum = 0;
@@ -288,19 +292,22 @@ static inline double df_pace(const DfGraph *graph, const DfPlan *plan,
         sum += df_pace_at(graph, plan, part, units, time);
     return sum / DF_TIMES;
 }
-/* So many replicas of a part that each unit, which takes that many cycles, has at
- * most `cycles` of them a panel, if it may have any: as many as have tiles. */
+/* Replicas of a part of which a unit takes `takes` cycles on a panel: so many that
+ * each, which has every replicas-th panel, has `cycles` a panel at most, as far as
+ * there is a tile for every unit of each. 1: the part may have no others. */
 static inline size_t df_replicas(const DfStage *stage, const DfPlan *plan,
                                  double takes, double cycles) {
     const size_t most = plan->chip.tiles / stage->units;
-    const bool keeps = stage->grads || stage->sums || stage->state || stage->recalls;
-    if (!stage->replicable || keeps || stage->lag || !(takes > cycles)) return 1;
+    const bool keeps = stage->grads || stage->sums ||
+                       stage->state || stage->recalls;
+    if (!stage->replicable || keeps || stage->lag || !(takes > cycles))
+        return 1;
     const double wanted = fmin(ceil(takes / cycles), (double)plan->chip.tiles);
     return size_max(1, size_min((size_t)wanted, most));
 }
 /* Cuts a part into the fewest places that have at most so many bytes and whose
- * actors take at most so many cycles, as far as it can be cut. False if a place
- * is larger than a tile then. */
+ * actors take at most so many cycles a panel, as far as it can be cut; 0 of them:
+ * as far as it can be. False if a place is larger than a tile then. */
 static inline bool df_cut_part(const DfGraph *graph, DfSection *section,
                                DfPart *part, const DfPlan *plan, double cycles,
                                double bytes) {
@@ -320,7 +327,7 @@ static inline bool df_cut_part(const DfGraph *graph, DfSection *section,
     if (low == 1 && section->replicate)
         part->replicas = df_replicas(&part->s, plan,
                                      df_pace(graph, plan, part, 1), cycles);
-    if (part->replicas > 1) {
+    if (part->replicas > 1) {                   /* of a unit on each tile */
         places = size_max(places, units * part->replicas);
         most = size_max(most, places);
     }
@@ -374,15 +381,16 @@ static inline void df_merge(DfTable *table, size_t taken, size_t left) {
     }
 }
 /* Deals the places of a part to tiles with room that have least to do, each to
- * another. False if there are too few. */
+ * another. A place without an actor holds rows of edges only, and is no work.
+ * False if there are too few tiles. */
 static inline bool df_deal_part(const DfGraph *graph, DfTable *table,
                                 DfSection *section, const DfPart *part,
                                 const DfPlan *plan) {
-    const double turns = (double)part->replicas;
-    const double work = df_pace(graph, plan, part, part->per) / turns;
+    const double replicas = (double)part->replicas;
+    const double work = df_pace(graph, plan, part, part->per) / replicas;
     double at[DF_TIMES];
     for (int time = 0; time < DF_TIMES; time++)
-        at[time] = df_pace_at(graph, plan, part, part->per, time) / turns;
+        at[time] = df_pace_at(graph, plan, part, part->per, time) / replicas;
     size_t taken = 0;
     size_t left = 0;
     size_t k = 0;
@@ -415,9 +423,10 @@ static inline bool df_deal_part(const DfGraph *graph, DfTable *table,
     return k == part->places;
 }
 
-typedef struct {
+typedef struct {            /* in which order parts are dealt out */
     size_t part;
-    double weight;          /* share of a tile that a place of it takes */
+    double weight;          /* share of a tile that a place of it takes: of the
+                             * mean tile's work, or of the memory */
 } DfTurn;
 
 static inline int df_turn_order(const void *one, const void *other) {
@@ -436,9 +445,9 @@ static inline double df_all_work(const DfGraph *graph, const DfPlan *plan,
     }
     return sum;
 }
-/* Cuts every part into actors of at most so many cycles, and places of at most so
- * many bytes, as far as can be. The bytes of all; INFINITY if some place is larger
- * than a tile. */
+/* Cuts every part into actors of at most so many cycles a panel, and places of
+ * `most` bytes at most, as far as can be. The bytes of all; INFINITY if some place
+ * is larger than a tile. */
 static inline double df_cut_each(const DfGraph *graph, DfSection *section,
                                  const DfPlan *plan, double cycles, double most) {
     double bytes = 0;
@@ -462,15 +471,17 @@ static inline bool df_cut_parts(const DfGraph *graph, DfSection *section,
     const double sram = (double)plan->chip.sram;
     const double cycles = share * df_all_work(graph, plan, section) / tiles;
     const double most = fmin(share, 1) * sram;
-    bool turns = false;
+    bool replicated = false;
     double bytes = df_cut_each(graph, section, plan, cycles, most);
     if (bytes == INFINITY) return false;
     for (size_t s = 0; s < section->parts; s++)
-        turns |= section->part[s].replicas > 1;
-    if (turns || section->replicated) {     /* their edges need more slots, or less */
+        replicated |= section->part[s].replicas > 1;
+    /* Replicas need more slots, which were counted for those of the cut before. More
+     * slots change the bytes, not the replicas, so a second cut is the last. */
+    if (replicated || section->replicated) {
         for (size_t s = 0; s < section->parts; s++)
             df_gives(graph, section, s, plan->depth);
-        section->replicated = turns;
+        section->replicated = replicated;
         bytes = df_cut_each(graph, section, plan, cycles, most);
     }
     return bytes <= tiles * sram;
@@ -492,12 +503,12 @@ static inline void df_busiest(DfSection *section, const DfTable *table,
     for (int time = 0; time < DF_TIMES; time++)
         section->work += at[time] / DF_TIMES;
 }
-/* Cuts the parts of a section by such a share, and deals their places to tiles.
- * False if they do not fit. */
+/* Cuts the parts of a section by such a share, and deals their places to tiles,
+ * those first that take the largest share of one. False if they do not fit. */
 static inline bool df_deal(const DfGraph *graph, DfSection *section,
                            const DfPlan *plan, double share) {
     if (!df_cut_parts(graph, section, plan, share)) return false;
-    const double mean = df_all_work(graph, plan, section);
+    const double all = df_all_work(graph, plan, section);
     const double tiles = (double)plan->chip.tiles;
     DfTurn *turn = mem_new(section->parts, sizeof *turn);
     DfTable table = df_table(plan);
@@ -509,7 +520,7 @@ static inline bool df_deal(const DfGraph *graph, DfSection *section,
                             (double)part->replicas;
         const double room = (double)part->bytes / (double)plan->chip.sram;
         turn[s].part = s;
-        turn[s].weight = fmax(mean > 0 ? work * tiles / mean : 0, room);
+        turn[s].weight = fmax(all > 0 ? work * tiles / all : 0, room);
     }
     qsort(turn, section->parts, sizeof *turn, df_turn_order);
     bool fits = true;
