@@ -537,9 +537,9 @@ static inline size_t df_waits(const DfSection *section, const DfPart *part,
             return part->give[k];
     return DF_NOBODY;
 }
-/* So many panels, from the first on, are done by all of a part, counted anew: as
- * many as the least next of its actors, for whoever has a panel below that has
- * gone past it. */
+/* So many panels, from the first on, are done by all of a part, counted anew:
+ * as many as the least next of its actors, for whoever has a panel below that
+ * has gone past it. */
 static inline size_t df_count(const DfSection *section, const DfPart *part) {
     size_t least = SIZE_MAX;
     for (size_t k = 0; k < part->actors; k++) {
@@ -613,8 +613,8 @@ static inline bool df_fire_part(DfJob *job, DfPart *part, size_t i,
     }
     return false;
 }
-/* Fires one actor that is ready, of the last part that has one: of the panels of
- * the worker's seat, every seats-th, or of any. A panel that stays with one
+/* Fires one actor that is ready, of the last part that has one: of the panels
+ * of the worker's seat, every seats-th, or of any. A panel that stays with one
  * worker stays in its cache, and with as many slots as workers so do the slots.
  * Panels cost more towards the end of a sequence, so the workers change places
  * now and then. */

@@ -299,8 +299,8 @@ static inline DfClock df_clock(const DfGraph *graph, const DfPlan *plan,
     return clock;
 }
 
-/* All sections of a plan over so many sequences, into clock[sections]. A section
- * like one before it takes the same time. */
+/* All sections of a plan over so many sequences, into clock[sections]. A
+ * section like one before it takes the same time. */
 static inline void df_clock_plan(const DfGraph *graph, const DfPlan *plan,
                                  size_t sequences, DfClock *clock) {
     for (size_t n = 0; n < plan->sections; n++) {
@@ -334,9 +334,9 @@ static inline DfStage df_kernel_stage(const DfGraph *graph,
     }
     return kernel;
 }
-/* Cycles in which a chip does a stage alone. Its items, a unit on a panel each or,
- * if these are fewer than tiles, on a group, go to the tiles wave by wave, in
- * order; a wave takes as long as its longest, be it full or not. */
+/* Cycles in which a chip does a stage alone. Its items, a unit on a panel each
+ * or, if these are fewer than tiles, on a group, go to the tiles wave by wave,
+ * in order; a wave takes as long as its longest, be it full or not. */
 static inline double df_waves(const DfGraph *graph, const DfChip *chip,
                               const DfStage *stage, const DfStream *stream) {
     const bool fine = stage->units * stream->panels < chip->tiles;

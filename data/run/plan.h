@@ -110,10 +110,10 @@ static inline DfReaders df_readers(const DfGraph *graph,
     return readers;
 }
 /* Slots of an edge with these readers, which are in order: depth, and for one
- * that bypasses a path of parts, from its first reader to its last, some more, so
- * as not to stop that path: half a slot a part on it. Dies if with so few the
- * section would stand still: the last reader's panel 0 comes out of the path when
- * as many more have gone in as its parts lag together. */
+ * that bypasses a path of parts, from its first reader to its last, some more,
+ * so as not to stop that path: half a slot a part on it. Dies if with so few
+ * the section would stand still: the last reader's panel 0 comes out of the
+ * path when as many more have gone in as its parts lag together. */
 static inline size_t df_slots(const DfSection *section,
                               const DfReaders *readers, size_t depth,
                               const char *name) {
@@ -132,8 +132,9 @@ static inline size_t df_slots(const DfSection *section,
     return depth + more;
 }
 /* Fills a part's list of whom it waits for because they read what it makes, and
- * says how many slots that has. Of replicas each needs a slot to work in at once,
- * whether they write the edge or read it: one more for each after the first. */
+ * says how many slots that has. Of replicas each needs a slot to work in at
+ * once, whether they write the edge or read it: one more for each after the
+ * first. */
 static inline void df_gives(const DfGraph *graph, DfSection *section, size_t s,
                             size_t depth) {
     DfPart *part = &section->part[s];
@@ -144,7 +145,8 @@ static inline void df_gives(const DfGraph *graph, DfSection *section, size_t s,
         const DfReaders readers = df_readers(graph, section, s, e);
         size_t replicas = part->replicas;
         for (size_t n = 0; n < readers.n; n++)
-            replicas = size_max(replicas, section->part[readers.part[n]].replicas);
+            replicas = size_max(replicas,
+                                section->part[readers.part[n]].replicas);
         const size_t slots = replicas - 1 + df_slots(section, &readers, depth,
                                                      graph->edge[e].name);
         section->slot[e].slots = slots;
@@ -222,8 +224,8 @@ static inline size_t df_cut(const DfGraph *graph, DfSection *section,
     const size_t line = LINE * plan->chip.element;
     const DfStage *stage = &part->s;
     size_t at = 0;
-    const size_t sets = places / part->replicas;        /* places of a replica */
-    part->per = (stage->units + sets - 1) / sets;
+    const size_t each = places / part->replicas;    /* places of a replica */
+    part->per = (stage->units + each - 1) / each;
     const bool whole =
         plan->real && stage->whole && part->per > stage->whole;
     if (whole) {
@@ -269,8 +271,8 @@ static inline size_t df_finest(const DfGraph *graph, const DfStage *stage) {
     }
     return most;
 }
-/* A lane of attention costs more the later it comes, so what a part has to do is
- * looked at at so many times of a sequence. */
+/* A lane of attention costs more the later it comes, so what a part has to do
+ * is looked at at so many times of a sequence. */
 enum { DF_TIMES = 4 };
 
 /* Cycles of one actor of a part, at so many units, on a panel at time `time` of
@@ -292,9 +294,10 @@ static inline double df_pace(const DfGraph *graph, const DfPlan *plan,
         sum += df_pace_at(graph, plan, part, units, time);
     return sum / DF_TIMES;
 }
-/* Replicas of a part of which a unit takes `takes` cycles on a panel: so many that
- * each, which has every replicas-th panel, has `cycles` a panel at most, as far as
- * there is a tile for every unit of each. 1: the part may have no others. */
+/* Replicas of a part of which a unit takes `takes` cycles on a panel: so many
+ * that each, which has every replicas-th panel, has `cycles` a panel at most,
+ * as far as there is a tile for every unit of each. 1: the part may have no
+ * others. */
 static inline size_t df_replicas(const DfStage *stage, const DfPlan *plan,
                                  double takes, double cycles) {
     const size_t most = plan->chip.tiles / stage->units;
@@ -306,8 +309,8 @@ static inline size_t df_replicas(const DfStage *stage, const DfPlan *plan,
     return size_max(1, size_min((size_t)wanted, most));
 }
 /* Cuts a part into the fewest places that have at most so many bytes and whose
- * actors take at most so many cycles a panel, as far as it can be cut; 0 of them:
- * as far as it can be. False if a place is larger than a tile then. */
+ * actors take at most so many cycles a panel, as far as it can be cut; 0 of
+ * them: as far as it can be. False if a place is larger than a tile then. */
 static inline bool df_cut_part(const DfGraph *graph, DfSection *section,
                                DfPart *part, const DfPlan *plan, double cycles,
                                double bytes) {
@@ -446,8 +449,8 @@ static inline double df_all_work(const DfGraph *graph, const DfPlan *plan,
     return sum;
 }
 /* Cuts every part into actors of at most so many cycles a panel, and places of
- * `most` bytes at most, as far as can be. The bytes of all; INFINITY if some place
- * is larger than a tile. */
+ * `most` bytes at most, as far as can be. The bytes of all; INFINITY if some
+ * place is larger than a tile. */
 static inline double df_cut_each(const DfGraph *graph, DfSection *section,
                                  const DfPlan *plan, double cycles, double most) {
     double bytes = 0;
@@ -476,8 +479,8 @@ static inline bool df_cut_parts(const DfGraph *graph, DfSection *section,
     if (bytes == INFINITY) return false;
     for (size_t s = 0; s < section->parts; s++)
         replicated |= section->part[s].replicas > 1;
-    /* Replicas need more slots, which were counted for those of the cut before. More
-     * slots change the bytes, not the replicas, so a second cut is the last. */
+    /* Replicas need more slots, which the cut before did not know. More slots
+     * change the bytes, not the replicas, so the second cut is the last. */
     if (replicated || section->replicated) {
         for (size_t s = 0; s < section->parts; s++)
             df_gives(graph, section, s, plan->depth);
@@ -609,11 +612,13 @@ typedef struct {            /* bytes off chip */
     double random;
 } DfTraffic;
 
-static inline double df_bytes(const DfTraffic *traffic) {
+static inline double df_bytes(const DfTraffic *traffic) {   /* all of them */
     return traffic->weights + traffic->grads + traffic->in + traffic->out +
            traffic->random;
 }
-/* Of a section over a stream of so many panels, which are so many groups. */
+/* Of a section over a stream of so many panels, which are so many groups.
+ * Weights come once for each replica or, if they are streamed, once for each
+ * firing, which is one replica's. Gradients and sums go both ways. */
 static inline DfTraffic df_traffic(const DfGraph *graph, const DfPlan *plan,
                                    const DfSection *section, size_t panels,
                                    double groups) {
@@ -644,14 +649,14 @@ static inline DfTraffic df_traffic(const DfGraph *graph, const DfPlan *plan,
     }
     return traffic;
 }
-/* What a section holds that workers find in the caches near them from one panel to
- * the next; and how many times as fast as memory the cache is that holds more.
- * Chosen by trial, 4 layers x 256 and 6 x 384: with 2 and with 16 MiB steps were
- * slower. */
+/* What a section holds that workers find in the caches near them from one panel
+ * to the next; and how many times as fast as memory the cache is that holds
+ * more. Chosen by trial, 4 layers x 256 and 6 x 384: with 2 and with 16 MiB
+ * steps were slower. */
 enum { DF_NEAR = 8 << 20, DF_FASTER = 4 };
 
-/* Seconds in which workers bring weights, accumulators and edges near again at every
- * panel, if the section is too large to leave them there. */
+/* Seconds in which workers bring weights, accumulators and edges near again at
+ * every panel, if the section is too large to leave them there. */
 static inline double df_again(const DfGraph *graph, const DfPlan *plan,
                               const DfSection *section, size_t panels) {
     const double line = LINE * (double)plan->chip.element;
@@ -669,11 +674,12 @@ static inline double df_again(const DfGraph *graph, const DfPlan *plan,
     if (held <= DF_NEAR) return 0;
     return (double)panels * lines * line / (DF_FASTER * plan->chip.memory);
 }
-/* Seconds that a section whose parts are cut will take, guessed. Its pipeline
- * goes at the pace of the busiest tile, or of the slowest actor, and first must
- * be filled; the longer of that and of its traffic counts, and its weights
- * before, if they are resident. Workers take whatever is ready, of any tile, and
- * carry the traffic themselves: theirs is the sum. */
+/* Seconds that a section whose parts are cut will take, guessed; work: cycles a
+ * panel of its busiest tile. Its pipeline goes at that pace, or at that of the
+ * slowest actor, and first must be filled; the longer of that and of its
+ * traffic counts, and its weights before, if they are resident. Workers take
+ * whatever is ready, of any tile, and carry the traffic themselves: theirs is
+ * the sum. */
 static inline double df_guess(const DfGraph *graph, const DfPlan *plan,
                               const DfSection *section, double work,
                               size_t panels) {
@@ -722,6 +728,7 @@ static inline uint64_t df_mix_real(uint64_t sign, double value) {
     memcpy(&bits, &value, sizeof bits);
     return df_mix(sign, bits);
 }
+/* Stages from one to another; DF_FAR stands for all that are further. */
 static inline uint64_t df_apart(size_t from, size_t to) {
     return size_min(to - from, DF_FAR);
 }
@@ -735,6 +742,7 @@ static inline uint64_t df_edge_sign(const DfGraph *graph, const DfPlan *plan, in
     sign = df_mix(sign, reads->last > s ? df_apart(s, reads->last) : DF_FAR + 1);
     return df_mix(sign, reads->first > s ? df_apart(s, reads->first) : DF_FAR + 1);
 }
+/* What a stage is by itself. */
 static inline uint64_t df_stage_sign(const DfStage *stage) {
     const double value[] = {
         (double)stage->lag, (double)stage->units, (double)stage->sums,
@@ -793,15 +801,18 @@ typedef struct {
 /* What was found out of sections, by their signs. */
 typedef struct {
     uint64_t sign;          /* 0: nothing */
-    DfChoice choice;        /* but where it ends */
+    DfChoice choice;        /* all of it but where it ends */
 } DfKnown;
 
+/* A hash table of these, never more than half full; a sign's place is the first
+ * free one from its last bits on. */
 typedef struct {
     DfKnown *known;         /* [1 << bits] */
-    size_t n;
+    size_t n;               /* in use */
     int bits;
 } DfMemory;
 
+/* What is known of a sign; of one without a sign yet: nothing. */
 static inline DfKnown *df_known(const DfMemory *memory, uint64_t sign) {
     const size_t mask = ((size_t)1 << memory->bits) - 1;
     size_t at = sign & mask;
@@ -865,8 +876,8 @@ static inline void df_try_share(const DfGraph *graph, const DfPlan *plan,
     df_section_free(&section, graph);
 }
 /* The best share for stages first .. choice.end-1, by dealing them out, the
- * coarsest first, and whether with replicas. Workers do few large firings faster
- * than many small ones: what they run is cut as coarsely as fits. */
+ * coarsest first, and whether with replicas. Workers do few large firings
+ * faster than many small ones: what they run is cut as coarsely as fits. */
 static inline DfChoice df_best_share(const DfGraph *graph, const DfPlan *plan,
                                      size_t first, DfChoice choice,
                                      size_t panels) {
@@ -888,8 +899,8 @@ static inline bool df_fits(const DfGraph *graph, const DfPlan *plan,
     const DfChoice choice = {.end = end, .mode = mode, .span = span};
     return df_best_share(graph, plan, first, choice, 1).seconds < INFINITY;
 }
-/* Whether the graph may be cut before stage s: at its end, or where no stage
- * after it must be together with one before. */
+/* Whether the graph may be cut before stage s: at its end, or where neither s
+ * nor a stage after it must be together with one before s. */
 static inline bool df_may_cut(const DfGraph *graph, size_t s) {
     for (size_t after = s; after < graph->stages; after++)
         if (graph->stage[after].together > after - s) return false;
@@ -910,7 +921,7 @@ static inline size_t df_enough(const DfGraph *graph, const DfPlan *plan,
     size_t low = *field;
     size_t high = low;
     while (!df_fits(graph, plan, first, end, DF_STREAMED, 1)) {
-        if (high > (size_t)1 << 40) return 0;
+        if (high > (size_t)1 << 40) return 0;   /* some part cannot be cut so */
         low = high;
         high *= 2;
         *field = high;
@@ -924,6 +935,7 @@ static inline size_t df_enough(const DfGraph *graph, const DfPlan *plan,
     }
     return high;
 }
+/* Says what stages first .. end-1, which cannot be cut, need, and dies. */
 __attribute__((noreturn)) static inline void df_too_small(const DfGraph *graph,
                                                           const DfPlan *plan,
                                                           size_t first,
@@ -980,9 +992,9 @@ static inline bool df_may_span(const DfGraph *graph, const DfPlan *plan,
     for (size_t s = first; s < end; s++) recalls |= graph->stage[s].recalls > 0;
     return !recalls || df_per_sequence(graph, plan, 1) % span == 0;
 }
-/* Panels a firing where weights are streamed: as many as fit, a power of two,
- * but an eighth of the stream's at most, for the stages would else wait for one
- * another. */
+/* Panels a firing where weights are streamed, from off chip once a firing: as
+ * many as fit, a power of two, but an eighth of the stream's at most, for the
+ * stages would else wait for one another. */
 static inline size_t df_widest_span(const DfGraph *graph, const DfPlan *plan,
                                     size_t first, size_t end, int mode,
                                     size_t panels) {
@@ -993,8 +1005,9 @@ static inline size_t df_widest_span(const DfGraph *graph, const DfPlan *plan,
     return span;
 }
 
-/* Seconds of stages first .. end-1 with their weights, by the best share,
- * guessed without dealing them out. */
+/* Seconds of stages first .. end-1 with their weights on the chip, by the best
+ * share, with replicas or without, guessed without dealing them out: as if all
+ * tiles had equally much to do. INFINITY: they do not fit. */
 static inline double df_resident(const DfGraph *graph, const DfPlan *plan,
                                  size_t first, size_t end, size_t panels) {
     const double tiles = (double)plan->chip.tiles;
@@ -1011,8 +1024,9 @@ static inline double df_resident(const DfGraph *graph, const DfPlan *plan,
     df_section_free(&section, graph);
     return best;
 }
-/* Stages first .. end-1, which cannot be cut, with their weights streamed if
- * need be. Dies if they do not fit. */
+/* How best to have stages first .. end-1, which cannot be cut, with their
+ * weights streamed if need be. Dies if they do not fit. A smaller span leaves
+ * room for replicas, but more traffic: it must gain a tenth. */
 static inline DfChoice df_uncut(const DfGraph *graph, const DfPlan *plan,
                                 size_t first, size_t end, size_t panels) {
     DfChoice choice = {.end = end, .span = 1};
@@ -1023,18 +1037,21 @@ static inline DfChoice df_uncut(const DfGraph *graph, const DfPlan *plan,
             df_widest_span(graph, plan, first, end, choice.mode, panels);
     DfChoice best = df_best_share(graph, plan, first, choice, panels);
     while (choice.span > 1 && !plan->real) {
-        choice.span /= 2;           /* leaves room for replicas, and traffic grows */
-        const DfChoice found = df_best_share(graph, plan, first, choice, panels);
+        choice.span /= 2;
+        const DfChoice found =
+            df_best_share(graph, plan, first, choice, panels);
         if (found.replicate && found.seconds < 0.9 * best.seconds) best = found;
     }
     return best;
 }
+/* The sign of stages first .. end-1, after that of those before or of what is
+ * remembered of them. */
 static inline uint64_t df_range_sign(const DfSearch *search, uint64_t sign,
                                      size_t first, size_t end) {
     for (size_t s = first; s < end; s++) sign = df_mix(sign, search->sign[s]);
     return sign | 1;                            /* 0 is nothing */
 }
-/* The same, if a section like it was looked at before. */
+/* What df_uncut says, which is remembered for sections like it. */
 static inline DfChoice df_uncut_known(DfSearch *search, size_t first,
                                       size_t end) {
     const uint64_t sign = df_range_sign(search, DF_UNCUT, first, end);
@@ -1049,19 +1066,21 @@ static inline DfChoice df_uncut_known(DfSearch *search, size_t first,
     choice.end = end;
     return choice;
 }
-/* The sections that may begin with stage `first`, into choice[stages], with the
- * time from `first` to the end; how many. */
+/* The sections with weights on the chip that may begin with stage `first`, into
+ * choice[stages], with the seconds from `first` to the graph's end; how many.
+ * None has stages both of forward and of backward, whose panels go the other
+ * way. */
 static inline size_t df_choices(DfSearch *search, size_t first,
                                 DfChoice *choice) {
     const DfGraph *graph = search->graph;
-    const size_t turn = first < graph->forward ? graph->forward : graph->stages;
-    const size_t last = size_min(turn, first + DF_FAR);
+    const size_t most = first < graph->forward ? graph->forward : graph->stages;
+    const size_t last = size_min(most, first + DF_FAR);
     uint64_t sign = DF_GUESS;
     size_t n = 0;
     size_t end = first;
-    while (end < turn) {
+    while (end < most) {
         const size_t from = end;
-        end = size_min(df_next_cut(graph, end), turn);
+        end = size_min(df_next_cut(graph, end), most);
         if (end > last) break;
         sign = df_range_sign(search, sign, from, end);
         DfKnown *known = df_known(&search->memory, sign);
@@ -1078,7 +1097,7 @@ static inline size_t df_choices(DfSearch *search, size_t first,
     }
     return n;
 }
-/* Finds search->left. */
+/* Finds search->left, from the graph's end on. */
 static inline void df_search(DfSearch *search) {
     const DfGraph *graph = search->graph;
     DfChoice *choice = mem_new(graph->stages, sizeof *choice);
@@ -1101,9 +1120,10 @@ static inline int df_choice_order(const void *one, const void *other) {
     if (a->seconds != b->seconds) return a->seconds < b->seconds ? -1 : 1;
     return a->end < b->end ? -1 : a->end > b->end;
 }
-/* The best section that begins with stage `first`: of the choices that look
- * best, the one that is best when dealt out. */
+/* Of the sections that look best, so many are dealt out; more if none fits. */
 enum { DF_TRIES = 4 };
+
+/* The best section that begins with stage `first`, once it is dealt out. */
 static inline DfChoice df_choose(DfSearch *search, size_t first) {
     DfChoice *choice = mem_new(search->graph->stages, sizeof *choice);
     DfChoice best = {.seconds = INFINITY};
@@ -1154,12 +1174,14 @@ static inline void df_take_memory(DfPlan *plan) {
             plan->chip.name, plan->chip.tiles, plan->chip.sram);
     plan->memory = mem_new(lines, DF_LINE_BYTES);
 }
-/* What a plan is for: to be simulated; to be run fast by a few workers; to be run
- * as it would be simulated, which tests do. To be run it has the chip's memory. */
+/* What a plan is for: to be simulated; to be run fast by a few workers; to be
+ * run as it would be simulated, which tests do. To be run it needs memory of
+ * the host for that of the chip. */
 enum { DF_TO_SIMULATE, DF_TO_RUN, DF_TO_TRY };
 
-/* Cuts the graph into sections for a chip: `depth` slots a stream, `groups` a
- * panel, `panels` a stream. Dies if a stage cannot fit. Freed with df_plan_free. */
+/* Cuts the graph into sections for a chip: at least `depth` slots an edge,
+ * `groups` a panel, `panels` in all that every section sees. Dies if a stage
+ * cannot fit. Freed with df_plan_free. */
 static inline DfPlan *df_plan(const DfGraph *graph, DfChip chip, size_t depth,
                               size_t groups, size_t panels, int purpose) {
     if (chip.sram % DF_LINE_BYTES)
