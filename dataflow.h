@@ -613,11 +613,11 @@ static inline bool df_fire_part(DfJob *job, DfPart *part, size_t i,
     }
     return false;
 }
-/* Fires one actor that is ready, of the last part that has one: of the panels
- * of the worker's seat, every seats-th, or of any. A panel that stays with one
- * worker stays in its cache, and with as many slots as workers so do the slots.
- * Panels cost more towards the end of a sequence, so the workers change places
- * now and then. */
+/* Fires one actor that is ready, of the last part that has one. Only on panels
+ * of the worker's seat, which are every seats-th; if any, on all. A panel that
+ * stays with one worker stays in its cache, and with as many slots as workers
+ * so do the slots. Panels cost more towards the end of a sequence, so the
+ * workers change places now and then. */
 static inline bool df_fire_one(DfJob *job, size_t seat, size_t worker, bool any) {
     const size_t seats = size_min(job->pool->workers, job->pool->cpus);
     for (size_t s = job->section->parts; s-- > 0;) {

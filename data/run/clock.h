@@ -4,15 +4,17 @@
  * the same on any of them. It goes by events: every tile has a time, every
  * panel the time at which a part gave it. A firing is ready when its inputs
  * have come and its output has room. Of its ready firings a tile takes the
- * earliest, of the last part if several, as the workers do; that takes the
+ * earliest, of the last part if several, as the workers do. A firing takes the
  * longer of its arithmetic and its traffic on chip. Off-chip traffic is charged
  * to the section as a whole, at streaming or random rate: the section takes the
- * longer of that and of its pipeline. Its weights come before it, unless the chip had room for
- * them while the section before ran.
+ * longer of that and of its pipeline. Its weights come before it, unless the
+ * chip had room for them while the section before ran.
  *
  * What it cannot see: contention in the fabric, bank conflicts (a gathered line
  * lies across all banks, so there are none; see df_bank_share), refresh, and
- * bursts of off-chip traffic. Such models are optimistic.
+ * bursts of off-chip traffic. Such models are optimistic. Where replicas give a
+ * later panel before an earlier one, whoever wants the later takes it at once;
+ * the workers' counters (df_done) know only panels in order, and wait.
  *
  *     df_stream         the panels that a section sees
  *     df_clock          cycles, waits and bytes of a section
@@ -26,17 +28,22 @@
 
 /* ---- streams and traffic ------------------------------------------------- */
 
+/* What the clock says of a section, or of all; of all it is the sum, without
+ * compute, utilisation and bound. */
 typedef struct {
     double cycles, seconds;         /* of the pipeline; in all */
     double compute;                 /* cycles of the busiest tile */
     double flops;
-    double utilisation;             /* of all tiles over the section's
-                                     * seconds */
-    double data_wait, credit_wait;  /* cycles, the mean over tiles used */
+    double utilisation;             /* flops, as a share of what all tiles could
+                                     * do in these seconds */
+    double data_wait, credit_wait;  /* cycles, the mean over tiles used: for
+                                     * inputs; for room */
     double weights, grads, in, out, random;         /* bytes off chip */
-    double on_chip, gathered;       /* bytes */
+    double on_chip, gathered;       /* bytes: all; of these, line by line */
     double load;                    /* seconds of weights that nothing hid */
-    const char *bound;
+    const char *bound;              /* what is slowest: "compute", "memory" or,
+                                     * if tiles mostly wait for one another,
+                                     * "pipeline" */
 } DfClock;
 
 /* The panels that a section sees, sequence by sequence. */
@@ -49,12 +56,12 @@ typedef struct {
 } DfStream;
 
 typedef struct {
-    size_t first;                   /* its first group */
+    size_t first;                   /* its first group, of its sequence */
     size_t groups;                  /* how many it has */
 } DfPanel;
 
 /* The stream that a section beginning with stage `first` sees of so many
- * sequences. */
+ * sequences of `sequence_groups` groups, in panels of `groups`. */
 static inline DfStream df_stream(const DfGraph *graph, size_t first,
                                  size_t sequences, size_t sequence_groups,
                                  size_t groups) {
@@ -64,6 +71,7 @@ static inline DfStream df_stream(const DfGraph *graph, size_t first,
                       .last_groups = sequence_groups - (panels - 1) * groups,
                       .forward = first < graph->forward};
 }
+/* The i-th panel, in the order in which they come. */
 static inline DfPanel df_panel(const DfStream *stream, size_t i) {
     const size_t last = stream->per_sequence - 1;
     size_t at = i % stream->per_sequence;
@@ -77,17 +85,18 @@ static inline double df_stream_groups(const DfStream *stream) {
     const size_t whole = (stream->per_sequence - 1) * stream->groups;
     return (double)(sequences * (whole + stream->last_groups));
 }
-/* Is told of every firing, in cycles. */
+/* Is told of firing i of an actor: from when to when, in cycles. */
 typedef void DfSeen(void *owner, const DfSection *section, size_t actor,
                     size_t i, double from, double to);
 
+/* A section's pipeline while it is simulated. */
 typedef struct {
     const DfGraph *graph;
     const DfChip *chip;
     const DfSection *section;
     const DfStream *stream;
-    DfSeen *seen;
-    void *owner;
+    DfSeen *seen;                   /* NULL: nobody wants to know */
+    void *owner;                    /* of seen */
     size_t firings;                 /* of a part */
     double *last;                   /* [firings][parts] when the last of a part's
                                      * tiles so far gave its output */
@@ -100,8 +109,8 @@ typedef struct {
     DfClock clock;
 } DfSim;
 
-/* An actor is ready at that time: of those at one time the last part's is
- * first. A time is not below 0, so its bits have its order. */
+/* Puts an actor in the heap, ready at that time: of those at one time the last
+ * part's comes out first. A time is not below 0, so its bits have its order. */
 static inline void df_ready_at(DfSim *sim, size_t actor, double time) {
     const size_t part = sim->section->actor[actor].part;
     uint64_t bits;
@@ -109,14 +118,16 @@ static inline void df_ready_at(DfSim *sim, size_t actor, double time) {
     const uint64_t late = sim->section->parts - part;
     heap_push(&sim->ready, bits, late << 32 | actor);
 }
-/* When part s gave panel i; INFINITY if it has not yet. */
+/* When the last tile of part s gave panel i; INFINITY if it has not yet. */
 static inline double df_given(const DfSim *sim, size_t s, size_t i) {
     const size_t at = i * sim->section->parts + s;
     const DfPart *part = &sim->section->part[s];
     if (sim->fired[at] < df_replica_actors(part)) return INFINITY;
     return sim->last[at];
 }
-/* When an actor's next firing has its inputs; INFINITY if not known yet. */
+/* When an actor's next firing has its inputs; INFINITY if not known yet. It
+ * asks for the last panel that the lag wants; where parts fire in order that is
+ * the latest. */
 static inline double df_data_at(const DfSim *sim, size_t actor) {
     const DfPart *part = &sim->section->part[sim->section->actor[actor].part];
     const size_t i = size_min(sim->next[actor] + part->s.lag, sim->firings - 1);
@@ -146,9 +157,11 @@ static inline void df_wake(DfSim *sim, size_t actor) {
     sim->queued[actor] = true;
     df_ready_at(sim, actor, fmax(time, free_at));
 }
+/* The same of all actors of a part. */
 static inline void df_wake_part(DfSim *sim, const DfPart *part) {
     for (size_t k = 0; k < part->actors; k++) df_wake(sim, part->actor + k);
 }
+/* Whether a part waits for part s, for data or for room. */
 static inline bool df_touches(const DfPart *part, size_t s) {
     for (size_t k = 0; k < part->needs; k++)
         if (part->need[k] == s) return true;
@@ -156,7 +169,7 @@ static inline bool df_touches(const DfPart *part, size_t s) {
         if (part->give[k] == s) return true;
     return false;
 }
-/* Cycles of an actor's firing on panel i of its own; counts what it does. */
+/* Cycles of an actor's firing i; adds what it does to the clock. */
 static inline double df_cost(DfSim *sim, const DfActor *actor, size_t i) {
     const DfPart *part = &sim->section->part[actor->part];
     const size_t first = i * sim->section->span;
@@ -166,8 +179,8 @@ static inline double df_cost(DfSim *sim, const DfActor *actor, size_t i) {
     DfWork sum = {0};
     for (size_t n = first; n < end; n++) {
         const DfPanel panel = df_panel(sim->stream, n);
-        const DfWork work = df_firing(sim->graph, &part->s, actor->u0, actor->u1,
-                                    panel.first, panel.groups);
+        const DfWork work = df_firing(sim->graph, &part->s, actor->u0,
+                                      actor->u1, panel.first, panel.groups);
         sum.flops += work.flops;
         sum.gathered += work.gathered;
         sum.moved += work.moved;
@@ -177,8 +190,9 @@ static inline double df_cost(DfSim *sim, const DfActor *actor, size_t i) {
     sim->clock.on_chip += (sum.gathered + sum.moved) * line;
     return df_cycles(sim->chip, &sum);
 }
-/* An actor's next firing, from that time on:
- *     1  how long it takes, and how long its tile waited for it, and why
+/* The next firing of actor `number`, from that time on:
+ *     1  how long it takes, and how long its tile waited for it, and why: until
+ *        the data was there for data, and from then on for room
  *     2  its tile is busy so long
  *     3  if its tile was the last to give the panel, who waited for it wakes */
 static inline void df_sim_fire(DfSim *sim, size_t number, double from) {
@@ -257,8 +271,9 @@ static inline DfClock df_pipeline(const DfGraph *graph, const DfPlan *plan,
     return sim.clock;
 }
 
-/* The time, from cycles and from seconds of traffic off chip, of which the
- * longer counts, and seconds that neither hides; and what bounds it. */
+/* Fills in the seconds: the longer of the cycles and of `memory` seconds of
+ * traffic off chip, and `unhidden` seconds that come before or after these;
+ * then which it was, and the utilisation. */
 static inline void df_time(DfClock *clock, const DfChip *chip, double memory,
                            double unhidden) {
     const double pipeline = clock->cycles / chip->clock;
@@ -267,13 +282,16 @@ static inline void df_time(DfClock *clock, const DfChip *chip, double memory,
     clock->utilisation = clock->flops / ((double)chip->tiles * chip->flops
                                          * chip->clock * clock->seconds);
 }
-/* Whether the weights of section n come while the one before it runs: there is
- * room for both. */
+/* Whether the weights of section n come while the one before it runs: there are
+ * tiles for both, if they were dealt to different ones. */
 static inline bool df_preloads(const DfPlan *plan, size_t n) {
-    const DfSection *section = &plan->section[n];
-    return n > 0 && section[-1].tiles + section->tiles <= plan->chip.tiles;
+    const DfSection *section = plan->section;
+    return n > 0 &&
+           section[n - 1].tiles + section[n].tiles <= plan->chip.tiles;
 }
-/* The n-th section of a plan over a stream; seen is told of every firing. */
+/* The n-th section of a plan over a stream; seen, or NULL, is told of every
+ * firing. Weights that come while the section before runs still take the
+ * memory's time: they count with this section's traffic. */
 static inline DfClock df_clock(const DfGraph *graph, const DfPlan *plan,
                                size_t n, const DfStream *stream, DfSeen *seen,
                                void *owner) {
@@ -295,7 +313,7 @@ static inline DfClock df_clock(const DfGraph *graph, const DfPlan *plan,
     const double memory = bytes / chip->memory + clock.random / chip->random;
     df_time(&clock, chip, memory + load - clock.load, clock.load);
     if (!strcmp(clock.bound, "compute") && clock.compute < 0.5 * clock.cycles)
-        clock.bound = "pipeline";
+        clock.bound = "pipeline";       /* even the busiest tile mostly waits */
     return clock;
 }
 
@@ -316,8 +334,9 @@ static inline void df_clock_plan(const DfGraph *graph, const DfPlan *plan,
     }
 }
 
-/* What of a stage is a kernel's: not what passes inside it and, if it joins the
- * stage before, not what it writes in place. */
+/* A stage as a kernel has it: without the edges that pass inside a kernel and,
+ * if it joins the stage before, without what it writes in place, for the kernel
+ * has that at hand and it was counted where it was made. */
 static inline DfStage df_kernel_stage(const DfGraph *graph,
                                       const DfStage *stage) {
     DfStage kernel = *stage;
@@ -399,10 +418,12 @@ static inline double df_bound(const DfChip *chip, const DfClock *clock) {
     return fmax(clock->flops / rate,
                 bytes / chip->memory + clock->random / chip->random);
 }
+/* Bytes off chip. */
 static inline double df_off_chip(const DfClock *clock) {
     return clock->weights + clock->grads + clock->in + clock->out +
            clock->random;
 }
+/* Adds a section's, or a kernel's, to the sum. */
 static inline void df_clock_add(DfClock *sum, const DfClock *clock) {
     sum->cycles += clock->cycles;
     sum->seconds += clock->seconds;
@@ -419,7 +440,9 @@ static inline void df_clock_add(DfClock *sum, const DfClock *clock) {
     sum->credit_wait += clock->credit_wait;
 }
 
-/* A whole graph a stage at a time over so many sequences. */
+/* A whole graph a stage at a time over so many sequences, in panels of
+ * `groups`. What only copies is not needed: off chip its input is still there.
+ */
 static inline DfClock df_clock_kernels(const DfGraph *graph, const DfChip *chip,
                                        size_t sequences, size_t groups) {
     DfClock sum = {0};
