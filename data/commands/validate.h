@@ -66,19 +66,22 @@ typedef struct {
 
 /* ---- the caches as a step leaves them ------------------------------------ */
 
+/* Memory that nobody needs: workers go through it, and the caches hold what a step
+ * would have left in them instead of what was just measured. */
 typedef struct {
     float *line;                    /* [workers][each] */
     size_t each;                    /* floats a worker */
 } HostFlush;
 
+/* A worker goes through its share. */
 static inline void host_flush_task(void *arg, size_t task, size_t worker) {
     const HostFlush *f = arg;
     float *p = f->line + task * f->each;
     (void)worker;
     for (size_t i = 0; i < f->each; i += LINE) p[i] += 1;
 }
-/* Bytes that a step touches: weights, gradients, moments and activations; more
- * than any cache holds count as that. */
+/* As much as a step touches of weights, gradients, moments and activations, but no
+ * more than empties any cache. */
 static inline HostFlush host_flush(const BenchStep *b, const Options *o) {
     const double most = 128u << 20;
     const double need = model_bytes(&b->c, 1 - b->sparsity) +
@@ -110,7 +113,7 @@ typedef struct {
     HostTimes copy[HOST_COPIES];    /* of half of a worker's lines to flush with */
 } HostProbe;
 
-/* What came of it. */
+/* What came of it: medians. */
 typedef struct {
     const Program *like;            /* the probe's program */
     double *kernel;                 /* [stages] seconds by all workers together */
@@ -121,7 +124,8 @@ typedef struct {
 } HostCosts;
 
 /* What units u0 .. u1-1 of a stage do on a panel, in FLOPs or, if there are none, in
- * lines that they move. */
+ * lines that they move. It is the same of the two on all panels, so that the seconds of a
+ * stage can be shared out by it. */
 static inline double host_work(const DfGraph *g, const DfStage *stage, size_t u0,
                                size_t u1, const GptPanel *panel) {
     const DfWork w = df_firing(g, stage, u0, u1, panel->first, panel->groups);
@@ -137,7 +141,8 @@ static inline double host_stage_work(const GptRun *r, const DfGraph *g, size_t s
     }
     return work;
 }
-/* Reads what a stage is going to read. */
+/* Reads what a stage is going to read, a float a line; the sum, for the compiler would
+ * leave the reading out. */
 static inline float host_touch(const GptRun *r, size_t s) {
     const ProgStage *stage = &r->program.stage[s];
     float sum = 0;
@@ -171,8 +176,8 @@ static inline bool host_joins(const GptRun *r, size_t s) {
 /* What a task of a measurement gets. */
 typedef struct {
     const HostProbe *probe;
-    size_t stage;
-    int copy;
+    size_t stage;                   /* to be done; or */
+    int copy;                       /* HOST_LOAD .. */
     atomic_size_t there;            /* workers that have come to begin at once */
     double took[DF_WORKERS];        /* seconds of each */
 } HostTry;
@@ -209,11 +214,11 @@ static inline void host_copy_task(void *arg, size_t task, size_t worker) {
     for (size_t at = 0; at + 4096 <= half && t->copy != HOST_CARRY; at += 4096) {
         if (t->copy == HOST_LOAD) memcpy(slot, line + at, sizeof slot);
         else panel_stream(line + at, slot, 4096 / LINE);
-        line[at] += slot[1];                /* it is not left out */
+        line[at] += slot[1];                /* or the compiler would leave it out */
     }
     t->took[task] = seconds() - start;
 }
-/* Mean seconds of the workers in a try, the caches as in a step. */
+/* Seconds of a try by all workers at once, the mean of them, the caches as in a step. */
 static inline double host_try(HostTry *t, DfTask *fn) {
     DfPool *pool = t->probe->r->pool;
     double sum = 0;
@@ -311,11 +316,11 @@ static inline double host_median(HostTimes t) { return stats_median(t.took, HOST
 /* The medians of all rounds. Lives as long as the probe; freed by host_costs_free. */
 static inline HostCosts host_costs(const HostProbe *p) {
     const DfGraph *g = &p->graph;
-    const double bytes = (double)(p->flush.each / 2 * sizeof(float));
+    const double bytes = (double)(p->flush.each / 2 * sizeof(float));   /* a copy's */
     HostCosts c = {.like = &p->r->program};
     c.kernel = mem_new(g->stages, sizeof *c.kernel);
     c.work = mem_new(g->stages, sizeof *c.work);
-    for (size_t s = 0, end; s < g->stages; s = end) {
+    for (size_t s = 0, end; s < g->stages; s = end) {     /* piece by piece */
         double work = host_stage_work(p->r, g, s);
         for (end = s + 1; end < g->stages && host_joins(p->r, end); end++)
             work += host_stage_work(p->r, g, end);
@@ -369,11 +374,11 @@ typedef struct {
     const HostCosts *costs;
     const GptRun *r;
     const double *rate;             /* [stages] worker-seconds of a stage's work */
-    double fire;                    /* of any firing */
-    double cost;                    /* of the firing that has just begun */
+    double fire;                    /* worker-seconds of any firing, besides */
+    double cost;                    /* worker-seconds of the one that has just begun */
     DfActor *holds[DF_WORKERS];     /* what each worker is at; NULL: it is free */
-    size_t at[DF_WORKERS];          /* on which panel */
-    double until[DF_WORKERS];
+    size_t at[DF_WORKERS];          /* which firing of it */
+    double until[DF_WORKERS];       /* seconds from the section's begin */
 } HostDeal;
 
 /* Lines that a part brings on the chip or stores off it, of what its actor does on a
@@ -390,6 +395,7 @@ static inline double host_carried(const HostDeal *d, const DfPart *part,
     }
     return rows * share * (double)panel->groups;
 }
+/* Worker-seconds of firing i of an actor. */
 static inline double host_firing(const HostDeal *d, const DfActor *actor, size_t i) {
     const GptRun *r = d->r;
     const DfGraph *g = &r->machine->graph;
@@ -427,8 +433,8 @@ static inline void host_nothing(void *owner, const DfSection *section,
     (void)i;
     (void)worker;
 }
-/* A free worker begins what the machine would have it do; then the panel is taken
- * back, for it is not done before its time has come. */
+/* A free worker begins what the machine would have it do. The machine then holds it
+ * for done; that is taken back until its time has come. */
 static inline void host_take(HostDeal *d, size_t worker, double now) {
     if (!df_fire_one(&d->job, worker, worker, false) &&
         !df_fire_one(&d->job, worker, worker, true))
@@ -449,7 +455,8 @@ static inline void host_end(HostDeal *d, size_t worker) {
     atomic_store(&actor->busy, 0);
     d->holds[worker] = NULL;
 }
-/* Seconds until all firings of a section are done. */
+/* Seconds until all firings of a section are done: time goes on to where the first
+ * worker comes to an end, and who is free then begins anew. */
 static inline double host_deal(HostDeal *d, DfSection *section, size_t panels) {
     const size_t workers = d->job.pool->workers;
     double now = 0;
@@ -497,6 +504,8 @@ static inline double host_fire(const GptRun *r) {
     }
     return host_median(t) * (double)r->pool->workers / firings;
 }
+/* Seconds of a step on the chip: all sections, one after the other, with what goes on
+ * the chip before each and back after it, and the optimizer. */
 static inline double host_predict_flow(const HostCosts *c, const GptRun *r, double fire) {
     const DfPlan *plan = r->machine->plan;
     const double workers = (double)r->pool->workers;
@@ -584,8 +593,8 @@ static inline void host_case(HostCase way[2], const Options *o) {
 
 /* ---- what is told -------------------------------------------------------- */
 
-enum { HOST_KINDS = 8 };            /* cases of a size: dense and sparse, each with one
-                                     * thread and all, each by both schedules */
+enum { HOST_KINDS = 8 };            /* cases of a size: + 4 if sparse, + 2 with all
+                                     * threads rather than one, + 1 on the chip */
 
 static inline double host_off(const HostCase *x) { return x->predicted / x->measured - 1; }
 /* Of n pairs the correlation of the logarithms. */
@@ -664,7 +673,7 @@ static inline void host_plot(const HostCase *x, size_t n) {
 static inline void host_summary(const HostCase *x, size_t n, Out *json) {
     double *off = mem_new(n, sizeof *off);
     for (size_t k = 0; k < n; k++) off[k] = fabs(host_off(&x[k]));
-    const double median = stats_median(off, n);
+    const double median = stats_median(off, n);     /* and the largest is the last */
     const double correlation = host_correlation(x, n);
     host_plot(x, n);
     printf("\nerror of %zu steps: median %.1f %%, largest %.1f %%; correlation of the "

@@ -8,7 +8,10 @@
  *     for data    until the last part that it reads from gave the panel
  *     for room    until the last part that reads from it took an earlier one
  *     for turn    until its tile had done what other parts have on it; of a run,
- *                 until a worker was free
+ *                 until a worker was free: all that is left of the wait
+ *
+ * Of a part with replicas an actor has only some of the firings; in what is kept of
+ * [actors][firings] the others are 0.
  *
  * Example: of the picture at the head of dataflow.h it says
  *
@@ -30,13 +33,15 @@ typedef struct {
     const DfGraph *graph;
     const DfPlan *plan;
     const DfSection *section;
-    size_t firings;                 /* of an actor */
+    size_t firings;                 /* of a part */
     WhyFiring *at;                  /* [actors][firings] */
     double *given;                  /* [parts][firings] when the last tile of a part
-                                     * gave a panel */
-    double cycles;                  /* of the section; of a run, seconds */
+                                     * gave its output */
+    double cycles;                  /* of the section; of a run, here and everywhere
+                                     * below, seconds */
 } Why;
 
+/* Keeps firing i of an actor: a DfSeen. */
 static inline void why_seen(void *owner, const DfSection *section, size_t actor, size_t i,
                             double from, double to) {
     Why *why = owner;
@@ -115,21 +120,23 @@ static inline WhyCause why_room(const Why *why, const DfPart *part, size_t i) {
     return cause;
 }
 
-/* What a part waited for, summed over its actors: cycles by kind and by whom. */
+/* What a part waited for, the mean of its actors: cycles by kind and by whom; a wait
+ * for its turn is by itself. */
 typedef struct {
     double *cycles;                 /* [WHY_KINDS][parts] */
-    double works;                   /* cycles */
-    double busy;                    /* cycles that its tiles work, for any part */
+    double works;                   /* cycles that it works, the mean too */
 } WhySum;
 
+/* Each wait is cut where its inputs came and where room was: until the first for data,
+ * until the second for room, the rest for its turn. Freed by its owner. */
 static inline WhySum why_sum(const Why *why, size_t s) {
     const DfSection *section = why->section;
     const DfPart *part = &section->part[s];
-    WhySum sum = {mem_new(WHY_KINDS * section->parts, sizeof *sum.cycles), 0, 0};
+    WhySum sum = {mem_new(WHY_KINDS * section->parts, sizeof *sum.cycles), 0};
     for (size_t k = 0; k < part->actors; k++) {
         const WhyFiring *at = &why->at[(part->actor + k) * why->firings];
         const size_t first = section->actor[part->actor + k].replica;
-        double before = 0;
+        double before = 0;          /* until when it was at the firing before */
         for (size_t i = first; i < why->firings; i += part->replicas) {
             const WhyCause data = why_data(why, part, i);
             const WhyCause room = why_room(why, part, i);
@@ -149,7 +156,7 @@ static inline WhySum why_sum(const Why *why, size_t s) {
     sum.works /= (double)part->actors;
     return sum;
 }
-/* The largest of them; its part in *whom. */
+/* The kind of the longest wait; its part in *whom. */
 static inline int why_largest(const WhySum *sum, size_t parts, size_t *whom) {
     size_t most = 0;
     for (size_t k = 1; k < WHY_KINDS * parts; k++)
@@ -157,7 +164,8 @@ static inline int why_largest(const WhySum *sum, size_t parts, size_t *whom) {
     *whom = most % parts;
     return (int)(most / parts);
 }
-/* The part that takes most of the tile of a part's first actor, besides it. */
+/* The part that takes most of the tile of a part's first actor, besides it; itself if
+ * it has the tile alone. */
 static inline size_t why_neighbour(const Why *why, size_t s) {
     const DfSection *section = why->section;
     const size_t tile = section->actor[section->part[s].actor].tile;
@@ -185,11 +193,11 @@ static inline bool why_carries(const Why *why, const DfPart *part) {
     return df_cycles(&why->plan->chip, &work) > df_cycles(&why->plan->chip, &arithmetic);
 }
 
-/* Where a plan has the stage of that name. Dies if it has none. */
-typedef struct {
+typedef struct {                    /* where a plan has a stage */
     size_t section, part;
 } WhyPlace;
 
+/* That of the first stage of a name. Dies if there is none. */
 static inline WhyPlace why_place(const DfPlan *plan, const char *name) {
     for (size_t n = 0; n < plan->sections; n++)
         for (size_t s = 0; s < plan->section[n].parts; s++)
@@ -263,13 +271,13 @@ static inline size_t why_follow(Out *out, const Why *why, size_t s) {
 enum { WHY_COLUMNS = 64, WHY_ROWS = 64 };
 
 /* In a row of so many characters for the whole section, an actor's firings: the last
- * digit of the panel that it works on; where several fit into one, of the last. */
+ * digit of the firing's number; where several fit into one, of the last. */
 static inline void why_draw(const Why *why, size_t actor, char *row,
                             size_t columns) {
     const DfActor *drawn = &why->section->actor[actor];
-    const size_t step = why->section->part[drawn->part].replicas;
+    const size_t replicas = why->section->part[drawn->part].replicas;
     const double each = why->cycles / (double)columns;
-    for (size_t i = drawn->replica; i < why->firings; i += step) {
+    for (size_t i = drawn->replica; i < why->firings; i += replicas) {
         const WhyFiring *at = &why->at[actor * why->firings + i];
         size_t c = size_min((size_t)(at->from / each), columns - 1);
         do {
@@ -303,7 +311,8 @@ static inline void why_timeline(Out *out, const Why *why, const DfPlan *plan) {
                   row[section->parts + k]);
     free(row);
 }
-/* What happens to panel i of a section, part by part: when, where, and after whom. */
+/* What happens to panel i of a section, part by part: when, where, and after whom. Where
+ * weights are streamed, to all panels of firing i. */
 static inline void why_walk(Out *out, const Why *why, size_t i) {
     const DfSection *section = why->section;
     for (size_t s = 0; s < section->parts; s++) {
