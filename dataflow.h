@@ -108,7 +108,7 @@ typedef struct {
     size_t together;        /* stages back to the one that must be in the same
                              * section; 0: none must */
     size_t lag;             /* panels it must see ahead of its own */
-    bool replicable;        /* if it neither adds up nor remembers: DfPart */
+    bool replicable;        /* may have replicas, where it keeps nothing */
     size_t units;
     size_t whole;           /* units that belong together: where workers run it,
                              * a place of more has them whole; 0: none do */
@@ -353,7 +353,7 @@ static inline void df_section_free(DfSection *section, const DfGraph *graph) {
         const int base = graph->edge[e].base;
         const DfSlot *slot = &section->slot[e];
         if (base == DF_NONE || slot->row != section->slot[base].row)
-            free(slot->row);
+            free(slot->row);            /* else it is the base's */
     }
     for (size_t s = 0; s < section->parts; s++) {
         free(section->part[s].col);
@@ -463,11 +463,12 @@ static inline void df_columns(const DfSection *section, DfPart *part,
         for (size_t line = 0; !mat->dense && line < mat->lines; line++)
             part->col[line] = row[mat->col[line]];
 }
-/* `lines` lines on the chip, or back. */
+/* Copies `lines` lines onto the chip or, if back, from it. */
 static inline void df_carry(float *chip, float *flat, size_t lines, bool back) {
     memcpy(back ? flat : chip, back ? chip : flat, lines * DF_LINE_BYTES);
 }
-/* The lines of a slice on the chip; flat: of the whole matrix. */
+/* Copies the lines of a slice onto the chip; flat: the whole matrix, of whose row
+ * block r the slice begins at line from[r]. */
 static inline void df_carry_slice(const DfSlice *slice, float *chip,
                                   const float *flat) {
     for (size_t r = 0; r < slice->mat.nb; r++) {

@@ -410,11 +410,12 @@ struct GptMachine {
     DfPlan *plan;
     const Gpt *m;                   /* whose masks it was planned for */
     GptLines *lines;
-    DfEvent **event;                /* [sections] when given: the first run's firings on
-                                     * the host */
+    DfEvent **event;                /* [sections] of each the firings of its first run on
+                                     * the host, as df_section_run notes them; NULL: not
+                                     * wanted */
 };
 
-/* Those of all parameters of a model, in one block to free. */
+/* GptLines of all parameters of a model, in one block to free. */
 static inline GptLines *gpt_lines(const Gpt *m) {
     size_t all = 0;
     for (size_t k = 0; k < m->count; k++) all += gpt_rows(m->table[k].mat.IC) / LINE + 1;
@@ -465,6 +466,7 @@ static inline void gpt_graph_free(DfGraph *g) {
     free(g->edge);
 }
 
+/* What a part computes; a load computes nothing. */
 static inline const ProgStage *gpt_stage_of(const GptRun *r, const DfPart *part) {
     return &r->program.stage[part->s.kind];
 }
@@ -613,13 +615,15 @@ static inline void gpt_machine_step(void *owner, const DfSection *section,
     for (size_t n = first; n < end; n++) gpt_machine_panel(&f, section, part, n);
 }
 
-/* Brings an actor's weights and accumulators on the chip, or its accumulators back. */
+/* Weights and accumulators to the tiles of a section, or accumulators back. */
 typedef struct {
     GptRun *r;
     const DfSection *section;
     bool back;
 } GptCarry;
 
+/* The weight lines of an actor, and the gradients of these; moved[MOVED_KINDS], in
+ * lines, is added to. chip, flat: where they lie on the chip, and off it. */
 static inline void gpt_carry_lines(const GptCarry *c, const DfActor *actor, Firing chip,
                                    Firing flat, double *moved) {
     const DfPart *part = &c->section->part[actor->part];
@@ -635,6 +639,7 @@ static inline void gpt_carry_lines(const GptCarry *c, const DfActor *actor, Firi
         moved[MOVED_GRADS] += (double)lines;
     }
 }
+/* All that an actor has: a task. */
 static inline void gpt_machine_carry(void *arg, size_t task, size_t worker) {
     const GptCarry *c = arg;
     const DfActor *actor = &c->section->actor[task];
