@@ -164,7 +164,7 @@ static inline void df_gives(const DfGraph *graph, DfSection *section, size_t s,
 }
 /* Firings a sequence, of `span` panels each. */
 static inline size_t df_per_sequence(const DfGraph *graph, const DfPlan *plan,
-                              size_t span) {
+                                     size_t span) {
     const size_t panels = (graph->groups + plan->groups - 1) / plan->groups;
     return (panels + span - 1) / span;
 }
