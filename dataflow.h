@@ -83,6 +83,7 @@ typedef struct {
 /* ---- the graph ----------------------------------------------------------- */
 
 enum { DF_INS = 5, DF_OUTS = 2, DF_DEPS = 12 };
+enum { DF_TILES_MOST = 65536 };     /* of a chip */
 enum { DF_NONE = -1 };      /* among edges: no edge */
 enum { DF_LOAD = -1 };      /* among kinds: brings edge out[0] on the chip */
 

@@ -184,8 +184,9 @@ typedef struct {
 
 /* Waits for all other workers. */
 static inline void host_together(HostTry *t) {
-    atomic_fetch_add(&t->there, 1);
-    while (atomic_load(&t->there) < t->probe->r->pool->workers) df_relax();
+    const DfPool *pool = t->probe->r->pool;
+    atomic_fetch_add(&t->there, 1);     /* of those for whom there are CPUs */
+    while (atomic_load(&t->there) < size_min(pool->workers, pool->cpus)) df_relax();
 }
 /* A worker does all of a stage by itself, as all others do. */
 static inline void host_alone_task(void *arg, size_t task, size_t worker) {

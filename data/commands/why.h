@@ -164,23 +164,25 @@ static inline int why_largest(const WhySum *sum, size_t parts, size_t *whom) {
     *whom = most % parts;
     return (int)(most / parts);
 }
-/* The part that takes most of the tile of a part's first actor, besides it; itself if
- * it has the tile alone. */
+/* The part that takes most of the tiles of a part, besides it; itself if it is alone
+ * there. */
 static inline size_t why_neighbour(const Why *why, size_t s) {
     const DfSection *section = why->section;
-    const size_t tile = section->actor[section->part[s].actor].tile;
-    double most = 0;
+    bool *near = mem_new(why->plan->chip.tiles, sizeof *near);
+    double *work = mem_new(section->parts, sizeof *work);
     size_t found = s;
+    for (size_t k = 0; k < section->actors; k++)
+        if (section->actor[k].part == s) near[section->actor[k].tile] = true;
     for (size_t k = 0; k < section->actors; k++) {
         const DfActor *actor = &section->actor[k];
-        double work = 0;
-        if (actor->tile != tile || actor->part == s) continue;
+        const WhyFiring *at = &why->at[k * why->firings];
+        if (!near[actor->tile] || actor->part == s) continue;
         for (size_t i = 0; i < why->firings; i++)
-            work += why->at[k * why->firings + i].to - why->at[k * why->firings + i].from;
-        if (work <= most) continue;
-        most = work;
-        found = actor->part;
+            work[actor->part] += at[i].to - at[i].from;
+        if (work[actor->part] > work[found]) found = actor->part;
     }
+    free(near);
+    free(work);
     return found;
 }
 
@@ -319,15 +321,14 @@ static inline void why_walk(Out *out, const Why *why, size_t i) {
         const DfPart *part = &section->part[s];
         const WhyCause data = why_data(why, part, i);
         const WhyCause room = why_room(why, part, i);
+        const size_t actors = df_replica_actors(part);
+        const size_t first = part->actor + i % part->replicas * actors;
         double from = INFINITY;
-        for (size_t k = 0; k < part->actors; k++) {
-            const size_t actor = part->actor + k;
-            if (section->actor[actor].replica != i % part->replicas) continue;
-            from = fmin(from, why->at[actor * why->firings + i].from);
-        }
+        for (size_t k = first; k < first + actors; k++)
+            from = fmin(from, why->at[k * why->firings + i].from);
         out_print(out, "%12.0f .. %-12.0f %s on %zu tiles, the first is %zu", from,
-                  why->given[s * why->firings + i], part->s.name, part->actors,
-                  section->actor[part->actor].tile);
+                  why->given[s * why->firings + i], part->s.name, actors,
+                  section->actor[first].tile);
         if (room.until > data.until)
             out_print(out, "; %s made room at %.0f",
                       section->part[room.part].s.name, room.until);

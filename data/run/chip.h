@@ -46,7 +46,7 @@ static const char *const df_keys[DF_KEYS] = {
 /* Dies if a number of the chip cannot be; of them only the launch may be 0. */
 static inline DfChip df_chip_check(DfChip c, const char *where) {
     static const double most[DF_KEYS] = {
-        65536, 0x1p40, 8, 1e9, 1e12, 1e9, 1e18, 1e18, 1,
+        DF_TILES_MOST, 0x1p40, 8, 1e9, 1e12, 1e9, 1e18, 1e18, 1,
     };
     const double value[DF_KEYS] = {
         (double)c.tiles, (double)c.sram, (double)c.element,

@@ -302,7 +302,7 @@ static const Option options[] = {
      "model's streams, else kernel"},
     {"chip", SOURCE, 0, TRAIN | SIMULATE | BENCH, MACHINE, AT(chip), 0, 0, "host",
      "host, mesh, sn10, sn30, sn40l, a100, or a FILE of key=value"},
-    {"tiles", WHOLE, 0, TRAIN | SIMULATE | BENCH, MACHINE, AT(tiles), 1, 65536, "auto",
+    {"tiles", WHOLE, 0, TRAIN | SIMULATE | BENCH, MACHINE, AT(tiles), 1, DF_TILES_MOST, "auto",
      "tiles, in place of the chip's"},
     {"sram", WHOLE, 0, TRAIN | SIMULATE | BENCH, MACHINE, AT(sram), 64, 1e12, "auto",
      "bytes of memory of each tile"},

@@ -750,7 +750,7 @@ static inline uint64_t df_stage_sign(const DfStage *stage) {
         (double)stage->together, (double)stage->whole, stage->per_line,
         stage->per_unit, stage->per_pair, stage->recalled, stage->reads,
         stage->writes, stage->random, stage->weights, stage->grads,
-        stage->gather, stage->scatter};
+        stage->gather, stage->scatter, stage->replicable};
     uint64_t sign = 0;
     for (size_t k = 0; k < sizeof value / sizeof *value; k++)
         sign = df_mix_real(sign, value[k]);
@@ -952,7 +952,8 @@ __attribute__((noreturn)) static inline void df_too_small(const DfGraph *graph,
     const size_t tiles = df_enough(graph, &wider, &wider.chip.tiles,
                                    1, first, end);
     char hint[64] = "";
-    if (tiles) snprintf(hint, sizeof hint, " or tiles=%zu", tiles);
+    if (tiles && tiles <= DF_TILES_MOST)
+        snprintf(hint, sizeof hint, " or tiles=%zu", tiles);
     die("%s: needs %zu bytes for its streams alone, found %zu tiles of %zu; "
         "sram=%zu%s would do",
         graph->stage[first].name, need, plan->chip.tiles, plan->chip.sram, sram,

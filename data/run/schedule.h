@@ -671,7 +671,7 @@ static inline void gpt_machine_run(GptRun *r) {
         df_guard(plan, section);
         df_run(r->pool, gpt_machine_carry, &carry, section->actors);
         if (r->machine->event && !r->machine->event[n]) {
-            event = mem_new(panels * section->actors, sizeof *event);
+            event = mem_new(df_firings(section, panels) * section->actors, sizeof *event);
             r->machine->event[n] = event;
         }
         df_section_run(r->pool, section, n, panels, gpt_machine_step, r, event);
