@@ -167,19 +167,23 @@ static inline int32_t *bench_ids(uint64_t key, size_t n, size_t V) {
     for (size_t i = 0; i < n; i++) id[i] = (int32_t)(rng_u64(key, i) % V);
     return id;
 }
+/* The gradient's norm and step 1, 2 .. of AdamW. */
+static inline void bench_update(GptRun *r, size_t step) {
+    const GptAdam adam = {1e-4, 0.9, 0.95, 1e-8, 0.1, 1};
+    gpt_adamw(r->m, r->pool, &adam, step, gpt_gradient_norm(r->m, r->pool));
+}
 /* Runs and times the steps, and one before them that fills the caches. took
  * (steps): the seconds of each; peak (steps): the peak in FLOP/s right before
  * it. */
 static inline void bench_steps_run(const BenchStep *b, GptRun *r, double *took,
                                    double *peak) {
-    const GptAdam adam = {1e-4, 0.9, 0.95, 1e-8, 0.1, 1};
     int32_t *inputs = bench_ids(1, b->B * b->T, b->c.V);    /* (B,T) */
     int32_t *targets = bench_ids(2, b->B * b->T, b->c.V);   /* (B,T) */
     for (size_t n = 0; n < b->steps + 1; n++) {
         const double rate = peak_flops(r->pool);
         const double start = seconds();
         train_batch(r, b->B, inputs, targets);
-        gpt_adamw(r->m, r->pool, &adam, n + 1, gpt_gradient_norm(r->m, r->pool));
+        bench_update(r, n + 1);
         if (!n) continue;
         took[n - 1] = seconds() - start;
         peak[n - 1] = rate;

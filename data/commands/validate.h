@@ -238,7 +238,6 @@ static inline void host_ready(const HostProbe *p, size_t s) {
 }
 /* A round: every piece once. */
 static inline void host_round(HostProbe *p, int n) {
-    const GptAdam adam = {1e-4, 0.9, 0.95, 1e-8, 0.1, 1};
     GptRun *r = p->r;
     HostTry t = {.probe = p};
     for (size_t s = 0; s < p->graph.stages; s++) {
@@ -254,7 +253,7 @@ static inline void host_round(HostProbe *p, int n) {
         p->copy[t.copy].took[n] = host_try(&t, host_copy_task);
     host_ready(p, 0);
     const double start = seconds();
-    gpt_adamw(r->m, r->pool, &adam, (size_t)n + 1, gpt_gradient_norm(r->m, r->pool));
+    bench_update(r, (size_t)n + 1);
     p->update.took[n] = seconds() - start;
 }
 /* A run of one layer of a model with something in all of its arrays. weights: those of
@@ -540,11 +539,10 @@ static inline Options host_options(const Options *o, const BenchStep *b) {
 /* A training step, by the chip or, without one, a stage at a time: its seconds. */
 static inline double host_step(GptRun *r, GptMachine *machine, size_t step,
                                const int32_t *inputs, const int32_t *targets) {
-    const GptAdam adam = {1e-4, 0.9, 0.95, 1e-8, 0.1, 1};
     r->machine = machine;
     const double start = seconds();
     train_batch(r, r->B, inputs, targets);
-    gpt_adamw(r->m, r->pool, &adam, step, gpt_gradient_norm(r->m, r->pool));
+    bench_update(r, step);
     return seconds() - start;
 }
 /* Both schedules of a run, which has a chip: a step each whose time is kept, after one
