@@ -512,6 +512,12 @@ static void test_ids_refused(void) {
     file_put(file_in("odd"), "", 0);
     CHECK(ids_die(file_in("odd"), true), "an empty file");
 }
+/* Whether raw ids look as if they had 4 bytes each, and are refused for that. */
+static void check_wide(const uint16_t ids[64], bool wide) {
+    file_put(file_in("odd"), ids, 64 * sizeof *ids);
+    CHECK(ids_die(file_in("odd"), true) == wide, "wide %d: %s", wide, check_line);
+    CHECK(!wide || strstr(check_line, "ids of 4 bytes"), "%s", check_line);
+}
 /* Bare ids are whatever stands in a file; what is plainly another kind of file
  * is refused. */
 static void test_ids_not_raw(void) {
@@ -533,19 +539,13 @@ static void test_ids_not_raw(void) {
     file_put(file_in("odd"), ids, sizeof ids);
     CHECK(!ids_die(file_in("odd"), true), "all of one id: %s", check_line);
     for (size_t k = 0; k < 64; k += 2) ids[k] = (uint16_t)(k % 5);
-    file_put(file_in("odd"), ids, sizeof ids);
-    CHECK(ids_die(file_in("odd"), true) && strstr(check_line, "ids of 4 bytes"), "%s",
-          check_line);
+    check_wide(ids, true);
     ids[33] = 1;
-    file_put(file_in("odd"), ids, sizeof ids);
-    CHECK(!ids_die(file_in("odd"), true), "%s", check_line);
+    check_wide(ids, false);
     ids[32] = 50000;                /* 115,536 in 4 bytes */
-    file_put(file_in("odd"), ids, sizeof ids);
-    CHECK(ids_die(file_in("odd"), true) && strstr(check_line, "ids of 4 bytes"), "%s",
-          check_line);
+    check_wide(ids, true);
     ids[61] = 16;
-    file_put(file_in("odd"), ids, sizeof ids);
-    CHECK(!ids_die(file_in("odd"), true), "%s", check_line);
+    check_wide(ids, false);
     Tokens t = {0};
     NOTED("");
     tokens_read(&t, file_in("odd"), 65537, true);
