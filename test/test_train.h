@@ -682,7 +682,8 @@ static const Refused bad_lines[] = {
      "GiB"},
     {"bench --products --chip mesh", "--products leaves out"},
     {"bench --products --depth 3", "--products leaves out"},
-    {"simulate --chip nothere", "sn40l, a100 or a file, found 'nothere'"},
+    {"simulate --chip nothere", "sn40l, a100, here or a file, found 'nothere'"},
+    {"run --chip here", "simulate alone measures"},
     {"simulate --tiles 0", "--tiles"},
     {"simulate --layers 1 --heads 1 --width 100000 --vocab 1000000",
      "too many weights"},
@@ -702,6 +703,7 @@ static void test_bad_input(void) {
         check_refused(bad_lines[i].expected, "%s", bad_lines[i].given);
     if (chdir(back)) abort();
     check_works("simulate --model d4 --chip a100");
+    check_works("simulate --layers 1 --width 64 --context 64 --chip here --tiles 3");
     check_works("simulate");
     check_works("simulate --layers 1 --heads 1 --width 16 "
                 "--sweep sparsity=0..0.8 --csv %s", file_in("sweep"));

@@ -16,6 +16,7 @@
 #include "../model/formats.h"
 #include "../run/chip.h"
 #include "../run/clock.h"
+#include "../run/here.h"
 #include "../run/masks.h"
 #include "stepview.h"
 #include "validate.h"
@@ -533,6 +534,17 @@ static inline void sweep_run(const Options *o, const GptConfig *c,
     out_done(&out);
 }
 
+/* The chip of --chip. If that is the machine at hand, what was measured of it. */
+static inline DfChip simulate_chip(const Options *o) {
+    if (o->validate || strcmp(o->chip, "here")) return parse_chip(o);
+    const DfChip c = chip_with(here_chip(o->threads), o);
+    const double gips = (double)c.tiles * c.clock / 1e9;    /* cycles of all tiles */
+    note("here: %zu tiles, %zu a thread: %.1f GFLOP/s; %.1f GB/s in the cores' caches, %.1f "
+         "from memory, %.2f line by line; %.2f us to start a stage",
+         c.tiles, c.tiles / o->threads, c.flops * gips, c.port * gips, c.memory / 1e9, c.random / 1e9,
+         1e6 * c.launch);
+    return c;
+}
 /* Dense and sparse, stage by stage and in sections: traffic, cycles and time of a
  * step on a chip. */
 static inline int cmd_simulate(int argc, char **argv) {
@@ -542,7 +554,7 @@ static inline int cmd_simulate(int argc, char **argv) {
     if (o->sim_vocab == AUTO) o->sim_vocab = o->model[0] == 'd' ? 2048 : 50257;
     const GptConfig c = {o->layers, o->heads, o->width, o->sim_vocab, o->context};
     model_check(&c, "the model");
-    const DfChip chip = parse_chip(o);
+    const DfChip chip = simulate_chip(o);
     const double sparsity = o->sparsity > 0 ? o->sparsity : 0.875;
     const bool dense = !(o->sparsity > 0);      /* whose sections are shown */
     Simulated way[2];

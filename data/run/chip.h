@@ -131,8 +131,11 @@ static inline void chip_complete(const ChipFile *f) {
 static inline DfChip df_chip(const char *name) {
     for (size_t k = 0; k < sizeof df_chips / sizeof *df_chips; k++)
         if (!strcmp(name, df_chips[k].name)) return df_chips[k];
+    if (!strcmp(name, "here"))
+        die("--chip: expected one to run on, as host or a file, found here, which "
+            "simulate alone measures");
     if (access(name, F_OK) && !strchr(name, '/'))
-        die("--chip: expected host, mesh, sn10, sn30, sn40l, a100 or a file, "
+        die("--chip: expected host, mesh, sn10, sn30, sn40l, a100, here or a file, "
             "found '%s'", name);
     ChipFile f = {.name = name};
     Bytes b = file_read(name);
@@ -156,12 +159,13 @@ static inline DfChip df_chip(const char *name) {
 
 /* ---- how to run on one --------------------------------------------------- */
 
-static inline DfChip parse_chip(const Options *o) {
-    DfChip c = df_chip(o->chip);
+/* A chip with the tiles and the memory of each that the options name. */
+static inline DfChip chip_with(DfChip c, const Options *o) {
     if (o->tiles != AUTO) c.tiles = o->tiles;
     if (o->sram != AUTO) c.sram = o->sram;
     return df_chip_check(c, o->chip);
 }
+static inline DfChip parse_chip(const Options *o) { return chip_with(df_chip(o->chip), o); }
 
 /* Bytes of the chip's memory that a run will take. */
 static inline size_t schedule_bytes(const Options *o) {

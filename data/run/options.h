@@ -301,7 +301,7 @@ static const Option options[] = {
      "tiles); the same bits; fit: dataflow if the chip has room for the "
      "model's streams, else kernel"},
     {"chip", SOURCE, 0, TRAIN | SIMULATE | BENCH, MACHINE, AT(chip), 0, 0, "host",
-     "host, mesh, sn10, sn30, sn40l, a100, or a FILE of key=value"},
+     "host, mesh, sn10, sn30, sn40l, a100, a FILE of key=value; in simulate here, measured"},
     {"tiles", WHOLE, 0, TRAIN | SIMULATE | BENCH, MACHINE, AT(tiles), 1, DF_TILES_MOST, "auto",
      "tiles, in place of the chip's"},
     {"sram", WHOLE, 0, TRAIN | SIMULATE | BENCH, MACHINE, AT(sram), 64, 1e12, "auto",
