@@ -112,7 +112,8 @@ typedef struct {
     bool replicable;        /* may have replicas, where it keeps nothing */
     size_t units;
     size_t whole;           /* units that belong together: where workers run it,
-                             * a place of more has them whole; 0: none do */
+                             * a place of more has them whole; of a gradient,
+                             * those that read the same rows; 0: none do */
     const uint32_t *lines;  /* [units + 1] unit u has weights lines[u] ..
                              * lines[u+1]; NULL: none */
     bool weights, grads;    /* what it needs on chip: these; their gradients */
@@ -197,7 +198,10 @@ static inline double df_rows_out(const DfGraph *graph, const DfStage *stage) {
 static inline DfWork df_firing(const DfGraph *graph, const DfStage *stage,
                              size_t u0, size_t u1, size_t first,
                              size_t groups) {
-    const double share = (double)(u1 - u0) / (double)stage->units;
+    /* of units that share rows every firing wants these rows whole */
+    const size_t wanted = stage->grads && stage->whole ? size_up(u1 - u0, stage->whole)
+                                                       : u1 - u0;
+    const double share = (double)wanted / (double)stage->units;
     const double all = stage->gather || stage->scatter
                        ? (double)graph->edge[stage->in[0]].rows : 0;
     const double lines = df_lines(stage, u0, u1);

@@ -979,18 +979,43 @@ static inline void gpt_linear_data(const Firing *f) {
         panel_clear(dx, g, f->unit * LINE, (f->end - f->unit) * LINE);
     sp_backward_data(blocks, f->w, dy, dx, f->panel.groups);
 }
-/* dw += dy x' and db += dy, row blocks unit .. end-1.
+/* dw += dy x' of some lines of row block b: those of its outputs o .. end-1. */
+static inline void gpt_weight_part(const Firing *f, const SpMat *m, size_t o,
+                                   size_t end, float *dw) {
+    const size_t b = o / LINE;
+    uint32_t first[2] = {sp_part(m->first, o), sp_part(m->first, end)};
+    SpMat part = *m;
+    SpPanel dy = gpt_in(f, 1);
+    part.first = first;
+    if (m->dense) part.col += first[0] - m->first[b];
+    dy.row += b * LINE;
+    sp_backward_weight((SpBlocks){&part, 0, 1}, dw, dy, gpt_in(f, 0),
+                       f->panel.groups);
+}
+/* dw += dy x' and db += dy, outputs unit .. end-1; the head has no db. A line of
+ * weights is of 16 outputs, so each of these stands for a part of their lines.
  * forward: y = W x + b */
 static inline void gpt_linear_weight(const Firing *f) {
     const SpPanel x = gpt_in(f, 0);
     const SpPanel dy = gpt_in(f, 1);
     const SpMat m = gpt_pattern(f, x);
-    const SpBlocks blocks = {&m, f->unit, f->end};
-    sp_backward_weight(blocks, f->dw, dy, x, f->panel.groups);
-    for (size_t b = f->unit; b < f->end && f->db; b++)
+    const size_t blocks_end = f->end / LINE;
+    size_t o = f->unit;
+    while (o < f->end) {
+        const size_t b = o / LINE;
+        float *dw = f->dw + (size_t)(sp_part(m.first, o) -
+                                     sp_part(m.first, f->unit)) * LINE;
+        const bool whole = o % LINE == 0 && b < blocks_end;
+        const SpBlocks blocks = {&m, b, blocks_end};
+        const size_t end = whole ? blocks_end * LINE
+                                 : size_min(f->end, (b + 1) * LINE);
+        if (whole) sp_backward_weight(blocks, dw, dy, x, f->panel.groups);
+        else gpt_weight_part(f, &m, o, end, dw);
+        o = end;
+    }
+    for (o = f->unit; o < f->end && f->db; o++)
         for (size_t g = f->panel.groups; g-- > 0;)
-            panel_add(f->db + (b - f->unit) * LINE * LINE,
-                      panel_line(dy, g, b * LINE), LINE);
+            panel_add(f->db + (o - f->unit) * LINE, panel_line(dy, g, o), 1);
 }
 
 /* ---- the loss ------------------------------------------------------------ */
@@ -1239,8 +1264,8 @@ static inline int linear_data(GptBuild *g, size_t l, int k, int dy,
     s->df.scatter = true;
     return prog_makes(s, prog_passing(g->p, l, GPT_STAGE[k].dinp, rows, in));
 }
-/* dw += dy x', db += dy. It is on the chip together with the stage that many
- * before it, which reads dy too.
+/* dw += dy x', db += dy; its units are outputs. It is on the chip together with
+ * the stage that many before it, which reads dy too.
  * forward: y = W x + b */
 static inline void linear_weight(GptBuild *g, size_t l, int k, int x, int dy,
                                  size_t together) {
@@ -1249,10 +1274,12 @@ static inline void linear_weight(GptBuild *g, size_t l, int k, int x, int dy,
     prog_reads(s, x);
     prog_reads(s, dy);
     s->cut = BY_ROWS;
+    s->df.units *= LINE;
+    s->df.whole = LINE;
     s->df.grads = true;
     s->df.gather = true;
-    s->df.sums = LINE;
-    s->df.per_unit = LINE;
+    s->df.sums = 1;
+    s->df.per_unit = 1;
     s->df.together = together;
 }
 /* dgelu becomes the derivative by what GELU took, in place; *gelu = GELU of it
@@ -1478,9 +1505,11 @@ static inline void head_weight(GptBuild *g, int n, int dlogits) {
     prog_reads(s, n);
     prog_reads(s, dlogits);
     s->cut = BY_ROWS;
+    s->df.units *= LINE;
+    s->df.whole = LINE;
     s->df.grads = true;
     s->df.gather = true;
-    s->df.per_unit = LINE;
+    s->df.per_unit = 1;
     s->df.together = 3;         /* the head: the logits are not stored */
 }
 

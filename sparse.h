@@ -238,6 +238,13 @@ typedef struct {
 static inline const uint32_t *sp_cols(const SpMat *m, size_t r) {
     return m->col + (m->dense ? 0 : m->first[r]);
 }
+/* Where output o's part of its row block begins, if the lines are shared out among
+ * the block's 16 outputs; first (nb + 1): the matrix's. */
+static inline uint32_t sp_part(const uint32_t *first, size_t o) {
+    const uint32_t *block = first + o / LINE;
+    const size_t k = o % LINE;
+    return k ? block[0] + (uint32_t)((block[1] - block[0]) * k / LINE) : block[0];
+}
 
 /* The matrix that keeps the lines of inputs j block .. (j + 1) block - 1 of row
  * block r where on[r][j] (nb, IC / block) is set; with on NULL all of them.

@@ -40,7 +40,7 @@ norm, dx: mean of dn gain|s/^            a\[c\] += d;$//
 norm, dx: mean of dn gain hat|s/^        ah\[c\] \*= vf_all(1 \/ (float)C);$/        ah[c] = vf_all(0);/
 norm, gain|s/dg = vf_fma(d, panel_hat(n->x, g, i, v, mean, rstd), dg);/dg += d;/
 norm, bias|s/^                db += d;$//
-linear, bias|s/panel_add(f->db + (b - f->unit) \* LINE \* LINE,/panel_add(f->db,/
+linear, bias|s/panel_add(f->db + (o - f->unit) \* LINE,/panel_add(f->db,/
 linear, dx: a row block lost|s/for (size_t r = rows.first, n; r < rows.end; r += n) {$/for (size_t r = rows.first, n; r < rows.end - (rows.end - rows.first > 1); r += n) {/
 linear, dw: transposed|s/memcpy(out + (o + k) \* LINE + i,/memcpy(out + (i + k) * LINE + o,/
 linear, dw: a group lost|s/    } while (g > 0);/    } while (g > (groups > 1));/
@@ -57,7 +57,7 @@ dropout, dv|s/^        mixed = kept;$//
 dropout, dprob|s/vf_store(ds + at, vf_load(ds + at) \* factor)/vf_store(ds + at, vf_load(ds + at))/
 dropout, embedding|s/embed_drop_data(g, dx))/dx)/
 dropout, sequence|s/d->sequence + b/b/
-head, dwte|s/^    sp_backward_weight(blocks, f->dw/    if (f->stage->param != WTE || f->unit) &/
+head, dwte|s/^        if (whole) sp_backward_weight(blocks/        if (whole \&\& f->stage->param == WTE) ; else if (whole) sp_backward_weight(blocks/
 head, dn|s/SpBlocks blocks = {&m, f->block, /SpBlocks blocks = {\&m, f->block + (f->stage->param == WTE), /
 cross-entropy, target|s/\[t\] -= share/[t] -= 0.99f * share/
 cross-entropy, averaged|s/r->dscale = 1 \/ (float)count/r->dscale = 1/

@@ -203,14 +203,17 @@ static inline size_t simulate_rows(const GptParam *p) {
 static inline size_t simulate_units(const GptParam *p) {
     return gpt_rows(p->in_out ? p->rows : p->cols) / LINE;
 }
-/* What they would keep of it at that density, evenly: rows[simulate_rows(p) + 1],
- * cols[simulate_units(p) + 1]. */
-static inline void simulate_lines(const Options *o, const GptParam *p, double density,
-                                  uint32_t *rows, uint32_t *cols) {
+/* What they would keep of it at that density, evenly; *room: [simulate_rows(p) + 1]
+ * numbers, [16 simulate_rows(p) + 1] and [simulate_units(p) + 1], is moved past them. */
+static inline GptLines simulate_lines(const Options *o, const GptParam *p, double density,
+                                      uint32_t **room) {
     const size_t OC = p->in_out ? p->cols : p->rows;
     const size_t IC = p->in_out ? p->rows : p->cols;
     const size_t nb = simulate_rows(p);
     const size_t units = simulate_units(p);
+    uint32_t *rows = *room;
+    uint32_t *parts = rows + nb + 1;
+    uint32_t *cols = parts + nb * LINE + 1;
     const size_t w = gpt_maskable(p) ? parse_block(o) : 1;
     size_t row = IC;                /* lines of a row block */
     if (IC % w)
@@ -221,8 +224,11 @@ static inline void simulate_lines(const Options *o, const GptParam *p, double de
         usage("%s: a matrix of %zu x %zu has too many weights to simulate",
               p->name, OC, IC);
     for (size_t r = 0; r <= nb; r++) rows[r] = (uint32_t)(r * row);
+    for (size_t out = 0; out <= nb * LINE; out++) parts[out] = sp_part(rows, out);
     for (size_t u = 0; u <= units; u++)
         cols[u] = (uint32_t)(nb * row * u / units);
+    *room = cols + units + 1;
+    return (GptLines){rows, parts, cols};
 }
 /* The graph that a model of that sparsity would have; *lines, which are to be freed
  * after it, must live as long. */
@@ -237,17 +243,13 @@ static inline DfGraph simulate_graph(const Options *o, const GptConfig *c, doubl
     if (sparsity == 0) sparse.spread = "uniform";
     mask_densities(&sparse, c->C, density);
     for (size_t k = 0; k < count; k++)
-        all += simulate_rows(&table[k]) + simulate_units(&table[k]) + 2;
+        all += (1 + LINE) * simulate_rows(&table[k]) + simulate_units(&table[k]) + 3;
     *lines = mem_new(count * sizeof **lines + all * sizeof(uint32_t), 1);
-    uint32_t *rows = (uint32_t *)(*lines + count);
+    uint32_t *room = (uint32_t *)(*lines + count);
     for (size_t k = 0; k < count; k++) {
         const GptParam *p = &table[k];
-        uint32_t *cols = rows + simulate_rows(p) + 1;
         const double kept = gpt_maskable(p) ? density[mask_kind(k)] : 1;
-        if (p->rank == 1) continue;
-        simulate_lines(o, p, kept, rows, cols);
-        (*lines)[k] = (GptLines){rows, cols};
-        rows = cols + simulate_units(p) + 1;
+        if (p->rank > 1) (*lines)[k] = simulate_lines(o, p, kept, &room);
     }
     free(table);
     return gpt_graph(c, *lines, NG, groups, train_how(o));

@@ -353,6 +353,19 @@ static inline DfStage df_kernel_stage(const DfGraph *graph,
     }
     return kernel;
 }
+/* Cycles of the busiest tile of a chip that does a stage alone whose panels add to
+ * one another: the units are dealt out, and each has all panels. */
+static inline double df_adding(const DfGraph *graph, const DfChip *chip,
+                               const DfStage *stage, const DfStream *stream) {
+    const size_t most = (stage->units + chip->tiles - 1) / chip->tiles;
+    double cycles = 0;
+    for (size_t i = 0; i < stream->panels; i++) {
+        const DfPanel panel = df_panel(stream, i);
+        const DfWork work = df_firing(graph, stage, 0, most, panel.first, panel.groups);
+        cycles += df_cycles(chip, &work);
+    }
+    return cycles;
+}
 /* Cycles in which a chip does a stage alone. Its items, a unit on a panel each
  * or, if these are fewer than tiles, on a group, go to the tiles wave by wave,
  * in order; a wave takes as long as its longest, be it full or not. */
@@ -362,6 +375,7 @@ static inline double df_waves(const DfGraph *graph, const DfChip *chip,
     size_t room = chip->tiles;              /* left in the wave */
     double cycles = 0;
     double longest = 0;
+    if (stage->grads || stage->sums) return df_adding(graph, chip, stage, stream);
     for (size_t i = 0; i < stream->panels; i++) {
         const DfPanel panel = df_panel(stream, i);
         const DfWork all = df_firing(graph, stage, 0, stage->units, panel.first,

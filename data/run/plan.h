@@ -694,18 +694,26 @@ static inline double df_guess(const DfGraph *graph, const DfPlan *plan,
         return (double)panels * mean / chip->clock + carried +
                df_again(graph, plan, section, panels);
     }
+    double *through = mem_new(section->parts, sizeof *through);
     double pace = 0;
     double fill = 0;
     for (int time = 0; time < DF_TIMES; time++) {
         double slowest = work;
+        double longest = 0;
         for (size_t s = 0; s < section->parts; s++) {
             const DfPart *part = &section->part[s];
             const double slow = df_pace_at(graph, plan, part, part->per, time);
             slowest = fmax(slowest, slow / (double)part->replicas);
-            fill += slow / DF_TIMES;
+            through[s] = 0;             /* until its first panel is done */
+            for (size_t k = 0; k < part->needs; k++)
+                through[s] = fmax(through[s], through[part->need[k]]);
+            through[s] += slow;
+            longest = fmax(longest, through[s]);
         }
         pace += slowest / DF_TIMES;
+        fill += longest / DF_TIMES;
     }
+    free(through);
     const double span = (double)section->span;
     const double firings = ceil((double)panels / span);
     const double pipeline = span * (firings * pace + fill) / chip->clock;

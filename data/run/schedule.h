@@ -112,11 +112,12 @@ static inline void gpt_point(Firing *f) {
     f->w = m->w + p->at;
     f->block_end = p->mat.nb;
     if (f->stage->df.scatter) return;
-    const size_t line = p->mat.first[f->unit];
+    const bool outputs = f->stage->df.whole == LINE;        /* units, not row blocks */
+    const size_t line = outputs ? sp_part(p->mat.first, f->unit) : p->mat.first[f->unit];
     f->w += line * LINE;
     if (!m->g) return;
     f->dw = m->g + p->at + line * LINE;
-    if (k != WTE) f->db = m->lane_g + (bias->lane + f->unit * LINE) * LINE;
+    if (outputs && k != WTE) f->db = m->lane_g + (bias->lane + f->unit) * LINE;
 }
 
 /* ---- a run's memory ------------------------------------------------------ */
@@ -284,7 +285,10 @@ static inline void gpt_kernel(GptRun *r, size_t stage) {
     const size_t units = s->df.units;
     GptKernel n = {r, s, size_max(1, units / (4 * r->pool->workers))};
     size_t tasks = gpt_panels(r);
-    if (s->cut == BY_ROWS) n.units = size_min(n.units, 8);  /* dw stays in the cache */
+    if (s->cut == BY_ROWS) {                        /* dw stays in the cache */
+        const size_t block = size_max(1, s->df.whole);
+        n.units = size_max(1, size_min(n.units / block, 8)) * block;
+    }
     if (s->df.copies) return;
     if (s->cut == BY_HEAD) n.units = s->split;
     if (s->cut == BY_HEAD) tasks = r->B * units / s->split;
@@ -312,8 +316,9 @@ static inline void gpt_one_group(Firing *f, size_t g) {
 }
 /* Row blocks of the head, forward or dw, of one task. */
 static inline void gpt_head_blocks(Firing f, size_t task) {
-    f.unit = task * HEAD_BLOCKS;
-    f.end = size_min(f.unit + HEAD_BLOCKS, f.stage->df.units);
+    const size_t units = HEAD_BLOCKS * size_max(1, f.stage->df.whole);
+    f.unit = task * units;
+    f.end = size_min(f.unit + units, f.stage->df.units);
     gpt_point(&f);
     gpt_fire(&f);
 }
@@ -398,10 +403,11 @@ static inline void gpt_kernels(GptRun *r) {
 
 /* ---- schedule dataflow: the graph on the chip ---------------------------- */
 
-/* Of a matrix: rows[r], its lines before row block r; cols[u], its lines whose input
- * is below 16 u. */
+/* Of a matrix: rows[r], its lines before row block r; parts[o], before the part of
+ * output o of its row block; cols[u], its lines whose input is below 16 u. */
 typedef struct {
     const uint32_t *rows;
+    const uint32_t *parts;
     const uint32_t *cols;
 } GptLines;
 
@@ -418,18 +424,21 @@ struct GptMachine {
 /* GptLines of all parameters of a model, in one block to free. */
 static inline GptLines *gpt_lines(const Gpt *m) {
     size_t all = 0;
-    for (size_t k = 0; k < m->count; k++) all += gpt_rows(m->table[k].mat.IC) / LINE + 1;
+    for (size_t k = 0; k < m->count; k++)
+        all += gpt_rows(m->table[k].mat.IC) / LINE + m->table[k].mat.nb * LINE + 2;
     GptLines *lines = mem_new(m->count * sizeof *lines + all * sizeof(uint32_t), 1);
-    uint32_t *cols = (uint32_t *)(lines + m->count);
+    uint32_t *parts = (uint32_t *)(lines + m->count);
     for (size_t k = 0; k < m->count; k++) {
         const SpMat *a = &m->table[k].mat;
         const size_t units = gpt_rows(a->IC) / LINE;
-        lines[k] = (GptLines){a->first, cols};
+        uint32_t *cols = parts + a->nb * LINE + 1;
+        lines[k] = (GptLines){a->first, parts, cols};
+        for (size_t o = 0; o <= a->nb * LINE; o++) parts[o] = sp_part(a->first, o);
         for (size_t r = 0; r < a->nb; r++)
             for (size_t l = a->first[r]; l < a->first[r + 1]; l++)
                 cols[sp_cols(a, r)[l - a->first[r]] / LINE + 1]++;
         for (size_t u = 0; u < units; u++) cols[u + 1] += cols[u];
-        cols += units + 1;
+        parts = cols + units + 1;
     }
     return lines;
 }
@@ -447,7 +456,7 @@ static inline DfGraph gpt_graph_of(const Program *g, const GptLines *lines) {
         *stage = g->stage[s].df;
         if (stage->per_line == 0) continue;         /* not linear: no lines */
         const GptLines *of = &lines[g->stage[s].param];
-        stage->lines = stage->scatter ? of->cols : of->rows;
+        stage->lines = stage->scatter ? of->cols : stage->whole ? of->parts : of->rows;
     }
     return graph;
 }
@@ -585,16 +594,17 @@ static inline void gpt_machine_stream(Firing f, const DfSection *section,
     const Firing whole = f;
     if (part->s.grads) gpt_moved(&f, MOVED_GRADS, 2 * lines);
     else gpt_moved(&f, MOVED_WEIGHTS, lines);
-    for (size_t b = from; b < to; b += BUNDLE) {
+    const size_t step = BUNDLE * size_max(1, part->s.whole);
+    for (size_t b = from; b < to; b += step) {
         if (part->cut) {
             f.block = b;
-            f.block_end = size_min(b + BUNDLE, to);
+            f.block_end = size_min(b + step, to);
             f.w = whole.w + (size_t)(f.slice->first[b] - f.slice->first[0]) * LINE;
         } else {
             f.unit = b;
-            f.end = size_min(b + BUNDLE, to);
+            f.end = size_min(b + step, to);
             gpt_point(&f);
-            if (whole.db && part->s.sums) f.db = whole.db + (b - from) * LINE * LINE;
+            if (part->s.sums) f.db = whole.db + (b - from) * LINE;
         }
         for (size_t i = first; i < end; i++) gpt_machine_panel(&f, section, part, i);
     }
@@ -655,7 +665,7 @@ static inline void gpt_machine_carry(void *arg, size_t task, size_t worker) {
         gpt_carry_lines(c, actor, chip, flat, moved);
     if (!part->s.sums) return;
     if (!part->s.lines) df_carry(chip.dw, flat.dw, units, c->back);
-    df_carry(chip.db, flat.db, part->s.lines ? units * LINE : units, c->back);
+    df_carry(chip.db, flat.db, units, c->back);
     moved[MOVED_GRADS] += (double)(units * part->s.sums);
 }
 /* Forward and backward of a run on the chip, section by section: weights and
