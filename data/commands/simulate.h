@@ -272,10 +272,10 @@ static inline double simulate_active(const DfGraph *g) {
 static inline DfClock simulate_optimizer(const DfGraph *g, const DfChip *chip) {
     enum { READ = 16, WRITTEN = 12, FLOPS = 16 };       /* bytes and FLOPs of one */
     const double active = simulate_active(g);
-    const double rate = (double)chip->tiles * chip->flops * chip->clock;
     DfClock clock = {.flops = FLOPS * active, .weights = (READ + WRITTEN) * active};
     clock.cycles = clock.flops / ((double)chip->tiles * chip->flops);
-    clock.seconds = fmax(clock.weights / chip->memory, clock.flops / rate) + chip->launch;
+    clock.seconds = fmax(clock.weights / chip->memory, clock.flops / df_rate(chip)) +
+                    chip->launch;
     return clock;
 }
 /* Bytes that a step keeps off chip, in three parts. */
@@ -404,14 +404,25 @@ static inline void simulate_against(const Options *o, const GptConfig *c,
     kept.recompute = false;
     const double tokens = (double)(o->batch * c->ctx);
     const double ideal = simulate_quietly(&kept, c, a100, 0).kernel.seconds;
-    const double peak = (double)a100.tiles * a100.flops * a100.clock;
     const double dense = simulate_flops(c, 1);
-    const double published = tokens * dense / (o->peak_share * peak);
+    const double published = tokens * dense / (o->peak_share * df_rate(&a100));
     printf("a dense step on an a100 takes %.4g s if it is ideal: %.2f times the "
            "sparse step of this chip; %.4g s at %.2f %% of its peak: %.2f times; "
            "the FLOPs alone would allow %.2f\n",
            ideal, ideal / seconds, published, 100 * o->peak_share,
            published / seconds, dense / simulate_flops(c, 1 - sparsity));
+}
+/* Where memory is what bounds the step of a graph of that sparsity: what it would take
+ * if less were kept. flow: what it takes. */
+static inline void simulate_again(const Options *o, const GptConfig *c, const DfChip *chip,
+                                  double sparsity, const DfClock *flow) {
+    Options again = *o;
+    if (o->recompute || df_bound(chip, flow) <= flow->flops / df_rate(chip)) return;
+    again.recompute = true;
+    const DfClock clock = simulate_quietly(&again, c, *chip, sparsity).flow;
+    printf("memory is the bound: with --recompute the %s step takes %.4g s, no schedule less "
+           "than %.4g\n",
+           sparsity > 0 ? "sparse" : "dense", clock.seconds, df_bound(chip, &clock));
 }
 static inline void simulate_table(const Simulated way[2], const DfChip *chip,
                                   double tokens) {
@@ -576,6 +587,7 @@ static inline int cmd_simulate(int argc, char **argv) {
     if (dense) way[1] = simulate_quietly(o, &c, chip, sparsity);
     else way[1] = simulate_shown(o, &c, chip, sparsity);
     simulate_table(way, &chip, (double)(o->batch * c.ctx));
+    if (!chip.kernels) simulate_again(o, &c, &chip, sparsity, &way[1].flow);
     const double sparse = chip.kernels ? way[1].kernel.seconds : way[1].flow.seconds;
     simulate_against(o, &c, sparsity, sparse);
     if (o->json) simulate_json(o, way, &chip);

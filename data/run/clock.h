@@ -424,12 +424,15 @@ static inline DfClock df_clock_kernel(const DfGraph *graph, const DfChip *chip,
             stage->joins ? 0 : chip->launch);
     return clock;
 }
+/* FLOPs a second of all tiles. */
+static inline double df_rate(const DfChip *chip) {
+    return (double)chip->tiles * chip->flops * chip->clock;
+}
 /* Seconds that no schedule of the chip goes below, for so much arithmetic and
  * traffic: all tiles busy all the time, or the memory. */
 static inline double df_bound(const DfChip *chip, const DfClock *clock) {
-    const double rate = (double)chip->tiles * chip->flops * chip->clock;
     const double bytes = clock->weights + clock->grads + clock->in + clock->out;
-    return fmax(clock->flops / rate,
+    return fmax(clock->flops / df_rate(chip),
                 bytes / chip->memory + clock->random / chip->random);
 }
 /* Bytes off chip. */
