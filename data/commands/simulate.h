@@ -554,8 +554,8 @@ static inline DfChip simulate_chip(const Options *o) {
     const double gips = (double)c.tiles * c.clock / 1e9;    /* cycles of all tiles */
     note("here: %zu tiles, %zu a thread: %.1f GFLOP/s; %.1f GB/s in the cores' caches, %.1f "
          "from memory, %.2f line by line; %.2f us to start a stage",
-         c.tiles, c.tiles / o->threads, c.flops * gips, c.port * gips, c.memory / 1e9, c.random / 1e9,
-         1e6 * c.launch);
+         c.tiles, c.tiles / o->threads, c.flops * gips, c.port * gips, c.memory / 1e9,
+         c.random / 1e9, 1e6 * c.launch);
     return c;
 }
 /* Dense and sparse, stage by stage and in sections: traffic, cycles and time of a
