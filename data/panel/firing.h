@@ -61,7 +61,7 @@ typedef struct {                /* a panel of one sequence */
     size_t groups;
 } GptPanel;
 
-/* One firing of a stage: units unit .. end-1 of it (row blocks, heads,
+/* One firing of a stage: units unit .. end-1 of it (row blocks, outputs, heads,
  * features) on one panel. */
 struct Firing {
     const GptRun *r;
