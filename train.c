@@ -118,7 +118,7 @@ static void run_progress(const Run *run, double bits) {
  * validated once interrupted. */
 static Score run_milestone(Run *run) {
     const Options *o = run->s.o;
-    const Score score = evaluate(run->r, run->d, o->val_tokens, NULL);
+    const Score score = evaluate(run->r, run->d, o->val_tokens, NULL, NULL);
     const double loss = score.nats / (double)score.tokens;
     if (run->terminal) printf("\n");
     if (!interrupted && !o->quiet) {
@@ -300,7 +300,7 @@ static void run_finish(Run *run) {
     Score val = run_milestone(run);
     const bool more = val.tokens + 1 < run->d->val.n;
     if (run->s.step == o->steps && more && !interrupted) {
-        val = evaluate(run->r, run->d, 0, NULL);
+        val = evaluate(run->r, run->d, 0, NULL, o->quiet ? NULL : "text held out");
         if (!interrupted && !o->quiet)
             score_print("all of the validation text:", &val, run->d->floor);
     }

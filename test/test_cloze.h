@@ -160,7 +160,7 @@ static void cloze_check_stories(Tokenizer *tok, GptPair *p, size_t B) {
     size_t wrong = 0;
     size_t deep = 0;
     uint64_t story = 0;
-    cloze_score(&z, p->m, tok, p->pool, B, 64);
+    cloze_score(&z, p->m, tok, p->pool, B, 64, NULL);
     for (size_t k = 0; k < z.items; k++) {
         const ClozeItem *item = &z.item[k];
         CorpusItem q;
@@ -221,7 +221,7 @@ static void cloze_check_words(Tokenizer *tok, GptPair *p, const Tokens *t, size_
     const size_t V = p->s->c.V;
     Cloze z = cloze_words(tok, t, 3, 200, p->s->c.ctx);
     size_t bad = 0, wrong = 0, right = 0, starts = 0;
-    cloze_score(&z, p->m, tok, p->pool, B, 64);
+    cloze_score(&z, p->m, tok, p->pool, B, 64, NULL);
     for (size_t k = 0; k < z.items; k++) {
         const ClozeItem *item = &z.item[k];
         const int32_t *id = z.row + item->row * z.T + item->at;
@@ -259,7 +259,7 @@ static void cloze_check_continuations(Tokenizer *tok, GptPair *p, const Tokens *
     }
     Cloze z = cloze_continuations(tok, t, of, 3, QUICK ? 24 : 160, p->s->c.ctx);
     size_t bad = 0, wrong = 0, right = 0;
-    cloze_score(&z, p->m, tok, p->pool, B, 64);
+    cloze_score(&z, p->m, tok, p->pool, B, 64, NULL);
     for (size_t k = 0; k < z.items; k++) {
         const ClozeItem *item = &z.item[k];
         double score[4];

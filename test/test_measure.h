@@ -31,7 +31,7 @@ static void measure_check_parts(size_t documents) {
     Parts p = parts_new(&d);
     GptPair pair = pair_new((GptConfig){1, 2, 8, V, T}, 3, T, 0.3, 2);
     GptRun *r = gpt_run_new(pair.m, pair.pool, 3, T, 64, GPT_FORWARD);
-    const Score s = evaluate(r, &d, 0, &p);
+    const Score s = evaluate(r, &d, 0, &p, NULL);
     Score sum = {0};
     double bytes[2] = {INFINITY, 0};
     for (size_t k = 0; k < p.n; k++) {

@@ -273,7 +273,6 @@ __attribute__((format(printf, 1, 2))) static inline void progress(const char *fm
     printf("\r\033[K%.*s", known ? window.ws_col - 1 : LINE_BYTES, line);
     fflush(stdout);
 }
-
 /* The machine's floating point as the language has it: rounds to nearest and
  * keeps subnormal numbers, whatever a library that was loaded first has set.
  * Every thread that computes calls it when it starts. */
@@ -289,6 +288,27 @@ static inline double seconds(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Progress of work that may take long, said once a second. */
+typedef struct {
+    const char *what;                   /* is done; NULL: nobody is told */
+    double told;                        /* when it was last */
+    bool shown;
+} Slow;
+
+static inline Slow slow_begin(const char *what) {
+    return (Slow){.what = isatty(1) ? what : NULL, .told = seconds()};
+}
+/* share: of the work that is done. */
+static inline void slow_tell(Slow *s, double share) {
+    if (!s->what || seconds() - s->told < 1) return;
+    progress("%s: %.0f %%", s->what, 100 * share);
+    s->told = seconds();
+    s->shown = true;
+}
+static inline void slow_end(const Slow *s) {
+    if (s->shown) printf("\r\033[K");
 }
 
 /* ---- memory -------------------------------------------------------------- */

@@ -157,7 +157,7 @@ static inline void arm_milestone(ArmRun *a, bool diverged) {
     CmpCurve *curve = &a->kept.curve;
     Score val = {0};
     if (!interrupted && !diverged)
-        val = evaluate(run->r, run->d, a->o.val_tokens, NULL);
+        val = evaluate(run->r, run->d, a->o.val_tokens, NULL, NULL);
     if (!interrupted && !isfinite(val.nats)) diverged = true;
     a->now.step = run->s.step;
     a->now.tokens = (double)run->s.step * tokens_per_step(&a->o);
@@ -303,6 +303,10 @@ static inline bool arm_measure(ArmRun *a, const Data *d, DfPool *pool) {
     char path[PATH_MAX];
     CmpRun *kept = &a->kept;
     const size_t items = arm_items(a, d);
+    if (!a->quiet)
+        printf("seed %zu  %-8s  is measured on all of the validation text\n", a->o.seed,
+               a->name);
+    fflush(stdout);
     State s = checkpoint_read(arm_path(a, "ckpt", path), &a->o, false);
     kept->m = measure(&s, a->name, pool, d, a->o.context);
     kept->parameters = (double)parameters(s.m, false);

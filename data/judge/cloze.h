@@ -515,13 +515,15 @@ static inline void cloze_once(Cloze *z, const ClozeTurn *turn, int32_t *inputs) 
     cloze_panels(z, turn);
 }
 /* Finds out which items the model gets right, B rows at a time, P tokens a
- * panel. */
+ * panel. what: this is, on a terminal, or NULL. */
 static inline void cloze_score(Cloze *z, Gpt *m, const Tokenizer *tok,
-                               DfPool *pool, size_t B, size_t P) {
+                               DfPool *pool, size_t B, size_t P,
+                               const char *what) {
     if (!z->items) return;
     GptRun *r = gpt_run_new(m, pool, B, z->T, P, GPT_FORWARD);
     int32_t *inputs = mem_new(B * z->T, sizeof *inputs);        /* (B,T) */
     ClozeTurn turn = {.r = r};
+    Slow slow = slow_begin(what);
     for (; turn.from < z->items; turn.from = turn.end) {
         const bool fours = z->item[turn.from].kind == CLOZE_CONTINUATION;
         turn.row = z->item[turn.from].row;
@@ -534,7 +536,9 @@ static inline void cloze_score(Cloze *z, Gpt *m, const Tokenizer *tok,
         }
         if (fours) cloze_fours(z, &turn, tok, inputs);
         else cloze_once(z, &turn, inputs);
+        slow_tell(&slow, (double)turn.end / (double)z->items);
     }
+    slow_end(&slow);
     free(inputs);
     gpt_run_free(r);
 }

@@ -134,24 +134,27 @@ static inline StatsInterval parts_interval(const Parts *a, const Parts *b,
 }
 
 /* The loss over windows of d->val that hold the first `most` tokens (0: all);
- * of its parts too, unless they are NULL. */
-static inline Score evaluate(GptRun *r, const Data *d, size_t most,
-                             Parts *parts) {
+ * of its parts too, unless they are NULL. what: this is, on a terminal, or NULL. */
+static inline Score evaluate(GptRun *r, const Data *d, size_t most, Parts *parts,
+                             const char *what) {
     const size_t B = r->B;
     const size_t T = r->T;
     const size_t end = most ? (most + T - 1) / T : SIZE_MAX;
     int32_t *inputs = mem_new(B * T, sizeof *inputs);       /* (B,T) */
     int32_t *targets = mem_new(B * T, sizeof *targets);     /* (B,T) */
     Score s = {0};
+    Slow slow = slow_begin(what);
     for (size_t first = 0; first < end && first * T + 1 < d->val.n; first += B) {
         if (interrupted) break;
         s.tokens += batch_val(&d->val, first, end, B, T, inputs, targets);
         gpt_eval(r, inputs, targets, &s.nats);
+        slow_tell(&slow, (double)s.tokens / (double)size_min(most ? most : SIZE_MAX, d->val.n));
         if (parts) parts_add(parts, r, d, targets, first);
         if (!d->bytes) continue;
         for (size_t i = 0; i < B * T; i++)
             if (targets[i] >= 0) s.bytes += d->bytes[targets[i]];
     }
+    slow_end(&slow);
     free(inputs);
     free(targets);
     return s;
@@ -182,11 +185,12 @@ static inline void measure_losses(Measures *x, const State *s, DfPool *pool,
     const GptConfig *c = &s->m->c;
     const size_t B = group_size(s->o, c, 16, GPT_FORWARD);
     GptRun *r = gpt_run_new(s->m, pool, B, c->ctx, s->o->panel, GPT_FORWARD);
-    x->val = evaluate(r, d, 0, &x->parts);
+    const bool told = !s->o->quiet;
+    x->val = evaluate(r, d, 0, &x->parts, told ? "text held out" : NULL);
     if (d->train.n > 1) {
         Data train = *d;
         train.val = d->train;
-        x->train = evaluate(r, &train, d->val.n, NULL);
+        x->train = evaluate(r, &train, d->val.n, NULL, told ? "training text" : NULL);
     }
     gpt_run_free(r);
 }
@@ -203,7 +207,8 @@ static inline void measure_cloze(Measures *x, const State *s, DfPool *pool,
         cloze_continuations(s->tok, &d->val, x->parts.of, o->seed, most, T);
     for (int k = 0; k < 3; k++) {
         const size_t B = group_size(o, &s->m->c, k < 2 ? 16 : 64, GPT_FORWARD);
-        cloze_score(&x->cloze[k], s->m, s->tok, pool, B, o->panel);
+        cloze_score(&x->cloze[k], s->m, s->tok, pool, B, o->panel,
+                    o->quiet ? NULL : "questions");
     }
 }
 /* Everything that is measured of a model on d, on d->train too if it is there;
