@@ -9,7 +9,7 @@ dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 
 cat >"$dir/table" <<'TABLE'
-README.md Commands
+README.md Use
 gpt.h essay
 data/panel/weights.h GptConfig WTE LN1W GptParam
 gpt.h /The_specification spec_gelu spec_gelu_slope SpecRules spec_linear spec_linear_backward
