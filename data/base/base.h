@@ -273,6 +273,7 @@ __attribute__((format(printf, 1, 2))) static inline void progress(const char *fm
     printf("\r\033[K%.*s", known ? window.ws_col - 1 : LINE_BYTES, line);
     fflush(stdout);
 }
+
 /* The machine's floating point as the language has it: rounds to nearest and
  * keeps subnormal numbers, whatever a library that was loaded first has set.
  * Every thread that computes calls it when it starts. */

@@ -206,6 +206,23 @@ static inline DfPool *df_begin(size_t workers) {
     return df_begin_on(workers, cores_count(false));
 }
 
+/* Where the workers of a run wait for one another, as far as there are CPUs for
+ * them: each that a task comes to calls df_meet once. */
+typedef struct {
+    size_t all;
+    atomic_size_t there;
+} DfMeeting;
+
+/* Before the run. */
+static inline void df_meeting(DfMeeting *m, const DfPool *p) {
+    m->all = p->workers < p->cpus ? p->workers : p->cpus;
+    atomic_store(&m->there, 0);
+}
+static inline void df_meet(DfMeeting *m) {
+    atomic_fetch_add(&m->there, 1);
+    while (atomic_load(&m->there) < m->all) df_relax();
+}
+
 static inline void df_end(DfPool *p) {
     pthread_mutex_lock(&p->lock);
     atomic_store(&p->ending, true);

@@ -551,11 +551,11 @@ static inline void sweep_run(const Options *o, const GptConfig *c,
 static inline DfChip simulate_chip(const Options *o) {
     if (o->validate || strcmp(o->chip, "here")) return parse_chip(o);
     const DfChip c = chip_with(here_chip(o->threads), o);
-    const double gips = (double)c.tiles * c.clock / 1e9;    /* cycles of all tiles */
     note("here: %zu tiles, %zu a thread: %.1f GFLOP/s; %.1f GB/s in the cores' caches, %.1f "
          "from memory, %.2f line by line; %.2f us to start a stage",
-         c.tiles, c.tiles / o->threads, c.flops * gips, c.port * gips, c.memory / 1e9,
-         c.random / 1e9, 1e6 * c.launch);
+         c.tiles, c.tiles / o->threads, df_rate(&c) / 1e9,
+         (double)c.tiles * c.port * c.clock / 1e9, c.memory / 1e9, c.random / 1e9,
+         1e6 * c.launch);
     return c;
 }
 /* Dense and sparse, stage by stage and in sections: traffic, cycles and time of a

@@ -178,16 +178,10 @@ typedef struct {
     const HostProbe *probe;
     size_t stage;                   /* to be done; or */
     int copy;                       /* HOST_LOAD .. */
-    atomic_size_t there;            /* workers that have come to begin at once */
+    DfMeeting meeting;              /* all workers begin at once */
     double took[DF_WORKERS];        /* seconds of each */
 } HostTry;
 
-/* Waits for all other workers. */
-static inline void host_together(HostTry *t) {
-    const DfPool *pool = t->probe->r->pool;
-    atomic_fetch_add(&t->there, 1);     /* of those for whom there are CPUs */
-    while (atomic_load(&t->there) < size_min(pool->workers, pool->cpus)) df_relax();
-}
 /* A worker does all of a stage by itself, as all others do. */
 static inline void host_alone_task(void *arg, size_t task, size_t worker) {
     HostTry *t = arg;
@@ -195,7 +189,7 @@ static inline void host_alone_task(void *arg, size_t task, size_t worker) {
     volatile float sink = host_touch(r, t->stage);
     (void)sink;
     (void)worker;
-    host_together(t);
+    df_meet(&t->meeting);
     const double start = seconds();
     host_piece(r, t->stage);
     t->took[task] = seconds() - start;
@@ -209,7 +203,7 @@ static inline void host_copy_task(void *arg, size_t task, size_t worker) {
     const size_t half = f->each / 2;        /* weights go from one to the other */
     (void)worker;
     memset(slot, 0, sizeof slot);
-    host_together(t);
+    df_meet(&t->meeting);
     const double start = seconds();
     if (t->copy == HOST_CARRY) memcpy(line + half, line, half * sizeof *line);
     for (size_t at = 0; at + 4096 <= half && t->copy != HOST_CARRY; at += 4096) {
@@ -223,7 +217,7 @@ static inline void host_copy_task(void *arg, size_t task, size_t worker) {
 static inline double host_try(HostTry *t, DfTask *fn) {
     DfPool *pool = t->probe->r->pool;
     double sum = 0;
-    atomic_store(&t->there, 0);
+    df_meeting(&t->meeting, pool);
     df_run(pool, host_flush_task, (void *)(uintptr_t)&t->probe->flush, pool->workers);
     df_run(pool, fn, t, pool->workers);
     for (size_t w = 0; w < pool->workers; w++) sum += t->took[w];

@@ -271,6 +271,10 @@ static inline DfClock df_pipeline(const DfGraph *graph, const DfPlan *plan,
     return sim.clock;
 }
 
+/* FLOPs a second of all tiles. */
+static inline double df_rate(const DfChip *chip) {
+    return (double)chip->tiles * chip->flops * chip->clock;
+}
 /* Fills in the seconds: the longer of the cycles and of `memory` seconds of
  * traffic off chip, and `unhidden` seconds that come before or after these;
  * then which it was, and the utilisation. */
@@ -279,8 +283,7 @@ static inline void df_time(DfClock *clock, const DfChip *chip, double memory,
     const double pipeline = clock->cycles / chip->clock;
     clock->seconds = fmax(pipeline, memory) + unhidden;
     clock->bound = memory > pipeline ? "memory" : "compute";
-    clock->utilisation = clock->flops / ((double)chip->tiles * chip->flops
-                                         * chip->clock * clock->seconds);
+    clock->utilisation = clock->flops / (df_rate(chip) * clock->seconds);
 }
 /* Whether the weights of section n come while the one before it runs: there are
  * tiles for both, if they were dealt to different ones. */
@@ -423,10 +426,6 @@ static inline DfClock df_clock_kernel(const DfGraph *graph, const DfChip *chip,
     df_time(&clock, chip, bytes / chip->memory + clock.random / chip->random,
             stage->joins ? 0 : chip->launch);
     return clock;
-}
-/* FLOPs a second of all tiles. */
-static inline double df_rate(const DfChip *chip) {
-    return (double)chip->tiles * chip->flops * chip->clock;
 }
 /* Seconds that no schedule of the chip goes below, for so much arithmetic and
  * traffic: all tiles busy all the time, or the memory. */

@@ -33,11 +33,6 @@ typedef struct {
     uint32_t *sum;                  /* [workers][LINE] of what was read, for the compiler
                                      * would leave the reading out */
 } HereLines;
-/* Workers who wait for one another. */
-typedef struct {
-    size_t all;
-    atomic_size_t there;
-} HereMeeting;
 
 /* A worker reads all its lines, one after the other. */
 static inline void here_stream(void *arg, size_t task, size_t worker) {
@@ -75,13 +70,11 @@ static inline void here_copy(void *arg, size_t task, size_t worker) {
     }
     h->sum[task * LINE] = to[0];
 }
-/* Nothing but to come, and to wait until all have for whom there are CPUs. */
+/* Nothing but to come, and to wait for the others. */
 static inline void here_meet(void *arg, size_t task, size_t worker) {
-    HereMeeting *meeting = arg;
     (void)task;
     (void)worker;
-    atomic_fetch_add(&meeting->there, 1);
-    while (atomic_load(&meeting->there) < meeting->all) df_relax();
+    df_meet(arg);
 }
 /* Bytes a second that all workers move, of so many each. */
 static inline double here_rate(DfPool *pool, DfTask *fn, HereLines *h, double bytes) {
@@ -95,10 +88,10 @@ static inline double here_rate(DfPool *pool, DfTask *fn, HereLines *h, double by
 }
 /* Seconds of a run in which there is nothing to do. */
 static inline double here_launch(DfPool *pool) {
-    HereMeeting meeting = {.all = size_min(pool->workers, pool->cpus)};
+    DfMeeting meeting;
     const double start = seconds();
     for (int n = 0; n < HERE_LAUNCHES; n++) {
-        atomic_store(&meeting.there, 0);
+        df_meeting(&meeting, pool);
         df_run(pool, here_meet, &meeting, pool->workers);
     }
     return (seconds() - start) / HERE_LAUNCHES;

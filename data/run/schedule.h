@@ -112,7 +112,7 @@ static inline void gpt_point(Firing *f) {
     f->w = m->w + p->at;
     f->block_end = p->mat.nb;
     if (f->stage->df.scatter) return;
-    const bool outputs = f->stage->df.whole == LINE;        /* units, not row blocks */
+    const bool outputs = f->stage->df.grads;                /* units, not row blocks */
     const size_t line = outputs ? sp_part(p->mat.first, f->unit) : p->mat.first[f->unit];
     f->w += line * LINE;
     if (!m->g) return;
@@ -456,7 +456,7 @@ static inline DfGraph gpt_graph_of(const Program *g, const GptLines *lines) {
         *stage = g->stage[s].df;
         if (stage->per_line == 0) continue;         /* not linear: no lines */
         const GptLines *of = &lines[g->stage[s].param];
-        stage->lines = stage->scatter ? of->cols : stage->whole ? of->parts : of->rows;
+        stage->lines = stage->scatter ? of->cols : stage->grads ? of->parts : of->rows;
     }
     return graph;
 }
