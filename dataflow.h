@@ -1,6 +1,6 @@
 /* dataflow.h: the machine. A chip of tiles with memory, a graph of stages laid
- * on it, and workers that run it for real. How the graph is laid on the chip
- * says data/run/plan.h, how long such a chip would take data/run/clock.h.
+ * on it, and workers that run it for real. How the graph is laid on the chip say
+ * data/run/cuts.h and plan.h, how long such a chip would take clock.h there.
  *
  * It knows nothing of GPT: a stage is units, weights, edges and FLOPs, and its
  * owner fires it. It refuses hidden state, more memory than a tile has, and any
@@ -287,8 +287,9 @@ typedef struct {            /* a part on one tile */
     atomic_int busy;                        /* 1: a worker has it */
 } DfActor;
 
-/* How a section uses the chip: its weights resident, or streamed through. */
-enum { DF_RESIDENT, DF_STREAMED, DF_MODES };
+/* How a section uses the chip: its weights resident, or streamed through; or its
+ * stages one after the other, each alone on all tiles: as kernels. */
+enum { DF_RESIDENT, DF_STREAMED, DF_ALONE, DF_MODES };
 
 typedef struct {
     DfPart *part;           /* the loads come first, then the graph's stages */
@@ -303,7 +304,7 @@ typedef struct {
     size_t peak;            /* most bytes of a tile */
     double work;            /* cycles a panel of the busiest tile */
     uint64_t sign;          /* sections of one sign take the same time */
-    int mode;               /* of the two above */
+    int mode;               /* of the three above */
     bool replicate;         /* parts may have replicas; */
     bool replicated;        /* some have, and their edges the slots for that */
     bool streamed;          /* its weights stay off chip, and pass through it */
@@ -327,6 +328,7 @@ typedef struct {
     size_t stride;          /* lines from a tile's memory to the next one's */
     DfReads *reads;         /* [edges of the graph] */
     bool real;              /* it is to be run, on a few workers */
+    bool kernels;           /* stages may run by themselves */
 } DfPlan;
 
 enum { DF_LINE_BYTES = LINE * sizeof(float) };
@@ -338,6 +340,10 @@ enum { DF_GAP = 321 };
 
 static const size_t DF_NOBODY = SIZE_MAX;       /* no part */
 
+/* The stage of the graph after a section's last. */
+static inline size_t df_section_end(const DfSection *section) {
+    return section->first + section->parts - section->loads;
+}
 /* The last part that writes edge e, or DF_NOBODY. */
 static inline size_t df_writer(const DfSection *section, int e) {
     for (size_t s = section->parts; s-- > 0;)

@@ -68,16 +68,63 @@ static void check_places(const DfPlan *plan, const DfSection *x, size_t n) {
               x->peak);
     free(used);
 }
+/* What kernels move that is no edge and no weight; of those the host, which has them
+ * where they are, moves none. */
+static void kernels_moved(const DfSection *x, const DfStream *t, DfClock *all) {
+    const double bytes = 64 * df_stream_groups(t);
+    for (size_t s = x->loads; s < x->parts; s++) {
+        const DfStage *stage = &x->part[s].s;
+        if (stage->copies) continue;
+        all->in += (stage->reads - stage->random) * bytes;
+        all->out += stage->writes * bytes;
+        all->random += stage->random * bytes;
+    }
+}
+/* Every firing of a section is told of once, and none begins on a tile before the one
+ * before it has ended. */
+typedef struct {
+    size_t firings;                 /* told of so far */
+    double *until;                  /* [tiles] */
+    size_t early;                   /* that began too early */
+} Told;
+
+static void count_firing(void *owner, const DfSection *x, size_t actor, size_t i,
+                         double from, double to) {
+    Told *told = owner;
+    double *until = &told->until[x->actor[actor].tile];
+    (void)i;
+    told->firings++;
+    told->early += from < *until;
+    *until = to;
+}
+/* The clock of section s of a run's plan, of which all is told. */
+static DfClock check_told(const GptRun *r, size_t s, const DfStream *t, size_t n) {
+    const DfPlan *plan = r->machine->plan;
+    const DfSection *x = &plan->section[s];
+    Told told = {.until = mem_new(plan->chip.tiles, sizeof(double))};
+    const DfClock one = df_clock(&r->machine->graph, plan, s, t, count_firing, &told);
+    CHECK(told.firings == df_all_firings(x, t->panels), "case %zu: %zu firings of %zu", n,
+          told.firings, df_all_firings(x, t->panels));
+    CHECK(!told.early, "case %zu: %zu firings begin on a tile that is busy", n, told.early);
+    free(told.until);
+    return one;
+}
+typedef struct {
+    size_t replicas;                /* parts that there are once more */
+    size_t kernels;                 /* sections that are stages by themselves */
+} Planned;
+
 /* What goes on and off the chip in one pass, counted as it goes, is what the clock
- * says of the plan. */
-static size_t check_moved(const MachineCase *k, const DfChip *chip, size_t depth,
-                          size_t n) {
+ * says of the plan; and one that is not for workers is as fast as kernels at least. */
+static Planned check_moved(const MachineCase *k, const DfChip *chip, size_t depth,
+                           size_t n) {
     GptPair p = machine_pair(k);
     GptRun *r = gpt_run_new(p.m, p.pool, k->group, k->T, k->P, k->how);
     double sum = 0;
     double moved[MOVED_KINDS] = {0};
     DfClock all = {0};
-    size_t replicas = 0;
+    double seconds = 0;
+    Planned planned = {0};
     gpt_machine_plan_for(r, *chip, depth, k->purpose);
     gpt_train(r, p.inputs, p.targets, k->B * k->T, &sum);
     const DfPlan *plan = r->machine->plan;
@@ -85,14 +132,24 @@ static size_t check_moved(const MachineCase *k, const DfChip *chip, size_t depth
         const DfSection *x = &plan->section[s];
         const DfStream t = df_stream(&r->machine->graph, x->first, r->B, r->groups,
                                      r->panel);
-        const DfClock one = df_clock(&r->machine->graph, plan, s, &t, NULL, NULL);
-        df_clock_add(&all, &one);
+        const DfClock one = check_told(r, s, &t, n);
+        seconds += one.seconds;
         check_places(plan, x, n);
+        if (x->mode == DF_ALONE) {
+            kernels_moved(x, &t, &all);
+            planned.kernels++;
+            continue;
+        }
+        df_clock_add(&all, &one);
         for (size_t part = 0; part < x->parts; part++)
-            replicas += x->part[part].replicas - 1;
+            planned.replicas += x->part[part].replicas - 1;
         CHECK(x->peak <= chip->sram, "case %zu: a tile of %zu bytes holds %zu", n,
               chip->sram, x->peak);
     }
+    const double kernels = df_clock_kernels(&r->machine->graph, chip, 0, r->program.stages,
+                                            r->B, r->panel).seconds;
+    CHECK(plan->real || seconds < kernels * (1 + 1e-9), "case %zu: %g s, as kernels %g", n,
+          seconds, kernels);
     for (size_t w = 0; w < k->workers * MOVED_KINDS; w++)
         moved[w % MOVED_KINDS] += r->moved[w];
     const double lines[5] = {all.in / 64, all.out / 64, all.random / 64,
@@ -103,7 +160,7 @@ static size_t check_moved(const MachineCase *k, const DfChip *chip, size_t depth
               moved[i], lines[i]);
     gpt_run_free(r);
     pair_free(&p);
-    return replicas;
+    return planned;
 }
 
 /* Whether a plan of the case has memory enough; if not it must say how much would
@@ -151,9 +208,8 @@ static MachineCase random_case(const size_t pick[14]) {
         .purpose = DF_TO_RUN,
     };
 }
-/* On a random chip, of the least memory that does or more. How many parts there had
- * been once more, as replicas. */
-static size_t check_case(size_t n) {
+/* On a random chip, of the least memory that does or more. */
+static Planned check_case(size_t n) {
     const uint64_t key = rng_key(8, "machine") + n * 1000;
     size_t pick[14];
     for (size_t i = 0; i < 14; i++) pick[i] = rng_u64(key, i) >> 20;
@@ -180,9 +236,14 @@ static size_t check_case(size_t n) {
 /* Random models, masks, runs and chips, from the smallest memory that does to
  * plenty. */
 static void test_machine_random(void) {
-    size_t replicas = 0;
-    for (size_t n = 0; n < (QUICK ? 24 : 200); n++) replicas += check_case(n);
-    CHECK(replicas > 0, "no part has a replica");
+    Planned all = {0};
+    for (size_t n = 0; n < (QUICK ? 24 : 200); n++) {
+        const Planned planned = check_case(n);
+        all.replicas += planned.replicas;
+        all.kernels += planned.kernels;
+    }
+    CHECK(all.replicas > 0 && all.kernels > 0, "%zu replicas, %zu kernels", all.replicas,
+          all.kernels);
 }
 
 /* A chain of n stages of one unit and one row block between each two. */
@@ -231,7 +292,7 @@ static void test_picture(void) {
         "A   tile 0   |001122   33  44  55  66  77             |",
         "B   tile 1   |  00001111222233334444555566667777      |",
         "C   tile 2   |      000 111 222 333 444 555 666 777   |"};
-    const DfChip chip = {"test", 3, 65536, 4, 1, 1e9, 1e9, 1e18, 1e18, 0, false};
+    const DfChip chip = {"test", 3, 65536, 4, 1, 1e9, 1e9, 1e18, 1e18, 1, false};
     const DfStream stream = {8, 8, 1, 1, true};
     DfGraph g = line_graph((const double[3]){2, 4, 3}, 3, 0);
     g.stage[2].in[1] = 0;               /* C reads what A makes, too */
@@ -266,7 +327,7 @@ static void test_page(void) {
         "<tr><td>stage 1<td>1<td>86 %<td>5 % <span class=note>stage 0</span><td><td>\n",
         "<tr><td>stage 2<td>1<td>65 %<td>35 % <span class=note>stage 1</span><td><td>\n",
         "Memory of 3 tiles, 65.5 kB each", "like</thead>"};
-    const DfChip chip = {"test", 3, 65536, 4, 1, 1e3, 1e9, 1e18, 1e18, 0, false};
+    const DfChip chip = {"test", 3, 65536, 4, 1, 1e3, 1e9, 1e18, 1e18, 1, false};
     DfGraph g = line_graph((const double[3]){2, 4, 3}, 3, 0);
     g.stage[2].in[1] = 0;
     g.groups = 8;
@@ -306,7 +367,7 @@ static void slow_fire(void *owner, const DfSection *x, const DfActor *a,
 }
 static void test_idle_workers(void) {
     const double work[5] = {1, 1, 1, 1, 1};
-    const DfChip chip = {"test", 5, 65536, 4, 1, 1e9, 1e9, 1e18, 1e18, 0, false};
+    const DfChip chip = {"test", 5, 65536, 4, 1, 1e9, 1e9, 1e18, 1e18, 1, false};
     DfGraph g = line_graph(work, 5, 0);
     DfPlan *plan = df_plan(&g, chip, 3, 1, 10, DF_TO_SIMULATE);
     for (size_t cpus = 1; cpus <= 8; cpus += 7) {
@@ -328,7 +389,7 @@ static const double clock_work[5] = {100, 300, 700, 200, 50};
 
 static void test_clock(void) {
     DfGraph g = line_graph(clock_work, 5, 0);
-    DfChip chip = {"test", 5, 65536, 4, 1, 1e9, 1e9, 1e18, 1e18, 0, false};
+    DfChip chip = {"test", 5, 65536, 4, 1, 1e9, 1e9, 1e18, 1e18, 1, false};
     const double two = line_cycles(&g, chip, 2, 40, NULL);
     const double one = line_cycles(&g, chip, 1, 40, NULL);
     CHECK(fabs(two - (40 * 700 + 650)) < 1e-6,
@@ -354,7 +415,7 @@ static void test_clock(void) {
 /* A lag that the slots do not hold is refused; where nobody refused it, the
  * watchdog says who waits for whom. */
 static void test_lag(void) {
-    const DfChip chip = {"test", 5, 65536, 4, 1, 1e9, 1e9, 1e18, 1e18, 0, false};
+    const DfChip chip = {"test", 5, 65536, 4, 1, 1e9, 1e9, 1e18, 1e18, 1, false};
     DfGraph g = line_graph(clock_work, 5, 2);
     CHECK(DIES(line_cycles(&g, chip, 2, 40, NULL)) && strstr(check_line, "edge 0") &&
               strstr(check_line, "it needs 3"),
@@ -431,7 +492,7 @@ static void test_chips(void) {
 static void test_waves(void) {
     DfGraph g = line_graph((const double[1]){700}, 1, 0);
     const DfStream t = {40, 40, 1, 1, true};
-    DfChip chip = {"test", 5, 65536, 4, 1, 1e9, 1e9, 1e18, 1e18, 0, false};
+    DfChip chip = {"test", 5, 65536, 4, 1, 1e9, 1e9, 1e18, 1e18, 1, false};
     const size_t tiles[4] = {5, 4, 30, 41};
     const double waves[4] = {8, 10, 2, 1};
     for (size_t k = 0; k < 4; k++) {
@@ -447,7 +508,7 @@ static void test_waves(void) {
  * a panel to do. */
 static void test_share(void) {
     DfGraph g = line_graph((const double[3]){100, 200, 100}, 3, 0);
-    const DfChip chip = {"test", 2, 65536, 4, 1, 1e9, 1e9, 1e18, 1e18, 0, false};
+    const DfChip chip = {"test", 2, 65536, 4, 1, 1e9, 1e9, 1e18, 1e18, 1, false};
     const double cycles = line_cycles(&g, chip, 2, 40, NULL);
     CHECK(cycles >= 40 * 200 && cycles <= 43 * 200, "%g cycles, at best %d", cycles,
           40 * 200);
@@ -467,7 +528,7 @@ static DfGraph chain_graph(uint64_t key) {
     return g;
 }
 static DfPlan *chain_plan(const DfGraph *g) {
-    const DfChip chip = {"test", CHAIN, 1 << 20, 4, 1, 1e9, 64, 1e18, 1e18, 0, false};
+    const DfChip chip = {"test", CHAIN, 1 << 20, 4, 1, 1e9, 64, 1e18, 1e18, 1, false};
     DfPlan *plan = df_plan(g, chip, 2, 1, CHAIN_PANELS, DF_TO_SIMULATE);
     CHECK(plan->sections == 1, "%zu sections", plan->sections);
     return plan;

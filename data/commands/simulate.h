@@ -49,7 +49,7 @@ static inline void report_graph(const DfGraph *g, size_t NG) {
 /* Section n of a plan as a line of the CSV file. */
 static inline void report_csv(Out *csv, const DfPlan *plan, size_t n,
                               const DfClock *c) {
-    static const char *const mode[DF_MODES] = {"resident", "streamed"};
+    static const char *const mode[DF_MODES] = {"resident", "streamed", "kernel"};
     const DfSection *x = &plan->section[n];
     out_print(csv, "%zu,%s,%s,%zu,%zu,%zu,%zu,%zu,", n,
               x->part[x->loads].s.name, x->part[x->parts - 1].s.name,
@@ -87,11 +87,20 @@ static inline DfClock report_sections(const DfGraph *g, const DfPlan *plan,
         printf("%3s %-22s %-22s %5s %5s %5s %12s %6s %9s %9s %9s %9s %7s %s\n", "#",
                "from", "to", "parts", "tiles", "SRAM", "cycles", "util",
                "data wait", "room wait", "on MB", "off MB", "FLOP/B", "bound");
+    size_t kernels = 0;
+    double seconds = 0;             /* of kernels */
     for (size_t n = 0; n < plan->sections; n++) {
         df_clock_add(&sum, &clock[n]);
         report_csv(csv, plan, n, &clock[n]);
         if (!quiet) report_section(plan, n, &clock[n]);
+        if (plan->section[n].mode != DF_ALONE) continue;
+        kernels++;
+        seconds += clock[n].seconds;
     }
+    if (!quiet && kernels)
+        printf("%zu of %zu sections, %.0f %% of the time, are kernels: stages by themselves, on "
+               "all tiles\n",
+               kernels, plan->sections, 100 * seconds / sum.seconds);
     free(clock);
     return sum;
 }
@@ -147,7 +156,10 @@ static inline void report_trace(const char *path, const DfGraph *g,
     for (t.section = 0; t.section < plan->sections; t.section++) {
         const DfSection *x = &plan->section[t.section];
         const DfStream s = df_stream(g, x->first, B, NG, plan->groups);
-        t.start += df_clock(g, plan, t.section, &s, report_seen, &t).seconds;
+        const double end = t.start + df_clock(g, plan, t.section, &s, report_seen, &t).seconds;
+        if (x->mode == DF_ALONE)                /* all tiles at once: on the first */
+            report_event(&out, x->part[x->loads].s.name, 1, 0, t.start, end, 0, t.section);
+        t.start = end;
     }
     for (size_t n = 0; event && n < plan->sections; n++) {
         const DfSection *x = &plan->section[n];
@@ -317,11 +329,18 @@ typedef struct {
 static inline size_t simulate_groups(const Options *o, const GptConfig *c) {
     return size_min(o->panel / LINE, gpt_groups(c->ctx));
 }
+/* With kernels where they are faster, or without, as --schedule says. */
+static inline int simulate_purpose(const Options *o) {
+    const int schedule = parse_schedule(o);
+    if (schedule != IF_IT_FITS && schedule != DATAFLOW)
+        usage("--schedule: expected fit or dataflow, found '%s'", o->schedule);
+    return schedule == DATAFLOW ? DF_TO_STREAM : DF_TO_SIMULATE;
+}
 /* Plans a graph; dies if it does not fit. */
 static inline DfPlan *simulate_plan(const Options *o, const DfGraph *g,
                                     DfChip chip, size_t groups) {
     const size_t panels = o->batch * ((g->groups + groups - 1) / groups);
-    return df_plan(g, chip, o->depth, groups, panels, DF_TO_SIMULATE);
+    return df_plan(g, chip, o->depth, groups, panels, simulate_purpose(o));
 }
 /* The sum over all sections of a graph, and over all kernels. */
 static inline Simulated simulate_quietly(const Options *o, const GptConfig *c,
@@ -329,7 +348,7 @@ static inline Simulated simulate_quietly(const Options *o, const GptConfig *c,
     const size_t groups = simulate_groups(o, c);
     GptLines *lines;
     DfGraph g = simulate_graph(o, c, sparsity, gpt_groups(c->ctx), groups, &lines);
-    Simulated way = {.kernel = df_clock_kernels(&g, &chip, o->batch, groups)};
+    Simulated way = {.kernel = df_clock_kernels(&g, &chip, 0, g.stages, o->batch, groups)};
     if (!chip.kernels) {
         DfPlan *plan = simulate_plan(o, &g, chip, groups);
         way.flow = report_sections(&g, plan, o->batch, &(Out){0}, true);
@@ -344,8 +363,14 @@ static inline Simulated simulate_quietly(const Options *o, const GptConfig *c,
 static inline void simulate_why(const Options *o, const DfGraph *g, const DfPlan *plan) {
     WhyPlace at = {.section = o->section};
     if (o->why) at = why_place(plan, o->why);
+    else if (at.section == AUTO) at.section = why_first(plan);
     if (at.section >= plan->sections)
         usage("--section: expected one below %zu, found %zu", plan->sections, at.section);
+    const DfSection *x = &plan->section[at.section];
+    if (x->mode == DF_ALONE)
+        usage("section %zu: %s runs by itself, as a kernel, and waits for nobody; with "
+              "--schedule dataflow it is in a pipeline",
+              at.section, x->part[x->loads].s.name);
     Why why = why_new(g, plan, at.section, o->batch);
     if (o->walk != AUTO && o->walk >= why.firings)
         usage("--walk: expected a panel below %zu, found %zu", why.firings, o->walk);
@@ -364,7 +389,7 @@ static inline Simulated simulate_shown(const Options *o, const GptConfig *c,
     GptLines *lines;
     DfGraph g = simulate_graph(o, c, sparsity, NG, groups, &lines);
     DfPlan *plan = chip.kernels ? NULL : simulate_plan(o, &g, chip, groups);
-    Simulated way = {.kernel = df_clock_kernels(&g, &chip, o->batch, groups)};
+    Simulated way = {.kernel = df_clock_kernels(&g, &chip, 0, g.stages, o->batch, groups)};
     if (o->show_graph) report_graph(&g, NG);
     char title[256];
     snprintf(title, sizeof title,
@@ -425,7 +450,7 @@ static inline void simulate_again(const Options *o, const GptConfig *c, const Df
            sparsity > 0 ? "sparse" : "dense", clock.seconds, df_bound(chip, &clock));
 }
 static inline void simulate_table(const Simulated way[2], const DfChip *chip,
-                                  double tokens) {
+                                  double tokens, int purpose) {
     static const char *const name[4] = {"dense, kernel", "dense, dataflow",
                                         "sparse, kernel", "sparse, dataflow"};
     printf("\n%-22s %9s %9s %9s %9s %9s %9s %14s %11s\n", "", "KB/token", "weights",
@@ -443,6 +468,9 @@ static inline void simulate_table(const Simulated way[2], const DfChip *chip,
     printf("kernel: whole waves of work on all tiles, every edge off chip, a launch "
            "each, and else ideal: every tile at its peak\n");
     if (chip->kernels) return;
+    if (purpose == DF_TO_SIMULATE)
+        printf("dataflow: sections that stream, and kernels for stages that are faster by "
+               "themselves; --schedule dataflow has none of these\n");
     printf("a line gathered on chip lies across all banks; 16 random lanes into 16 "
            "banks would get %.1f %% of the throughput; gathered on chip %.1f GB a "
            "step, off chip 0\n",
@@ -572,9 +600,10 @@ static inline int cmd_simulate(int argc, char **argv) {
     const bool dense = !(o->sparsity > 0);      /* whose sections are shown */
     Simulated way[2];
     const bool inside = o->timeline || o->why || o->walk != AUTO || o->report;
-    if (chip.kernels && ((o->csv && !o->sim_sweep) || o->trace || inside))
-        usage("--csv, --trace, --timeline, --walk, --why, --report: expected a chip "
-              "with dataflow, found %s",
+    const bool streams = simulate_purpose(o) == DF_TO_STREAM;
+    if (chip.kernels && ((o->csv && !o->sim_sweep) || o->trace || inside || streams))
+        usage("--csv, --trace, --timeline, --walk, --why, --report, --schedule dataflow: "
+              "expected a chip with dataflow, found %s",
               chip.name);
     if (o->validate || o->sim_sweep) {
         if (o->validate) host_command(o, &c);
@@ -586,7 +615,7 @@ static inline int cmd_simulate(int argc, char **argv) {
     else way[0] = simulate_quietly(o, &c, chip, 0);
     if (dense) way[1] = simulate_quietly(o, &c, chip, sparsity);
     else way[1] = simulate_shown(o, &c, chip, sparsity);
-    simulate_table(way, &chip, (double)(o->batch * c.ctx));
+    simulate_table(way, &chip, (double)(o->batch * c.ctx), simulate_purpose(o));
     if (!chip.kernels) simulate_again(o, &c, &chip, sparsity, &way[1].flow);
     const double sparse = chip.kernels ? way[1].kernel.seconds : way[1].flow.seconds;
     simulate_against(o, &c, sparsity, sparse);

@@ -191,7 +191,8 @@ static inline size_t view_like(const View *v, size_t n) {
 }
 static inline void view_table(const View *v, double seconds) {
     out_text(v->out, "<h2>Sections</h2><p class=note>Stages that are on the chip "
-                     "together. The bar is a section's share of the step.</p><div "
+                     "together; bound by kernel: each by itself, on all tiles. "
+                     "The bar is a section's share of the step.</p><div "
                      "class=wide><table class=bars><thead><tr><th>section<th "
                      "colspan=2>time<th>tiles<th>at work<th>off chip<th>bound by"
                      "<th>like</thead>\n");
@@ -215,7 +216,8 @@ static inline void view_table(const View *v, double seconds) {
 }
 static inline void view_section(const View *v, size_t n) {
     Why why = why_new(v->graph, v->plan, n, v->sequences);
-    out_print(v->out, "<details%s><summary>section ", n ? "" : " open");
+    const bool first = n == why_first(v->plan);
+    out_print(v->out, "<details%s><summary>section ", first ? " open" : "");
     view_name(v, n);
     out_text(v->out, "</summary>\n");
     view_time(v, &why);
@@ -249,7 +251,8 @@ static inline void view_page(Out *out, const char *title, const DfGraph *graph,
     out_text(out, "<h2>Inside a section</h2><p class=note>Of sections that are "
                    "alike the first.</p>\n");
     for (size_t n = 0; n < plan->sections; n++)
-        if (view_like(&view, n) == n) view_section(&view, n);
+        if (view_like(&view, n) == n && plan->section[n].mode != DF_ALONE)
+            view_section(&view, n);
     free(clock);
 }
 #endif

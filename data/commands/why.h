@@ -209,6 +209,13 @@ static inline WhyPlace why_place(const DfPlan *plan, const char *name) {
           name);
 }
 
+/* The first section that is a pipeline; 0 if none is. */
+static inline size_t why_first(const DfPlan *plan) {
+    for (size_t n = 0; n < plan->sections; n++)
+        if (plan->section[n].mode != DF_ALONE) return n;
+    return 0;
+}
+
 /* One line of the answer: what part s waits for most. Returns whom, or DF_NOBODY
  * if it works most of the time, or waits for a worker. */
 static inline size_t why_line(Out *out, const Why *why, size_t s) {

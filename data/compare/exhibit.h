@@ -127,7 +127,7 @@ static inline void exhibit_plan(Out *out, const DfGraph *g, const DfChip *chip,
                                 size_t depth, size_t B, size_t NG,
                                 size_t groups, double tokens) {
     const size_t panels = B * ((NG + groups - 1) / groups);
-    const DfClock kernel = df_clock_kernels(g, chip, B, groups);
+    const DfClock kernel = df_clock_kernels(g, chip, 0, g->stages, B, groups);
     DfPlan *plan = df_plan(g, *chip, depth, groups, panels, DF_TO_SIMULATE);
     DfClock sum = {0};
     double busy = 0;        /* seconds that all tiles would have needed */

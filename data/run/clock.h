@@ -16,9 +16,11 @@
  * later panel before an earlier one, whoever wants the later takes it at once;
  * the workers' counters (df_done) know only panels in order, and wait.
  *
- *     df_stream         the panels that a section sees
- *     df_clock          cycles, waits and bytes of a section
- *     df_clock_kernel   of a stage by itself, on a chip that knows no dataflow
+ *     df_alike          tiles that do the same at the same time: one of each
+ *                       kind is simulated
+ *     df_sim            a section's pipeline, panel by panel
+ *     df_clock          cycles, waits and bytes of a section of a plan; of one
+ *                       that is kernels as kernel.h says
  *
  * Example: the picture at the head of dataflow.h is what df_clock tells of its
  * three stages; a test draws it. */
@@ -26,68 +28,104 @@
 #define CLOCK_H
 #include "plan.h"
 
-/* ---- streams and traffic ------------------------------------------------- */
-
-/* What the clock says of a section, or of all; of all it is the sum, without
- * compute, utilisation and bound. */
-typedef struct {
-    double cycles, seconds;         /* of the pipeline; in all */
-    double compute;                 /* cycles of the busiest tile */
-    double flops;
-    double utilisation;             /* flops, as a share of what all tiles could
-                                     * do in these seconds */
-    double data_wait, credit_wait;  /* cycles, the mean over tiles used: for
-                                     * inputs; for room */
-    double weights, grads, in, out, random;         /* bytes off chip */
-    double on_chip, gathered;       /* bytes: all; of these, line by line */
-    double load;                    /* seconds of weights that nothing hid */
-    const char *bound;              /* what is slowest: "compute", "memory" or,
-                                     * if tiles mostly wait for one another,
-                                     * "pipeline" */
-} DfClock;
-
-/* The panels that a section sees, sequence by sequence. */
-typedef struct {
-    size_t panels;                  /* in all */
-    size_t per_sequence;
-    size_t groups, last_groups;     /* of a panel; of a sequence's last one */
-    bool forward;                   /* from a sequence's first panel to its
-                                     * last */
-} DfStream;
-
-typedef struct {
-    size_t first;                   /* its first group, of its sequence */
-    size_t groups;                  /* how many it has */
-} DfPanel;
-
-/* The stream that a section beginning with stage `first` sees of so many
- * sequences of `sequence_groups` groups, in panels of `groups`. */
-static inline DfStream df_stream(const DfGraph *graph, size_t first,
-                                 size_t sequences, size_t sequence_groups,
-                                 size_t groups) {
-    const size_t panels = (sequence_groups + groups - 1) / groups;
-    return (DfStream){.panels = sequences * panels, .per_sequence = panels,
-                      .groups = groups,
-                      .last_groups = sequence_groups - (panels - 1) * groups,
-                      .forward = first < graph->forward};
-}
-/* The i-th panel, in the order in which they come. */
-static inline DfPanel df_panel(const DfStream *stream, size_t i) {
-    const size_t last = stream->per_sequence - 1;
-    size_t at = i % stream->per_sequence;
-    if (!stream->forward) at = last - at;
-    const size_t groups = at == last ? stream->last_groups : stream->groups;
-    return (DfPanel){.first = at * stream->groups, .groups = groups};
-}
-/* Groups of all panels together. */
-static inline double df_stream_groups(const DfStream *stream) {
-    const size_t sequences = stream->panels / stream->per_sequence;
-    const size_t whole = (stream->per_sequence - 1) * stream->groups;
-    return (double)(sequences * (whole + stream->last_groups));
-}
 /* Is told of firing i of an actor: from when to when, in cycles. */
 typedef void DfSeen(void *owner, const DfSection *section, size_t actor,
                     size_t i, double from, double to);
+
+/* ---- tiles alike --------------------------------------------------------- *
+ * Who waits for a part waits for all of its tiles, so tiles that have the same
+ * to do do it at the same time, and of each kind of tile one is simulated. Its
+ * actors lead; those of the others are told of when their leader fires. */
+
+static inline uint64_t df_mix(uint64_t sign, uint64_t value) {
+    return rng_u64(sign, value);
+}
+typedef struct {
+    size_t *times;          /* [actors] so many are like a leader, itself one of
+                             * them; 0: it does not lead */
+    size_t *like;           /* [actors] the next one like it, or DF_NOBODY */
+    size_t *leader;         /* all leaders, part by part */
+    size_t *begin;          /* [parts + 1] where those of a part begin */
+} DfAlike;
+
+typedef struct {            /* a tile and, in short, what it has to do */
+    uint64_t sign;
+    size_t tile;
+    size_t first;           /* its first actor; DF_NOBODY: it has none */
+} DfKind;
+
+static inline int df_kind_order(const void *one, const void *other) {
+    const DfKind *a = one;
+    const DfKind *b = other;
+    if (a->sign != b->sign) return a->sign < b->sign ? -1 : 1;
+    return a->tile < b->tile ? -1 : a->tile > b->tile;
+}
+/* All tiles of a section, those alike together; next[actors] gets of each actor
+ * the next of its tile, or DF_NOBODY. To be freed. */
+static inline DfKind *df_kinds(const DfSection *section, size_t tiles,
+                               size_t *next) {
+    DfKind *kind = mem_new(tiles, sizeof *kind);
+    for (size_t k = 0; k < tiles; k++)
+        kind[k] = (DfKind){0, k, DF_NOBODY};
+    for (size_t k = section->actors; k-- > 0;) {
+        const DfActor *actor = &section->actor[k];
+        const DfStage *stage = &section->part[actor->part].s;
+        DfKind *of = &kind[actor->tile];
+        const size_t lines = (size_t)df_lines(stage, actor->u0, actor->u1);
+        of->sign = df_mix(of->sign, actor->part << 20 | actor->replica);
+        of->sign = df_mix(of->sign, actor->u1 - actor->u0);
+        of->sign = df_mix(of->sign, lines);
+        next[k] = of->first;
+        of->first = k;
+    }
+    qsort(kind, tiles, sizeof *kind, df_kind_order);
+    return kind;
+}
+static inline DfAlike df_alike(const DfSection *section, size_t tiles) {
+    DfAlike alike = {mem_new(section->actors, sizeof(size_t)),
+                     mem_new(section->actors, sizeof(size_t)),
+                     mem_new(section->actors, sizeof(size_t)),
+                     mem_new(section->parts + 1, sizeof(size_t))};
+    size_t *next = mem_new(section->actors, sizeof *next);
+    DfKind *kind = df_kinds(section, tiles, next);
+    const DfKind *leads = kind;
+    for (size_t k = 0; k < tiles; k++) {
+        if (kind[k].sign != leads->sign) leads = &kind[k];
+        size_t leader = leads->first;
+        for (size_t a = kind[k].first; a != DF_NOBODY; a = next[a]) {
+            alike.times[leader]++;
+            alike.like[a] = a == leader ? DF_NOBODY : alike.like[leader];
+            if (a != leader) alike.like[leader] = a;
+            leader = next[leader];
+        }
+    }
+    size_t n = 0;
+    for (size_t s = 0; s < section->parts; s++) {
+        const DfPart *part = &section->part[s];
+        alike.begin[s] = n;
+        for (size_t k = part->actor; k < part->actor + part->actors; k++) {
+            if (!alike.times[k]) continue;
+            alike.leader[n] = k;
+            n++;
+        }
+    }
+    alike.begin[section->parts] = n;
+    free(next);
+    free(kind);
+    return alike;
+}
+static inline void df_alike_free(DfAlike *alike) {
+    free(alike->times);
+    free(alike->like);
+    free(alike->leader);
+    free(alike->begin);
+}
+
+/* ---- a section's pipeline ------------------------------------------------ */
+
+/* Of two times, none of which is NaN; fmax and fmin are calls. */
+static inline double df_later(double a, double b) { return a > b ? a : b; }
+static inline double df_sooner(double a, double b) { return a < b ? a : b; }
 
 /* A section's pipeline while it is simulated. */
 typedef struct {
@@ -95,6 +133,10 @@ typedef struct {
     const DfChip *chip;
     const DfSection *section;
     const DfStream *stream;
+    DfAlike alike;
+    size_t *wait;                   /* parts that wait for part s, for data or for
+                                     * room: wait[begin[s]] .. */
+    size_t *begin;                  /* [parts + 1] */
     DfSeen *seen;                   /* NULL: nobody wants to know */
     void *owner;                    /* of seen */
     size_t firings;                 /* of a part */
@@ -133,7 +175,7 @@ static inline double df_data_at(const DfSim *sim, size_t actor) {
     const size_t i = size_min(sim->next[actor] + part->s.lag, sim->firings - 1);
     double time = 0;
     for (size_t k = 0; k < part->needs; k++)
-        time = fmax(time, df_given(sim, part->need[k], i));
+        time = df_later(time, df_given(sim, part->need[k], i));
     return time;
 }
 /* When it has room for its outputs; INFINITY if not known yet. */
@@ -144,7 +186,7 @@ static inline double df_room_at(const DfSim *sim, size_t actor) {
     for (size_t k = 0; k < part->gives; k++) {
         const size_t panels = df_room_for(sim->section, part, k, i);
         if (panels)
-            time = fmax(time, df_given(sim, part->give[k], panels - 1));
+            time = df_later(time, df_given(sim, part->give[k], panels - 1));
     }
     return time;
 }
@@ -152,14 +194,16 @@ static inline double df_room_at(const DfSim *sim, size_t actor) {
 static inline void df_wake(DfSim *sim, size_t actor) {
     if (sim->queued[actor] || sim->next[actor] >= sim->firings) return;
     const double free_at = sim->time[sim->section->actor[actor].tile];
-    const double time = fmax(df_data_at(sim, actor), df_room_at(sim, actor));
+    const double time = df_later(df_data_at(sim, actor), df_room_at(sim, actor));
     if (time == INFINITY) return;
     sim->queued[actor] = true;
-    df_ready_at(sim, actor, fmax(time, free_at));
+    df_ready_at(sim, actor, df_later(time, free_at));
 }
-/* The same of all actors of a part. */
-static inline void df_wake_part(DfSim *sim, const DfPart *part) {
-    for (size_t k = 0; k < part->actors; k++) df_wake(sim, part->actor + k);
+/* The same of all leaders of a part. */
+static inline void df_wake_part(DfSim *sim, size_t s) {
+    const size_t *begin = sim->alike.begin;
+    for (size_t k = begin[s]; k < begin[s + 1]; k++)
+        df_wake(sim, sim->alike.leader[k]);
 }
 /* Whether a part waits for part s, for data or for room. */
 static inline bool df_touches(const DfPart *part, size_t s) {
@@ -169,8 +213,10 @@ static inline bool df_touches(const DfPart *part, size_t s) {
         if (part->give[k] == s) return true;
     return false;
 }
-/* Cycles of an actor's firing i; adds what it does to the clock. */
-static inline double df_cost(DfSim *sim, const DfActor *actor, size_t i) {
+/* Cycles of firing i of an actor, one of so many; adds what they do to the
+ * clock. */
+static inline double df_cost(DfSim *sim, const DfActor *actor, size_t i,
+                             double times) {
     const DfPart *part = &sim->section->part[actor->part];
     const size_t first = i * sim->section->span;
     const size_t panels = sim->stream->panels;
@@ -185,12 +231,19 @@ static inline double df_cost(DfSim *sim, const DfActor *actor, size_t i) {
         sum.gathered += work.gathered;
         sum.moved += work.moved;
     }
-    sim->clock.flops += sum.flops;
-    sim->clock.gathered += sum.gathered * line;
-    sim->clock.on_chip += (sum.gathered + sum.moved) * line;
+    sim->clock.flops += times * sum.flops;
+    sim->clock.gathered += times * sum.gathered * line;
+    sim->clock.on_chip += times * (sum.gathered + sum.moved) * line;
     return df_cycles(sim->chip, &sum);
 }
-/* The next firing of actor `number`, from that time on:
+/* Tells of firing i of a leader and of all that are like it. */
+static inline void df_tell(const DfSim *sim, size_t leader, size_t i, double from,
+                           double to) {
+    const size_t *like = sim->alike.like;
+    for (size_t k = leader; k != DF_NOBODY; k = like[k])
+        sim->seen(sim->owner, sim->section, k, i, from, to);
+}
+/* The next firing of leader `number`, and of those like it, from that time on:
  *     1  how long it takes, and how long its tile waited for it, and why: until
  *        the data was there for data, and from then on for room
  *     2  its tile is busy so long
@@ -202,33 +255,49 @@ static inline void df_sim_fire(DfSim *sim, size_t number, double from) {
     const size_t i = sim->next[number];
     const size_t at = i * section->parts + actor->part;
     double *time = &sim->time[actor->tile];
+    const size_t alike = sim->alike.times[number];
+    const double times = (double)alike;
 
     const double data = df_data_at(sim, number);
     const double room = df_room_at(sim, number);
-    const double cost = df_cost(sim, actor, i);
-    sim->clock.data_wait += fmax(0, fmin(data, from) - *time);
-    sim->clock.credit_wait += fmax(0, fmin(room, from) - fmax(*time, data));
+    const double cost = df_cost(sim, actor, i, times);
+    sim->clock.data_wait += times * df_later(0, df_sooner(data, from) - *time);
+    sim->clock.credit_wait +=
+        times * df_later(0, df_sooner(room, from) - df_later(*time, data));
 
     *time = from + cost;
     sim->busy[actor->tile] += cost;
-    sim->clock.cycles = fmax(sim->clock.cycles, *time);
-    if (sim->seen) sim->seen(sim->owner, section, number, i, from, *time);
+    sim->clock.cycles = df_later(sim->clock.cycles, *time);
+    if (sim->seen) df_tell(sim, number, i, from, *time);
     sim->next[number] += part->replicas;
 
-    sim->last[at] = fmax(sim->last[at], *time);
-    sim->fired[at]++;
+    sim->last[at] = df_later(sim->last[at], *time);
+    sim->fired[at] += (uint32_t)alike;
     df_wake(sim, number);
     if (sim->fired[at] < df_replica_actors(part)) return;
-    for (size_t s = 0; s < section->parts; s++)
-        if (df_touches(&section->part[s], actor->part))
-            df_wake_part(sim, &section->part[s]);
+    const size_t end = sim->begin[actor->part + 1];
+    for (size_t k = sim->begin[actor->part]; k < end; k++)
+        df_wake_part(sim, sim->wait[k]);
 }
-/* The pipeline of a section over a stream: its cycles, waits and traffic on
- * chip. */
-static inline DfClock df_pipeline(const DfGraph *graph, const DfPlan *plan,
-                                  const DfSection *section,
-                                  const DfStream *stream, DfSeen *seen,
-                                  void *owner) {
+static inline void df_find_waits(DfSim *sim) {
+    const size_t parts = sim->section->parts;
+    size_t n = 0;
+    sim->wait = mem_new(2 * DF_DEPS * parts, sizeof *sim->wait);
+    sim->begin = mem_new(parts + 1, sizeof *sim->begin);
+    for (size_t s = 0; s < parts; s++) {
+        for (size_t p = 0; p < parts; p++) {
+            if (!df_touches(&sim->section->part[p], s)) continue;
+            sim->wait[n] = p;
+            n++;
+        }
+        sim->begin[s + 1] = n;
+    }
+}
+/* A section's pipeline over a stream, from its first panel to its last; seen, or
+ * NULL, is told of every firing. Freed with df_sim_free. */
+static inline DfSim df_sim(const DfGraph *graph, const DfPlan *plan,
+                           const DfSection *section, const DfStream *stream,
+                           DfSeen *seen, void *owner) {
     const size_t firings = df_firings(section, stream->panels);
     const size_t tiles = plan->chip.tiles;
     DfSim sim = {.graph = graph, .chip = &plan->chip, .section = section,
@@ -242,8 +311,9 @@ static inline DfClock df_pipeline(const DfGraph *graph, const DfPlan *plan,
     for (size_t k = 0; k < section->actors; k++)
         sim.next[k] = section->actor[k].replica;
     sim.queued = mem_new(section->actors, sizeof *sim.queued);
-    for (size_t s = 0; s < section->parts; s++)
-        df_wake_part(&sim, &section->part[s]);
+    sim.alike = df_alike(section, tiles);
+    df_find_waits(&sim);
+    for (size_t s = 0; s < section->parts; s++) df_wake_part(&sim, s);
     while (sim.ready.n) {
         const HeapItem item = heap_pop(&sim.ready);
         const size_t actor = (uint32_t)item.minor;
@@ -258,32 +328,45 @@ static inline DfClock df_pipeline(const DfGraph *graph, const DfPlan *plan,
         df_sim_fire(&sim, actor, time);
     }
     for (size_t k = 0; k < tiles; k++)
-        sim.clock.compute = fmax(sim.clock.compute, sim.busy[k]);
+        sim.clock.compute = df_later(sim.clock.compute, sim.busy[k]);
     sim.clock.data_wait /= (double)size_max(section->tiles, 1);
     sim.clock.credit_wait /= (double)size_max(section->tiles, 1);
-    free(sim.last);
-    free(sim.fired);
-    free(sim.time);
-    free(sim.busy);
-    free(sim.next);
-    free(sim.queued);
-    free(sim.ready.item);
-    return sim.clock;
+    return sim;
+}
+static inline void df_sim_free(DfSim *sim) {
+    free(sim->last);
+    free(sim->fired);
+    free(sim->time);
+    free(sim->busy);
+    free(sim->next);
+    free(sim->queued);
+    free(sim->ready.item);
+    free(sim->wait);
+    free(sim->begin);
+    df_alike_free(&sim->alike);
 }
 
-/* FLOPs a second of all tiles. */
-static inline double df_rate(const DfChip *chip) {
-    return (double)chip->tiles * chip->flops * chip->clock;
-}
-/* Fills in the seconds: the longer of the cycles and of `memory` seconds of
- * traffic off chip, and `unhidden` seconds that come before or after these;
- * then which it was, and the utilisation. */
-static inline void df_time(DfClock *clock, const DfChip *chip, double memory,
-                           double unhidden) {
-    const double pipeline = clock->cycles / chip->clock;
-    clock->seconds = fmax(pipeline, memory) + unhidden;
-    clock->bound = memory > pipeline ? "memory" : "compute";
-    clock->utilisation = clock->flops / (df_rate(chip) * clock->seconds);
+/* Adds to what a section's pipeline takes the traffic off chip. hidden: its
+ * weights come while the section before it runs. They still take the memory's
+ * time then: they count with this section's traffic. */
+static inline void df_add_traffic(const DfGraph *graph, const DfPlan *plan,
+                                  const DfSection *section, bool hidden,
+                                  const DfStream *stream, DfClock *clock) {
+    const DfChip *chip = &plan->chip;
+    const DfTraffic traffic = df_traffic(graph, plan, section, stream->panels,
+                                         df_stream_groups(stream));
+    clock->weights = traffic.weights;
+    clock->grads = traffic.grads;
+    clock->in = traffic.in;
+    clock->out = traffic.out;
+    clock->random = traffic.random;
+    double bytes = clock->in + clock->out + clock->grads;
+    double load = 0;
+    if (section->streamed) bytes += clock->weights;
+    else load = clock->weights / chip->memory;
+    clock->load = hidden ? 0 : load;
+    const double memory = bytes / chip->memory + clock->random / chip->random;
+    df_time(clock, chip, memory + load - clock->load, clock->load);
 }
 /* Whether the weights of section n come while the one before it runs: there are
  * tiles for both, if they were dealt to different ones. */
@@ -293,28 +376,23 @@ static inline bool df_preloads(const DfPlan *plan, size_t n) {
            section[n - 1].tiles + section[n].tiles <= plan->chip.tiles;
 }
 /* The n-th section of a plan over a stream; seen, or NULL, is told of every
- * firing. Weights that come while the section before runs still take the
- * memory's time: they count with this section's traffic. */
+ * firing. */
 static inline DfClock df_clock(const DfGraph *graph, const DfPlan *plan,
                                size_t n, const DfStream *stream, DfSeen *seen,
                                void *owner) {
-    const DfChip *chip = &plan->chip;
     const DfSection *section = &plan->section[n];
-    DfClock clock = df_pipeline(graph, plan, section, stream, seen, owner);
-    const DfTraffic traffic = df_traffic(graph, plan, section, stream->panels,
-                                         df_stream_groups(stream));
-    clock.weights = traffic.weights;
-    clock.grads = traffic.grads;
-    clock.in = traffic.in;
-    clock.out = traffic.out;
-    clock.random = traffic.random;
-    double bytes = clock.in + clock.out + clock.grads;
-    double load = 0;
-    if (section->streamed) bytes += clock.weights;
-    else load = clock.weights / chip->memory;
-    clock.load = df_preloads(plan, n) ? 0 : load;
-    const double memory = bytes / chip->memory + clock.random / chip->random;
-    df_time(&clock, chip, memory + load - clock.load, clock.load);
+    if (section->mode == DF_ALONE) {
+        const size_t sequences = stream->panels / stream->per_sequence;
+        DfClock kernels = df_clock_kernels(graph, &plan->chip, section->first,
+                                           df_section_end(section), sequences,
+                                           stream->groups);
+        kernels.bound = "kernel";
+        return kernels;
+    }
+    DfSim sim = df_sim(graph, plan, section, stream, seen, owner);
+    DfClock clock = sim.clock;
+    df_sim_free(&sim);
+    df_add_traffic(graph, plan, section, df_preloads(plan, n), stream, &clock);
     if (!strcmp(clock.bound, "compute") && clock.compute < 0.5 * clock.cycles)
         clock.bound = "pipeline";       /* even the busiest tile mostly waits */
     return clock;
@@ -335,142 +413,6 @@ static inline void df_clock_plan(const DfGraph *graph, const DfPlan *plan,
         clock[n] = like < n ? clock[like]
                             : df_clock(graph, plan, n, &stream, NULL, NULL);
     }
-}
-
-/* A stage as a kernel has it: without the edges that pass inside a kernel and,
- * if it joins the stage before, without what it writes in place, for the kernel
- * has that at hand and it was counted where it was made. */
-static inline DfStage df_kernel_stage(const DfGraph *graph,
-                                      const DfStage *stage) {
-    DfStage kernel = *stage;
-    for (int k = 0; k < DF_INS; k++)
-        if (kernel.in[k] != DF_NONE && graph->edge[kernel.in[k]].inner)
-            kernel.in[k] = DF_NONE;
-    for (int k = 0; k < DF_OUTS; k++)
-        if (kernel.out[k] != DF_NONE && graph->edge[kernel.out[k]].inner)
-            kernel.out[k] = DF_NONE;
-    const int out = kernel.out[0];
-    if (kernel.joins && out != DF_NONE && graph->edge[out].base == kernel.in[0]) {
-        kernel.in[0] = DF_NONE;
-        kernel.out[0] = DF_NONE;
-    }
-    return kernel;
-}
-/* Cycles of the busiest tile of a chip that does a stage alone whose panels add to
- * one another: the units are dealt out, and each has all panels. */
-static inline double df_adding(const DfGraph *graph, const DfChip *chip,
-                               const DfStage *stage, const DfStream *stream) {
-    const size_t most = (stage->units + chip->tiles - 1) / chip->tiles;
-    double cycles = 0;
-    for (size_t i = 0; i < stream->panels; i++) {
-        const DfPanel panel = df_panel(stream, i);
-        const DfWork work = df_firing(graph, stage, 0, most, panel.first, panel.groups);
-        cycles += df_cycles(chip, &work);
-    }
-    return cycles;
-}
-/* Cycles in which a chip does a stage alone. Its items, a unit on a panel each
- * or, if these are fewer than tiles, on a group, go to the tiles wave by wave,
- * in order; a wave takes as long as its longest, be it full or not. */
-static inline double df_waves(const DfGraph *graph, const DfChip *chip,
-                              const DfStage *stage, const DfStream *stream) {
-    const bool fine = stage->units * stream->panels < chip->tiles;
-    size_t room = chip->tiles;              /* left in the wave */
-    double cycles = 0;
-    double longest = 0;
-    if (stage->grads || stage->sums) return df_adding(graph, chip, stage, stream);
-    for (size_t i = 0; i < stream->panels; i++) {
-        const DfPanel panel = df_panel(stream, i);
-        const DfWork all = df_firing(graph, stage, 0, stage->units, panel.first,
-                                     panel.groups);
-        size_t items = stage->units * (fine ? panel.groups : 1);
-        const double each = df_cycles(chip, &all) / (double)items;
-        while (items) {
-            const size_t taken = size_min(items, room);
-            longest = fmax(longest, each);
-            room -= taken;
-            items -= taken;
-            if (room) continue;
-            const size_t full = items / chip->tiles;
-            cycles += longest + each * (double)full;
-            items -= full * chip->tiles;
-            room = chip->tiles;
-            longest = 0;
-        }
-    }
-    return cycles + longest;
-}
-/* A stage by itself over a stream, as a device without dataflow runs it: whole
- * waves of work on all tiles, every edge off chip, and a launch unless it joins
- * the stage before. The rest is ideal: every item at the tile's full rate. */
-static inline DfClock df_clock_kernel(const DfGraph *graph, const DfChip *chip,
-                                      const DfStage *stage,
-                                      const DfStream *stream) {
-    const double line = LINE * (double)chip->element;
-    const double lines = df_lines(stage, 0, stage->units);
-    const double all = df_stream_groups(stream) * line;
-    DfClock clock = {.random = stage->random * all};
-    clock.in = (stage->reads - stage->random + df_rows_in(graph, stage)) * all;
-    clock.out = (stage->writes + df_rows_out(graph, stage)) * all;
-    if (stage->lines && !stage->grads) clock.weights = lines * (line + 4);
-    if (stage->grads) clock.grads = 2 * lines * line;
-    clock.grads += 2 * (double)(stage->units * stage->sums) * line;
-    for (size_t i = 0; i < stream->panels; i++) {
-        const DfPanel panel = df_panel(stream, i);
-        clock.flops += df_flops(stage, 0, stage->units, panel.first,
-                                panel.groups);
-    }
-    clock.cycles = df_waves(graph, chip, stage, stream);
-    clock.compute = clock.cycles;
-    const double bytes = clock.in + clock.out + clock.weights + clock.grads;
-    df_time(&clock, chip, bytes / chip->memory + clock.random / chip->random,
-            stage->joins ? 0 : chip->launch);
-    return clock;
-}
-/* Seconds that no schedule of the chip goes below, for so much arithmetic and
- * traffic: all tiles busy all the time, or the memory. */
-static inline double df_bound(const DfChip *chip, const DfClock *clock) {
-    const double bytes = clock->weights + clock->grads + clock->in + clock->out;
-    return fmax(clock->flops / df_rate(chip),
-                bytes / chip->memory + clock->random / chip->random);
-}
-/* Bytes off chip. */
-static inline double df_off_chip(const DfClock *clock) {
-    return clock->weights + clock->grads + clock->in + clock->out +
-           clock->random;
-}
-/* Adds a section's, or a kernel's, to the sum. */
-static inline void df_clock_add(DfClock *sum, const DfClock *clock) {
-    sum->cycles += clock->cycles;
-    sum->seconds += clock->seconds;
-    sum->flops += clock->flops;
-    sum->load += clock->load;
-    sum->weights += clock->weights;
-    sum->grads += clock->grads;
-    sum->in += clock->in;
-    sum->out += clock->out;
-    sum->random += clock->random;
-    sum->on_chip += clock->on_chip;
-    sum->gathered += clock->gathered;
-    sum->data_wait += clock->data_wait;
-    sum->credit_wait += clock->credit_wait;
-}
-
-/* A whole graph a stage at a time over so many sequences, in panels of
- * `groups`. What only copies is not needed: off chip its input is still there.
- */
-static inline DfClock df_clock_kernels(const DfGraph *graph, const DfChip *chip,
-                                       size_t sequences, size_t groups) {
-    DfClock sum = {0};
-    for (size_t s = 0; s < graph->stages; s++) {
-        if (graph->stage[s].copies) continue;
-        const DfStage stage = df_kernel_stage(graph, &graph->stage[s]);
-        const DfStream stream =
-            df_stream(graph, s, sequences, graph->groups, groups);
-        const DfClock clock = df_clock_kernel(graph, chip, &stage, &stream);
-        df_clock_add(&sum, &clock);
-    }
-    return sum;
 }
 
 /* The share of a memory's throughput that `lanes` reads at random get from so

@@ -300,6 +300,9 @@ static const Option options[] = {
      "serial or kernel (a stage at a time), dataflow (streaming over "
      "tiles); the same bits; fit: dataflow if the chip has room for the "
      "model's streams, else kernel"},
+    {"schedule", TEXT, 0, SIMULATE, MACHINE, AT(schedule), 0, 0, "fit",
+     "dataflow: all of it streams; fit: but for stages that are faster by "
+     "themselves on all tiles, as kernels"},
     {"chip", SOURCE, 0, TRAIN | SIMULATE | BENCH, MACHINE, AT(chip), 0, 0, "host",
      "host, mesh, sn10, sn30, sn40l, a100, a FILE of key=value; in simulate here, measured"},
     {"tiles", WHOLE, 0, TRAIN | SIMULATE | BENCH, MACHINE, AT(tiles), 1, DF_TILES_MOST, "auto",
@@ -317,8 +320,8 @@ static const Option options[] = {
      "who works when in section --section: a row a tile, a digit a panel"},
     {"walk", WHOLE, 0, SIMULATE, MACHINE, AT(walk), 0, 1e12, "auto",
      "N: what happens to panel N in section --section"},
-    {"section", WHOLE, 0, SIMULATE, MACHINE, AT(section), 0, 1e12, "0",
-     "section of --timeline and --walk"},
+    {"section", WHOLE, 0, SIMULATE, MACHINE, AT(section), 0, 1e12, "auto",
+     "section of --timeline and --walk; default: the first that is a pipeline"},
     {"why", TEXT, 0, RUN | SIMULATE, MACHINE, AT(why), 0, 0, "",
      "STAGE: whom it waits for, and whom those wait for; in a run, its "
      "first step"},

@@ -17,7 +17,7 @@
 #ifndef SCHEDULE_H
 #define SCHEDULE_H
 #include "../../gpt.h"
-#include "plan.h"
+#include "cuts.h"
 
 /* ---- firing a stage ------------------------------------------------------ *
  * Its mathematics, and then what is the same for every stage and comes from its
@@ -392,13 +392,15 @@ static inline void gpt_eval(GptRun *r, const int32_t *inputs, const int32_t *tar
     for (size_t i = 0; i < gpt_panels(r); i++) gpt_losses(r, i);
     gpt_loss_add(r, sum);
 }
-/* Forward and backward, a stage at a time. */
-static inline void gpt_kernels(GptRun *r) {
+/* Stages first .. end-1, one after the other; of the head all or none. */
+static inline void gpt_kernels(GptRun *r, size_t first, size_t end) {
     const Program *g = &r->program;
-    gpt_forward(r);
-    for (size_t i = 0; i < gpt_panels(r); i++) gpt_head_train(r, i);
-    for (size_t s = g->head + HEAD_WEIGHT + 1; s < g->stages; s++)
-        if (!g->stage[s].df.joins) gpt_kernel(r, s);
+    for (size_t s = first; s < end; s++) {
+        const bool head = s >= g->head && s <= g->head + HEAD_WEIGHT;
+        if (!head && !g->stage[s].df.joins) gpt_kernel(r, s);
+        if (s != g->head) continue;
+        for (size_t i = 0; i < gpt_panels(r); i++) gpt_head_train(r, i);
+    }
 }
 
 /* ---- schedule dataflow: the graph on the chip ---------------------------- */
@@ -485,6 +487,7 @@ static inline void gpt_machine_columns(const GptRun *r) {
     const DfPlan *plan = r->machine->plan;
     for (size_t n = 0; n < plan->sections; n++)
         for (size_t s = 0; s < plan->section[n].parts; s++) {
+            if (plan->section[n].mode == DF_ALONE) break;
             DfPart *part = &plan->section[n].part[s];
             if (part->s.kind == DF_LOAD || !(part->s.gather || part->s.scatter)) continue;
             const SpMat *m = &r->m->table[gpt_stage_of(r, part)->param].mat;
@@ -677,6 +680,11 @@ static inline void gpt_machine_run(GptRun *r) {
         DfSection *section = &plan->section[n];
         DfEvent *event = NULL;
         GptCarry carry = {r, section, false};
+        if (section->mode == DF_ALONE) {
+            r->on = NULL;
+            gpt_kernels(r, section->first, df_section_end(section));
+            continue;
+        }
         r->on = section;
         df_guard(plan, section);
         df_run(r->pool, gpt_machine_carry, &carry, section->actors);
@@ -705,7 +713,7 @@ static inline void gpt_train(GptRun *r, const int32_t *inputs, const int32_t *ta
     /* a model with other masks than the one that was planned for */
     if (plan && r->machine->m != r->m) gpt_machine_plan(r, plan->chip, plan->depth);
     if (plan) gpt_machine_run(r);
-    else gpt_kernels(r);
+    else gpt_kernels(r, 0, r->program.stages);
     r->dropping = false;
     gpt_loss_add(r, sum);
 }

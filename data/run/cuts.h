@@ -1,0 +1,632 @@
+/* cuts.h: which stages of a graph are on the chip together: the sections with
+ * which the whole step is shortest.
+ *
+ *     df_simulated     seconds of a section that plan.h dealt out, by clock.h
+ *     df_alone         stages as kernels, by kernel.h
+ *     df_choose        of all sections that may begin with a stage the best
+ *     df_plan          the graph cut into sections, each placed
+ *
+ * It knows nothing of GPT, needs no data, and never changes a bit of a result.
+ *
+ * The cuts are found from the graph's end. time(s), the least from stage s to
+ * the end, is the least of takes(s, e) + time(e) over all e where the section
+ * that begins with s may end. What a section takes is first guessed, which is
+ * quick and mostly too little; those that look best are dealt out and simulated.
+ * Where a plan may have kernels, a section may be a stage by itself on all tiles,
+ * so that no plan is slower than a kernel at a time. One that workers are to run
+ * has none, and goes by guesses made for workers.
+ *
+ * Example: 40 layers have 700 places for a cut; where a section holds 3 layers
+ * at most, that makes some 20,000 guesses, of which some hundred differ. */
+#ifndef CUTS_H
+#define CUTS_H
+#include "clock.h"
+
+/* ---- sections alike ------------------------------------------------------ *
+ * The layers of a large model are alike, so most sections are like one that was
+ * looked at before. A stage's sign says what it is, up to where in the graph it
+ * stands; sections of the same signs in the same order take the same time. */
+
+enum { DF_FAR = 128 };      /* stages between two that no section has both of */
+
+static inline uint64_t df_mix_real(uint64_t sign, double value) {
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return df_mix(sign, bits);
+}
+/* Stages from one to another; DF_FAR stands for all that are further. */
+static inline uint64_t df_apart(size_t from, size_t to) {
+    return size_min(to - from, DF_FAR);
+}
+/* What an edge is, seen from stage s. */
+static inline uint64_t df_edge_sign(const DfGraph *graph, const DfPlan *plan, int e,
+                                    size_t s) {
+    const DfEdge *edge = &graph->edge[e];
+    const DfReads *reads = &plan->reads[e];
+    uint64_t sign = df_mix(edge->rows, edge->kept + 2 * (edge->base != DF_NONE));
+    if (edge->kept || !reads->any) return sign;
+    sign = df_mix(sign, reads->last > s ? df_apart(s, reads->last) : DF_FAR + 1);
+    return df_mix(sign, reads->first > s ? df_apart(s, reads->first) : DF_FAR + 1);
+}
+/* What a stage is by itself. */
+static inline uint64_t df_stage_sign(const DfStage *stage) {
+    const double value[] = {
+        (double)stage->lag, (double)stage->units, (double)stage->sums,
+        (double)stage->state, (double)stage->recalls, (double)stage->scratch,
+        (double)stage->together, (double)stage->whole, stage->per_line,
+        stage->per_unit, stage->per_pair, stage->recalled, stage->reads,
+        stage->writes, stage->random, stage->weights, stage->grads,
+        stage->gather, stage->scatter, stage->replicable};
+    uint64_t sign = 0;
+    for (size_t k = 0; k < sizeof value / sizeof *value; k++)
+        sign = df_mix_real(sign, value[k]);
+    for (size_t u = 0; stage->lines && u <= stage->units; u++)
+        sign = df_mix(sign, stage->lines[u] - stage->lines[0]);
+    return sign;
+}
+/* The signs of all stages of a graph: itself, its edges, and how far back those
+ * are made and were last read. */
+static inline uint64_t *df_signs(const DfGraph *graph, const DfPlan *plan) {
+    uint64_t *sign = mem_new(graph->stages, sizeof *sign);
+    size_t *made = mem_new(graph->edges, sizeof *made);
+    size_t *read = mem_new(graph->edges, sizeof *read);
+    for (size_t s = 0; s < graph->stages; s++) {
+        const DfStage *stage = &graph->stage[s];
+        sign[s] = df_mix(df_stage_sign(stage), s < graph->forward);
+        for (int k = 0; k < DF_INS; k++) {
+            const int e = stage->in[k];
+            if (e == DF_NONE) continue;
+            sign[s] = df_mix(sign[s], df_edge_sign(graph, plan, e, s));
+            sign[s] = df_mix(sign[s], df_apart(made[e], s));
+            sign[s] = df_mix(sign[s], df_apart(read[e], s + 1));
+            read[e] = s + 1;
+        }
+        for (int k = 0; k < DF_OUTS; k++) {
+            const int e = stage->out[k];
+            if (e == DF_NONE) continue;
+            sign[s] = df_mix(sign[s], df_edge_sign(graph, plan, e, s));
+            made[e] = s;
+        }
+    }
+    free(made);
+    free(read);
+    return sign;
+}
+
+/* A section as it may be: where it ends, how it uses the chip, and the seconds
+ * it will take. */
+typedef struct {
+    size_t end;
+    int mode;
+    size_t span;
+    double share;
+    bool replicate;         /* with replicas */
+    double seconds;         /* INFINITY: it does not fit */
+} DfChoice;
+
+/* What was found out of sections, by their signs. */
+typedef struct {
+    uint64_t sign;          /* 0: nothing */
+    DfChoice choice;        /* all of it but where it ends */
+    bool simulated;         /* its seconds are no guess */
+} DfKnown;
+
+/* A hash table of these, never more than half full; a sign's place is the first
+ * free one from its last bits on. */
+typedef struct {
+    DfKnown *known;         /* [1 << bits] */
+    size_t n;               /* in use */
+    int bits;
+} DfMemory;
+
+/* What is known of a sign; of one without a sign yet: nothing. */
+static inline DfKnown *df_known(const DfMemory *memory, uint64_t sign) {
+    const size_t mask = ((size_t)1 << memory->bits) - 1;
+    size_t at = sign & mask;
+    while (memory->known[at].sign && memory->known[at].sign != sign)
+        at = (at + 1) & mask;
+    return &memory->known[at];
+}
+/* Where to write what is known of a section that is not there yet. */
+static inline DfKnown *df_learn(DfMemory *memory, uint64_t sign) {
+    if (2 * memory->n >= (size_t)1 << memory->bits) {
+        const DfMemory old = *memory;
+        const size_t size = (size_t)2 << old.bits;
+        memory->bits++;
+        memory->known = mem_new(size, sizeof *memory->known);
+        for (size_t k = 0; k < size / 2; k++)
+            if (old.known[k].sign)
+                *df_known(memory, old.known[k].sign) = old.known[k];
+        free(old.known);
+    }
+    memory->n++;
+    DfKnown *known = df_known(memory, sign);
+    known->sign = sign;
+    return known;
+}
+
+/* ---- the cuts ------------------------------------------------------------ */
+
+/* Shares of a tile's work that a part is cut into at most: the coarsest first.
+ * At 0 a part is cut as far as it can be, over all tiles. */
+enum { DF_SHARES = 4 };
+static const double df_shares[DF_SHARES] = {1, 0.5, 0.25, 0};
+
+/* A plan while it is made. */
+typedef struct {
+    const DfGraph *graph;
+    const DfPlan *plan;
+    size_t panels;          /* of the stream */
+    uint64_t *sign;         /* [stages] */
+    double *left;           /* [stages + 1] the least seconds from a stage to the
+                             * end; INFINITY where the graph may not be cut */
+    DfMemory memory;
+} DfSearch;
+
+/* What is remembered of a section: a guess; what it takes once it is dealt out;
+ * and the same of one that cannot be cut. */
+enum { DF_GUESS, DF_DEALT, DF_UNCUT };
+
+/* A section of stages first .. choice.end-1, dealt out by a share, in *best if
+ * that is faster; what is hardly faster does not count. */
+static inline void df_try_share(const DfGraph *graph, const DfPlan *plan,
+                                size_t first, DfChoice choice, size_t panels,
+                                DfChoice *best) {
+    DfSection section = df_section(graph, plan, first, choice.end, choice.mode,
+                                   choice.span);
+    section.replicate = choice.replicate;
+    if (df_deal(graph, &section, plan, choice.share) &&
+        section.replicated == choice.replicate) {
+        choice.seconds = df_guess(graph, plan, &section, section.work, panels);
+        if (choice.seconds < 0.98 * best->seconds) *best = choice;
+    }
+    df_section_free(&section, graph);
+}
+/* The best share for stages first .. choice.end-1, by dealing them out, the
+ * coarsest first, and whether with replicas. Workers do few large firings
+ * faster than many small ones: what they run is cut as coarsely as fits. */
+static inline DfChoice df_best_share(const DfGraph *graph, const DfPlan *plan,
+                                     size_t first, DfChoice choice,
+                                     size_t panels) {
+    DfChoice best = choice;
+    best.seconds = INFINITY;
+    for (int k = 0; k < DF_SHARES; k++) {
+        choice.share = df_shares[k];
+        choice.replicate = false;
+        df_try_share(graph, plan, first, choice, panels, &best);
+        if (plan->real && best.seconds < INFINITY) break;
+        choice.replicate = true;
+        df_try_share(graph, plan, first, choice, panels, &best);
+    }
+    return best;
+}
+/* Whether stages first .. end-1 fit on the chip together. */
+static inline bool df_fits(const DfGraph *graph, const DfPlan *plan,
+                           size_t first, size_t end, int mode, size_t span) {
+    const DfChoice choice = {.end = end, .mode = mode, .span = span};
+    return df_best_share(graph, plan, first, choice, 1).seconds < INFINITY;
+}
+/* Whether the graph may be cut before stage s: at its end, or where neither s
+ * nor a stage after it must be together with one before s. */
+static inline bool df_may_cut(const DfGraph *graph, size_t s) {
+    for (size_t after = s; after < graph->stages; after++)
+        if (graph->stage[after].together > after - s) return false;
+    return true;
+}
+/* The first place after stage s where the graph may be cut. */
+static inline size_t df_next_cut(const DfGraph *graph, size_t s) {
+    do s++;
+    while (!df_may_cut(graph, s));
+    return s;
+}
+/* What would have been enough, for the error: the least multiple of `unit` of
+ * *field, which is the memory or the number of tiles of the plan's chip. 0: no
+ * number is. */
+static inline size_t df_enough(const DfGraph *graph, const DfPlan *plan,
+                               size_t *field, size_t unit, size_t first,
+                               size_t end) {
+    size_t low = *field;
+    size_t high = low;
+    while (!df_fits(graph, plan, first, end, DF_STREAMED, 1)) {
+        if (high > (size_t)1 << 40) return 0;   /* some part cannot be cut so */
+        low = high;
+        high *= 2;
+        *field = high;
+    }
+    while (high - low > unit) {
+        const size_t middle = (low + (high - low) / 2) / unit * unit;
+        if (middle <= low) break;
+        *field = middle;
+        if (df_fits(graph, plan, first, end, DF_STREAMED, 1)) high = middle;
+        else low = middle;
+    }
+    return high;
+}
+/* Says what stages first .. end-1, which cannot be cut, need, and dies. */
+__attribute__((noreturn)) static inline void df_too_small(const DfGraph *graph,
+                                                          const DfPlan *plan,
+                                                          size_t first,
+                                                          size_t end) {
+    DfSection section = df_section(graph, plan, first, end, DF_STREAMED, 1);
+    size_t need = 0;
+    for (size_t s = 0; s < section.parts; s++)
+        need += df_cut(graph, &section, &section.part[s], 1, plan);
+    df_section_free(&section, graph);
+    DfPlan larger = *plan;
+    DfPlan wider = *plan;
+    const size_t sram = df_enough(graph, &larger, &larger.chip.sram,
+                                  DF_LINE_BYTES, first, end);
+    const size_t tiles = df_enough(graph, &wider, &wider.chip.tiles,
+                                   1, first, end);
+    char hint[64] = "";
+    if (tiles && tiles <= DF_TILES_MOST)
+        snprintf(hint, sizeof hint, " or tiles=%zu", tiles);
+    die("%s: needs %zu bytes for its streams alone, found %zu tiles of %zu; "
+        "sram=%zu%s would do",
+        graph->stage[first].name, need, plan->chip.tiles, plan->chip.sram, sram,
+        hint);
+}
+
+/* How stages first .. end-1, which cannot be cut, fit on the chip, the best
+ * first; DF_MODES if in no way. */
+static inline int df_mode(const DfGraph *graph, const DfPlan *plan,
+                          size_t first, size_t end) {
+    for (int mode = DF_RESIDENT; mode <= DF_STREAMED; mode++)
+        if (df_fits(graph, plan, first, end, mode, 1)) return mode;
+    return DF_MODES;
+}
+/* Whether a chip can run the graph at all: whether every part of it that cannot
+ * be cut fits in some way. */
+static inline bool df_holds(const DfGraph *graph, DfChip chip, size_t depth,
+                            size_t groups) {
+    DfPlan plan = {.chip = chip, .depth = depth, .groups = groups};
+    bool holds = true;
+    size_t end;
+    plan.reads = df_reads_of(graph);
+    for (size_t first = 0; first < graph->stages && holds; first = end) {
+        end = df_next_cut(graph, first);
+        holds = df_mode(graph, &plan, first, end) < DF_MODES;
+    }
+    free(plan.reads);
+    return holds;
+}
+
+/* Whether a section may have so many panels a firing: where a state is read, a
+ * firing must not reach into the next sequence. */
+static inline bool df_may_span(const DfGraph *graph, const DfPlan *plan,
+                               size_t first, size_t end, size_t span) {
+    bool recalls = false;
+    for (size_t s = first; s < end; s++) recalls |= graph->stage[s].recalls > 0;
+    return !recalls || df_per_sequence(graph, plan, 1) % span == 0;
+}
+/* Panels a firing where weights are streamed, from off chip once a firing: as
+ * many as fit, a power of two, but an eighth of the stream's at most, for the
+ * stages would else wait for one another. */
+static inline size_t df_widest_span(const DfGraph *graph, const DfPlan *plan,
+                                    size_t first, size_t end, int mode,
+                                    size_t panels) {
+    size_t span = 1;
+    while (16 * span <= panels &&
+           df_may_span(graph, plan, first, end, 2 * span) &&
+           df_fits(graph, plan, first, end, mode, 2 * span)) span *= 2;
+    return span;
+}
+
+/* Seconds of stages first .. end-1 with their weights on the chip, by the best
+ * share, with replicas or without, guessed without dealing them out: as if all
+ * tiles had equally much to do. INFINITY: they do not fit. */
+static inline double df_resident(const DfGraph *graph, const DfPlan *plan,
+                                 size_t first, size_t end, size_t panels) {
+    const double tiles = (double)plan->chip.tiles;
+    double best = INFINITY;
+    DfSection section = df_section(graph, plan, first, end, DF_RESIDENT, 1);
+    const double mean = df_all_work(graph, plan, &section) / tiles;
+    for (int k = 0; k < 2 * DF_SHARES; k++) {
+        section.replicate = k % 2;
+        if (df_cut_parts(graph, &section, plan, df_shares[k / 2]) &&
+            section.replicated == section.replicate)
+            best = fmin(best, df_guess(graph, plan, &section, mean, panels));
+        if (plan->real && best < INFINITY) break;
+    }
+    df_section_free(&section, graph);
+    return best;
+}
+/* When the n-th sequence is done by all parts. */
+static inline double df_sequence_end(const DfSim *sim, size_t n) {
+    const size_t parts = sim->section->parts;
+    const size_t i = (n + 1) * sim->section->per_sequence - 1;
+    double end = 0;
+    for (size_t s = 0; s < parts; s++)
+        end = fmax(end, sim->last[i * parts + s]);
+    return end;
+}
+/* So many panels are simulated at most, or three sequences. */
+enum { DF_LOOK = 128 };
+
+/* Simulated cycles of a section over a stream. Of a long one only the beginning
+ * is looked at: each later sequence takes as long as the last but one of these,
+ * which has others before and behind it. */
+static inline DfClock df_look(const DfGraph *graph, const DfPlan *plan,
+                              const DfSection *section, const DfStream *stream) {
+    const size_t each = stream->per_sequence;
+    const size_t sequences = stream->panels / each;
+    size_t look = sequences;
+    if (section->span == 1) look = size_min(look, size_max(3, DF_LOOK / each));
+    DfStream begin = *stream;
+    begin.panels = look * each;
+    DfSim sim = df_sim(graph, plan, section, &begin, NULL, NULL);
+    DfClock clock = sim.clock;
+    if (look < sequences)
+        clock.cycles += (double)(sequences - look) *
+                        (df_sequence_end(&sim, look - 2) -
+                         df_sequence_end(&sim, look - 3));
+    df_sim_free(&sim);
+    return clock;
+}
+/* Seconds of a section that begins with stage `first`, dealt out as chosen, over
+ * a stream of so many panels. */
+static inline double df_simulated(const DfGraph *graph, const DfPlan *plan,
+                                  size_t first, const DfChoice *choice,
+                                  size_t panels) {
+    DfSection section = df_section(graph, plan, first, choice->end,
+                                   choice->mode, choice->span);
+    section.replicate = choice->replicate;
+    df_deal(graph, &section, plan, choice->share);
+    df_place_actors(&section);
+    const size_t sequences = panels / df_per_sequence(graph, plan, 1);
+    const DfStream stream =
+        df_stream(graph, first, sequences, graph->groups, plan->groups);
+    DfClock clock = df_look(graph, plan, &section, &stream);
+    df_add_traffic(graph, plan, &section, false, &stream, &clock);
+    df_section_free(&section, graph);
+    return clock.seconds;
+}
+/* What was chosen by guessing, with the seconds that it takes: simulated, unless
+ * it is for workers. */
+static inline DfChoice df_true(const DfGraph *graph, const DfPlan *plan,
+                               size_t first, DfChoice choice, size_t panels) {
+    if (!plan->real && choice.seconds < INFINITY)
+        choice.seconds = df_simulated(graph, plan, first, &choice, panels);
+    return choice;
+}
+
+/* How best to have stages first .. end-1, which cannot be cut, with their
+ * weights streamed if need be. Dies if they do not fit. A smaller span leaves
+ * room for replicas, but more traffic: it must gain a tenth. */
+static inline DfChoice df_uncut(const DfGraph *graph, const DfPlan *plan,
+                                size_t first, size_t end, size_t panels) {
+    DfChoice choice = {.end = end, .span = 1};
+    choice.mode = df_mode(graph, plan, first, end);
+    if (choice.mode == DF_MODES) df_too_small(graph, plan, first, end);
+    if (choice.mode == DF_STREAMED)
+        choice.span =
+            df_widest_span(graph, plan, first, end, choice.mode, panels);
+    DfChoice best = df_best_share(graph, plan, first, choice, panels);
+    while (choice.span > 1 && !plan->real) {
+        choice.span /= 2;
+        const DfChoice found =
+            df_best_share(graph, plan, first, choice, panels);
+        if (found.replicate && found.seconds < 0.9 * best.seconds) best = found;
+    }
+    return df_true(graph, plan, first, best, panels);
+}
+/* The sign of stages first .. end-1, after that of those before or of what is
+ * remembered of them. */
+static inline uint64_t df_range_sign(const DfSearch *search, uint64_t sign,
+                                     size_t first, size_t end) {
+    for (size_t s = first; s < end; s++) sign = df_mix(sign, search->sign[s]);
+    return sign | 1;                            /* 0 is nothing */
+}
+/* What df_uncut says, which is remembered for sections like it; with the seconds
+ * to the graph's end. */
+static inline DfChoice df_uncut_known(DfSearch *search, size_t first,
+                                      size_t end) {
+    const uint64_t sign = df_range_sign(search, DF_UNCUT, first, end);
+    DfKnown *known = df_known(&search->memory, sign);
+    if (!known->sign) {
+        const DfChoice found = df_uncut(search->graph, search->plan, first, end,
+                                        search->panels);
+        known = df_learn(&search->memory, sign);
+        known->choice = found;
+    }
+    DfChoice choice = known->choice;
+    choice.end = end;
+    choice.seconds += search->left[end];
+    return choice;
+}
+/* The first place after stage s, which begins a kernel, where the graph may be
+ * cut and a kernel begins: stages that join one run with it. */
+static inline size_t df_next_kernel(const DfGraph *graph, size_t s) {
+    do s = df_next_cut(graph, s);
+    while (s < graph->stages && graph->stage[s].joins);
+    return s;
+}
+/* Stages from `first` on as kernels, as few as can be, with the seconds from
+ * there to the graph's end. INFINITY: no kernel begins there, or none may. */
+static inline DfChoice df_alone(const DfSearch *search, size_t first) {
+    const DfGraph *graph = search->graph;
+    const DfPlan *plan = search->plan;
+    DfChoice choice = {.mode = DF_ALONE, .span = 1, .seconds = INFINITY};
+    if (!plan->kernels || graph->stage[first].joins) return choice;
+    const size_t sequences = search->panels / df_per_sequence(graph, plan, 1);
+    choice.end = df_next_kernel(graph, first);
+    const DfClock clock = df_clock_kernels(graph, &plan->chip, first, choice.end,
+                                           sequences, plan->groups);
+    choice.seconds = clock.seconds + search->left[choice.end];
+    return choice;
+}
+/* The sections with weights on the chip that may begin with stage `first`, into
+ * choice[stages], with the seconds from `first` to the graph's end; how many.
+ * None has stages both of forward and of backward, whose panels go the other
+ * way. */
+static inline size_t df_choices(DfSearch *search, size_t first,
+                                DfChoice *choice) {
+    const DfGraph *graph = search->graph;
+    const size_t most = first < graph->forward ? graph->forward : graph->stages;
+    const size_t last = size_min(most, first + DF_FAR);
+    uint64_t sign = DF_GUESS;
+    size_t n = 0;
+    size_t end = first;
+    while (end < most) {
+        const size_t from = end;
+        end = size_min(df_next_cut(graph, end), most);
+        if (end > last) break;
+        sign = df_range_sign(search, sign, from, end);
+        DfKnown *known = df_known(&search->memory, sign);
+        if (!known->sign) {
+            known = df_learn(&search->memory, sign);
+            known->choice.seconds = df_resident(graph, search->plan, first, end,
+                                                search->panels);
+        }
+        const double seconds = known->choice.seconds;
+        if (seconds == INFINITY) break;
+        choice[n] = (DfChoice){.end = end, .mode = DF_RESIDENT, .span = 1,
+                               .seconds = seconds + search->left[end]};
+        n++;
+    }
+    return n;
+}
+static inline int df_choice_order(const void *one, const void *other) {
+    const DfChoice *a = one;
+    const DfChoice *b = other;
+    if (a->seconds != b->seconds) return a->seconds < b->seconds ? -1 : 1;
+    return a->end < b->end ? -1 : a->end > b->end;
+}
+/* Of the sections that look best, so many are dealt out; more if none fits. */
+enum { DF_TRIES = 16 };
+
+/* One of those sections, dealt out, with the seconds to the graph's end; what is
+ * found out is remembered for sections like it. INFINITY: it does not fit after
+ * all. If its guess is no better than `best` seconds it remains a guess. */
+static inline DfChoice df_dealt(DfSearch *search, size_t first,
+                                const DfChoice *guess, double best) {
+    const double left = search->left[guess->end];
+    const uint64_t sign = df_range_sign(search, DF_DEALT, first, guess->end);
+    DfKnown *known = df_known(&search->memory, sign);
+    if (!known->sign) {
+        const DfChoice found = df_best_share(search->graph, search->plan, first,
+                                             *guess, search->panels);
+        known = df_learn(&search->memory, sign);
+        known->choice = found;
+    }
+    DfChoice choice = known->choice;
+    choice.end = guess->end;
+    if (!known->simulated && choice.seconds + left < best) {
+        choice = df_true(search->graph, search->plan, first, choice,
+                         search->panels);
+        known->choice = choice;
+        known->simulated = true;
+    }
+    choice.seconds += left;
+    return choice;
+}
+/* The best section that begins with stage `first`, with the seconds from there
+ * to the graph's end. Of those with weights on the chip it looks at the ones that
+ * are guessed to take less than the best so far; only if none fits at what cannot
+ * be cut, with its weights streamed. */
+static inline DfChoice df_choose(DfSearch *search, size_t first) {
+    DfChoice *choice = mem_new(search->graph->stages, sizeof *choice);
+    const size_t n = df_choices(search, first, choice);
+    DfChoice best = df_alone(search, first);
+    size_t tried = 0;
+    qsort(choice, n, sizeof *choice, df_choice_order);
+    for (size_t k = 0; k < n && tried < DF_TRIES; k++) {
+        if (tried && choice[k].seconds >= best.seconds) break;
+        const DfChoice found = df_dealt(search, first, &choice[k], best.seconds);
+        if (found.seconds == INFINITY) continue;
+        tried++;
+        if (found.seconds < best.seconds) best = found;
+    }
+    free(choice);
+    if (tried) return best;
+    const DfChoice uncut =
+        df_uncut_known(search, first, df_next_cut(search->graph, first));
+    return uncut.seconds < best.seconds ? uncut : best;
+}
+/* Finds search->left, from the graph's end on. */
+static inline void df_search(DfSearch *search) {
+    const DfGraph *graph = search->graph;
+    for (size_t first = graph->stages; first-- > 0;) {
+        search->left[first] = INFINITY;
+        if (!first || first == graph->forward || df_may_cut(graph, first))
+            search->left[first] = df_choose(search, first).seconds;
+    }
+}
+/* The section that begins with stage `first`, placed. */
+static inline DfSection df_next_section(DfSearch *search, size_t first) {
+    const DfGraph *graph = search->graph;
+    const DfPlan *plan = search->plan;
+    const DfChoice choice = df_choose(search, first);
+    DfSection section = df_section(graph, plan, first, choice.end, choice.mode,
+                                   choice.span);
+    section.replicate = choice.replicate;
+    section.sign = df_range_sign(search, section.mode, first, choice.end);
+    section.tiles = plan->chip.tiles;
+    if (section.mode == DF_ALONE) return section;
+    df_deal(graph, &section, plan, choice.share);
+    df_place_actors(&section);
+    df_place_edges(graph, &section, plan);
+    return section;
+}
+
+/* Takes the chip's memory. */
+static inline void df_take_memory(DfPlan *plan) {
+    const size_t lines = size_mul(plan->chip.tiles, plan->stride);
+    if (lines > UINT32_MAX)
+        die("chip %s: %zu tiles of %zu bytes: it can be simulated, not run",
+            plan->chip.name, plan->chip.tiles, plan->chip.sram);
+    plan->memory = mem_new(lines, DF_LINE_BYTES);
+}
+/* What a plan is for: to be simulated, with kernels where they are faster or with
+ * streams alone; to be run fast by a few workers; to be run as it would be
+ * simulated, which tests do. To be run it needs memory of the host for that of
+ * the chip. */
+enum { DF_TO_SIMULATE, DF_TO_STREAM, DF_TO_RUN, DF_TO_TRY };
+
+/* Cuts the graph into sections for a chip: at least `depth` slots an edge,
+ * `groups` a panel, `panels` in all that every section sees. Dies if a stage
+ * cannot fit. Freed with df_plan_free. */
+static inline DfPlan *df_plan(const DfGraph *graph, DfChip chip, size_t depth,
+                              size_t groups, size_t panels, int purpose) {
+    if (chip.sram % DF_LINE_BYTES)
+        die("sram: expected a multiple of %d bytes, found %zu", DF_LINE_BYTES,
+            chip.sram);
+    DfPlan *plan = mem_new(1, sizeof *plan);
+    *plan = (DfPlan){.chip = chip, .depth = depth, .groups = groups,
+                     .real = purpose == DF_TO_RUN,
+                     .kernels = purpose == DF_TO_SIMULATE ||
+                                purpose == DF_TO_TRY};
+    plan->stride = chip.sram / DF_LINE_BYTES + DF_GAP;
+    plan->reads = df_reads_of(graph);
+    DfSearch search = {.graph = graph, .plan = plan, .panels = panels};
+    search.sign = df_signs(graph, plan);
+    search.memory.bits = 10;
+    search.memory.known = mem_new((size_t)1 << search.memory.bits,
+                                  sizeof *search.memory.known);
+    search.left = mem_new(graph->stages + 1, sizeof *search.left);
+    df_search(&search);
+    if (purpose == DF_TO_RUN || purpose == DF_TO_TRY) df_take_memory(plan);
+    size_t cap = 0;
+    for (size_t s = 0; s < graph->stages;) {
+        plan->section = mem_grow(plan->section, plan->sections, &cap,
+                                 sizeof *plan->section);
+        DfSection *section = &plan->section[plan->sections];
+        *section = df_next_section(&search, s);
+        plan->sections++;
+        s = df_section_end(section);
+    }
+    free(search.sign);
+    free(search.left);
+    free(search.memory.known);
+    return plan;
+}
+static inline void df_plan_free(DfPlan *plan, const DfGraph *graph) {
+    for (size_t n = 0; n < plan->sections; n++)
+        df_section_free(&plan->section[n], graph);
+    if (plan->memory) df_unguard(plan);
+    free(plan->reads);
+    free(plan->section);
+    free(plan->memory);
+    free(plan);
+}
+#endif
