@@ -1,6 +1,6 @@
 /* dataflow.h: the machine. A chip of tiles with memory, a graph of stages laid
- * on it, and workers that run it for real. How the graph is laid on the chip say
- * data/run/cuts.h and plan.h, how long such a chip would take clock.h there.
+ * on it, and workers that run it for real. In data/run, plan.h and cuts.h lay the
+ * graph on the chip; kernel.h and clock.h say how long such a chip would take.
  *
  * It knows nothing of GPT: a stage is units, weights, edges and FLOPs, and its
  * owner fires it. It refuses hidden state, more memory than a tile has, and any
@@ -288,7 +288,8 @@ typedef struct {            /* a part on one tile */
 } DfActor;
 
 /* How a section uses the chip: its weights resident, or streamed through; or its
- * stages one after the other, each alone on all tiles: as kernels. */
+ * stages one after the other, each alone on all tiles, as kernels: then it has
+ * neither loads nor places nor actors. */
 enum { DF_RESIDENT, DF_STREAMED, DF_ALONE, DF_MODES };
 
 typedef struct {
@@ -303,7 +304,8 @@ typedef struct {
     size_t tiles;           /* used */
     size_t peak;            /* most bytes of a tile */
     double work;            /* cycles a panel of the busiest tile */
-    uint64_t sign;          /* sections of one sign take the same time */
+    uint64_t sign;          /* sections of one sign take the same time, but for
+                             * what hides the coming of their weights */
     int mode;               /* of the three above */
     bool replicate;         /* parts may have replicas; */
     bool replicated;        /* some have, and their edges the slots for that */
@@ -328,7 +330,7 @@ typedef struct {
     size_t stride;          /* lines from a tile's memory to the next one's */
     DfReads *reads;         /* [edges of the graph] */
     bool real;              /* it is to be run, on a few workers */
-    bool kernels;           /* stages may run by themselves */
+    int purpose;            /* what it is for: cuts.h */
 } DfPlan;
 
 enum { DF_LINE_BYTES = LINE * sizeof(float) };

@@ -1,8 +1,8 @@
 /* simulate.h: what the clock says, for people: the graph, the sections, four ways
  * to train compared, and a trace.
  *
- * It refuses to mix clocks: every number here is simulated, of a chip that is
- * described, and says so. Utilisation is FLOPs over what all tiles of the chip
+ * It refuses to mix clocks: every number here is of a chip that is described,
+ * simulated or, of kernels, worked out, and says so. Utilisation is FLOPs over what all tiles of the chip
  * could have done in the section's time. Operational intensity is FLOPs per byte
  * off chip. The waits are cycles a used tile stood still, on average, for data or
  * for room; contention in the fabric, refresh and bursts of memory are not
@@ -370,7 +370,7 @@ static inline void simulate_why(const Options *o, const DfGraph *g, const DfPlan
     if (x->mode == DF_ALONE)
         usage("section %zu: %s runs by itself, as a kernel, and waits for nobody; with "
               "--schedule dataflow it is in a pipeline",
-              at.section, x->part[x->loads].s.name);
+              at.section, x->part[o->why ? at.part : x->loads].s.name);
     Why why = why_new(g, plan, at.section, o->batch);
     if (o->walk != AUTO && o->walk >= why.firings)
         usage("--walk: expected a panel below %zu, found %zu", why.firings, o->walk);

@@ -248,8 +248,9 @@ static inline void view_page(Out *out, const char *title, const DfGraph *graph,
     figure_words(out, title, false);
     out_text(out, "</p>\n");
     view_table(&view, sum.seconds);
-    out_text(out, "<h2>Inside a section</h2><p class=note>Of sections that are "
-                   "alike the first.</p>\n");
+    if (plan->section[why_first(plan)].mode != DF_ALONE)
+        out_text(out, "<h2>Inside a section</h2><p class=note>Of sections that are "
+                       "alike the first.</p>\n");
     for (size_t n = 0; n < plan->sections; n++)
         if (view_like(&view, n) == n && plan->section[n].mode != DF_ALONE)
             view_section(&view, n);

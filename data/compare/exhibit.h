@@ -128,7 +128,7 @@ static inline void exhibit_plan(Out *out, const DfGraph *g, const DfChip *chip,
                                 size_t groups, double tokens) {
     const size_t panels = B * ((NG + groups - 1) / groups);
     const DfClock kernel = df_clock_kernels(g, chip, 0, g->stages, B, groups);
-    DfPlan *plan = df_plan(g, *chip, depth, groups, panels, DF_TO_SIMULATE);
+    DfPlan *plan = df_plan(g, *chip, depth, groups, panels, DF_TO_STREAM);
     DfClock sum = {0};
     double busy = 0;        /* seconds that all tiles would have needed */
     json_begin(out, "pipeline", '{');

@@ -145,20 +145,27 @@ typedef struct {
     uint32_t *fired;                /* [firings][parts] how many did */
     double *time;                   /* [tiles] until when a tile is busy */
     double *busy;                   /* [tiles] cycles of work */
+    double *turn;                   /* [tiles] when it fires next, as far as is
+                                     * known; INFINITY: it is not */
+    size_t *queue;                  /* [tiles] one of its actors whose next firing
+                                     * has a time, or DF_NOBODY */
+    size_t *behind;                 /* [actors] the next one in its tile's queue */
+    double *ready;                  /* [actors] that time; INFINITY: it is in no
+                                     * queue */
     size_t *next;                   /* [actors] firing */
-    bool *queued;                   /* [actors] in the heap */
-    Heap ready;                     /* actors, the earliest first */
+    Heap turns;                     /* tiles, the earliest first; of one that came
+                                     * to be earlier the later ones count nothing */
     DfClock clock;
 } DfSim;
 
-/* Puts an actor in the heap, ready at that time: of those at one time the last
- * part's comes out first. A time is not below 0, so its bits have its order. */
-static inline void df_ready_at(DfSim *sim, size_t actor, double time) {
-    const size_t part = sim->section->actor[actor].part;
+/* A tile fires at that time, if not before. A time is not below 0, so its bits
+ * have its order. */
+static inline void df_take_turn(DfSim *sim, size_t tile, double time) {
     uint64_t bits;
+    if (time >= sim->turn[tile]) return;
+    sim->turn[tile] = time;
     memcpy(&bits, &time, sizeof bits);
-    const uint64_t late = sim->section->parts - part;
-    heap_push(&sim->ready, bits, late << 32 | actor);
+    heap_push(&sim->turns, bits, tile);
 }
 /* When the last tile of part s gave panel i; INFINITY if it has not yet. */
 static inline double df_given(const DfSim *sim, size_t s, size_t i) {
@@ -167,21 +174,17 @@ static inline double df_given(const DfSim *sim, size_t s, size_t i) {
     if (sim->fired[at] < df_replica_actors(part)) return INFINITY;
     return sim->last[at];
 }
-/* When an actor's next firing has its inputs; INFINITY if not known yet. It
- * asks for the last panel that the lag wants; where parts fire in order that is
- * the latest. */
-static inline double df_data_at(const DfSim *sim, size_t actor) {
-    const DfPart *part = &sim->section->part[sim->section->actor[actor].part];
-    const size_t i = size_min(sim->next[actor] + part->s.lag, sim->firings - 1);
+/* When firing i of a part has its inputs; INFINITY if not known yet. It asks for
+ * the last panel that the lag wants; where parts fire in order that is the latest. */
+static inline double df_data_at(const DfSim *sim, const DfPart *part, size_t i) {
+    const size_t last = size_min(i + part->s.lag, sim->firings - 1);
     double time = 0;
     for (size_t k = 0; k < part->needs; k++)
-        time = df_later(time, df_given(sim, part->need[k], i));
+        time = df_later(time, df_given(sim, part->need[k], last));
     return time;
 }
 /* When it has room for its outputs; INFINITY if not known yet. */
-static inline double df_room_at(const DfSim *sim, size_t actor) {
-    const DfPart *part = &sim->section->part[sim->section->actor[actor].part];
-    const size_t i = sim->next[actor];
+static inline double df_room_at(const DfSim *sim, const DfPart *part, size_t i) {
     double time = 0;
     for (size_t k = 0; k < part->gives; k++) {
         const size_t panels = df_room_for(sim->section, part, k, i);
@@ -190,20 +193,45 @@ static inline double df_room_at(const DfSim *sim, size_t actor) {
     }
     return time;
 }
-/* Puts an actor in the heap, if its next firing has a time. */
-static inline void df_wake(DfSim *sim, size_t actor) {
-    if (sim->queued[actor] || sim->next[actor] >= sim->firings) return;
-    const double free_at = sim->time[sim->section->actor[actor].tile];
-    const double time = df_later(df_data_at(sim, actor), df_room_at(sim, actor));
-    if (time == INFINITY) return;
-    sim->queued[actor] = true;
-    df_ready_at(sim, actor, df_later(time, free_at));
+/* When it is ready. */
+static inline double df_ready(const DfSim *sim, const DfPart *part, size_t i) {
+    return df_later(df_data_at(sim, part, i), df_room_at(sim, part, i));
 }
-/* The same of all leaders of a part. */
+/* Puts an actor in its tile's queue whose next firing is ready at that time, if
+ * that is known and the actor is not there yet. */
+static inline void df_wake(DfSim *sim, size_t actor, double time) {
+    const size_t tile = sim->section->actor[actor].tile;
+    if (sim->ready[actor] < INFINITY || time == INFINITY) return;
+    sim->ready[actor] = time;
+    sim->behind[actor] = sim->queue[tile];
+    sim->queue[tile] = actor;
+    df_take_turn(sim, tile, df_later(time, sim->time[tile]));
+}
+/* Takes out of a tile's queue, of those who are ready at that time, the one of the
+ * last part. */
+static inline size_t df_unqueue(DfSim *sim, size_t tile, double time) {
+    size_t *best = NULL;
+    size_t *at = &sim->queue[tile];
+    for (; *at != DF_NOBODY; at = &sim->behind[*at])
+        if (sim->ready[*at] <= time && (!best || *at > *best)) best = at;
+    const size_t actor = *best;
+    *best = sim->behind[actor];
+    sim->ready[actor] = INFINITY;
+    return actor;
+}
+/* The same of all leaders of a part, most of which are at the same firing. */
 static inline void df_wake_part(DfSim *sim, size_t s) {
     const size_t *begin = sim->alike.begin;
-    for (size_t k = begin[s]; k < begin[s + 1]; k++)
-        df_wake(sim, sim->alike.leader[k]);
+    size_t i = SIZE_MAX;
+    double time = INFINITY;
+    for (size_t k = begin[s]; k < begin[s + 1]; k++) {
+        const size_t actor = sim->alike.leader[k];
+        const size_t next = sim->next[actor];
+        if (sim->ready[actor] < INFINITY || next >= sim->firings) continue;
+        if (next != i) time = df_ready(sim, &sim->section->part[s], next);
+        i = next;
+        df_wake(sim, actor, time);
+    }
 }
 /* Whether a part waits for part s, for data or for room. */
 static inline bool df_touches(const DfPart *part, size_t s) {
@@ -258,8 +286,8 @@ static inline void df_sim_fire(DfSim *sim, size_t number, double from) {
     const size_t alike = sim->alike.times[number];
     const double times = (double)alike;
 
-    const double data = df_data_at(sim, number);
-    const double room = df_room_at(sim, number);
+    const double data = df_data_at(sim, part, i);
+    const double room = df_room_at(sim, part, i);
     const double cost = df_cost(sim, actor, i, times);
     sim->clock.data_wait += times * df_later(0, df_sooner(data, from) - *time);
     sim->clock.credit_wait +=
@@ -273,7 +301,8 @@ static inline void df_sim_fire(DfSim *sim, size_t number, double from) {
 
     sim->last[at] = df_later(sim->last[at], *time);
     sim->fired[at] += (uint32_t)alike;
-    df_wake(sim, number);
+    if (sim->next[number] < sim->firings)
+        df_wake(sim, number, df_ready(sim, part, sim->next[number]));
     if (sim->fired[at] < df_replica_actors(part)) return;
     const size_t end = sim->begin[actor->part + 1];
     for (size_t k = sim->begin[actor->part]; k < end; k++)
@@ -310,22 +339,29 @@ static inline DfSim df_sim(const DfGraph *graph, const DfPlan *plan,
     sim.next = mem_new(section->actors, sizeof *sim.next);
     for (size_t k = 0; k < section->actors; k++)
         sim.next[k] = section->actor[k].replica;
-    sim.queued = mem_new(section->actors, sizeof *sim.queued);
+    sim.turn = mem_new(tiles, sizeof *sim.turn);
+    sim.queue = mem_new(tiles, sizeof *sim.queue);
+    sim.behind = mem_new(section->actors, sizeof *sim.behind);
+    sim.ready = mem_new(section->actors, sizeof *sim.ready);
+    for (size_t k = 0; k < section->actors; k++) sim.ready[k] = INFINITY;
+    for (size_t k = 0; k < tiles; k++) {
+        sim.turn[k] = INFINITY;
+        sim.queue[k] = DF_NOBODY;
+    }
     sim.alike = df_alike(section, tiles);
     df_find_waits(&sim);
     for (size_t s = 0; s < section->parts; s++) df_wake_part(&sim, s);
-    while (sim.ready.n) {
-        const HeapItem item = heap_pop(&sim.ready);
-        const size_t actor = (uint32_t)item.minor;
-        const double free_at = sim.time[section->actor[actor].tile];
+    while (sim.turns.n) {
+        const HeapItem item = heap_pop(&sim.turns);
+        const size_t tile = item.minor;
         double time;
         memcpy(&time, &item.major, sizeof time);
-        if (free_at > time) {           /* another was before it on its tile */
-            df_ready_at(&sim, actor, free_at);
-            continue;
-        }
-        sim.queued[actor] = false;
-        df_sim_fire(&sim, actor, time);
+        if (time != sim.turn[tile]) continue;
+        sim.turn[tile] = INFINITY;
+        df_sim_fire(&sim, df_unqueue(&sim, tile, time), time);
+        size_t actor = sim.queue[tile];
+        for (; actor != DF_NOBODY; actor = sim.behind[actor])
+            df_take_turn(&sim, tile, df_later(sim.ready[actor], sim.time[tile]));
     }
     for (size_t k = 0; k < tiles; k++)
         sim.clock.compute = df_later(sim.clock.compute, sim.busy[k]);
@@ -339,8 +375,11 @@ static inline void df_sim_free(DfSim *sim) {
     free(sim->time);
     free(sim->busy);
     free(sim->next);
-    free(sim->queued);
-    free(sim->ready.item);
+    free(sim->turn);
+    free(sim->queue);
+    free(sim->behind);
+    free(sim->ready);
+    free(sim->turns.item);
     free(sim->wait);
     free(sim->begin);
     df_alike_free(&sim->alike);

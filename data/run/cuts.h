@@ -1,23 +1,23 @@
-/* cuts.h: which stages of a graph are on the chip together: the sections with
- * which the whole step is shortest.
+/* cuts.h: which stages of a graph are on a chip together: the sections with which
+ * the whole step is shortest.
  *
- *     df_simulated     seconds of a section that plan.h dealt out, by clock.h
- *     df_alone         stages as kernels, by kernel.h
+ *     df_true          what a section takes that plan.h deals out, by clock.h
+ *     df_alone         what a stage takes by itself, by kernel.h
  *     df_choose        of all sections that may begin with a stage the best
  *     df_plan          the graph cut into sections, each placed
  *
  * It knows nothing of GPT, needs no data, and never changes a bit of a result.
  *
- * The cuts are found from the graph's end. time(s), the least from stage s to
- * the end, is the least of takes(s, e) + time(e) over all e where the section
- * that begins with s may end. What a section takes is first guessed, which is
- * quick and mostly too little; those that look best are dealt out and simulated.
- * Where a plan may have kernels, a section may be a stage by itself on all tiles,
- * so that no plan is slower than a kernel at a time. One that workers are to run
- * has none, and goes by guesses made for workers.
+ * The cuts are found from the graph's end. time(s), the least from stage s on, is
+ * the least of takes(s, e) + time(e) over all e where a section that begins with s
+ * may end. What it takes is guessed, which is quick and mostly too little; what
+ * looks best so is dealt out and simulated. Where a plan may have kernels, a section
+ * may be a stage by itself on all tiles; then no plan is slower than a kernel at a
+ * time. A kernel is taken as ideal, what streams is charged with all its waits. A
+ * plan that workers are to run has no kernels, and goes by guesses made for workers.
  *
- * Example: 40 layers have 700 places for a cut; where a section holds 3 layers
- * at most, that makes some 20,000 guesses, of which some hundred differ. */
+ * Example: 40 layers have 700 places for a cut; where a section holds 3 layers at
+ * most, that makes some 20,000 guesses, of which some hundred differ. */
 #ifndef CUTS_H
 #define CUTS_H
 #include "clock.h"
@@ -43,7 +43,9 @@ static inline uint64_t df_edge_sign(const DfGraph *graph, const DfPlan *plan, in
                                     size_t s) {
     const DfEdge *edge = &graph->edge[e];
     const DfReads *reads = &plan->reads[e];
-    uint64_t sign = df_mix(edge->rows, edge->kept + 2 * (edge->base != DF_NONE));
+    const uint64_t flags =
+        edge->kept + 2 * (edge->base != DF_NONE) + 4 * edge->inner;
+    uint64_t sign = df_mix(edge->rows, flags);
     if (edge->kept || !reads->any) return sign;
     sign = df_mix(sign, reads->last > s ? df_apart(s, reads->last) : DF_FAR + 1);
     return df_mix(sign, reads->first > s ? df_apart(s, reads->first) : DF_FAR + 1);
@@ -56,7 +58,8 @@ static inline uint64_t df_stage_sign(const DfStage *stage) {
         (double)stage->together, (double)stage->whole, stage->per_line,
         stage->per_unit, stage->per_pair, stage->recalled, stage->reads,
         stage->writes, stage->random, stage->weights, stage->grads,
-        stage->gather, stage->scatter, stage->replicable};
+        stage->gather, stage->scatter, stage->replicable, stage->copies,
+        stage->joins};
     uint64_t sign = 0;
     for (size_t k = 0; k < sizeof value / sizeof *value; k++)
         sign = df_mix_real(sign, value[k]);
@@ -147,6 +150,16 @@ static inline DfKnown *df_learn(DfMemory *memory, uint64_t sign) {
 
 /* ---- the cuts ------------------------------------------------------------ */
 
+/* What a plan is for: to be simulated, with kernels where they are faster or with
+ * streams alone; to be run fast by a few workers; to be run as it would be
+ * simulated, which tests do. To be run it needs memory of the host for that of
+ * the chip. */
+enum { DF_TO_SIMULATE, DF_TO_STREAM, DF_TO_RUN, DF_TO_TRY };
+
+static inline bool df_kernels(const DfPlan *plan) {
+    return plan->purpose == DF_TO_SIMULATE || plan->purpose == DF_TO_TRY;
+}
+
 /* Shares of a tile's work that a part is cut into at most: the coarsest first.
  * At 0 a part is cut as far as it can be, over all tiles. */
 enum { DF_SHARES = 4 };
@@ -157,9 +170,13 @@ typedef struct {
     const DfGraph *graph;
     const DfPlan *plan;
     size_t panels;          /* of the stream */
+    size_t sequences;       /* that these are */
     uint64_t *sign;         /* [stages] */
     double *left;           /* [stages + 1] the least seconds from a stage to the
                              * end; INFINITY where the graph may not be cut */
+    double guessed, took;   /* seconds of all sections that were simulated: as
+                             * guessed; as simulated */
+    size_t firings;         /* simulated so far, of tiles alike those of one */
     DfMemory memory;
 } DfSearch;
 
@@ -331,70 +348,87 @@ static inline double df_resident(const DfGraph *graph, const DfPlan *plan,
     df_section_free(&section, graph);
     return best;
 }
-/* When the n-th sequence is done by all parts. */
-static inline double df_sequence_end(const DfSim *sim, size_t n) {
-    const size_t parts = sim->section->parts;
-    const size_t i = (n + 1) * sim->section->per_sequence - 1;
-    double end = 0;
-    for (size_t s = 0; s < parts; s++)
-        end = fmax(end, sim->last[i * parts + s]);
-    return end;
-}
-/* So many panels are simulated at most, or three sequences. */
-enum { DF_LOOK = 128 };
-
-/* Simulated cycles of a section over a stream. Of a long one only the beginning
- * is looked at: each later sequence takes as long as the last but one of these,
- * which has others before and behind it. */
-static inline DfClock df_look(const DfGraph *graph, const DfPlan *plan,
-                              const DfSection *section, const DfStream *stream) {
-    const size_t each = stream->per_sequence;
-    const size_t sequences = stream->panels / each;
-    size_t look = sequences;
-    if (section->span == 1) look = size_min(look, size_max(3, DF_LOOK / each));
-    DfStream begin = *stream;
-    begin.panels = look * each;
-    DfSim sim = df_sim(graph, plan, section, &begin, NULL, NULL);
-    DfClock clock = sim.clock;
-    if (look < sequences)
-        clock.cycles += (double)(sequences - look) *
-                        (df_sequence_end(&sim, look - 2) -
-                         df_sequence_end(&sim, look - 3));
-    df_sim_free(&sim);
-    return clock;
-}
-/* Seconds of a section that begins with stage `first`, dealt out as chosen, over
- * a stream of so many panels. */
-static inline double df_simulated(const DfGraph *graph, const DfPlan *plan,
-                                  size_t first, const DfChoice *choice,
-                                  size_t panels) {
+/* Stages first .. choice.end-1 as a section, dealt out as was chosen. */
+static inline DfSection df_laid(const DfGraph *graph, const DfPlan *plan,
+                                size_t first, const DfChoice *choice) {
     DfSection section = df_section(graph, plan, first, choice->end,
                                    choice->mode, choice->span);
     section.replicate = choice->replicate;
-    df_deal(graph, &section, plan, choice->share);
+    section.tiles = plan->chip.tiles;
+    if (section.mode == DF_ALONE) return section;
+    if (!df_deal(graph, &section, plan, choice->share))
+        die("%s: was placed once and is not again", graph->stage[first].name);
     df_place_actors(&section);
-    const size_t sequences = panels / df_per_sequence(graph, plan, 1);
-    const DfStream stream =
-        df_stream(graph, first, sequences, graph->groups, plan->groups);
-    DfClock clock = df_look(graph, plan, &section, &stream);
+    return section;
+}
+/* When all parts have done the n-th sequence. */
+static inline double df_sequence_end(const DfSim *sim, size_t n) {
+    const size_t parts = sim->section->parts;
+    const size_t each = sim->section->per_sequence;
+    double end = 0;
+    for (size_t at = n * each * parts; at < (n + 1) * each * parts; at++)
+        end = fmax(end, sim->last[at]);
+    return end;
+}
+/* Of a long stream so many panels are simulated, but four sequences. */
+enum { DF_LOOK = 128 };
+
+/* Simulated cycles of a section over a stream. Of a long one only the beginning
+ * is looked at: each later sequence takes as long as, in the mean, those of the
+ * second half of it, but the last, behind which no other presses. */
+static inline DfClock df_look(DfSearch *search, const DfSection *section,
+                              const DfStream *stream) {
+    const size_t each = stream->per_sequence;
+    const size_t sequences = stream->panels / each;
+    size_t look = sequences;
+    if (section->span == 1) look = size_min(look, size_max(4, DF_LOOK / each));
+    DfStream begin = *stream;
+    begin.panels = look * each;
+    DfSim sim = df_sim(search->graph, search->plan, section, &begin, NULL, NULL);
+    DfClock clock = sim.clock;
+    if (look < sequences) {
+        const size_t from = look / 2 - 1;
+        const size_t to = look - 2;
+        const double cycles =
+            df_sequence_end(&sim, to) - df_sequence_end(&sim, from);
+        clock.cycles += (double)(sequences - look) * cycles / (double)(to - from);
+    }
+    search->firings += sim.firings * sim.alike.begin[section->parts];
+    df_sim_free(&sim);
+    return clock;
+}
+/* So many firings are simulated for a plan, some seconds long. */
+static const size_t DF_PATIENT = 16000000;
+
+/* What was chosen by guessing, with the seconds that it takes: simulated, unless
+ * it is for workers; after too many firings guessed, and longer by as much as
+ * those before were. */
+static inline DfChoice df_true(DfSearch *search, size_t first, DfChoice choice) {
+    const DfGraph *graph = search->graph;
+    const DfPlan *plan = search->plan;
+    if (plan->real || choice.seconds == INFINITY) return choice;
+    if (search->firings > DF_PATIENT) {
+        choice.seconds *= search->took / search->guessed;
+        return choice;
+    }
+    DfSection section = df_laid(graph, plan, first, &choice);
+    const DfStream stream = df_stream(graph, first, search->sequences,
+                                      graph->groups, plan->groups);
+    DfClock clock = df_look(search, &section, &stream);
     df_add_traffic(graph, plan, &section, false, &stream, &clock);
     df_section_free(&section, graph);
-    return clock.seconds;
-}
-/* What was chosen by guessing, with the seconds that it takes: simulated, unless
- * it is for workers. */
-static inline DfChoice df_true(const DfGraph *graph, const DfPlan *plan,
-                               size_t first, DfChoice choice, size_t panels) {
-    if (!plan->real && choice.seconds < INFINITY)
-        choice.seconds = df_simulated(graph, plan, first, &choice, panels);
+    search->guessed += choice.seconds;
+    search->took += clock.seconds;
+    choice.seconds = clock.seconds;
     return choice;
 }
-
 /* How best to have stages first .. end-1, which cannot be cut, with their
  * weights streamed if need be. Dies if they do not fit. A smaller span leaves
  * room for replicas, but more traffic: it must gain a tenth. */
-static inline DfChoice df_uncut(const DfGraph *graph, const DfPlan *plan,
-                                size_t first, size_t end, size_t panels) {
+static inline DfChoice df_uncut(DfSearch *search, size_t first, size_t end) {
+    const DfGraph *graph = search->graph;
+    const DfPlan *plan = search->plan;
+    const size_t panels = search->panels;
     DfChoice choice = {.end = end, .span = 1};
     choice.mode = df_mode(graph, plan, first, end);
     if (choice.mode == DF_MODES) df_too_small(graph, plan, first, end);
@@ -408,7 +442,7 @@ static inline DfChoice df_uncut(const DfGraph *graph, const DfPlan *plan,
             df_best_share(graph, plan, first, choice, panels);
         if (found.replicate && found.seconds < 0.9 * best.seconds) best = found;
     }
-    return df_true(graph, plan, first, best, panels);
+    return df_true(search, first, best);
 }
 /* The sign of stages first .. end-1, after that of those before or of what is
  * remembered of them. */
@@ -424,8 +458,7 @@ static inline DfChoice df_uncut_known(DfSearch *search, size_t first,
     const uint64_t sign = df_range_sign(search, DF_UNCUT, first, end);
     DfKnown *known = df_known(&search->memory, sign);
     if (!known->sign) {
-        const DfChoice found = df_uncut(search->graph, search->plan, first, end,
-                                        search->panels);
+        const DfChoice found = df_uncut(search, first, end);
         known = df_learn(&search->memory, sign);
         known->choice = found;
     }
@@ -447,11 +480,10 @@ static inline DfChoice df_alone(const DfSearch *search, size_t first) {
     const DfGraph *graph = search->graph;
     const DfPlan *plan = search->plan;
     DfChoice choice = {.mode = DF_ALONE, .span = 1, .seconds = INFINITY};
-    if (!plan->kernels || graph->stage[first].joins) return choice;
-    const size_t sequences = search->panels / df_per_sequence(graph, plan, 1);
+    if (!df_kernels(plan) || graph->stage[first].joins) return choice;
     choice.end = df_next_kernel(graph, first);
     const DfClock clock = df_clock_kernels(graph, &plan->chip, first, choice.end,
-                                           sequences, plan->groups);
+                                           search->sequences, plan->groups);
     choice.seconds = clock.seconds + search->left[choice.end];
     return choice;
 }
@@ -492,7 +524,7 @@ static inline int df_choice_order(const void *one, const void *other) {
     if (a->seconds != b->seconds) return a->seconds < b->seconds ? -1 : 1;
     return a->end < b->end ? -1 : a->end > b->end;
 }
-/* Of the sections that look best, so many are dealt out; more if none fits. */
+/* Of the sections that look best and fit so many are tried. */
 enum { DF_TRIES = 16 };
 
 /* One of those sections, dealt out, with the seconds to the graph's end; what is
@@ -512,8 +544,7 @@ static inline DfChoice df_dealt(DfSearch *search, size_t first,
     DfChoice choice = known->choice;
     choice.end = guess->end;
     if (!known->simulated && choice.seconds + left < best) {
-        choice = df_true(search->graph, search->plan, first, choice,
-                         search->panels);
+        choice = df_true(search, first, choice);
         known->choice = choice;
         known->simulated = true;
     }
@@ -521,9 +552,9 @@ static inline DfChoice df_dealt(DfSearch *search, size_t first,
     return choice;
 }
 /* The best section that begins with stage `first`, with the seconds from there
- * to the graph's end. Of those with weights on the chip it looks at the ones that
- * are guessed to take less than the best so far; only if none fits at what cannot
- * be cut, with its weights streamed. */
+ * to the graph's end. Of those with weights on the chip it tries one, and then
+ * those that are guessed to take less than the best so far; only if none fits what
+ * cannot be cut, with its weights streamed. */
 static inline DfChoice df_choose(DfSearch *search, size_t first) {
     DfChoice *choice = mem_new(search->graph->stages, sizeof *choice);
     const size_t n = df_choices(search, first, choice);
@@ -541,7 +572,7 @@ static inline DfChoice df_choose(DfSearch *search, size_t first) {
     if (tried) return best;
     const DfChoice uncut =
         df_uncut_known(search, first, df_next_cut(search->graph, first));
-    return uncut.seconds < best.seconds ? uncut : best;
+    return best.seconds < uncut.seconds ? best : uncut;
 }
 /* Finds search->left, from the graph's end on. */
 static inline void df_search(DfSearch *search) {
@@ -553,22 +584,15 @@ static inline void df_search(DfSearch *search) {
     }
 }
 /* The section that begins with stage `first`, placed. */
-static inline DfSection df_next_section(DfSearch *search, size_t first) {
+static inline DfSection df_placed(const DfSearch *search, size_t first,
+                                  const DfChoice *choice) {
     const DfGraph *graph = search->graph;
     const DfPlan *plan = search->plan;
-    const DfChoice choice = df_choose(search, first);
-    DfSection section = df_section(graph, plan, first, choice.end, choice.mode,
-                                   choice.span);
-    section.replicate = choice.replicate;
-    section.sign = df_range_sign(search, section.mode, first, choice.end);
-    section.tiles = plan->chip.tiles;
-    if (section.mode == DF_ALONE) return section;
-    df_deal(graph, &section, plan, choice.share);
-    df_place_actors(&section);
-    df_place_edges(graph, &section, plan);
+    DfSection section = df_laid(graph, plan, first, choice);
+    section.sign = df_range_sign(search, section.mode, first, choice->end);
+    if (section.mode != DF_ALONE) df_place_edges(graph, &section, plan);
     return section;
 }
-
 /* Takes the chip's memory. */
 static inline void df_take_memory(DfPlan *plan) {
     const size_t lines = size_mul(plan->chip.tiles, plan->stride);
@@ -577,15 +601,46 @@ static inline void df_take_memory(DfPlan *plan) {
             plan->chip.name, plan->chip.tiles, plan->chip.sram);
     plan->memory = mem_new(lines, DF_LINE_BYTES);
 }
-/* What a plan is for: to be simulated, with kernels where they are faster or with
- * streams alone; to be run fast by a few workers; to be run as it would be
- * simulated, which tests do. To be run it needs memory of the host for that of
- * the chip. */
-enum { DF_TO_SIMULATE, DF_TO_STREAM, DF_TO_RUN, DF_TO_TRY };
+/* Adds the section that begins with stage `first`; what of the plan's sections is
+ * taken is in *cap. */
+static inline void df_add_section(DfSearch *search, DfPlan *plan, size_t first,
+                                  const DfChoice *choice, size_t *cap) {
+    plan->section = mem_grow(plan->section, plan->sections, cap,
+                             sizeof *plan->section);
+    plan->section[plan->sections] = df_placed(search, first, choice);
+    plan->sections++;
+}
+/* Fills a plan with the best sections, or with kernels alone. */
+static inline void df_fill(DfSearch *search, DfPlan *plan, bool alone) {
+    size_t cap = 0;
+    for (size_t n = 0; n < plan->sections; n++)
+        df_section_free(&plan->section[n], search->graph);
+    free(plan->section);
+    plan->section = NULL;
+    plan->sections = 0;
+    for (size_t s = 0; s < search->graph->stages;) {
+        const DfChoice choice =
+            alone ? df_alone(search, s) : df_choose(search, s);
+        df_add_section(search, plan, s, &choice, &cap);
+        s = choice.end;
+    }
+}
+/* Whether kernels alone are faster than a plan: what was not simulated to its end
+ * may have been chosen wrongly. */
+static inline bool df_beaten(const DfSearch *search, const DfPlan *plan) {
+    const DfGraph *graph = search->graph;
+    DfClock *clock = mem_new(plan->sections, sizeof *clock);
+    double seconds = 0;
+    df_clock_plan(graph, plan, search->sequences, clock);
+    for (size_t n = 0; n < plan->sections; n++) seconds += clock[n].seconds;
+    free(clock);
+    return seconds > df_clock_kernels(graph, &plan->chip, 0, graph->stages,
+                                      search->sequences, plan->groups).seconds;
+}
 
 /* Cuts the graph into sections for a chip: at least `depth` slots an edge,
- * `groups` a panel, `panels` in all that every section sees. Dies if a stage
- * cannot fit. Freed with df_plan_free. */
+ * `groups` a panel, `panels` in all that every section sees, whole sequences.
+ * Dies if a stage cannot fit. Freed with df_plan_free. */
 static inline DfPlan *df_plan(const DfGraph *graph, DfChip chip, size_t depth,
                               size_t groups, size_t panels, int purpose) {
     if (chip.sram % DF_LINE_BYTES)
@@ -593,12 +648,11 @@ static inline DfPlan *df_plan(const DfGraph *graph, DfChip chip, size_t depth,
             chip.sram);
     DfPlan *plan = mem_new(1, sizeof *plan);
     *plan = (DfPlan){.chip = chip, .depth = depth, .groups = groups,
-                     .real = purpose == DF_TO_RUN,
-                     .kernels = purpose == DF_TO_SIMULATE ||
-                                purpose == DF_TO_TRY};
+                     .purpose = purpose, .real = purpose == DF_TO_RUN};
     plan->stride = chip.sram / DF_LINE_BYTES + DF_GAP;
     plan->reads = df_reads_of(graph);
     DfSearch search = {.graph = graph, .plan = plan, .panels = panels};
+    search.sequences = size_max(1, panels / df_per_sequence(graph, plan, 1));
     search.sign = df_signs(graph, plan);
     search.memory.bits = 10;
     search.memory.known = mem_new((size_t)1 << search.memory.bits,
@@ -606,15 +660,8 @@ static inline DfPlan *df_plan(const DfGraph *graph, DfChip chip, size_t depth,
     search.left = mem_new(graph->stages + 1, sizeof *search.left);
     df_search(&search);
     if (purpose == DF_TO_RUN || purpose == DF_TO_TRY) df_take_memory(plan);
-    size_t cap = 0;
-    for (size_t s = 0; s < graph->stages;) {
-        plan->section = mem_grow(plan->section, plan->sections, &cap,
-                                 sizeof *plan->section);
-        DfSection *section = &plan->section[plan->sections];
-        *section = df_next_section(&search, s);
-        plan->sections++;
-        s = df_section_end(section);
-    }
+    df_fill(&search, plan, false);
+    if (df_kernels(plan) && df_beaten(&search, plan)) df_fill(&search, plan, true);
     free(search.sign);
     free(search.left);
     free(search.memory.known);

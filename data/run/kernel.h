@@ -3,14 +3,17 @@
  *
  * Worked out, not simulated. A kernel is charged what kernels pay: whole waves
  * of work on all tiles, every edge off chip, and a launch. The rest is ideal:
- * every item at its tile's full rate, and every edge and weight off chip once.
+ * every item at its tile's full rate, every edge and weight off chip once, and
+ * room for it all.
  *
- *     df_stream          the panels that a stage sees
+ *     DfClock            what is said of a kernel, a section (clock.h) or a step
+ *     DfStream           the panels that it sees
+ *     df_bound           what no schedule of so much work and traffic goes below
  *     df_clock_kernel    one stage
  *     df_clock_kernels   several, one after the other
  *
  * Example: 40 items of 700 cycles take 5 tiles 8 waves, that is 5600 cycles, and
- * 30 tiles 2, the second hardly full. */
+ * 30 tiles 2, the second a third full. */
 #ifndef KERNEL_H
 #define KERNEL_H
 #include "../../dataflow.h"
@@ -146,10 +149,15 @@ static inline DfStage df_kernel_stage(const DfGraph *graph,
 static inline double df_adding(const DfGraph *graph, const DfChip *chip,
                                const DfStage *stage, const DfStream *stream) {
     const size_t most = (stage->units + chip->tiles - 1) / chip->tiles;
+    size_t busiest = 0;                     /* its first unit */
     double cycles = 0;
+    for (size_t u = 0; u + most <= stage->units; u += most)
+        if (df_lines(stage, u, u + most) >
+            df_lines(stage, busiest, busiest + most)) busiest = u;
     for (size_t i = 0; i < stream->panels; i++) {
         const DfPanel panel = df_panel(stream, i);
-        const DfWork work = df_firing(graph, stage, 0, most, panel.first, panel.groups);
+        const DfWork work = df_firing(graph, stage, busiest, busiest + most,
+                                      panel.first, panel.groups);
         cycles += df_cycles(chip, &work);
     }
     return cycles;

@@ -1,14 +1,13 @@
-/* plan.h: lays a graph on a chip: which stages are on it together, what of each
- * is on which tile, and where in the tile's memory.
+/* plan.h: a section of a graph on a chip: what of each of its stages is on which
+ * tile, and where in the tile's memory. Which stages are a section says cuts.h:
+ * those with which the whole step is shortest.
  *
- *     df_section     stages as a section: its parts, and who waits for whom
- *     df_deal        places of the parts on tiles, so that all tiles have
- *                    equally much to do
- *     df_guess       what such a section will take
+ *     df_section     its parts, and who waits for whom
+ *     df_deal        places of the parts on tiles, all with equally much to do
+ *     df_guess       what it will take
  *
- * Where the graph is cut into sections says cuts.h. It knows nothing of GPT, needs
- * no data, and never changes a bit of a result: what a firing computes does not
- * depend on where it does.
+ * It knows nothing of GPT, needs no data, and never changes a bit of a result:
+ * what a firing computes does not depend on where it does.
  *
  * A part is cut into places so small that none is slower than the mean tile,
  * or than a share of it, but no smaller: every cut reads some inputs once more.
@@ -17,9 +16,9 @@
  * units are too slow may have replicas that share out its panels, if no panel
  * adds to another.
  *
- * Example: a part of 5 units and two of 1, of equal units, on 4 tiles. The mean
- * tile has 7/4 units to do, so the first is cut into 5 places of one unit. In the
- * end three tiles have two units each and one has one. */
+ * Example: a part of 5 units and two of 1, all alike, on 4 tiles. The mean tile
+ * has 7/4 units to do, so the first is cut into 5 places. In the end three tiles
+ * have two units each and one has one. */
 #ifndef PLAN_H
 #define PLAN_H
 #include "kernel.h"
@@ -50,7 +49,8 @@ static inline DfStage df_load(const DfGraph *graph, int e) {
     return load;
 }
 /* The parts of a section: its stages first .. end-1 of the graph, and before
- * them a load of every edge that one of them reads and none before it makes. */
+ * them a load of every edge that one of them reads and none before it makes; none
+ * for kernels. */
 static inline void df_collect(const DfGraph *graph, DfSection *section,
                               size_t end) {
     const size_t first = section->first;
@@ -61,7 +61,7 @@ static inline void df_collect(const DfGraph *graph, DfSection *section,
         const DfStage *stage = &graph->stage[s];
         for (int k = 0; k < DF_INS; k++) {
             const int e = stage->in[k];
-            if (e == DF_NONE || here[e]) continue;
+            if (e == DF_NONE || here[e] || section->mode == DF_ALONE) continue;
             here[e] = true;
             load[section->loads] = e;
             section->loads++;
@@ -190,6 +190,7 @@ static inline DfSection df_section(const DfGraph *graph, const DfPlan *plan,
     df_collect(graph, &section, end);
     for (size_t s = 0; s < section.parts; s++) {
         DfPart *part = &section.part[s];
+        if (mode == DF_ALONE) continue;
         for (int k = 0; k < DF_INS; k++) {
             if (part->s.in[k] == DF_NONE) continue;
             part->need[part->needs] = df_writer(&section, part->s.in[k]);

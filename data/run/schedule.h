@@ -487,9 +487,9 @@ static inline void gpt_machine_columns(const GptRun *r) {
     const DfPlan *plan = r->machine->plan;
     for (size_t n = 0; n < plan->sections; n++)
         for (size_t s = 0; s < plan->section[n].parts; s++) {
-            if (plan->section[n].mode == DF_ALONE) break;
             DfPart *part = &plan->section[n].part[s];
             if (part->s.kind == DF_LOAD || !(part->s.gather || part->s.scatter)) continue;
+            if (plan->section[n].mode == DF_ALONE) continue;
             const SpMat *m = &r->m->table[gpt_stage_of(r, part)->param].mat;
             df_columns(&plan->section[n], part, m, part->s.scatter);
         }
@@ -711,7 +711,8 @@ static inline void gpt_train(GptRun *r, const int32_t *inputs, const int32_t *ta
     r->dscale = 1 / (float)count;
     r->dropping = r->dropout.share > 0 || r->dropout.attention > 0;
     /* a model with other masks than the one that was planned for */
-    if (plan && r->machine->m != r->m) gpt_machine_plan(r, plan->chip, plan->depth);
+    if (plan && r->machine->m != r->m)
+        gpt_machine_plan_for(r, plan->chip, plan->depth, plan->purpose);
     if (plan) gpt_machine_run(r);
     else gpt_kernels(r, 0, r->program.stages);
     r->dropping = false;
