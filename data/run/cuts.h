@@ -397,8 +397,8 @@ static inline DfClock df_look(DfSearch *search, const DfSection *section,
     df_sim_free(&sim);
     return clock;
 }
-/* So many firings are simulated for a plan, some seconds long. */
-static const size_t DF_PATIENT = 16000000;
+/* Firings that are simulated for a plan at most: some seconds of the host. */
+static const size_t DF_SIM_MOST = 16000000;
 
 /* What was chosen by guessing, with the seconds that it takes: simulated, unless
  * it is for workers; after too many firings guessed, and longer by as much as
@@ -407,7 +407,7 @@ static inline DfChoice df_true(DfSearch *search, size_t first, DfChoice choice) 
     const DfGraph *graph = search->graph;
     const DfPlan *plan = search->plan;
     if (plan->real || choice.seconds == INFINITY) return choice;
-    if (search->firings > DF_PATIENT) {
+    if (search->firings > DF_SIM_MOST) {
         choice.seconds *= search->took / search->guessed;
         return choice;
     }
