@@ -329,9 +329,21 @@ typedef struct {
     float *memory;          /* of the tiles; NULL: a plan only, not to be run */
     size_t stride;          /* lines from a tile's memory to the next one's */
     DfReads *reads;         /* [edges of the graph] */
-    bool real;              /* it is to be run, on a few workers */
-    int purpose;            /* what it is for: cuts.h */
+    int purpose;            /* of the four below */
 } DfPlan;
+
+/* What a plan is for: to be simulated, with kernels where they are faster or with
+ * streams alone; to be run fast by a few workers; to be run as it would be
+ * simulated, which tests do. To be run it needs memory of the host for that of
+ * the chip. */
+enum { DF_TO_SIMULATE, DF_TO_STREAM, DF_TO_RUN, DF_TO_TRY };
+
+static inline bool df_for_workers(const DfPlan *plan) {
+    return plan->purpose == DF_TO_RUN;
+}
+static inline bool df_has_kernels(const DfPlan *plan) {
+    return plan->purpose == DF_TO_SIMULATE || plan->purpose == DF_TO_TRY;
+}
 
 enum { DF_LINE_BYTES = LINE * sizeof(float) };
 

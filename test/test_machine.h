@@ -131,8 +131,7 @@ static DfClock check_told(const GptRun *r, size_t s, const DfStream *t, size_t n
             all++;
         }
     }
-    CHECK(all == (x->mode == DF_ALONE ? 0 : df_all_firings(x, t->panels)),
-          "case %zu: %zu firings", n, all);
+    CHECK(all == df_all_firings(x, t->panels), "case %zu: %zu firings", n, all);
     qsort(told, all, sizeof *told, told_order);
     for (size_t k = 0; k < all; k++) {
         const bool next = k && told[k].tile == told[k - 1].tile;
@@ -183,8 +182,8 @@ static Planned check_moved(const MachineCase *k, const DfChip *chip, size_t dept
     }
     const double kernels = df_clock_kernels(&r->machine->graph, chip, 0, r->program.stages,
                                             r->B, r->panel).seconds;
-    CHECK(plan->real || seconds < kernels * (1 + 1e-9), "case %zu: %g s, as kernels %g", n,
-          seconds, kernels);
+    CHECK(df_for_workers(plan) || seconds < kernels * (1 + 1e-9),
+          "case %zu: %g s, as kernels %g", n, seconds, kernels);
     for (size_t w = 0; w < k->workers * MOVED_KINDS; w++)
         moved[w % MOVED_KINDS] += r->moved[w];
     const double lines[5] = {all.in / 64, all.out / 64, all.random / 64,

@@ -2,11 +2,11 @@
  * to train compared, and a trace.
  *
  * It refuses to mix clocks: every number here is of a chip that is described,
- * simulated or, of kernels, worked out, and says so. Utilisation is FLOPs over what all tiles of the chip
- * could have done in the section's time. Operational intensity is FLOPs per byte
- * off chip. The waits are cycles a used tile stood still, on average, for data or
- * for room; contention in the fabric, refresh and bursts of memory are not
- * modelled, so the times are optimistic.
+ * simulated or, of kernels, worked out, and says so. Utilisation is FLOPs over
+ * what all tiles of the chip could have done in the section's time. Operational
+ * intensity is FLOPs per byte off chip. The waits are cycles a used tile stood
+ * still, on average, for data or for room; contention in the fabric, refresh and
+ * bursts of memory are not modelled, so the times are optimistic.
  *
  * Example of a line of the section table, which is also a line of the CSV file:
  *
@@ -605,6 +605,8 @@ static inline int cmd_simulate(int argc, char **argv) {
         usage("--csv, --trace, --timeline, --walk, --why, --report, --schedule dataflow: "
               "expected a chip with dataflow, found %s",
               chip.name);
+    if (o->validate && streams)
+        usage("--validate: takes steps by both schedules; expected no --schedule");
     if (o->validate || o->sim_sweep) {
         if (o->validate) host_command(o, &c);
         else sweep_run(o, &c, &chip);

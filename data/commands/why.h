@@ -227,7 +227,7 @@ static inline size_t why_line(Out *out, const Why *why, size_t s) {
     const double wait = sum.cycles[(size_t)kind * section->parts + whom];
     const double share = 100 * wait / why->cycles;
     const bool works = sum.works >= wait;
-    if (works || (kind == WHY_TURN && why->plan->real)) whom = DF_NOBODY;
+    if (works || (kind == WHY_TURN && df_for_workers(why->plan))) whom = DF_NOBODY;
     else if (kind == WHY_TURN) whom = why_neighbour(why, s);
     const char *other = whom == DF_NOBODY ? "" : section->part[whom].s.name;
     if (works)

@@ -308,6 +308,7 @@ static inline void df_sim_fire(DfSim *sim, size_t number, double from) {
     for (size_t k = sim->begin[actor->part]; k < end; k++)
         df_wake_part(sim, sim->wait[k]);
 }
+/* Fills the lists of who waits for whom. */
 static inline void df_find_waits(DfSim *sim) {
     const size_t parts = sim->section->parts;
     size_t n = 0;
@@ -399,13 +400,8 @@ static inline void df_add_traffic(const DfGraph *graph, const DfPlan *plan,
     clock->in = traffic.in;
     clock->out = traffic.out;
     clock->random = traffic.random;
-    double bytes = clock->in + clock->out + clock->grads;
-    double load = 0;
-    if (section->streamed) bytes += clock->weights;
-    else load = clock->weights / chip->memory;
-    clock->load = hidden ? 0 : load;
-    const double memory = bytes / chip->memory + clock->random / chip->random;
-    df_time(clock, chip, memory + load - clock->load, clock->load);
+    if (!section->streamed && !hidden) clock->load = clock->weights / chip->memory;
+    df_time(clock, chip, df_carried(chip, clock) - clock->load, clock->load);
 }
 /* Whether the weights of section n come while the one before it runs: there are
  * tiles for both, if they were dealt to different ones. */

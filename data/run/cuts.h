@@ -150,16 +150,6 @@ static inline DfKnown *df_learn(DfMemory *memory, uint64_t sign) {
 
 /* ---- the cuts ------------------------------------------------------------ */
 
-/* What a plan is for: to be simulated, with kernels where they are faster or with
- * streams alone; to be run fast by a few workers; to be run as it would be
- * simulated, which tests do. To be run it needs memory of the host for that of
- * the chip. */
-enum { DF_TO_SIMULATE, DF_TO_STREAM, DF_TO_RUN, DF_TO_TRY };
-
-static inline bool df_kernels(const DfPlan *plan) {
-    return plan->purpose == DF_TO_SIMULATE || plan->purpose == DF_TO_TRY;
-}
-
 /* Shares of a tile's work that a part is cut into at most: the coarsest first.
  * At 0 a part is cut as far as it can be, over all tiles. */
 enum { DF_SHARES = 4 };
@@ -211,7 +201,7 @@ static inline DfChoice df_best_share(const DfGraph *graph, const DfPlan *plan,
         choice.share = df_shares[k];
         choice.replicate = false;
         df_try_share(graph, plan, first, choice, panels, &best);
-        if (plan->real && best.seconds < INFINITY) break;
+        if (df_for_workers(plan) && best.seconds < INFINITY) break;
         choice.replicate = true;
         df_try_share(graph, plan, first, choice, panels, &best);
     }
@@ -343,7 +333,7 @@ static inline double df_resident(const DfGraph *graph, const DfPlan *plan,
         if (df_cut_parts(graph, &section, plan, df_shares[k / 2]) &&
             section.replicated == section.replicate)
             best = fmin(best, df_guess(graph, plan, &section, mean, panels));
-        if (plan->real && best < INFINITY) break;
+        if (df_for_workers(plan) && best < INFINITY) break;
     }
     df_section_free(&section, graph);
     return best;
@@ -406,7 +396,7 @@ static const size_t DF_SIM_MOST = 16000000;
 static inline DfChoice df_true(DfSearch *search, size_t first, DfChoice choice) {
     const DfGraph *graph = search->graph;
     const DfPlan *plan = search->plan;
-    if (plan->real || choice.seconds == INFINITY) return choice;
+    if (df_for_workers(plan) || choice.seconds == INFINITY) return choice;
     if (search->firings > DF_SIM_MOST) {
         choice.seconds *= search->took / search->guessed;
         return choice;
@@ -436,7 +426,7 @@ static inline DfChoice df_uncut(DfSearch *search, size_t first, size_t end) {
         choice.span =
             df_widest_span(graph, plan, first, end, choice.mode, panels);
     DfChoice best = df_best_share(graph, plan, first, choice, panels);
-    while (choice.span > 1 && !plan->real) {
+    while (choice.span > 1 && !df_for_workers(plan)) {
         choice.span /= 2;
         const DfChoice found =
             df_best_share(graph, plan, first, choice, panels);
@@ -480,7 +470,7 @@ static inline DfChoice df_alone(const DfSearch *search, size_t first) {
     const DfGraph *graph = search->graph;
     const DfPlan *plan = search->plan;
     DfChoice choice = {.mode = DF_ALONE, .span = 1, .seconds = INFINITY};
-    if (!df_kernels(plan) || graph->stage[first].joins) return choice;
+    if (!df_has_kernels(plan) || graph->stage[first].joins) return choice;
     choice.end = df_next_kernel(graph, first);
     const DfClock clock = df_clock_kernels(graph, &plan->chip, first, choice.end,
                                            search->sequences, plan->groups);
@@ -593,6 +583,7 @@ static inline DfSection df_placed(const DfSearch *search, size_t first,
     if (section.mode != DF_ALONE) df_place_edges(graph, &section, plan);
     return section;
 }
+
 /* Takes the chip's memory. */
 static inline void df_take_memory(DfPlan *plan) {
     const size_t lines = size_mul(plan->chip.tiles, plan->stride);
@@ -600,15 +591,6 @@ static inline void df_take_memory(DfPlan *plan) {
         die("chip %s: %zu tiles of %zu bytes: it can be simulated, not run",
             plan->chip.name, plan->chip.tiles, plan->chip.sram);
     plan->memory = mem_new(lines, DF_LINE_BYTES);
-}
-/* Adds the section that begins with stage `first`; what of the plan's sections is
- * taken is in *cap. */
-static inline void df_add_section(DfSearch *search, DfPlan *plan, size_t first,
-                                  const DfChoice *choice, size_t *cap) {
-    plan->section = mem_grow(plan->section, plan->sections, cap,
-                             sizeof *plan->section);
-    plan->section[plan->sections] = df_placed(search, first, choice);
-    plan->sections++;
 }
 /* Fills a plan with the best sections, or with kernels alone. */
 static inline void df_fill(DfSearch *search, DfPlan *plan, bool alone) {
@@ -621,7 +603,10 @@ static inline void df_fill(DfSearch *search, DfPlan *plan, bool alone) {
     for (size_t s = 0; s < search->graph->stages;) {
         const DfChoice choice =
             alone ? df_alone(search, s) : df_choose(search, s);
-        df_add_section(search, plan, s, &choice, &cap);
+        plan->section = mem_grow(plan->section, plan->sections, &cap,
+                                 sizeof *plan->section);
+        plan->section[plan->sections] = df_placed(search, s, &choice);
+        plan->sections++;
         s = choice.end;
     }
 }
@@ -648,7 +633,7 @@ static inline DfPlan *df_plan(const DfGraph *graph, DfChip chip, size_t depth,
             chip.sram);
     DfPlan *plan = mem_new(1, sizeof *plan);
     *plan = (DfPlan){.chip = chip, .depth = depth, .groups = groups,
-                     .purpose = purpose, .real = purpose == DF_TO_RUN};
+                     .purpose = purpose};
     plan->stride = chip.sram / DF_LINE_BYTES + DF_GAP;
     plan->reads = df_reads_of(graph);
     DfSearch search = {.graph = graph, .plan = plan, .panels = panels};
@@ -661,7 +646,7 @@ static inline DfPlan *df_plan(const DfGraph *graph, DfChip chip, size_t depth,
     df_search(&search);
     if (purpose == DF_TO_RUN || purpose == DF_TO_TRY) df_take_memory(plan);
     df_fill(&search, plan, false);
-    if (df_kernels(plan) && df_beaten(&search, plan)) df_fill(&search, plan, true);
+    if (df_has_kernels(plan) && df_beaten(&search, plan)) df_fill(&search, plan, true);
     free(search.sign);
     free(search.left);
     free(search.memory.known);

@@ -94,17 +94,21 @@ static inline void df_time(DfClock *clock, const DfChip *chip, double memory,
     clock->bound = memory > pipeline ? "memory" : "compute";
     clock->utilisation = clock->flops / (df_rate(chip) * clock->seconds);
 }
+/* Bytes off chip: those that are streamed; and all. */
+static inline double df_passed(const DfClock *clock) {
+    return clock->weights + clock->grads + clock->in + clock->out;
+}
+static inline double df_off_chip(const DfClock *clock) {
+    return df_passed(clock) + clock->random;
+}
+/* Seconds that these take. */
+static inline double df_carried(const DfChip *chip, const DfClock *clock) {
+    return df_passed(clock) / chip->memory + clock->random / chip->random;
+}
 /* Seconds that no schedule of the chip goes below, for so much arithmetic and
  * traffic: all tiles busy all the time, or the memory. */
 static inline double df_bound(const DfChip *chip, const DfClock *clock) {
-    const double bytes = clock->weights + clock->grads + clock->in + clock->out;
-    return fmax(clock->flops / df_rate(chip),
-                bytes / chip->memory + clock->random / chip->random);
-}
-/* Bytes off chip. */
-static inline double df_off_chip(const DfClock *clock) {
-    return clock->weights + clock->grads + clock->in + clock->out +
-           clock->random;
+    return fmax(clock->flops / df_rate(chip), df_carried(chip, clock));
 }
 /* Adds a section's, or a kernel's, to the sum. */
 static inline void df_clock_add(DfClock *sum, const DfClock *clock) {
@@ -218,8 +222,7 @@ static inline DfClock df_clock_kernel(const DfGraph *graph, const DfChip *chip,
     }
     clock.cycles = df_waves(graph, chip, stage, stream);
     clock.compute = clock.cycles;
-    const double bytes = clock.in + clock.out + clock.weights + clock.grads;
-    df_time(&clock, chip, bytes / chip->memory + clock.random / chip->random,
+    df_time(&clock, chip, df_carried(chip, &clock),
             stage->joins ? 0 : chip->launch);
     return clock;
 }

@@ -224,7 +224,7 @@ static inline size_t df_cut(const DfGraph *graph, DfSection *section,
     const size_t each = places / part->replicas;    /* places of a replica */
     part->per = (stage->units + each - 1) / each;
     const bool whole =
-        plan->real && stage->whole && part->per > stage->whole;
+        df_for_workers(plan) && stage->whole && part->per > stage->whole;
     if (whole) {
         part->per = size_up(part->per, stage->whole);
         places = (stage->units + part->per - 1) / part->per;
@@ -685,7 +685,7 @@ static inline double df_guess(const DfGraph *graph, const DfPlan *plan,
                                          (double)(panels * plan->groups));
     const double carried = (df_bytes(&traffic) - traffic.random) / chip->memory +
                            traffic.random / chip->random;
-    if (plan->real) {
+    if (df_for_workers(plan)) {
         const double mean = df_all_work(graph, plan, section) /
                             (double)chip->tiles;
         return (double)panels * mean / chip->clock + carried +
