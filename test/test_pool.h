@@ -31,6 +31,35 @@ static void pool_check_runs(size_t workers, size_t cpus) {
     }
 }
 
+/* ---- who does what ------------------------------------------------------- */
+
+enum { POOL_SHARES = 4, POOL_SHARE = 3 };       /* shares; tasks of each */
+
+typedef struct {
+    DfMeeting meeting;
+    size_t by[POOL_SHARES * POOL_SHARE];        /* [tasks] the worker */
+} PoolShares;
+
+/* Nobody goes past the first task of a share before all shares have begun. */
+static void pool_share(void *arg, size_t task, size_t worker) {
+    PoolShares *s = arg;
+    s->by[task] = worker;
+    if (task % POOL_SHARE == 0) df_meet(&s->meeting);
+}
+/* A worker begins with the same tasks in every run. */
+static void pool_check_shares(void) {
+    DfPool *pool = df_begin_on(POOL_SHARES, POOL_SHARES);
+    for (int run = 0; run < 50; run++) {
+        PoolShares s;
+        df_meeting(&s.meeting, pool);
+        df_run(pool, pool_share, &s, POOL_SHARES * POOL_SHARE);
+        for (size_t k = 0; k < POOL_SHARES; k++)
+            CHECK(s.by[k * POOL_SHARE] == k, "share %zu was begun by worker %zu", k,
+                  s.by[k * POOL_SHARE]);
+    }
+    df_end(pool);
+}
+
 /* ---- who waits ----------------------------------------------------------- */
 
 static void pool_nap(void *arg, size_t task, size_t worker) {
@@ -154,6 +183,7 @@ static void test_pool(void) {
         pool_check_runs(workers[k], 2);
         pool_check_runs(workers[k], workers[k]);
     }
+    pool_check_shares();
     pool_check_waiting(1);
     pool_check_waiting(8);
     pool_check_signals();

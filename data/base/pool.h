@@ -7,8 +7,17 @@
  * that have joined the run, so one that sleeps is not missed. Who waits spins
  * for about a tenth of a millisecond, since what he waits for is usually near,
  * and then sleeps. No more workers are awake than there are CPUs: who spins
- * would hold one that somebody with a task needs. One atomic counter hands out
- * the tasks. It refuses pthread_barrier (absent on macOS) and OpenMP.
+ * would hold one that somebody with a task needs. It refuses pthread_barrier
+ * (absent on macOS) and OpenMP.
+ *
+ * Whoever is awake does a share of the numbers, the same in every run, and then
+ * what is left of the others' shares; an atomic counter a share hands them out:
+ *
+ *     worker 0   | 0 1 2 3 | 6
+ *     worker 1   | 4  5    | 7       5 took long, so worker 0 has helped
+ *
+ * So panel 3 of one stage mostly finds what the stage before made of panel 3 in
+ * the caches of its worker, which matters where CPUs do not share all of them.
  *
  *     DfPool *pool = df_begin(df_cores());
  *     df_run(pool, task, arg, 100);
@@ -29,6 +38,11 @@ enum { DF_WORKERS = 256, DF_SPINS = 4000 };
  * joined, and how many workers have joined and not left. */
 enum { DF_OPEN = 512, DF_RUN = 1024 };
 
+/* A share of the tasks of a run. */
+typedef struct {
+    _Alignas(64) atomic_size_t next;        /* the next one of it */
+} DfShare;
+
 typedef struct {
     size_t workers;                         /* the caller included */
     size_t cpus;                            /* so many of them may be awake */
@@ -41,7 +55,7 @@ typedef struct {
     size_t n;
     atomic_bool ending;                     /* set before the last run number */
     _Alignas(64) atomic_size_t state;
-    _Alignas(64) atomic_size_t next;        /* the next task */
+    DfShare share[DF_WORKERS];              /* [df_seats] */
     _Alignas(64) atomic_size_t awake;       /* workers that do not sleep, the caller included */
 } DfPool;
 
@@ -78,11 +92,33 @@ static inline void df_rouse(DfPool *p, pthread_cond_t *cond) {
     else pthread_cond_broadcast(cond);
 }
 
+/* Workers that may be awake at once; each has a share of a run's tasks. */
+static inline size_t df_seats(const DfPool *p) {
+    return size_min(p->workers, p->cpus);
+}
+/* Where share k of the tasks begins, and share k - 1 ends. */
+static inline size_t df_share(const DfPool *p, size_t k) {
+    return k * p->n / df_seats(p);
+}
+/* Whether nobody has begun some task yet. */
+static inline bool df_any_left(DfPool *p) {
+    for (size_t k = 0; k < df_seats(p); k++)
+        if (atomic_load(&p->share[k].next) < df_share(p, k + 1)) return true;
+    return false;
+}
+/* A worker does its share, then what is left of the others', from the next one's
+ * on. It looks before it takes: who only looks does not take the counter's line
+ * away from who counts. */
 static inline void df_work(DfPool *p, size_t worker) {
-    size_t task = atomic_fetch_add(&p->next, 1);
-    while (task < p->n) {
-        p->fn(p->arg, task, worker);
-        task = atomic_fetch_add(&p->next, 1);
+    const size_t seats = df_seats(p);
+    for (size_t k = 0; k < seats; k++) {
+        const size_t share = (worker + k) % seats;
+        const size_t end = df_share(p, share + 1);
+        atomic_size_t *next = &p->share[share].next;
+        while (atomic_load(next) < end) {
+            const size_t task = atomic_fetch_add(next, 1);
+            if (task < end) p->fn(p->arg, task, worker);
+        }
     }
 }
 
@@ -130,7 +166,7 @@ static inline void *df_worker(void *arg) {
     free(arg);
     machine_ready();
     while (df_join(p, &seen)) {
-        if (p->workers > p->cpus && atomic_load(&p->next) < p->n)
+        if (p->workers > p->cpus && df_any_left(p))
             df_rouse(p, &p->wake);
         df_work(p, w.worker);
         df_leave(p);
@@ -143,7 +179,8 @@ static inline void df_run(DfPool *p, DfTask *fn, void *arg, size_t n) {
     p->fn = fn;
     p->arg = arg;
     p->n = n;
-    atomic_store(&p->next, 0);
+    for (size_t k = 0; k < df_seats(p); k++)
+        atomic_store(&p->share[k].next, df_share(p, k));
     if (p->workers == 1 || n <= 1) {
         df_work(p, 0);
         return;
@@ -215,7 +252,7 @@ typedef struct {
 
 /* Before the run. */
 static inline void df_meeting(DfMeeting *m, const DfPool *p) {
-    m->all = p->workers < p->cpus ? p->workers : p->cpus;
+    m->all = df_seats(p);
     atomic_store(&m->there, 0);
 }
 static inline void df_meet(DfMeeting *m) {
