@@ -642,18 +642,17 @@ static inline bool df_fire_part(DfJob *job, DfPart *part, size_t i,
 /* Fires one actor that is ready, of the last part that has one. Only on panels
  * of the worker's seat, which are every seats-th; if any, on all. A panel that
  * stays with one worker stays in its cache, and with as many slots as workers
- * so do the slots. Panels cost more towards the end of a sequence, so the
- * workers change places now and then. */
+ * so do the slots. Panels cost more towards the end of a sequence, so one seat
+ * has more to do than another; who has nothing of his own takes any. */
 static inline bool df_fire_one(DfJob *job, size_t seat, size_t worker, bool any) {
-    const size_t seats = size_min(job->pool->workers, job->pool->cpus);
+    const size_t seats = df_seats(job->pool);
     for (size_t s = job->section->parts; s-- > 0;) {
         DfPart *part = &job->section->part[s];
         const size_t slowest = df_done(job->section, s);
         const size_t end = size_min(slowest + 1 + part->replicas, job->firings);
         /* the panel of its slowest tile, then those that others may be at */
         for (size_t i = slowest; i < end; i++) {
-            const size_t turn = i + i / (2 * seats);
-            if (!any && turn % seats != seat % seats) continue;
+            if (!any && i % seats != seat % seats) continue;
             if (df_fire_part(job, part, i, worker)) return true;
         }
     }
