@@ -289,8 +289,8 @@ static void run_describe(const Run *run, double need) {
         printf("dataflow in %zu sections on %zu tiles of %zu KiB; ", plan->sections,
                plan->chip.tiles, plan->chip.sram / 1024);
     }
-    printf("%zu threads, %.0f GFLOP/s at most; checkpoint %s\n", o->threads,
-           run->peak / 1e9, run->out);
+    printf("%zu thread%s, %.0f GFLOP/s at most; checkpoint %s\n", o->threads,
+           o->threads > 1 ? "s" : "", run->peak / 1e9, run->out);
 }
 
 /* The end of a run: the whole validation text, the summary and the results as

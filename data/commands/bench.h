@@ -217,8 +217,9 @@ static inline double bench_step(BenchStep b, const Options *opt, Out *json) {
     const double step = stats_median(took, b.steps);
     char what[96];
     snprintf(what, sizeof what,
-             "step, %zu layers x %zu, T=%zu, V=%zu, B=%zu, %g %% sparse, %zu threads",
-             c->L, c->C, b.T, c->V, b.B, 100 * b.sparsity, b.threads);
+             "step, %zu layers x %zu, T=%zu, V=%zu, B=%zu, %g %% sparse, %zu thread%s",
+             c->L, c->C, b.T, c->V, b.B, 100 * b.sparsity, b.threads,
+             b.threads > 1 ? "s" : "");
     bench_line(json, what, flops / step, stats_median(share, b.steps),
                1000 * step, true);
     free(took);
@@ -229,8 +230,11 @@ static inline double bench_step(BenchStep b, const Options *opt, Out *json) {
     return step;
 }
 
-/* What is measured, and what was built: a few lines, and members of *json. */
-static inline void bench_machine(Out *json) {
+/* What is measured, by so many threads, and what was built: a few lines, and members of
+ * *json. */
+static inline void bench_machine(size_t threads, Out *json) {
+    DfPool *pool = df_begin(threads);
+    const double trip = 1e9 * peak_round_trip(pool);    /* ns */
     char name[128];
     char caches[128];
     char build[256];
@@ -245,11 +249,17 @@ static inline void bench_machine(Out *json) {
     printf("processor  %s: %s%s%s\n", name, cpu_width_name(cpu_lanes()),
            *caches ? "; " : "", caches);
     printf("build      %s\n", build);
+    if (trip > 0)
+        printf("workers    a line of memory goes from the first to the last and back in "
+               "%.0f ns\n",
+               trip);
     peak_note();
+    df_end(pool);
     json_member_text(json, "processor", name);
     json_member_text(json, "processor_width", cpu_width_name(cpu_lanes()));
     json_member_text(json, "caches", caches);
     json_member_text(json, "build", build);
+    json_member_put(json, "round_trip_ns", trip);
 }
 
 /* The products of both matrices of the MLP; w as in bench_products. */
@@ -305,7 +315,7 @@ static inline int cmd_bench(int argc, char **argv) {
                   of_steps[k]);
     if (o->json) json = out_open(o->json);
     json_begin(&json, NULL, '{');
-    bench_machine(&json);
+    bench_machine(o->threads, &json);
     DfPool *one = df_begin(1);
     DfPool *all = df_begin(o->threads);
     const double p1 = peak_flops(one);
@@ -314,7 +324,8 @@ static inline int cmd_bench(int argc, char **argv) {
     json_begin(&json, "results", '[');
     bench_line(&json, "multiply-adds, 1 thread", p1, 1, 0, false);
     char what[64];
-    snprintf(what, sizeof what, "multiply-adds, %zu threads", o->threads);
+    snprintf(what, sizeof what, "multiply-adds, %zu thread%s", o->threads,
+             o->threads > 1 ? "s" : "");
     bench_line(&json, what, pn, 1, 0, false);
     bench_both(0, o, one, &json);
     if (o->products) bench_both(parse_block(o), o, one, &json);

@@ -26,6 +26,37 @@ static inline double peak_flops(DfPool *pool) {
     return best;
 }
 
+/* A line of memory that the first and the last worker write by turns. */
+typedef struct {
+    _Alignas(64) atomic_size_t turn;        /* even: the first writes next */
+    size_t last;                            /* worker */
+    size_t trips;
+} PeakPingPong;
+
+static inline void peak_ping_pong(void *arg, size_t task, size_t worker) {
+    PeakPingPong *p = arg;
+    (void)worker;
+    if (task != 0 && task != p->last) return;
+    for (size_t n = task > 0; n < 2 * p->trips; n += 2) {
+        while (atomic_load(&p->turn) != n) df_relax();
+        atomic_store(&p->turn, n + 1);
+    }
+}
+/* Seconds in which a line goes from the first worker to the last and back, the best of a
+ * few runs: some 60 ns where they share a cache, several times as long where they do
+ * not. 0 if there is only one, or one CPU for all. */
+static inline double peak_round_trip(DfPool *pool) {
+    double best = INFINITY;
+    if (df_seats(pool) < 2) return 0;
+    for (int n = 0; n < 5; n++) {
+        PeakPingPong p = {.last = pool->workers - 1, .trips = 2000};
+        const double start = seconds();
+        df_run(pool, peak_ping_pong, &p, pool->workers);
+        best = fmin(best, (seconds() - start) / (double)p.trips);
+    }
+    return best;
+}
+
 /* Says so if the processor is wider than what this binary was compiled for, which
  * then leaves half of it unused, or more. */
 static inline void peak_note(void) {
