@@ -108,12 +108,14 @@ typedef struct {
     int out[DF_OUTS];       /* edges that it makes, or DF_NONE */
     size_t together;        /* stages back to the one that must be in the same
                              * section; 0: none must */
-    size_t lag;             /* panels it must see ahead of its own */
+    size_t lag;             /* panels it must see ahead of its own; no stage of
+                             * gpt.h must, some of the tests' do */
     bool replicable;        /* may have replicas, where it keeps nothing */
     size_t units;
-    size_t whole;           /* units that belong together: where workers run it,
-                             * a place of more has them whole; of a gradient,
-                             * those that read the same rows; 0: none do */
+    size_t whole;           /* so many units read the same rows (the 16 outputs of
+                             * a row block of a gradient): a firing is charged
+                             * these rows whole, and where workers run the plan
+                             * a place of more has a multiple of that; 0: none */
     const uint32_t *lines;  /* [units + 1] unit u has weights lines[u] ..
                              * lines[u+1]; NULL: none */
     bool weights, grads;    /* what it needs on chip: these; their gradients */
@@ -545,7 +547,9 @@ static inline size_t df_done(const DfSection *section, size_t s) {
     return atomic_load_explicit(&section->part[s].done, memory_order_acquire);
 }
 /* Panels that the k-th who reads what a part makes must have done before the
- * part may begin panel i. */
+ * part may begin panel i: so many that a slot is free; but all before i, if that
+ * one reads the part's state and panel i begins a sequence, with which the state
+ * begins anew. */
 static inline size_t df_room_for(const DfSection *section, const DfPart *part,
                                  size_t k, size_t i) {
     if (part->reads_state[k] && i % section->per_sequence == 0) return i;

@@ -59,8 +59,7 @@
 
 static const double SPEC_GELU = 0.7978845608028654;     /* sqrt(2 / pi) */
 
-/* The simplest pair: GELU in its tanh form (Hendrycks and Gimpel 2016), with
- * SPEC_GELU = sqrt(2 / pi). */
+/* The simplest pair: GELU in its tanh form (Hendrycks and Gimpel 2016). */
 static inline double spec_gelu(double x) {
     return 0.5 * x * (1 + tanh(SPEC_GELU * (x + 0.044715 * x * x * x)));
 }
@@ -228,7 +227,10 @@ static inline void spec_layernorm_backward(double *dinp, double *dw, double *db,
 
 /* ---- dropout ------------------------------------------------------------- */
 
-/* What a number is multiplied by: 0 if it is dropped, else 1 / (1 - share). */
+/* Which numbers are dropped says data/panel/drop.h. A Drop is one place in one
+ * sequence; a row is a token's position, a column a feature or, in attention, a
+ * key's position. What a number is multiplied by: 0 if it is dropped, else
+ * 1 / (1 - share). */
 static inline double spec_factor(Drop d, size_t row, size_t column) {
     return drop_keeps(d, row, column) ? 1 / (1 - d.share) : 0;
 }
@@ -594,8 +596,8 @@ static inline void spec_residual(double *out, const double *inp, size_t count) {
     for (size_t i = 0; i < count; i++) out[i] += inp[i];
 }
 
-/* What layer l's c_proj, its parameter k, makes, (B,T,C), times dropout's
- * factors; or its derivative. */
+/* out (B,T,C) = inp (B,T,C) times dropout's factors of what layer l's parameter k,
+ * PROJW or FC2W, makes: forward of that itself, backward of its derivative. */
 static inline void spec_drop_branch(const Spec *s, size_t l, int k, double *out,
                                     const double *inp) {
     spec_drop(out, inp, &s->dropout, gpt_layer(l, k), s->B, s->T, s->c.C);
@@ -763,12 +765,8 @@ static inline void spec_backward(Spec *s, const int32_t *inputs) {
 /* What to drop of the output of the stage's parameter. */
 static inline Drop gpt_drop_here(const Firing *f) {
     if (!f->r->dropping) return (Drop){.below = 0};
-    const size_t k = f->stage->param == DF_NONE ? WTE : (size_t)f->stage->param;
+    const size_t k = f->stage->param == PROG_NONE ? WTE : (size_t)f->stage->param;
     return drop_output(&f->r->dropout, k, gpt_sequence(f));
-}
-/* The position of the first token of group g of a panel. */
-static inline size_t gpt_row(const Firing *f, size_t g) {
-    return (f->panel.first + g) * LINE;
 }
 /* dy = dout times the factors by which the forward multiplied y (C). */
 static inline void gpt_drop_data(const Firing *f) {
@@ -778,7 +776,7 @@ static inline void gpt_drop_data(const Firing *f) {
     for (size_t g = 0; g < f->panel.groups; g++)
         for (size_t i = 0; i < f->r->m->c.C; i++)
             drop_copy(drop, panel_line(dy, g, i), panel_line(dout, g, i),
-                      gpt_row(f, g), i, 1);
+                      gpt_position(f, g), i, 1);
 }
 
 /* ---- embedding ----------------------------------------------------------- */
@@ -820,7 +818,7 @@ static inline void gpt_embed_weight(const Firing *f) {
     const SpPanel dx = gpt_in(f, 0);
     const int32_t *inputs = gpt_inputs(f);              /* (T) */
     for (size_t g = f->panel.groups; g-- > 0;) {
-        const size_t t0 = (f->panel.first + g) * LINE;
+        const size_t t0 = gpt_position(f, g);
         float *pos = r->m->g + r->m->table[WPE].at + t0 * C;
         for (size_t i = f->unit; i < f->end; i++)
             for (size_t j = 0; j < LINE; j++)
@@ -929,7 +927,7 @@ static inline void gpt_linear_add(const Firing *f) {
         for (size_t g = 0; g < f->panel.groups; g++) {
             float *lines = panel_line(y, g, b * LINE);      /* (16,16) */
             if (drop.below)
-                drop_lines(drop, lines, gpt_row(f, g), b * LINE, LINE);
+                drop_lines(drop, lines, gpt_position(f, g), b * LINE, LINE);
             panel_add(lines, panel_line(residual, g, b * LINE), LINE);
         }
         if (!drop.below) gpt_multiply(f, &m, b, x, block);
@@ -967,7 +965,7 @@ static inline void gpt_gelu_data(const Firing *f) {
                             panel_line(h, g, b * LINE),
                             panel_line(fc, g, b * LINE), LINE);
 }
-/* dx = W' dy, rows 16 unit .. 16 end of dx. Row blocks go on with the sums that
+/* dx = W' dy, rows 16 unit .. 16 end - 1 of dx. Row blocks go on with the sums that
  * those before them began.
  * forward: y = W x + b */
 static inline void gpt_linear_data(const Firing *f) {
@@ -992,8 +990,10 @@ static inline void gpt_weight_part(const Firing *f, const SpMat *m, size_t o,
     sp_backward_weight((SpBlocks){&part, 0, 1}, dw, dy, gpt_in(f, 0),
                        f->panel.groups);
 }
-/* dw += dy x' and db += dy, outputs unit .. end-1; the head has no db. A line of
- * weights is of 16 outputs, so each of these stands for a part of their lines.
+/* dw += dy x' and db += dy, units unit .. end-1; the head has no db. A line of
+ * weights is of 16 outputs, so the lines of a row block are shared out among its
+ * outputs (sp_part): unit o does output o of db, but of dw its share of the lines,
+ * for all 16 outputs.
  * forward: y = W x + b */
 static inline void gpt_linear_weight(const Firing *f) {
     const SpPanel x = gpt_in(f, 0);
@@ -1023,8 +1023,8 @@ static inline void gpt_linear_weight(const Firing *f) {
 /* target (16) of the tokens of group g of a panel; -1 where there is none */
 static inline void gpt_targets(const Firing *f, size_t g, int32_t *target) {
     const GptRun *r = f->r;
-    const size_t b = f->panel.at / r->stride;
-    const size_t t0 = (f->panel.first + g) * LINE;
+    const size_t b = gpt_sequence(f);
+    const size_t t0 = gpt_position(f, g);
     for (size_t t = 0; t < LINE; t++)
         target[t] = t0 + t < r->T ? r->targets[b * r->T + t0 + t] : -1;
 }
@@ -1047,9 +1047,11 @@ static inline void gpt_loss_data(const Firing *f) { gpt_loss_of(f, true); }
 
 /* ---- the layer ----------------------------------------------------------- *
  * layer_forward and layer_backward are the layer. They compute nothing: a line
- * appends a stage (attention two) to a program (data/panel/program.h), and
- * returns the number of the edge that it makes. FLOPs are counted as the source
- * has them: a multiply-add is 2, e^x is 8. */
+ * appends a stage (attention and fc_again two; drop_data and fc_again none if there
+ * is nothing to do) to a program (data/panel/program.h), and returns the number of
+ * the edge that it makes; _weight makes none. FLOPs are counted as the source has
+ * them: a multiply-add is 2, e^x is 8; each output of a matrix has one more, for a
+ * bias, the head's too. */
 
 /* The arrays that all layers share, by what lies in them. */
 typedef enum {
@@ -1132,9 +1134,10 @@ static inline ProgStage *gpt_heads_stage(GptBuild *g, size_t l,
     s->df.whole = split;
     return s;
 }
+enum { KEY_SPLIT = 16 };    /* units a head's keys are split into, at most */
+
 /* The same, split by keys, which remembers `parts` of them: keys, values and,
  * backward, their gradients. */
-enum { KEY_SPLIT = 16 };
 static inline ProgStage *gpt_keys_stage(GptBuild *g, size_t l, const char *name,
                                         size_t parts,
                                         void (*fire)(const Firing *)) {
@@ -1301,7 +1304,8 @@ static inline int gelu_data(GptBuild *g, size_t l, int dgelu, int fc, int side,
     *gelu = prog_makes(s, prog_passing(g->p, l, "h again", rows, IN_H));
     return dfc;
 }
-/* n once more, for dw, or what is said. It runs where the stage before it does. */
+/* n once more: for dw, or for what `what` names (", fc"). It runs where the stage
+ * before it does. */
 static inline int norm_again(GptBuild *g, size_t l, int k, const char *what,
                              int x, int side) {
     char suffix[16];

@@ -248,8 +248,8 @@ static inline uint32_t sp_part(const uint32_t *first, size_t o) {
 
 /* The matrix that keeps the lines of inputs j block .. (j + 1) block - 1 of row
  * block r where on[r][j] (nb, IC / block) is set; with on NULL all of them.
- * block divides IC. Ends the program if it has 2^28 lines or more. Freed with
- * sp_free. */
+ * block divides IC. Ends the program if there are 2^28 lines or more, kept or not.
+ * Freed with sp_free. */
 static inline SpMat sp_pattern(size_t OC, size_t IC, size_t block, const uint8_t *on) {
     SpMat m = {.OC = OC, .IC = IC, .nb = (OC + LINE - 1) / LINE, .block = block};
     const size_t all = size_mul(m.nb, IC);
@@ -430,7 +430,7 @@ INLINE void sp_give(const int R, const int G, SpSums sum, SpPanel to,
                     const uint32_t *row) {
     UNROLL for (int j = 0; j < R; j++)
         UNROLL for (int v = 0; v < G * VECS; v++)
-            vf_store(to.lines + (size_t)(v / VECS) * to.stride + row[j] * LINE +
+            vf_store(to.lines + (size_t)(v / VECS) * to.stride + (size_t)row[j] * LINE +
                          v % VECS * LANES, sum[j][v]);
 }
 /* Asks for line i of G groups, which will be read, or written. */
@@ -685,9 +685,10 @@ INLINE size_t sp_bundle(SpBlocks rows, size_t r, const uint32_t *row) {
 SP_APART void sp_backward_data(SpBlocks rows, const float *w, SpPanel dy, SpPanel dx,
                                size_t groups) {
     const SpMat *m = rows.mat;
+    /* of a dense matrix as many inputs at a time as the first-level cache holds; of a
+     * sparse one all, for its row blocks keep different ones */
     const size_t chunk = m->dense ? INPUTS : m->IC;
     for (size_t l = 0; l < m->IC; l += chunk)
-        /* as many as the first-level cache holds; a sparse matrix's all */
         for (size_t r = rows.first, n; r < rows.end; r += n) {
             /* row blocks that keep the same inputs */
             const size_t lines = m->end[r] - m->first[r];
@@ -699,7 +700,7 @@ SP_APART void sp_backward_data(SpBlocks rows, const float *w, SpPanel dy, SpPane
                                 .blocks = n};
             const float *wr = w + (m->first[r] - m->first[rows.first] + l) * LINE;
             SpPanel out = dy;
-            out.lines += dy.row[r * LINE] * LINE;
+            out.lines += (size_t)dy.row[r * LINE] * LINE;
             size_t g = 0;
             for (; WIDE > 1 && g + WIDE <= groups; g += WIDE)
                 sp_data_wide(wr, at, sp_group(out, g), sp_group(dx, g));
@@ -723,7 +724,8 @@ SP_APART void sp_backward_weight(SpBlocks rows, float *dw, SpPanel dy, SpPanel x
         for (size_t b = 0; b < n; b++)
             for (size_t g = 0; g < groups; g++)
                 sp_transpose(space + b * turned.stride + g * LINE * LINE,
-                             dy.lines + g * dy.stride + dy.row[(r + b) * LINE] * LINE);
+                             dy.lines + g * dy.stride +
+                                 (size_t)dy.row[(r + b) * LINE] * LINE);
         const SpLines at = {sp_cols(m, r), lines, lines * LINE, n};
         if (n == 1) sp_weight_narrow(dw, at, turned, x, groups);
         else sp_weight_wide(dw, at, turned, x, groups);

@@ -161,7 +161,7 @@ static bool run_step(Run *run) {
     const size_t T = o->context;
     const size_t B = o->batch;
     const double start = seconds();
-    const bool notes = (o->trace || o->why) && s->step == run->first;
+    const bool notes = (o->trace || o->why) && s->step == run->first;   /* firings */
 
     int32_t *inputs = mem_new(B * T, sizeof *inputs);       /* (B,T) */
     int32_t *targets = mem_new(B * T, sizeof *targets);     /* (B,T) */

@@ -29,7 +29,7 @@ att_softmax_data    1 1 1 0
 att_max             1 1 1 0
 drop_lines          1 1 1 0
 gpt_adamw_range     1 1 1 1 the powers of beta, once a call
-gpt_norm_piece      2 2 2 2 the 16 lanes of a gain or bias to one number
+gpt_squares_piece   2 2 2 2 the 16 lanes of a gain or bias to one number
 TABLE
 
 sed -n 's/^\([a-z_]*\) .*/    (void *)\1,/p' "$dir/table" >"$dir/all"

@@ -75,9 +75,7 @@ static inline BenchProduct bench_matrix(size_t IC, size_t OC, size_t w,
     BenchProduct b = {.groups = BENCH_T / LINE, .panel = panel / LINE};
     uint8_t *on = mem_new(nb * J, 1);                       /* (nb,J) */
     if (w)
-        sp_mask_balanced(on, nb, J,
-                         size_max(1, (size_t)((1 - sparsity) * (double)J + 0.5)),
-                         1);
+        sp_mask_balanced(on, nb, J, sp_per_row(1 - sparsity, J), 1);
     b.mat = sp_pattern(OC, IC, w ? w : 1, w ? on : NULL);
     free(on);
     b.w = mem_new(b.mat.lines, LINE * sizeof(float));

@@ -5,7 +5,7 @@
  *
  *     step,tokens,flops,seconds,train_sum,step_ms,val_loss,bits_per_byte
  *     4,288,27869184,0.0183,22.3,4.6,5.51,3.98
- *     6,432,41803776,0.0277,33.4,4.7,nan,0        here it was interrupted
+ *     6,432,41803776,0.0277,33.4,4.7,nan,nan      here it was interrupted
  *
  * ARM-SEED.scores is what its model is worth, a safetensors file. Metadata,
  * numbers: NAME_nats, NAME_bytes and NAME_tokens of the texts `val` and

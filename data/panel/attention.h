@@ -20,8 +20,8 @@
  *                                               the keys up to its own
  *
  * The largest score and 1 / sum of each query are kept, so the backward pass
- * finds the probabilities again from one product. Only a column of scores
- * exists at a time: memory O(T), work O(T^2).
+ * finds the probabilities again from one product. Scores exist of 16 queries at a
+ * time, their derivatives of a few panels of queries: memory O(T), work O(T^2).
  *
  * Forward, a head's queries may be shared out: no sum is of several queries.
  * Backward, its keys may: dk and dv are sums over queries alone, and dquery,

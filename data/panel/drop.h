@@ -26,7 +26,7 @@ typedef struct {
 } Drop;
 typedef uint32_t vu __attribute__((vector_size(4 * LANES)));
 
-enum { DROP_GOLDEN = -1640531527 };             /* 2^32 / golden ratio */
+static const uint32_t DROP_GOLDEN = 0x9e3779b9u;    /* 2^32 / golden ratio */
 static const uint32_t DROP_ODD[2] = {0x21f0aaadu, 0x735a2d97u};
 
 /* Of 32 bits, others, each of which depends on all (Wellons 2018, "lowbias32"). */
@@ -62,7 +62,8 @@ typedef struct {
     size_t sequence;            /* of the step: where b = 0 is */
 } Dropout;
 
-/* Of a stage's output, in sequence b; place: the stage's own number. */
+/* Of a stage's output, in sequence b; place: the number of its parameter, WTE for
+ * the embedding's. */
 static inline Drop drop_output(const Dropout *d, uint64_t place, size_t b) {
     return drop_at(d->share, d->seed, d->step, place, d->sequence + b);
 }
@@ -74,10 +75,10 @@ static inline Drop drop_head(const Dropout *d, uint64_t place, size_t h,
 }
 
 static inline uint32_t drop_column(Drop d, size_t column) {
-    return drop_mix(d.key + (uint32_t)column * (uint32_t)DROP_GOLDEN);
+    return drop_mix(d.key + (uint32_t)column * DROP_GOLDEN);
 }
 static inline bool drop_keeps(Drop d, size_t row, size_t column) {
-    const uint32_t golden = (uint32_t)row * (uint32_t)DROP_GOLDEN;
+    const uint32_t golden = (uint32_t)row * DROP_GOLDEN;
     return drop_mix(drop_column(d, column) ^ golden) >> 1 >= d.below;
 }
 
@@ -85,7 +86,7 @@ static inline bool drop_keeps(Drop d, size_t row, size_t column) {
 INLINE vu drop_rows(size_t row) {
     vu lane;
     UNROLL for (int i = 0; i < LANES; i++) lane[i] = (uint32_t)i;
-    return (lane + (uint32_t)row) * (uint32_t)DROP_GOLDEN;
+    return (lane + (uint32_t)row) * DROP_GOLDEN;
 }
 /* The factors of a column, which is given as drop_column does: 0 or scale. */
 INLINE vf drop_factor(Drop d, uint32_t column, vu rows) {

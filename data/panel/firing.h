@@ -118,4 +118,8 @@ static inline SpPanel gpt_side(const Firing *f, int k) {
 static inline size_t gpt_sequence(const Firing *f) {
     return f->panel.at / f->r->stride;
 }
+/* The position of the first token of group g of its panel. */
+static inline size_t gpt_position(const Firing *f, size_t g) {
+    return (f->panel.first + g) * LINE;
+}
 #endif

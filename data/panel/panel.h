@@ -203,16 +203,16 @@ static inline void panel_norm_data(const PanelNorm *n, SpPanel dinp,
 
 /* ---- GELU ---------------------------------------------------------------- */
 
-/* In its tanh form GELU is x s, with s = 1 / (1 + exp(-2 u)) and
- * u = sqrt(2 / pi) (x + 0.044715 x^3): s. */
+/* s of GELU(x) = x s. In its tanh form GELU is x (1 + tanh u) / 2, with
+ * u = sqrt(2 / pi) (x + 0.044715 x^3), and s = (1 + tanh u) / 2 =
+ * 1 / (1 + exp(-2 u)). */
 INLINE vf panel_sigmoid2u(vf x) {
-    const float slope = -2 * 0.7978845608f;
+    const vf linear = vf_all(-2 * 0.7978845608f);
     const vf cubic = vf_all(-2 * 0.044715f * 0.7978845608f);
-    const vf minus_2u = x * vf_fma(x * x, cubic, vf_all(slope));
+    const vf minus_2u = x * vf_fma(x * x, cubic, linear);
     return vf_all(1) / (vf_all(1) + vf_exp(minus_2u));
 }
-/* out = GELU(inp), lines that follow one another. As (1 + tanh u) / 2 is
- * 1 / (1 + exp(-2 u)), GELU(x) = x / (1 + exp(-2 u)), u the argument of tanh. */
+/* out = GELU(inp), lines that follow one another. */
 static inline void panel_gelu(float *restrict out, const float *restrict inp,
                               size_t lines) {
     for (size_t n = 0; n < lines * LINE; n += LANES) {
@@ -239,9 +239,9 @@ static inline void panel_gelu_data(float *restrict d, float *restrict out,
 /* ---- the loss ------------------------------------------------------------ */
 
 /* Of each token of group g: loss (16) = log sum exp(logit - max) + max -
- * logit[target], in double precision from there; the logits (V) become
- * exp(logit - max), sum (16) = their sums. A target below 0 does not count: its
- * loss is 0. */
+ * logit[target], of which exponentials and their sum are float32, all else double;
+ * the logits (V) become exp(logit - max), sum (16) = their sums. A target below 0
+ * does not count: its loss is 0. */
 static inline void panel_loss(double *loss, float *sum, SpPanel logits,
                               size_t g, size_t V, const int32_t *target) {
     float max[LINE];

@@ -41,8 +41,8 @@ enum {
     FC2W, FC2B,
     PER_LAYER
 };
-/* Where a layer L would begin, numbered as its first norm would be: what makes
- * a norm of LN1W makes one of LNFW. */
+/* The final norm stands where layer L would begin, numbered as that layer's first
+ * norm: LNFW is LN1W and LNFB is LN1B, so what serves the one serves the other. */
 enum { LNFW, LNFB, FINAL };
 
 typedef struct {

@@ -17,11 +17,13 @@
  *     moment2   |     |     |                 |                  |           |
  *               | piece 0    | piece 1    | piece 2    | ...  | the last  |
  *
- * It refuses to read any of the four arrays twice: masks, the lanes of biases
- * and the two halves of wte's gradient are put together on the way to the norm.
+ * It refuses a pass over the arrays for anything but the norm and the step: masks,
+ * the lanes of biases and the two halves of wte's gradient are put together on the
+ * way to the norm, and the step leaves the gradient zero.
  *
- * Example: a first step at rate 0.001. moment1 is 0.1 g, c1 is 0.1; moment2 is
- * 0.001 g^2, c2 is 0.001: the weight moves by 0.001 g / |g|, whatever g is. */
+ * Example: a first step at rate 0.001, with beta1 0.9 and beta2 0.95. moment1 is
+ * 0.1 g, c1 is 0.1; moment2 is 0.05 g^2, c2 is 0.05: the weight moves by
+ * 0.001 g / |g|, whatever g is. */
 #ifndef ADAMW_H
 #define ADAMW_H
 #include "../../gpt.h"
@@ -167,34 +169,33 @@ INLINE double gpt_squares(const float *g, GptSpan span) {
            ((chain[4] + chain[5]) + (chain[6] + chain[7]));
 }
 
-/* What a task of the norm gets. */
+/* What a task of the gradient's norm gets. */
 typedef struct {
     Gpt *m;
     double *sum;                    /* [pieces] of squares */
-} GptNorm;
+} GptSquares;
 
-static inline void gpt_norm_piece(void *arg, size_t piece, size_t worker) {
-    const GptNorm *norm = arg;
-    Gpt *m = norm->m;
+static inline void gpt_squares_piece(void *arg, size_t piece, size_t worker) {
+    const GptSquares *squares = arg;
+    Gpt *m = squares->m;
     const GptSpan span = gpt_piece(m, piece);
     (void)worker;
     gpt_gather_gradient(m, span);
     gpt_mask_gradient(m, span);
     gpt_join_lookup(m, span);
-    norm->sum[piece] = gpt_squares(m->g, span);
+    squares->sum[piece] = gpt_squares(m->g, span);
 }
 
 /* The global norm of the gradient. What the backward pass left apart is put
- * together on the way (lanes, masks, both halves of wte), so that the gradient
- * goes through the caches once. To be called once between gpt_train and
- * gpt_adamw. */
+ * together on the way (lanes, masks, both halves of wte), which so takes no pass
+ * of its own. To be called once between gpt_train and gpt_adamw. */
 static inline double gpt_gradient_norm(Gpt *m, DfPool *pool) {
-    GptNorm norm = {m, mem_new(gpt_pieces(m), sizeof *norm.sum)};
+    GptSquares squares = {m, mem_new(gpt_pieces(m), sizeof *squares.sum)};
     double sum = 0;
-    df_run(pool, gpt_norm_piece, &norm, gpt_pieces(m));
+    df_run(pool, gpt_squares_piece, &squares, gpt_pieces(m));
     for (size_t piece = 0; piece < gpt_pieces(m); piece++)
-        sum += norm.sum[piece];
-    free(norm.sum);
+        sum += squares.sum[piece];
+    free(squares.sum);
     return sqrt(sum);
 }
 

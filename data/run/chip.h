@@ -17,6 +17,7 @@
 /* ---- chips --------------------------------------------------------------- */
 
 static const DfChip df_chips[] = {
+    /* tiles, sram, element, flops, clock, port, memory, random, launch, kernels: DfChip */
     /* two cores, 205 GFLOP/s and 20 GB/s: host, to train on, as 8 tiles of 2 MiB,
      * whose pieces of a matrix are large enough for a core; mesh as 64 of 512 KiB,
      * whose slices of ten inputs cost a core a tenth */
@@ -172,7 +173,7 @@ static inline size_t schedule_bytes(const Options *o) {
     const DfChip c = parse_chip(o);
     const int schedule = parse_schedule(o);
     const bool machine = schedule == DATAFLOW || schedule == IF_IT_FITS;
-    return machine ? c.tiles * (c.sram + DF_GAP * 64) : 0;
+    return machine ? c.tiles * (c.sram + DF_GAP * DF_LINE_BYTES) : 0;
 }
 
 /* Gives a run that trains its chip, if the schedule wants one. */
@@ -194,7 +195,7 @@ static inline int train_how(const Options *o) {
 static inline size_t group_size(const Options *o, const GptConfig *c, size_t B,
                                 int how) {
     if (o->group != AUTO) return o->group < B ? o->group : B;
-    const size_t one = gpt_arrays_bytes(c, 1, c->ctx, 4, how);
+    const size_t one = gpt_arrays_bytes(c, 1, c->ctx, 64 / LINE, how);  /* panels of 64 tokens */
     const size_t most = (512u << 20) / one;
     const size_t parts = most ? (B + most - 1) / most : B;
     return (B + parts - 1) / parts;

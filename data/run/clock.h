@@ -3,12 +3,13 @@
  * It knows nothing of GPT, and nothing of the host enters, so the numbers are
  * the same on any of them. It goes by events: every tile has a time, every
  * panel the time at which a part gave it. A firing is ready when its inputs
- * have come and its output has room. Of its ready firings a tile takes the
- * earliest, of the last part if several, as the workers do. A firing takes the
- * longer of its arithmetic and its traffic on chip. Off-chip traffic is charged
- * to the section as a whole, at streaming or random rate: the section takes the
- * longer of that and of its pipeline. Its weights come before it, unless the
- * chip had room for them while the section before ran.
+ * have come and its output has room. Of the firings that are ready when a tile
+ * is free it takes that of the last part, as the workers do; if none is, it
+ * takes the first that will be. A firing takes the longer of its arithmetic and
+ * its traffic on chip. Off-chip traffic is charged to the section as a whole, at
+ * streaming or random rate: the section takes the longer of that and of its
+ * pipeline. Its weights come before it, unless the chip had room for them while
+ * the section before ran.
  *
  * What it cannot see: contention in the fabric, bank conflicts (a gathered line
  * lies across all banks, so there are none; see df_bank_share), refresh, and
@@ -219,7 +220,7 @@ static inline size_t df_unqueue(DfSim *sim, size_t tile, double time) {
     sim->ready[actor] = INFINITY;
     return actor;
 }
-/* The same of all leaders of a part, most of which are at the same firing. */
+/* df_wake for all leaders of part s, most of which are at the same firing. */
 static inline void df_wake_part(DfSim *sim, size_t s) {
     const size_t *begin = sim->alike.begin;
     size_t i = SIZE_MAX;

@@ -360,12 +360,12 @@ static inline double df_sequence_end(const DfSim *sim, size_t n) {
         end = fmax(end, sim->last[at]);
     return end;
 }
-/* Of a long stream so many panels are simulated, but four sequences. */
+/* So many panels of a long stream are simulated, but at least four sequences. */
 enum { DF_LOOK = 128 };
 
-/* Simulated cycles of a section over a stream. Of a long one only the beginning
- * is looked at: each later sequence takes as long as, in the mean, those of the
- * second half of it, but the last, behind which no other presses. */
+/* Simulated cycles of a section over a stream. Of a long one only the beginning is
+ * simulated; each later sequence is taken to last as long as those of the second half
+ * of that beginning do in the mean, without the very last, which none follows closely. */
 static inline DfClock df_look(DfSearch *search, const DfSection *section,
                               const DfStream *stream) {
     const size_t each = stream->per_sequence;

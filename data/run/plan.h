@@ -16,9 +16,9 @@
  * units are too slow may have replicas that share out its panels, if no panel
  * adds to another.
  *
- * Example: a part of 5 units and two of 1, all alike, on 4 tiles. The mean tile
- * has 7/4 units to do, so the first is cut into 5 places. In the end three tiles
- * have two units each and one has one. */
+ * Example: a part of 5 units and two of 1, all alike, on 5 tiles. The mean tile
+ * has 7/5 units to do, so the first is cut into 5 places. In the end two tiles
+ * have two units each and three have one. */
 #ifndef PLAN_H
 #define PLAN_H
 #include "kernel.h"
@@ -305,9 +305,9 @@ static inline size_t df_replicas(const DfStage *stage, const DfPlan *plan,
     const double wanted = fmin(ceil(takes / cycles), (double)plan->chip.tiles);
     return size_max(1, size_min((size_t)wanted, most));
 }
-/* Cuts a part into the fewest places that have at most so many bytes and whose
- * actors take at most so many cycles a panel, as far as it can be cut; 0 of
- * them: as far as it can be. False if a place is larger than a tile then. */
+/* Cuts a part into the fewest places that have at most `bytes` bytes each, and whose
+ * actors take at most `cycles` cycles a panel; as finely as it can be, if that is not
+ * to be had (so always at 0). False if even then a place is larger than a tile. */
 static inline bool df_cut_part(const DfGraph *graph, DfSection *section,
                                DfPart *part, const DfPlan *plan, double cycles,
                                double bytes) {

@@ -143,7 +143,7 @@ static inline size_t gpt_arrays_bytes(const GptConfig *c, size_t B, size_t T, si
 static inline size_t gpt_scratch_floats(size_t T, size_t panel) {   /* of a worker */
     return panel * gpt_groups(T) * LINE * LINE;
 }
-/* Bytes that gpt_run_new will take, without taking them. */
+/* Bytes that gpt_run_new will take, without taking them; panel: in groups, P / 16. */
 static inline size_t gpt_run_bytes(const GptConfig *c, size_t B, size_t T, size_t panel,
                                    size_t workers, int how) {
     const size_t groups = size_mul(B, gpt_groups(T));
