@@ -380,6 +380,29 @@ static void test_page(void) {
     df_plan_free(plan, &g);
     line_free(&g);
 }
+/* And what --why says of the first of them: the example at the head of why.h. */
+static void test_picture_why(void) {
+    const DfChip chip = {"test", 3, 65536, 4, 1, 1e3, 1e9, 1e18, 1e18, 1, false};
+    DfGraph g = line_graph((const double[3]){2, 4, 3}, 3, 0);
+    g.stage[2].in[1] = 0;
+    g.groups = 8;
+    DfPlan *plan = df_plan(&g, chip, 2, 1, 8, DF_TO_SIMULATE);
+    Why why = why_new(&g, plan, 0, 1);
+    Out out = out_memory();
+    why_follow(&out, &why, 0);
+    out_char(&out, 0);
+    CHECK(!strcmp(out.text, "stage 0 waits 30 % of the section for room: stage 2 has not "
+                            "taken an earlier panel\n"
+                            "stage 2 waits 35 % of the section for data: stage 1 has not "
+                            "made its panel\n"
+                            "stage 1 computes 86 % of the section: those around it go at "
+                            "its pace\n"),
+          "%s", out.text);
+    why_free(&why);
+    out_drop(&out);
+    df_plan_free(plan, &g);
+    line_free(&g);
+}
 static void no_fire(void *owner, const DfSection *x, const DfActor *a,
                     size_t panel, size_t worker) {
     (void)owner;
@@ -832,6 +855,7 @@ static void test_machine(void) {
     test_idle_workers();
     test_picture();
     test_page();
+    test_picture_why();
     test_waves();
     test_look();
     test_share();

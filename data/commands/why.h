@@ -13,11 +13,14 @@
  * Of a part with replicas an actor has only some of the firings; in what is kept of
  * [actors][firings] the others are 0.
  *
+ * It follows a wait to whoever is waited for while that is longer than the stage's
+ * own work, or while the other works more than the stage itself.
+ *
  * Example: of the picture at the head of dataflow.h it says
  *
- *     A waits 38 % of the section for room: C has not taken an earlier panel
- *     C waits 31 % of the section for data: B has not made its panel
- *     B computes 84 % of the section: those around it go at its pace */
+ *     A waits 30 % of the section for room: C has not taken an earlier panel
+ *     C waits 35 % of the section for data: B has not made its panel
+ *     B computes 86 % of the section: those around it go at its pace */
 #ifndef WHY_H
 #define WHY_H
 #include "../base/out.h"
@@ -127,12 +130,20 @@ typedef struct {
     double works;                   /* cycles that it works, the mean too */
 } WhySum;
 
+/* Cycles that a part works, the mean of its actors. */
+static inline double why_works(const Why *why, size_t s) {
+    const DfPart *part = &why->section->part[s];
+    const WhyFiring *at = why->at + part->actor * why->firings;
+    double works = 0;
+    for (size_t k = 0; k < part->actors * why->firings; k++) works += at[k].to - at[k].from;
+    return works / (double)part->actors;
+}
 /* Each wait is cut where its inputs came and where room was: until the first for data,
  * until the second for room, the rest for its turn. Freed by its owner. */
 static inline WhySum why_sum(const Why *why, size_t s) {
     const DfSection *section = why->section;
     const DfPart *part = &section->part[s];
-    WhySum sum = {mem_new(WHY_KINDS * section->parts, sizeof *sum.cycles), 0};
+    WhySum sum = {mem_new(WHY_KINDS * section->parts, sizeof *sum.cycles), why_works(why, s)};
     for (size_t k = 0; k < part->actors; k++) {
         const WhyFiring *at = &why->at[(part->actor + k) * why->firings];
         const size_t first = section->actor[part->actor + k].replica;
@@ -147,13 +158,11 @@ static inline WhySum why_sum(const Why *why, size_t s) {
             if (open > ready)
                 sum.cycles[WHY_ROOM * section->parts + room.part] += open - ready;
             sum.cycles[WHY_TURN * section->parts + s] += at[i].from - open;
-            sum.works += at[i].to - at[i].from;
             before = at[i].to;
         }
     }
     for (size_t k = 0; k < WHY_KINDS * section->parts; k++)
         sum.cycles[k] /= (double)part->actors;
-    sum.works /= (double)part->actors;
     return sum;
 }
 /* The kind of the longest wait; its part in *whom. */
@@ -216,8 +225,11 @@ static inline size_t why_first(const DfPlan *plan) {
     return 0;
 }
 
+/* What is waited for less than this share of a section is not followed. */
+static const double WHY_LEAST = 0.02;
+
 /* One line of the answer: what part s waits for most. Returns whom, or DF_NOBODY
- * if it works most of the time, or waits for a worker. */
+ * if others go at its pace, or it waits for a worker. */
 static inline size_t why_line(Out *out, const Why *why, size_t s) {
     const DfSection *section = why->section;
     const char *name = section->part[s].s.name;
@@ -226,7 +238,9 @@ static inline size_t why_line(Out *out, const Why *why, size_t s) {
     const int kind = why_largest(&sum, section->parts, &whom);
     const double wait = sum.cycles[(size_t)kind * section->parts + whom];
     const double share = 100 * wait / why->cycles;
-    const bool works = sum.works >= wait;
+    const bool behind = kind != WHY_TURN && wait > WHY_LEAST * why->cycles &&
+                        why_works(why, whom) > sum.works;
+    const bool works = sum.works >= wait && !behind;
     if (works || (kind == WHY_TURN && df_for_workers(why->plan))) whom = DF_NOBODY;
     else if (kind == WHY_TURN) whom = why_neighbour(why, s);
     const char *other = whom == DF_NOBODY ? "" : section->part[whom].s.name;
