@@ -269,6 +269,19 @@ static uint64_t trace_bits(const char *more) {
     file_free(&b);
     return h;
 }
+/* gmp after a dense start of 50 steps of 100, updates until 75: of a matrix that keeps
+ * 16 blocks in each of 4 rows the first drops little, the last leaves an eighth. */
+static void test_late_pruning(void) {
+    char *words[] = {"run", "--sparsity", "0.875", "--update", "gmp", "--steps", "100",
+                     "--dense-first", "0.5", "--mask-every", "1"};
+    Options *o = options_read(sizeof words / sizeof *words, words, RUN, NULL);
+    GptParam p = {.mat = sp_pattern(64, 64, 4, NULL)};
+    const size_t first = masks_move(o, &p, 0.125, 51).dropped;
+    const size_t last = masks_move(o, &p, 0.125, 75).dropped;
+    CHECK(first == 4 * 2 && last == 4 * 14, "the first drops %zu, the last %zu", first, last);
+    sp_free(&p.mat);
+    options_free(o);
+}
 /* Masks that change after the first step: the trace is that of the model that
  * took it. And who waits for whom in that step. */
 static void test_trace(void) {
@@ -664,6 +677,8 @@ static const Refused bad_lines[] = {
     {"run --sparsity 0.5 --spread fc=2", "--spread"},
     {"run --sparsity 0.5 --spread qkv=0.5,fc=0.75", "--spread"},
     {"run --sparsity 0.5 --spread all", "--spread"},
+    {"run --sparsity 0.5 --spread qkv=0.5/", "found ''"},
+    {"run --sparsity 0.5 --spread qkv=0.5/qkv=0.9", "at most once"},
     {"run --sparsity 0.5 --scale up", "--scale"},
     {"run --update rigl", "needs --sparsity"},
     {"run --sparsity 0.5 --update often", "--update"},
@@ -673,9 +688,12 @@ static const Refused bad_lines[] = {
     {"run --densify 0.1", "needs --sparsity"},
     {"run --mask random", "needs --sparsity"},
     {"run --spread erk", "needs --sparsity"},
+    {"run --scale supar", "needs --sparsity"},
     {"dump x --sparsity 0.5 --block 1x-1", "OUTPUTSxINPUTS"},
     {"run --trace x.json", "--schedule dataflow"},
     {"run --schedule parallel", "--schedule"},
+    {"run --schedule serial --threads 2", "one thread"},
+    {"bench --schedule serial --threads 2", "one thread"},
     {"run --depth 0 --schedule dataflow", "found '0'"},
     {"run --corpus 100000 --vocab 300 --schedule dataflow --tiles 60000 "
      "--sram 1000000000",
@@ -693,6 +711,11 @@ static const Refused bad_lines[] = {
     {"simulate --sweep sparsity=0.5..1", "--sweep"},
     {"simulate --sweep batch=4..2", "--sweep"},
     {"simulate --sweep batch=1..2x", "--sweep"},
+    {"simulate --sweep batch=1..2 --json x", "--sweep and --json contradict"},
+    {"simulate --sweep batch=1..2 --why embed", "--sweep and --why contradict"},
+    {"simulate --validate --spread erk", "--validate and --spread contradict"},
+    {"simulate --section 1", "--section: is of --timeline"},
+    {"simulate --why embed --timeline --section 1", "--section: is of --timeline"},
     {"simulate --model d4 --chip a100 --csv x",
      "expected a chip with dataflow"},
 };
@@ -706,7 +729,10 @@ static void test_bad_input(void) {
     check_works("simulate --layers 1 --width 64 --context 64 --chip here --tiles 3");
     check_works("simulate");
     check_works("simulate --layers 1 --heads 1 --width 16 "
-                "--sweep sparsity=0..0.8 --csv %s", file_in("sweep"));
+                "--sweep sparsity=0.3..0.9 --csv %s", file_in("sweep"));
+    char *sweep = file_text(file_in("sweep"));
+    CHECK(strstr(sweep, "\nsparsity,0.9,"), "the last line: %s", sweep);
+    free(sweep);
     check_refused("sram=", "simulate --model d4 --tiles 1 --sram 640 --csv %s",
                   file_in("csv"));
     CHECK(access(file_in("csv"), F_OK) && access(file_in("csv.tmp"), F_OK),
@@ -928,6 +954,7 @@ static void test_train(void) {
     test_cache();
     test_choose();
     test_resume();
+    test_late_pruning();
     test_trace();
     test_masks();
     test_mask_files();

@@ -8,9 +8,10 @@
  * still, on average, for data or for room; contention in the fabric, refresh and
  * bursts of memory are not modelled, so the times are optimistic.
  *
- * Example of a line of the section table, which is also a line of the CSV file:
+ * Example of how a line of the section table begins: its number, the first and the
+ * last stage, parts, tiles, how full the fullest tile is (--csv has more columns):
  *
- *     0  embed .. ln_f   stages 16 (+0 loads)  tiles 64  SRAM 90 %  ... */
+ *      0 embed                  ln_f                      16    64   90% ... */
 #ifndef SIMULATE_H
 #define SIMULATE_H
 #include "../model/formats.h"
@@ -269,13 +270,15 @@ static inline DfGraph simulate_graph(const Options *o, const GptConfig *c, doubl
 
 /* ---- what is not the graph's: optimizer, memory, the ceiling ------------- */
 
-/* Weights that are kept, of a graph without its model, and all others. */
+/* Numbers that a step of AdamW moves, of a graph without its model: weights that are
+ * kept (the token table is the head's), biases and gains; without the position
+ * embeddings, whose gradient no tile holds. */
 static inline double simulate_active(const DfGraph *g) {
     double active = 0;
     for (size_t s = 0; s < g->stages; s++) {
         const DfStage *stage = &g->stage[s];
         if (stage->grads) active += LINE * df_lines(stage, 0, stage->units);
-        active += LINE * (double)(stage->units * stage->sums) / LINE;
+        active += (double)(stage->units * stage->sums);     /* a line each, of lanes */
     }
     return active;
 }
@@ -569,7 +572,8 @@ static inline void sweep_run(const Options *o, const GptConfig *c,
         sweep_line(&out, o, *c, *chip, &sweep, value);
         const double step = (sweep.to - sweep.from) / SWEEP_STEPS;
         if (sweep.key != SWEEP_SPARSITY) value *= 2;
-        else if (k < SWEEP_STEPS && step > 0) value = sweep.from + step * (k + 1);
+        else if (k < SWEEP_STEPS && step > 0)
+            value = fmin(sweep.from + step * (k + 1), sweep.to);    /* rounding may go beyond */
         else break;
     }
     out_done(&out);
@@ -599,12 +603,17 @@ static inline int cmd_simulate(int argc, char **argv) {
     const double sparsity = o->sparsity > 0 ? o->sparsity : 0.875;
     const bool dense = !(o->sparsity > 0);      /* whose sections are shown */
     Simulated way[2];
+    static const char *const not[] = {"json",   "trace",   "report",     "timeline", "walk",
+                                      "why",    "section", "show-graph", "peak-share"};
     const bool inside = o->timeline || o->why || o->walk != AUTO || o->report;
     const bool streams = simulate_purpose(o) == DF_TO_STREAM;
     if (chip.kernels && ((o->csv && !o->sim_sweep) || o->trace || inside || streams))
         usage("--csv, --trace, --timeline, --walk, --why, --report, --schedule dataflow: "
               "expected a chip with dataflow, found %s",
               chip.name);
+    if (o->sim_sweep) options_contradict(o, SIMULATE, "sweep", not, sizeof not / sizeof *not);
+    if (o->section != AUTO && (o->why || !(o->timeline || o->walk != AUTO)))
+        usage("--section: is of --timeline and --walk; --why has the section of its stage");
     if (o->validate && streams)
         usage("--validate: takes steps by both schedules; expected no --schedule");
     if (o->validate || o->sim_sweep) {

@@ -73,12 +73,21 @@ typedef struct {
     size_t each;                    /* floats a worker */
 } HostFlush;
 
-/* A worker goes through its share. */
+/* A worker goes through its share. It writes every second line, as of those that a
+ * step leaves in the caches about half are written, by the stage that made them, and
+ * half only read again: whoever needs room must first have the written ones carried
+ * off. (With all of them written, sparse pieces took two workers a tenth longer than
+ * in a step.) */
 static inline void host_flush_task(void *arg, size_t task, size_t worker) {
     const HostFlush *f = arg;
     float *p = f->line + task * f->each;
+    float sum = 0;
     (void)worker;
-    for (size_t i = 0; i < f->each; i += LINE) p[i] += 1;
+    for (size_t i = 0; i < f->each; i += 2 * LINE) {
+        p[i] += 1;
+        sum += p[i + LINE];
+    }
+    p[0] = sum;                     /* or the compiler would leave the reading out */
 }
 /* As much as a step touches of weights, gradients, moments and activations, but no
  * more than empties any cache. */
@@ -87,7 +96,7 @@ static inline HostFlush host_flush(const BenchStep *b, const Options *o) {
     const double need = model_bytes(&b->c, 1 - b->sparsity) +
                         (double)gpt_arrays_bytes(&b->c, b->B, b->T, o->panel / LINE, GPT_TRAIN);
     HostFlush f = {.each = (size_t)fmin(need, most) / b->threads / sizeof(float)};
-    f.each = size_up(size_max(f.each, 1 << 16), LINE);
+    f.each = size_up(size_max(f.each, 1 << 16), 2 * LINE);
     f.line = mem_new(f.each * b->threads, sizeof *f.line);
     return f;
 }
@@ -141,15 +150,16 @@ static inline double host_stage_work(const GptRun *r, const DfGraph *g, size_t s
     }
     return work;
 }
-/* Reads what a stage is going to read, a float a line; the sum, for the compiler would
- * leave the reading out. */
-static inline float host_touch(const GptRun *r, size_t s) {
+/* Reads part `task` of `of` of what a stage is going to read, a float a line; the sum,
+ * for the compiler would leave the reading out. */
+static inline float host_touch(const GptRun *r, size_t s, size_t task, size_t of) {
     const ProgStage *stage = &r->program.stage[s];
     float sum = 0;
     for (int k = 0; k < DF_INS && stage->df.in[k] != DF_NONE; k++) {
         const size_t array = r->program.array_of[stage->df.in[k]];
         const size_t n = gpt_array_floats(&r->program, array, r->B * r->groups, r->panel);
-        for (size_t i = 0; i < n; i += LINE) sum += r->array[array][i];
+        for (size_t i = n * task / of; i < n * (task + 1) / of; i += LINE)
+            sum += r->array[array][i];
     }
     return sum;
 }
@@ -186,7 +196,7 @@ typedef struct {
 static inline void host_alone_task(void *arg, size_t task, size_t worker) {
     HostTry *t = arg;
     GptRun *r = t->probe->own[task];
-    volatile float sink = host_touch(r, t->stage);
+    volatile float sink = host_touch(r, t->stage, 0, 1);
     (void)sink;
     (void)worker;
     df_meet(&t->meeting);
@@ -223,12 +233,21 @@ static inline double host_try(HostTry *t, DfTask *fn) {
     for (size_t w = 0; w < pool->workers; w++) sum += t->took[w];
     return sum / (double)pool->workers;
 }
-/* Gives the caches what they have when a stage of a step begins. */
-static inline void host_ready(const HostProbe *p, size_t s) {
-    DfPool *pool = p->r->pool;
-    df_run(pool, host_flush_task, (void *)(uintptr_t)&p->flush, pool->workers);
-    volatile float sink = host_touch(p->r, s);
+/* Every worker reads its share of what a stage is going to read. */
+static inline void host_touch_task(void *arg, size_t task, size_t worker) {
+    const HostTry *t = arg;
+    const GptRun *r = t->probe->r;
+    volatile float sink = host_touch(r, t->stage, task, r->pool->workers);
     (void)sink;
+    (void)worker;
+}
+/* Gives the caches what they have when a stage of a step begins; no worker sleeps
+ * then, for the stage before has only just ended. */
+static inline void host_ready(HostTry *t, size_t s) {
+    DfPool *pool = t->probe->r->pool;
+    t->stage = s;
+    df_run(pool, host_flush_task, (void *)(uintptr_t)&t->probe->flush, pool->workers);
+    df_run(pool, host_touch_task, t, pool->workers);
 }
 /* A round: every piece once. */
 static inline void host_round(HostProbe *p, int n) {
@@ -236,16 +255,15 @@ static inline void host_round(HostProbe *p, int n) {
     HostTry t = {.probe = p};
     for (size_t s = 0; s < p->graph.stages; s++) {
         if (p->graph.stage[s].copies || host_joins(r, s)) continue;
-        host_ready(p, s);
+        host_ready(&t, s);
         const double start = seconds();
         host_piece(r, s);
         p->together[s].took[n] = seconds() - start;
-        t.stage = s;
         p->alone[s].took[n] = host_try(&t, host_alone_task);
     }
     for (t.copy = 0; t.copy < HOST_COPIES; t.copy++)
         p->copy[t.copy].took[n] = host_try(&t, host_copy_task);
-    host_ready(p, 0);
+    host_ready(&t, 0);
     const double start = seconds();
     bench_update(r, (size_t)n + 1);
     p->update.took[n] = seconds() - start;
@@ -284,6 +302,7 @@ static inline HostProbe host_probe(BenchStep b, const Options *o, DfPool *pool) 
     b.c.L = 1;
     p.r = host_run(&b, o, pool, NULL);
     p.own = mem_new(pool->workers, sizeof *p.own);
+    b.B = size_max(1, b.B / pool->workers);     /* as much as a worker does in a step */
     for (size_t w = 0; w < pool->workers; w++)
         p.own[w] = host_run(&b, o, df_begin(1), p.r->m->w);
     p.lines = gpt_lines(p.r->m);
@@ -311,6 +330,7 @@ static inline double host_median(HostTimes t) { return stats_median(t.took, HOST
 static inline HostCosts host_costs(const HostProbe *p) {
     const DfGraph *g = &p->graph;
     const double bytes = (double)(p->flush.each / 2 * sizeof(float));   /* a copy's */
+    const double all = (double)p->r->B / (double)p->own[0]->B;  /* of what one does alone */
     HostCosts c = {.like = &p->r->program};
     c.kernel = mem_new(g->stages, sizeof *c.kernel);
     c.work = mem_new(g->stages, sizeof *c.work);
@@ -320,7 +340,7 @@ static inline HostCosts host_costs(const HostProbe *p) {
             work += host_stage_work(p->r, g, end);
         c.kernel[s] = host_median(p->together[s]);
         for (size_t k = s; k < end && !g->stage[s].copies; k++)
-            c.work[k] = host_median(p->alone[s]) * host_stage_work(p->r, g, k) / work;
+            c.work[k] = host_median(p->alone[s]) * all * host_stage_work(p->r, g, k) / work;
     }
     for (int k = 0; k < HOST_COPIES; k++) c.copy[k] = host_median(p->copy[k]) / bytes;
     c.update = host_median(p->update) / (double)p->r->m->floats;
@@ -730,7 +750,7 @@ static inline void host_validate(const Options *o, const BenchStep *size, size_t
     Out json = {0};
     if (o->json) json = out_open(o->json);
     json_begin(&json, NULL, '{');
-    bench_machine(&json);
+    bench_machine(o->threads, &json);
     printf("%-50s %10s %9s\n", "ms a step", "predicted", "measured");
     json_begin(&json, "steps", '[');
     for (size_t k = 0; k < cases; k += 2) {
@@ -759,15 +779,14 @@ static inline void host_validate(const Options *o, const BenchStep *size, size_t
 static inline void host_command(const Options *o, const GptConfig *c) {
     static const char *const named[] = {"model", "layers", "heads", "width",
                                         "vocab", "context", "batch"};
-    static const char *const not[] = {"csv", "trace", "report", "timeline",
-                                      "walk", "why", "sweep", "show-graph", "recompute"};
+    static const char *const not[] = {"csv",    "trace",   "report",     "timeline",
+                                      "walk",   "why",     "sweep",      "show-graph",
+                                      "spread", "section", "peak-share", "recompute"};
     const BenchStep own = {.c = *c, .B = o->batch, .T = o->context};
     bool any = false;
     for (size_t k = 0; k < sizeof named / sizeof *named; k++)
         any |= o->given[option_find(named[k], SIMULATE)];
-    for (size_t k = 0; k < sizeof not / sizeof *not; k++)
-        if (o->given[option_find(not[k], SIMULATE)])
-            usage("--validate and --%s contradict each other", not[k]);
+    options_contradict(o, SIMULATE, "validate", not, sizeof not / sizeof *not);
     host_validate(o, any ? &own : host_sizes, any ? 1 : HOST_SIZES);
 }
 #endif

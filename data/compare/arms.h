@@ -26,7 +26,7 @@
 #define ARMS_H
 #include "../run/masks.h"
 
-enum { ARM_NAME = 32, ARMS_MAX = 32 };
+enum { ARM_NAME = 32, ARMS_MAX = 26 };          /* each has a letter in the curves */
 enum { AS_IT_IS, FIT_PARAMETERS, FIT_FLOPS };   /* which width, unless given */
 
 static const struct {

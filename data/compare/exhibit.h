@@ -11,8 +11,8 @@
  *
  * The pipeline is simulated (see simulate.h), with the chip and the panels of
  * the options; a model that does not fit on the chip with these is given
- * smaller panels, and one that fits with none has no pipeline. It refuses to
- * run anything.
+ * smaller panels, and one that fits with none, or on a chip that knows no dataflow,
+ * has no pipeline. It refuses to run anything.
  *
  * Example: at width 256 and blocks of 16x4, c_attn has 48 x 64 blocks, so a
  * cell is a block; mlp.c_proj has 16 x 256, so a cell is 4 of them side by
@@ -158,6 +158,7 @@ static inline void exhibit_plan(Out *out, const DfGraph *g, const DfChip *chip,
 }
 static inline void exhibit_pipeline(Out *out, const Gpt *m, const Options *o) {
     const DfChip chip = parse_chip(o);
+    if (chip.kernels) return;
     const size_t B = o->batch;
     const size_t NG = gpt_groups(o->context);
     GptLines *lines = gpt_lines(m);

@@ -54,21 +54,24 @@ static inline int parse_update(const Options *o) {
 static inline void mask_spread(const Options *o, double out[4]) {
     static const char *const kind[4] = {"qkv", "proj", "fc", "fc2"};
     const char *p = o->spread;
-    while (*p) {
+    bool seen[4] = {false};
+    char *end;
+    do {
         const size_t n = strcspn(p, "=");
-        char *end = NULL;
         int k = 0;
+        end = NULL;
         while (k < 4 && (strlen(kind[k]) != n || strncmp(p, kind[k], n))) k++;
         const double s = k < 4 && p[n] ? strtod(p + n + 1, &end) : -1;
         const bool number = end && end != p + n + 1 && (!*end || *end == '/');
-        if (!number || !(s >= 0 && s < 1))
+        if (!number || !(s >= 0 && s < 1) || seen[k])
             refuse(o,
                    "--spread: expected uniform, erk or qkv=S/proj=S/fc=S/fc2=S with S "
-                   "in [0,1), found '%s'",
+                   "in [0,1), each at most once, found '%s'",
                    p);
+        seen[k] = true;
         out[k] = 1 - s;
-        p = *end ? end + 1 : end;
-    }
+        p = end + 1;
+    } while (*end);
 }
 /* Densities of c_attn, attn.c_proj, c_fc and mlp.c_proj, which are the same in
  * every layer. */
@@ -298,6 +301,8 @@ static inline void masks_check(const Options *o) {
             refuse(o, "--%s needs --sparsity", need[k]);
     if (o->densify > 0 && !masks_wanted(o) && !masks_lifted(o))
         refuse(o, "--densify needs --sparsity");
+    if (option_given(o, "scale") && !masks_wanted(o) && !o->init)
+        refuse(o, "--scale needs --sparsity");
     for (size_t k = 0; k < sizeof evolve / sizeof *evolve; k++)
         if (option_given(o, evolve[k]) && parse_update(o) == STATIC)
             refuse(o, "--%s needs --update set, rigl or gmp", evolve[k]);
@@ -399,7 +404,8 @@ static inline MasksMove masks_move(const Options *o, const GptParam *p,
     const double t = (double)step / (double)masks_last(o);
     const size_t have = p->mat.lines / p->mat.block;
     if (parse_update(o) == GMP) {
-        const double left = 1 - t;
+        const double from = (double)masks_from(o);
+        const double left = 1 - ((double)step - from) / ((double)masks_last(o) - from);
         const double d = density + (1 - density) * left * left * left;
         const size_t want = sp_per_row(d, p->mat.IC / p->mat.block) * p->mat.nb;
         return (MasksMove){.dropped = have > want ? have - want : 0};

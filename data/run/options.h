@@ -100,8 +100,8 @@ typedef struct {
     const char *schedule;
     const char *chip;
     const char *trace;
-    const char *sim_sweep;          /* of simulate, as the next five */
-    const char *why;
+    const char *sim_sweep;          /* of simulate, as all up to `validate`; */
+    const char *why;                /* this one of run, too */
     size_t walk, section;
     double peak_share;
     bool timeline, validate;
@@ -569,6 +569,14 @@ static inline bool option_given(const Options *o, const char *name) {
     return o->given[option_find(name, RUN | TOKENIZE)];
 }
 
+/* Refuses n other options of a command, which it leaves out when `one` is given. */
+static inline void options_contradict(const Options *o, int command, const char *one,
+                                      const char *const *others, size_t n) {
+    for (size_t k = 0; k < n; k++)
+        if (o->given[option_find(others[k], command)])
+            usage("--%s and --%s contradict each other", one, others[k]);
+}
+
 /* Option k as if it were not given. */
 static inline void option_preset(Options *o, int k) {
     void *field = (char *)o + options[k].at;
@@ -632,7 +640,11 @@ static inline Options *options_read(int argc, char **argv, int command,
     if (takes_file && (!o->file || (command == CONVERT && !o->to)))
         usage("%s: expected %s", argv[0], takes_file);
     if (o->threads == AUTO) o->threads = df_cores();
-    if (command & TRAIN && parse_schedule(o) == SERIAL) o->threads = 1;
+    if (command & (TRAIN | BENCH) && parse_schedule(o) == SERIAL) {
+        if (o->given[option_find("threads", command)] && o->threads > 1)
+            usage("--schedule serial has one thread, found --threads %zu", o->threads);
+        o->threads = 1;
+    }
     if (o->panel & (o->panel - 1))
         usage("--panel: expected 16, 32, 64 or 128, found %zu", o->panel);
     return o;
