@@ -593,6 +593,13 @@ static void test_hf_beside(void) {
               NOTED("it says that texts end with id 7; between documents stands id 259"),
           "%s", check_line);
     free(other);
+    other = check_json(good, "eos_token_id", "[7, 9]", NULL);
+    file_put(config, other, strlen(other));
+    NOTED("");
+    CHECK(command("convert %s /dev/null --format llmc", model) == 0 &&
+              NOTED("it says that texts end with id 7; between documents stands id 259"),
+          "%s", check_line);
+    free(other);
     other = check_json(good, "eos_token_id", "50256", NULL);    /* beyond its ids */
     file_put(config, other, strlen(other));
     NOTED("");
@@ -661,6 +668,11 @@ static void test_hf_vocabulary(const char *path) {
                   file_in("padded"), file_in("padded"));
     check_refused("written over while it is read", "convert %s/model.safetensors %s",
                   file_in("padded"), file_in("padded"));
+    check_refused("a folder of its own", "convert %s %s/other.safetensors", path,
+                  file_in("padded"));
+    NOTED("");
+    hf_write(file_in("padded"), m, NULL);
+    CHECK(NOTED("tokenizer.json: was there before"), "%s", check_line);
     gpt_free(m);
     tok_free(t);
     tok_free(back);
@@ -687,6 +699,11 @@ static void test_hf_config(const char *path, const char *config) {
         file_put(config, bad[k].given, strlen(bad[k].given));
         check_refused(bad[k].expected, "eval %s", path);
     }
+    static const char single[] = HF_CONFIG("\"layer_norm_epsilon\": 9.999999747378752e-06, ");
+    file_put(config, single, strlen(single));       /* 1e-5 in float32 */
+    ModelFile f = model_open(path);
+    CHECK(f.c.L == 1, "%zu layers", f.c.L);
+    model_close(&f);
 }
 static void test_hf(void) {
     char path[128];
@@ -717,7 +734,7 @@ static void test_hf(void) {
     static const char *const bad_file[6] = {
         "",
         "what wte.weight holds",
-        "others",
+        "found another",
         "where the mask is 0",
         "",
         "h.0.attn.bias[8]: expected the 1 of a causal mask, found 0",
@@ -734,6 +751,10 @@ static void test_hf(void) {
     test_hf_notes();
     test_hf_buffers();
     test_hf_beside();
+    static const char other[] = "A\0\0\0\0\0\0\0{\"a\":{\"dtype\":\"F32\",\"shape\":[1],"
+                                "\"data_offsets\":[0,4]}}           \0\0\0\0";
+    file_put(file_in("other.safetensors"), other, sizeof other - 1);
+    check_refused("found safetensors with neither", "eval %s", file_in("other.safetensors"));
     unlink(config);
     check_refused("config.json", "eval %s", path);
     unlink(path);

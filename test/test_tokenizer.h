@@ -722,6 +722,7 @@ static const Refused tokt_bad_file[] = {
     {HEAD "\"merges\":[[\"a\"]]}}", "JSON"},
     {HEAD "\"merges\":[[\"a\",\"b\",\"c\"]]}}", "JSON"},
     {HEAD "\"merges\":[3]}}", "JSON"},
+    {HEAD "\"merges\":[],\"vocab\":{}}}", "token 0: expected an id, found none"},
     {HEAD "\"merges\":[],\"vocab\":{\"a\":1}}}",
      "token 0: expected an id, found none"},
     {HEAD "\"merges\":[],\"vocab\":{\"a\":1,\"a\":2}}}", "once"},
@@ -937,6 +938,10 @@ static void tokt_patterns(void) {
     t = tok_read(b, (Bytes){0}, true);
     CHECK(!NOTED("x"), "what was said is no assumption");
     tok_free(t);
+    char *more = mem_new(strlen(ranks) + 16, 1);
+    sprintf(more, "%sIChh 300\n", ranks);           /* " (a", of " (" and "a" */
+    tokt_check_text(more, "never makes its token ' (a'");
+    free(more);
     /* The last rank is 301 now, before the others. */
     char *gap = strstr(ranks, " 299\n");
     memcpy(gap, " 301\n", 5);

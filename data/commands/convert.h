@@ -10,21 +10,27 @@
 #define CONVERT_H
 #include "../run/state.h"
 
-/* Dies if what is written would take the place of what is read. A model of
- * Hugging Face's is a whole folder: configuration and vocabulary lie beside the
- * weights. */
+/* Dies if what is written would take the place of what is read, or of part of
+ * another model. A model of Hugging Face's is a whole folder: configuration and
+ * vocabulary lie beside the weights. */
 static inline void convert_check(const Options *o, ModelKind to,
                                  const ModelFile *from) {
     char *weights = hf_weights(o->to);
     char *there = path_beside(weights, ".");
     char *here = path_beside(from->path, ".");
+    char *config = path_beside(weights, "config.json");
     if (to == MODEL_HF && from->kind == MODEL_HF && file_same(here, there))
         die("%s: would be written over while it is read", o->to);
     if (to != MODEL_HF) output_check(o->to, o, from->path);
     else if (file_there(there)) output_check(weights, o, from->path);
+    if (to == MODEL_HF && file_there(config) && !file_there(weights))
+        die("%s: expected a folder of its own, found %s, another model's, which would be "
+            "written over",
+            o->to, config);
     free(weights);
     free(there);
     free(here);
+    free(config);
 }
 static inline void convert_write(const Options *o, ModelKind to, const State *s,
                                  bool half) {

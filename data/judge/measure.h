@@ -290,9 +290,10 @@ static inline void measures_print(const Measures *x) {
         hardest = fmax(hardest, parts_bits(x, k));
     }
     score_print(x->name, &x->val, x->floor);
-    printf("95 %% interval %.4f .. %.4f over %zu %s, from %.4f to %.4f %s\n",
-           s.lo, s.hi, x->parts.n, parts_name(&x->parts), easiest, hardest,
-           score_unit(&x->val));
+    if (x->parts.n >= PARTS_LEAST) printf("95 %% interval %.4f .. %.4f over", s.lo, s.hi);
+    else printf("no interval over so few as");
+    printf(" %zu %s, from %.4f to %.4f %s\n", x->parts.n, parts_name(&x->parts), easiest,
+           hardest, score_unit(&x->val));
     if (x->train.tokens)
         printf("on as much of its training text %.4f bits/byte, a gap of %.4f\n",
                score_bits(&x->train),

@@ -231,18 +231,19 @@ static inline SpMat checkpoint_mask(const Safetensors *st, const char *path,
     return m;
 }
 
-/* The U8 tensor mask.NAME of parameter p in its shape, or NULL. Dies if it is
- * another, or not of 0 and 1. */
+/* The tensor mask.NAME of parameter p in its shape, U8 or BOOL, or NULL. Dies if it
+ * is another, or not of 0 and 1. */
 static inline const uint8_t *mask_find(const Safetensors *st,
                                        const GptParam *p) {
     char name[64];
-    if (!st_find(st, checkpoint_name(name, "mask.", p))) return NULL;
-    const StTensor *t = st_need(st, name, ST_U8, p->rank,
-                                (size_t[]){p->rows, p->cols});
+    const StTensor *t = st_find(st, checkpoint_name(name, "mask.", p));
+    if (!t) return NULL;
+    const StType type = t->type == ST_BOOL ? ST_BOOL : ST_U8;   /* the same bytes */
+    t = st_need(st, name, type, p->rank, (size_t[]){p->rows, p->cols});
     st_check_bits(t);
     return t->data;
 }
-/* The pattern of parameter p by mask.NAME, U8 in its named shape, of any
+/* The pattern of parameter p by mask.NAME, in its named shape, of any
  * safetensors file: the 16 x w blocks that hold a kept element, and if they
  * hold others too, which. False if there is no such tensor. */
 static inline bool checkpoint_element_mask(const Safetensors *st,

@@ -61,11 +61,15 @@ static inline bool model_has_wte(const Safetensors *s) {
         if (!strcmp(hf_plain(s->tensors[k].name), "wte.weight")) return true;
     return false;
 }
-/* Whatever is safetensors and none of the others is left to the reader of
- * native checkpoints. */
+/* Safetensors: a checkpoint of this program is left to its own reader. Dies of what
+ * is neither that nor a GPT-2 of Hugging Face's. */
 static inline void model_read_safetensors(ModelFile *f, Bytes b) {
     f->st = st_parse(b);
-    if (model_is_ours(&f->st) || !model_has_wte(&f->st)) return;
+    if (model_is_ours(&f->st)) return;
+    if (!model_has_wte(&f->st))
+        die("%s: expected a checkpoint of this program, or a GPT-2 with its wte.weight; "
+            "found safetensors with neither",
+            f->path);
     f->part = mem_grow(NULL, 0, &f->part_cap, sizeof *f->part);
     f->part[f->parts++] = f->st;
     f->st = (Safetensors){0};
@@ -160,8 +164,8 @@ static inline Tokenizer *vocabulary_beside(const ModelFile *f, bool *lost) {
     }
     return t;
 }
-/* The id with which a model says that a text begins (0) or ends (1); SIZE_MAX if
- * it names none, or one that it does not have: a default that nobody changed. */
+/* The id, of several the first, with which a model says that a text begins (0) or ends
+ * (1); SIZE_MAX if it names none, or one that it does not have: a default that nobody changed. */
 static inline size_t model_edge(const ModelFile *f, int end) {
     size_t id = SIZE_MAX;
     if (f->kind == MODEL_GGUF) {
@@ -174,6 +178,7 @@ static inline size_t model_edge(const ModelFile *f, int end) {
         Bytes b = file_read(path);
         Json value = json_at(json_open(b.p, b.n, path),
                              end ? "eos_token_id" : "bos_token_id");
+        if (value.p && json_peek(&value) == '[') value = json_at(value, "0");
         const int c = value.p ? json_peek(&value) : 0;
         if (c >= '0' && c <= '9') id = (size_t)json_uint(&value);
         file_free(&b);

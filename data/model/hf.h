@@ -115,8 +115,8 @@ static inline void hf_want_number(Json config, const char *key, double want) {
     Json v = json_at(config, key);
     if (!v.p || json_peek(&v) == 'n') return;
     const double found = json_real(v);
-    if (!(fabs(found - want) <= 1e-9 * want))
-        die("%s: \"%s\": expected %g, found %g", v.name, key, want, found);
+    if ((float)found != (float)want)        /* what went through float32 is the same */
+        die("%s: \"%s\": expected %g, found %.9g", v.name, key, want, found);
 }
 
 /* The configuration in a config.json of n bytes. Dies on whatever is not GPT-2;
@@ -284,34 +284,43 @@ static inline void hf_check_buffer(const StTensor *t) {
     }
 }
 
+/* The head, if there is one with numbers in it. */
+static inline const StTensor *hf_head(const ModelFile *f) {
+    const StTensor *head = st_find(&f->st, "lm_head.weight");
+    return head && head->count ? head : NULL;
+}
+/* Whether a tensor is a parameter, the mask of one, or the head. */
+static inline bool hf_knows(const ModelFile *f, const char *name) {
+    const bool mask = !strncmp(name, "mask.", 5);
+    for (size_t k = 0; k < gpt_count(&f->c); k++) {
+        if (mask && !f->mask[k]) continue;
+        if (!strcmp(mask ? name + 5 : name, f->table[k].name)) return true;
+    }
+    return !strcmp(name, "lm_head.weight");
+}
 /* Points f->at at the tensors of f->st for configuration f->c. Dies if one is
  * missing, of another shape, or unknown, or if a head is there that is not the
  * embedding. */
 static inline void hf_place(ModelFile *f) {
-    const size_t count = gpt_count(&f->c);
-    const StTensor *head = st_find(&f->st, "lm_head.weight");
-    size_t known = head != NULL;
     model_table(f, false);
-    for (size_t k = 0; k < count; k++) {
+    for (size_t k = 0; k < gpt_count(&f->c); k++) {
         const GptParam *p = &f->table[k];
         const StTensor *t = st_find(&f->st, p->name);
         const StType type = t && t->type <= ST_BF16 ? t->type : ST_F32;
         const size_t shape[2] = {p->rows, p->cols};
         f->at[k] = *st_need(&f->st, p->name, type, p->rank, shape);
         if (p->in_out) f->mask[k] = mask_find(&f->st, p);
-        known += f->mask[k] ? 2 : 1;
     }
     for (size_t i = 0; i < f->st.n; i++) {
         const StTensor *t = &f->st.tensors[i];
-        const bool buffer = hf_buffer(t->name) && t->count;
-        if (buffer) hf_check_buffer(t);
-        known += buffer || !t->count;
+        if (!t->count) continue;
+        if (hf_buffer(t->name)) hf_check_buffer(t);
+        else if (!hf_knows(f, t->name))
+            die("%s: tensor '%.200s': expected one of GPT-2's, a mask or a buffer, found "
+                "another",
+                f->path, t->name);
     }
-    if (known != f->st.n)
-        die("%s: expected the %zu tensors of GPT-2, their masks and buffers, "
-            "found %zu others",
-            f->path, count, f->st.n - known);
-    model_tied(f, head);
+    model_tied(f, hf_head(f));
 }
 
 /* Says if an adapter lies beside the weights, which transformers would add to
@@ -334,7 +343,7 @@ static inline void hf_read(ModelFile *f) {
     f->st.file.name = f->path;
     st_sort(f->path, f->st.tensors, f->st.n, sizeof *f->st.tensors);
     const Json tied = json_at(json_open(b.p, b.n, path), "tie_word_embeddings");
-    if (tied.p && !st_find(&f->st, "lm_head.weight"))
+    if (tied.p && !hf_head(f))
         json_want(tied, "tie_word_embeddings", "true|null");
     hf_place(f);
     hf_note_adapter(f->path);
@@ -445,6 +454,19 @@ static inline void hf_put_weights(StWriter *w, const Gpt *m) {
         free(mask);
     }
 }
+/* Says what lies beside a model without a vocabulary: it will be taken for its own. */
+static inline void hf_note_vocabulary(const char *weights) {
+    static const char *const names[] = {"tokenizer.json", "merges.txt", "vocab.bpe",
+                                        "gpt2_tokenizer.bin"};
+    for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
+        char *path = path_beside(weights, names[k]);
+        if (file_there(path))
+            note("%s: was there before; it will be taken for this model's, which has no "
+                 "vocabulary",
+                 path);
+        free(path);
+    }
+}
 /* All that lies beside the weights; tok may be NULL. */
 static inline void hf_write_beside(const char *weights, const Gpt *m,
                                    const Tokenizer *tok) {
@@ -458,6 +480,12 @@ static inline void hf_write_beside(const char *weights, const Gpt *m,
     for (size_t k = 0; k < m->count; k++) {
         all += gpt_elements(&m->table[k]);
         kept += sp_elements(&m->table[k].mat);
+    }
+    if (!tok) {
+        note("%s: the model has no vocabulary; its last id, %zu, is written as the end of "
+             "a text",
+             config, eot);
+        hf_note_vocabulary(weights);
     }
     hf_write_config(config, &m->c, eot);
     hf_write_generation(generation, eot);

@@ -177,10 +177,14 @@ static inline void src_merge(TokSource *s, const char *text, size_t len) {
     if (!tok_join(s->t, left, right))
         src_die(s, "a new token, found '%.*s' again", src_shown(len), text);
 }
-/* Gives a token that id, which tok_seal checks. A file has fewer tokens than
- * bytes + 257. */
-static inline void src_id(TokSource *s, size_t token, uint64_t id) {
+/* Tokens have ids of their own, which tok_seal checks; none yet. A file has fewer
+ * tokens than bytes + 257. */
+static inline void src_ids(TokSource *s) {
     if (!s->t->id_of) s->t->id_of = tok_none(s->cap + 257);
+}
+/* Gives a token that id. */
+static inline void src_id(TokSource *s, size_t token, uint64_t id) {
+    src_ids(s);
     if (s->t->id_of[token] != TOK_NONE)
         src_die(s, "each token once, found one again");
     s->t->id_of[token] = id < TOK_NONE ? (uint32_t)id : TOK_NONE - 1;
@@ -367,6 +371,7 @@ static inline void src_read_llmc(TokSource *s) {
 static inline void src_json_ids(TokSource *s, Json j) {
     s->unit = "token of id";
     s->name = j.name;
+    src_ids(s);
     json_expect(&j, '{');
     for (bool first = true; json_more(&j, '}', &first);) {
         const size_t len = json_string(&j, s->text, s->cap);
@@ -379,8 +384,8 @@ static inline void src_json_ids(TokSource *s, Json j) {
 /* The members of a tokenizer.json. */
 static const JsonField tok_json_file[] = {
     {"version", JSON_NEUTRAL, "\"1.0\"|null"},
-    {"truncation", JSON_NEUTRAL, "null"},
-    {"padding", JSON_NEUTRAL, "null"},
+    {"truncation", JSON_READ, ""},
+    {"padding", JSON_READ, ""},
     {"added_tokens", JSON_READ, ""},
     {"normalizer", JSON_NEUTRAL, "null"},
     {"pre_tokenizer", JSON_READ, ""},
@@ -488,6 +493,20 @@ static inline void src_json_merge(TokSource *s, Json *j) {
     s->at++;
     src_merge(s, s->text, len);
 }
+/* Says what a tokenizer.json asks for besides ids. transformers sets truncation and
+ * padding anew with every call, so these are whatever they were when it was saved. */
+static inline void src_json_notes(const TokSource *s, Json file) {
+    const Json after = json_at(file, "post_processor/type");
+    const Json cuts = json_at(file, "truncation");
+    const Json pads = json_at(file, "padding");
+    if (after.p && memcmp(after.p, "\"ByteLevel\"", 11))
+        note("%s: the tokens that its post_processor puts around a text are "
+             "not put there",
+             s->name);
+    if ((cuts.p && *cuts.p != 'n') || (pads.p && *pads.p != 'n'))
+        note("%s: it asks for truncation or padding; a text is encoded whole, as it is",
+             s->name);
+}
 /* Hugging Face's tokenizer.json. Whatever would make other ids than GPT-2's way
  * does is refused. */
 static inline void src_read_json(TokSource *s) {
@@ -495,7 +514,6 @@ static inline void src_read_json(TokSource *s) {
     const Json model = json_need(file, "model");
     Json merges = json_need(model, "merges");
     const Json cut = json_need(file, "pre_tokenizer");
-    const Json after = json_at(file, "post_processor/type");
     const Json decoder = json_at(file, "decoder/type");
     JSON_FIELDS_ONLY(file, tok_json_file);
     json_alone(file);
@@ -510,10 +528,7 @@ static inline void src_read_json(TokSource *s) {
         src_json_merge(s, &merges);
     src_json_ids(s, json_need(model, "vocab"));
     src_json_added(s, json_at(file, "added_tokens"));
-    if (after.p && memcmp(after.p, "\"ByteLevel\"", 11))
-        note("%s: the tokens that its post_processor puts around a text are "
-             "not put there",
-             s->name);
+    src_json_notes(s, file);
 }
 
 /* ---- any of them --------------------------------------------------------- */
@@ -533,9 +548,20 @@ static const struct {
     {"o200k_base", 199998, "  ", false},
 };
 
+/* A token of whole characters that GPT-2's pattern cuts, so that no text makes it;
+ * TOK_NONE if there is none. One of two bytes may begin a contraction. */
+static inline uint32_t src_cut(const Tokenizer *t) {
+    for (uint32_t k = 256; k < t->n; k++) {
+        const uint8_t *p = strings_at(&t->tokens, k);
+        const size_t len = strings_length(&t->tokens, k);
+        if (len < 3 || utf8_stray(p, p + len) < p + len) continue;
+        if (tok_piece(t->classes, p, len) < len) return k;
+    }
+    return TOK_NONE;
+}
 /* Says what is assumed of a list of merges or ranks, which does not name its
  * pattern, unless it is a known one or the user has said it. Dies if it is
- * known to be for another. */
+ * for another: a known one, or one with a token that this one never makes. */
 static inline void src_pattern(const Tokenizer *t, const char *name,
                                bool said) {
     const size_t known = t->n > 256 ? sizeof tok_known / sizeof *tok_known : 0;
@@ -550,10 +576,16 @@ static inline void src_pattern(const Tokenizer *t, const char *name,
             "for another",
             name, tok_known[k].name);
     }
-    if (!said)
-        note("%s: it does not say for which pattern it was made; taken is "
-             "GPT-2's (--pattern gpt2: it is)",
-             name);
+    if (said) return;
+    const uint32_t cut = src_cut(t);
+    if (cut != TOK_NONE)
+        die("%s: expected a vocabulary for GPT-2's pattern, which never makes its token "
+            "'%.*s' (--pattern gpt2: it is one)",
+            name, src_shown(strings_length(&t->tokens, cut)),
+            (const char *)strings_at(&t->tokens, cut));
+    note("%s: it does not say for which pattern it was made; taken is "
+         "GPT-2's (--pattern gpt2: it is)",
+         name);
 }
 
 typedef enum {
@@ -613,7 +645,7 @@ static inline Tokenizer *tok_read(Bytes file, Bytes ids, bool said) {
         src_json_ids(&s, named);
         json_alone(named);
     }
-    src_close(&s, kind == TOK_FILE_JSON || ids.name);
+    src_close(&s, kind == TOK_FILE_JSON || (kind == TOK_FILE_MERGES && ids.name));
     if (s.V > s.t->V) tok_widen(s.t, s.V);
     src_notes(&s, kind, file.name, ids.name, said);
     return s.t;
