@@ -574,38 +574,32 @@ static void test_hf_buffers(void) {
     CHECK(hf_buffer_dies(score, ST_F32, 0, 0, &none) && strstr(check_line, "-1000"), "%s",
           check_line);
 }
+/* Whether converting the model in `beside`, whose configuration is `good` but for the
+ * end of its texts, notes `says`. */
+static bool hf_end_noted(const char *good, const char *end, const char *says) {
+    char *other = check_json(good, "eos_token_id", end, NULL);
+    file_put(file_in("beside/config.json"), other, strlen(other));
+    free(other);
+    NOTED("");
+    CHECK(command("convert %s /dev/null --format llmc", file_in("beside")) == 0, "%s",
+          check_line);
+    return NOTED(says);
+}
 /* What lies beside a model and would make another of it, or of its texts. */
 static void test_hf_beside(void) {
     outside("cp -r test/golden/sharded %s/beside", folder);
     const char *model = file_in("beside");
-    const char *config = file_in("beside/config.json");
     const char *tokens = file_in("beside/tokenizer_config.json");
     file_put(file_in("beside/adapter_config.json"), "{}", 2);
     NOTED("");
     CHECK(command("convert %s /dev/null --format llmc", model) == 0 &&
               NOTED("adapter_config.json: the adapter is not read"),
           "%s", check_line);
-    char *good = file_text(config);
-    char *other = check_json(good, "eos_token_id", "7", NULL);
-    file_put(config, other, strlen(other));
-    NOTED("");
-    CHECK(command("convert %s /dev/null --format llmc", model) == 0 &&
-              NOTED("it says that texts end with id 7; between documents stands id 259"),
-          "%s", check_line);
-    free(other);
-    other = check_json(good, "eos_token_id", "[7, 9]", NULL);
-    file_put(config, other, strlen(other));
-    NOTED("");
-    CHECK(command("convert %s /dev/null --format llmc", model) == 0 &&
-              NOTED("it says that texts end with id 7; between documents stands id 259"),
-          "%s", check_line);
-    free(other);
-    other = check_json(good, "eos_token_id", "50256", NULL);    /* beyond its ids */
-    file_put(config, other, strlen(other));
-    NOTED("");
-    CHECK(command("convert %s /dev/null --format llmc", model) == 0 && !NOTED("texts end"),
-          "%s", check_line);
-    free(other);
+    char *good = file_text(file_in("beside/config.json"));
+    const char *says = "it says that texts end with id 7; between documents stands id 259";
+    CHECK(hf_end_noted(good, "7", says), "%s", check_line);
+    CHECK(hf_end_noted(good, "[7, 9]", says), "%s", check_line);
+    CHECK(!hf_end_noted(good, "50256", "texts end"), "%s", check_line);   /* beyond its ids */
     free(good);
     file_put(tokens, "{\"add_prefix_space\": true}", 26);
     NOTED("");

@@ -351,9 +351,17 @@ static size_t times_in(const char *text, const char *what) {
     }
     return n;
 }
-/* The same three stages as a page. They take 37 cycles: A works 16 of them, B 32
- * and C 24, which three tiles could do in 24. A waits for room of C 11 cycles, B
- * for data of A 2, and C for data of B 13: 6 for the first panel, and then 1 each. */
+/* The same three stages, to be asked about: their graph and plan. */
+static DfPlan *picture_plan(DfGraph *g) {
+    const DfChip chip = {"test", 3, 65536, 4, 1, 1e3, 1e9, 1e18, 1e18, 1, false};
+    *g = line_graph((const double[3]){2, 4, 3}, 3, 0);
+    g->stage[2].in[1] = 0;
+    g->groups = 8;
+    return df_plan(g, chip, 2, 1, 8, DF_TO_SIMULATE);
+}
+/* As a page they take 37 cycles: A works 16 of them, B 32 and C 24, which three tiles
+ * could do in 24. A waits for room of C 11 cycles, B for data of A 2, and C for data of
+ * B 13: 6 for the first panel, and then 1 each. */
 static void test_page(void) {
     static const char *const want[] = {
         "takes 37 ms;", "less than 24 ms<", "a &lt;model>", "<td>0: stage 0 – stage 2<td",
@@ -361,11 +369,8 @@ static void test_page(void) {
         "<tr><td>stage 1<td>1<td>86 %<td>5 % <span class=note>stage 0</span><td><td>\n",
         "<tr><td>stage 2<td>1<td>65 %<td>35 % <span class=note>stage 1</span><td><td>\n",
         "Memory of 3 tiles, 65.5 kB each", "like</thead>"};
-    const DfChip chip = {"test", 3, 65536, 4, 1, 1e3, 1e9, 1e18, 1e18, 1, false};
-    DfGraph g = line_graph((const double[3]){2, 4, 3}, 3, 0);
-    g.stage[2].in[1] = 0;
-    g.groups = 8;
-    DfPlan *plan = df_plan(&g, chip, 2, 1, 8, DF_TO_SIMULATE);
+    DfGraph g;
+    DfPlan *plan = picture_plan(&g);
     Out out = out_memory();
     view_page(&out, "a <model>", &g, plan, 1);
     out_char(&out, 0);
@@ -382,11 +387,8 @@ static void test_page(void) {
 }
 /* And what --why says of the first of them: the example at the head of why.h. */
 static void test_picture_why(void) {
-    const DfChip chip = {"test", 3, 65536, 4, 1, 1e3, 1e9, 1e18, 1e18, 1, false};
-    DfGraph g = line_graph((const double[3]){2, 4, 3}, 3, 0);
-    g.stage[2].in[1] = 0;
-    g.groups = 8;
-    DfPlan *plan = df_plan(&g, chip, 2, 1, 8, DF_TO_SIMULATE);
+    DfGraph g;
+    DfPlan *plan = picture_plan(&g);
     Why why = why_new(&g, plan, 0, 1);
     Out out = out_memory();
     why_follow(&out, &why, 0);
