@@ -100,7 +100,7 @@ static inline size_t df_seats(const DfPool *p) {
 static inline size_t df_share(const DfPool *p, size_t k) {
     return k * p->n / df_seats(p);
 }
-/* Whether nobody has begun some task yet. */
+/* Whether there is a task that nobody has begun. */
 static inline bool df_any_left(DfPool *p) {
     for (size_t k = 0; k < df_seats(p); k++)
         if (atomic_load(&p->share[k].next) < df_share(p, k + 1)) return true;
@@ -176,15 +176,15 @@ static inline void *df_worker(void *arg) {
 
 /* Runs tasks 0 .. n-1 and returns when the last is done. */
 static inline void df_run(DfPool *p, DfTask *fn, void *arg, size_t n) {
+    if (p->workers == 1 || n <= 1) {
+        for (size_t task = 0; task < n; task++) fn(arg, task, 0);
+        return;
+    }
     p->fn = fn;
     p->arg = arg;
     p->n = n;
     for (size_t k = 0; k < df_seats(p); k++)
         atomic_store(&p->share[k].next, df_share(p, k));
-    if (p->workers == 1 || n <= 1) {
-        df_work(p, 0);
-        return;
-    }
     pthread_mutex_lock(&p->lock);
     atomic_fetch_add(&p->state, DF_RUN + DF_OPEN);
     df_rouse(p, &p->wake);
