@@ -639,7 +639,7 @@ INLINE void sp_transpose(float *restrict out, const float *restrict in) {
 
 /* ---- the three products --------------------------------------------------- */
 
-enum { CHUNK = WIDE > 1 ? 64 : 128 };   /* lines of w, and of x in WIDE groups, in L1 */
+enum { CHUNK = WIDE > 1 ? 96 : 128 };   /* lines of w, and of x in WIDE groups, in L1 */
 enum { INPUTS = 96 };                   /* inputs of a dense matrix taken together */
 enum { BUNDLE = 4 };                    /* its row blocks taken together */
 enum { GROUPS_MAX = 8 };                /* groups of a panel at most */
