@@ -324,6 +324,7 @@ typedef struct {            /* the first and the last stage that read an edge */
 
 typedef struct {
     DfChip chip;
+    size_t room;            /* bytes of each tile's memory that it may use */
     size_t depth;           /* slots of an edge, at least */
     size_t groups;          /* of a panel */
     DfSection *section;

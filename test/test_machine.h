@@ -207,7 +207,7 @@ static bool machine_fits(const MachineCase *k, const DfChip *chip, size_t depth)
     DfGraph g = gpt_graph(&k->c, lines, NG, size_min(k->P / LINE, NG), k->how);
     DfPlan *plan = NULL;
     const bool died =
-        DIES(plan = df_plan(&g, *chip, depth, k->P / LINE, 64, DF_TO_SIMULATE));
+        DIES(plan = df_plan(&g, *chip, depth, k->P / LINE, 64, DF_TO_RUN));
     CHECK(!died || strstr(check_line, "sram="), "too small a chip: %s", check_line);
     if (!died) df_plan_free(plan, &g);
     gpt_graph_free(&g);
@@ -608,15 +608,50 @@ static void test_look(void) {
         const size_t sequences = 300 + rng_u64(key, 7) % 10;
         plan = df_plan(&three, chip, 1 + rng_u64(key, 6) % 2, 1, sequences * three.groups,
                        DF_TO_SIMULATE);
-        DfClock clock[3];
-        double seconds = 0;
-        df_clock_plan(&three, plan, sequences, clock);
-        for (size_t n = 0; n < plan->sections; n++) seconds += clock[n].seconds;
+        const double seconds = df_seconds(&three, plan, sequences);
         const double kernels = df_clock_kernels(&three, &chip, 0, 3, sequences, 1).seconds;
         CHECK(seconds <= kernels, "case %zu: %g s, as kernels %g", found[k], seconds, kernels);
         df_plan_free(plan, &three);
         line_free(&three);
     }
+}
+
+/* With twice the memory no step takes longer: random chips and models. */
+static void test_more_memory(void) {
+    size_t planned = 0;
+    for (size_t n = 0; n < 9; n++) {
+        const uint64_t key = 7000 + 10 * n;
+        const size_t NH = 2 + 2 * (rng_u64(key, 0) % 2);
+        const GptConfig c = {1 + rng_u64(key, 1) % 2, NH, 16 * NH, 256, 64};
+        const size_t groups = 1 + rng_u64(key, 2) % 4;
+        const size_t B = 1 + rng_u64(key, 3) % 4;
+        DfChip chip = {"test", 2 + rng_u64(key, 4) % 60, 32768, 4, 16, 1e9, 64, 1e9, 1e9,
+                       0, false};
+        chip.flops *= (double)(1 + rng_u64(key, 5) % 8);
+        chip.memory *= pow(10, (double)(rng_u64(key, 6) % 3));
+        SpMat *mats = some_masks(&c, 1 + rng_u64(key, 7) % 2, 0.3);
+        Gpt *m = gpt_make(c, mats, false, false);
+        GptLines *lines = gpt_lines(m);
+        DfGraph g = gpt_graph(&c, lines, 4, groups, GPT_TRAIN);
+        const size_t panels = B * ((4 + groups - 1) / groups);
+        double before = INFINITY;
+        for (int k = 0; k < 5; k++) {
+            chip.sram *= 2;
+            if (!df_holds(&g, chip, 2, groups)) continue;
+            DfPlan *plan = df_plan(&g, chip, 2, groups, panels, DF_TO_SIMULATE);
+            const double seconds = df_seconds(&g, plan, B);
+            CHECK(seconds <= before, "case %zu: %zu tiles of %zu bytes: %g s, of half: %g",
+                  n, chip.tiles, chip.sram, seconds, before);
+            before = seconds;
+            planned++;
+            df_plan_free(plan, &g);
+        }
+        gpt_graph_free(&g);
+        gpt_free(m);
+        free(mats);
+        free(lines);
+    }
+    CHECK(planned > 30, "%zu plans", planned);
 }
 
 /* ---- planted faults: --why names the stage and the cause ----------------- */
@@ -860,6 +895,7 @@ static void test_machine(void) {
     test_picture_why();
     test_waves();
     test_look();
+    test_more_memory();
     test_share();
     test_ceiling();
     test_why();

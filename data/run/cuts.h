@@ -4,6 +4,7 @@
  *     df_true          what a section takes that plan.h deals out, by clock.h
  *     df_alone         what a stage takes by itself, by kernel.h
  *     df_choose        of all sections that may begin with a stage the best
+ *     df_use_less      the same with less memory, if that turns out faster
  *     df_plan          the graph cut into sections, each placed
  *
  * It knows nothing of GPT, needs no data, and never changes a bit of a result.
@@ -15,6 +16,8 @@
  * may be a stage by itself on all tiles; then no plan is slower than a kernel at a
  * time. A kernel is taken as ideal, what streams is charged with all its waits. A
  * plan that workers are to run has no kernels, and goes by guesses made for workers.
+ * The search is no proof: with more memory it may go another way and end worse. So the
+ * same is found for half of the memory, and half of that, and the fastest is kept.
  *
  * Example: 40 layers have 700 places for a cut; where a section holds 3 layers at
  * most, that makes some 20,000 guesses, of which some hundred differ. */
@@ -261,7 +264,7 @@ __attribute__((noreturn)) static inline void df_too_small(const DfGraph *graph,
     df_section_free(&section, graph);
     DfPlan larger = *plan;
     DfPlan wider = *plan;
-    const size_t sram = df_enough(graph, &larger, &larger.chip.sram,
+    const size_t sram = df_enough(graph, &larger, &larger.room,
                                   DF_LINE_BYTES, first, end);
     const size_t tiles = df_enough(graph, &wider, &wider.chip.tiles,
                                    1, first, end);
@@ -282,18 +285,22 @@ static inline int df_mode(const DfGraph *graph, const DfPlan *plan,
         if (df_fits(graph, plan, first, end, mode, 1)) return mode;
     return DF_MODES;
 }
-/* Whether a chip can run the graph at all: whether every part of it that cannot
- * be cut fits in some way. */
+/* Whether every part of the graph that cannot be cut fits in some way. */
+static inline bool df_fits_all(const DfGraph *graph, const DfPlan *plan) {
+    bool fits = true;
+    size_t end;
+    for (size_t first = 0; first < graph->stages && fits; first = end) {
+        end = df_next_cut(graph, first);
+        fits = df_mode(graph, plan, first, end) < DF_MODES;
+    }
+    return fits;
+}
+/* Whether a chip can run the graph at all. */
 static inline bool df_holds(const DfGraph *graph, DfChip chip, size_t depth,
                             size_t groups) {
-    DfPlan plan = {.chip = chip, .depth = depth, .groups = groups};
-    bool holds = true;
-    size_t end;
+    DfPlan plan = {.chip = chip, .room = chip.sram, .depth = depth, .groups = groups};
     plan.reads = df_reads_of(graph);
-    for (size_t first = 0; first < graph->stages && holds; first = end) {
-        end = df_next_cut(graph, first);
-        holds = df_mode(graph, &plan, first, end) < DF_MODES;
-    }
+    const bool holds = df_fits_all(graph, &plan);
     free(plan.reads);
     return holds;
 }
@@ -387,8 +394,10 @@ static inline DfClock df_look(DfSearch *search, const DfSection *section,
     df_sim_free(&sim);
     return clock;
 }
-/* Firings that are simulated for a plan at most: some seconds of the host. */
+/* Firings that are simulated for a plan at most, some seconds of the host; and with more
+ * than so many no plan for less memory is looked for. */
 static const size_t DF_SIM_MOST = 16000000;
+static const size_t DF_LESS_MOST = 2000000;
 
 /* What was chosen by guessing, with the seconds that it takes: simulated, unless
  * it is for workers; after too many firings guessed, and longer by as much as
@@ -592,14 +601,17 @@ static inline void df_take_memory(DfPlan *plan) {
             plan->chip.name, plan->chip.tiles, plan->chip.sram);
     plan->memory = mem_new(lines, DF_LINE_BYTES);
 }
-/* Fills a plan with the best sections, or with kernels alone. */
-static inline void df_fill(DfSearch *search, DfPlan *plan, bool alone) {
-    size_t cap = 0;
+static inline void df_sections_free(DfPlan *plan, const DfGraph *graph) {
     for (size_t n = 0; n < plan->sections; n++)
-        df_section_free(&plan->section[n], search->graph);
+        df_section_free(&plan->section[n], graph);
     free(plan->section);
     plan->section = NULL;
     plan->sections = 0;
+}
+/* Fills a plan with the best sections, or with kernels alone. */
+static inline void df_fill(DfSearch *search, DfPlan *plan, bool alone) {
+    size_t cap = 0;
+    df_sections_free(plan, search->graph);
     for (size_t s = 0; s < search->graph->stages;) {
         const DfChoice choice =
             alone ? df_alone(search, s) : df_choose(search, s);
@@ -610,17 +622,64 @@ static inline void df_fill(DfSearch *search, DfPlan *plan, bool alone) {
         s = choice.end;
     }
 }
-/* Whether kernels alone are faster than a plan: what was not simulated to its end
- * may have been chosen wrongly. */
-static inline bool df_beaten(const DfSearch *search, const DfPlan *plan) {
-    const DfGraph *graph = search->graph;
+/* Seconds that a plan takes for so many sequences. */
+static inline double df_seconds(const DfGraph *graph, const DfPlan *plan,
+                                size_t sequences) {
     DfClock *clock = mem_new(plan->sections, sizeof *clock);
     double seconds = 0;
-    df_clock_plan(graph, plan, search->sequences, clock);
+    df_clock_plan(graph, plan, sequences, clock);
     for (size_t n = 0; n < plan->sections; n++) seconds += clock[n].seconds;
     free(clock);
-    return seconds > df_clock_kernels(graph, &plan->chip, 0, graph->stages,
-                                      search->sequences, plan->groups).seconds;
+    return seconds;
+}
+/* Fills a plan with the best sections for what it may use of the chip, or with kernels
+ * if these are faster, for what was not simulated to its end may have been chosen
+ * wrongly. Returns its seconds, a guess for workers; *firings: simulated to find it. */
+static inline double df_best(const DfGraph *graph, DfPlan *plan, size_t panels,
+                             size_t *firings) {
+    DfSearch search = {.graph = graph, .plan = plan, .panels = panels};
+    search.sequences = size_max(1, panels / df_per_sequence(graph, plan, 1));
+    search.sign = df_signs(graph, plan);
+    search.memory.bits = 10;
+    search.memory.known = mem_new((size_t)1 << search.memory.bits,
+                                  sizeof *search.memory.known);
+    search.left = mem_new(graph->stages + 1, sizeof *search.left);
+    df_search(&search);
+    df_fill(&search, plan, false);
+    double took = df_for_workers(plan) ? search.left[0]
+                                       : df_seconds(graph, plan, search.sequences);
+    if (df_has_kernels(plan)) {
+        const DfClock kernels = df_clock_kernels(graph, &plan->chip, 0, graph->stages,
+                                                 search.sequences, plan->groups);
+        if (took > kernels.seconds) df_fill(&search, plan, true);
+        took = fmin(took, kernels.seconds);
+    }
+    *firings = search.firings;
+    free(search.sign);
+    free(search.left);
+    free(search.memory.known);
+    return took;
+}
+/* A plan that leaves memory unused is a plan too. Takes one for a half of each tile's, a
+ * quarter and so on, if it takes less than `took` seconds: so more memory never makes
+ * a step slower. */
+static inline void df_use_less(const DfGraph *graph, DfPlan *plan, size_t panels,
+                               double took) {
+    DfPlan less = *plan;
+    size_t firings;
+    less.section = NULL;
+    less.sections = 0;
+    for (size_t room = plan->chip.sram / 2;; room /= 2) {
+        less.room = room;
+        if (!df_fits_all(graph, &less)) break;
+        const double takes = df_best(graph, &less, panels, &firings);
+        if (takes >= took) continue;
+        took = takes;
+        const DfPlan swap = *plan;
+        *plan = less;
+        less = swap;
+    }
+    df_sections_free(&less, graph);
 }
 
 /* Cuts the graph into sections for a chip: at least `depth` slots an edge,
@@ -632,32 +691,21 @@ static inline DfPlan *df_plan(const DfGraph *graph, DfChip chip, size_t depth,
         die("sram: expected a multiple of %d bytes, found %zu", DF_LINE_BYTES,
             chip.sram);
     DfPlan *plan = mem_new(1, sizeof *plan);
-    *plan = (DfPlan){.chip = chip, .depth = depth, .groups = groups,
+    *plan = (DfPlan){.chip = chip, .room = chip.sram, .depth = depth, .groups = groups,
                      .purpose = purpose};
     plan->stride = chip.sram / DF_LINE_BYTES + DF_GAP;
     plan->reads = df_reads_of(graph);
-    DfSearch search = {.graph = graph, .plan = plan, .panels = panels};
-    search.sequences = size_max(1, panels / df_per_sequence(graph, plan, 1));
-    search.sign = df_signs(graph, plan);
-    search.memory.bits = 10;
-    search.memory.known = mem_new((size_t)1 << search.memory.bits,
-                                  sizeof *search.memory.known);
-    search.left = mem_new(graph->stages + 1, sizeof *search.left);
-    df_search(&search);
     if (purpose == DF_TO_RUN || purpose == DF_TO_TRY) df_take_memory(plan);
-    df_fill(&search, plan, false);
-    if (df_has_kernels(plan) && df_beaten(&search, plan)) df_fill(&search, plan, true);
-    free(search.sign);
-    free(search.left);
-    free(search.memory.known);
+    size_t firings;
+    const double took = df_best(graph, plan, panels, &firings);
+    if (!df_for_workers(plan) && firings <= DF_LESS_MOST)
+        df_use_less(graph, plan, panels, took);
     return plan;
 }
 static inline void df_plan_free(DfPlan *plan, const DfGraph *graph) {
-    for (size_t n = 0; n < plan->sections; n++)
-        df_section_free(&plan->section[n], graph);
+    df_sections_free(plan, graph);
     if (plan->memory) df_unguard(plan);
     free(plan->reads);
-    free(plan->section);
     free(plan->memory);
     free(plan);
 }

@@ -333,7 +333,7 @@ static inline bool df_cut_part(const DfGraph *graph, DfSection *section,
     }
     while (df_cut(graph, section, part, places, plan) > bytes && places < most)
         places++;
-    return part->bytes <= plan->chip.sram;
+    return part->bytes <= plan->room;
 }
 
 /* ---- dealing places out over tiles --------------------------------------- */
@@ -397,7 +397,7 @@ static inline bool df_deal_part(const DfGraph *graph, DfTable *table,
     for (size_t n = 0; n < plan->chip.tiles; n++) {
         const uint32_t number = table->order[n];
         DfTile *tile = &table->tile[number];
-        const bool room = tile->used + part->bytes <= plan->chip.sram;
+        const bool room = tile->used + part->bytes <= plan->room;
         if (k == part->places || !room) {
             table->left[left] = number;
             left++;
@@ -468,7 +468,7 @@ static inline double df_cut_each(const DfGraph *graph, DfSection *section,
 static inline bool df_cut_parts(const DfGraph *graph, DfSection *section,
                                 const DfPlan *plan, double share) {
     const double tiles = (double)plan->chip.tiles;
-    const double sram = (double)plan->chip.sram;
+    const double sram = (double)plan->room;
     const double cycles = share * df_all_work(graph, plan, section) / tiles;
     const double most = fmin(share, 1) * sram;
     bool replicated = false;
@@ -518,7 +518,7 @@ static inline bool df_deal(const DfGraph *graph, DfSection *section,
         const DfPart *part = &section->part[s];
         const double work = df_pace(graph, plan, part, part->per) /
                             (double)part->replicas;
-        const double room = (double)part->bytes / (double)plan->chip.sram;
+        const double room = (double)part->bytes / (double)plan->room;
         turn[s].part = s;
         turn[s].weight = fmax(all > 0 ? work * tiles / all : 0, room);
     }
