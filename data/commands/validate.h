@@ -37,7 +37,7 @@
 
 /* ---- what is tried ------------------------------------------------------- */
 
-enum { HOST_SIZES = 6, HOST_ROUNDS = 5 };
+enum { HOST_SIZES = 6, HOST_ROUNDS = 5, HOST_MOST = 15 };
 
 /* Sizes, so that a step takes a second at most; each dense and sparse, under two
  * schedules, with one thread and with all. */
@@ -104,7 +104,8 @@ static inline HostFlush host_flush(const BenchStep *b, const Options *o) {
 /* ---- a piece, alone ------------------------------------------------------ */
 
 typedef struct {
-    double took[HOST_ROUNDS];       /* seconds, of each round */
+    double took[HOST_MOST];         /* seconds, of each round so far */
+    size_t n;
 } HostTimes;
 
 /* One layer of a model, to measure its pieces. Of stages that run in one piece the
@@ -249,8 +250,13 @@ static inline void host_ready(HostTry *t, size_t s) {
     df_run(pool, host_flush_task, (void *)(uintptr_t)&t->probe->flush, pool->workers);
     df_run(pool, host_touch_task, t, pool->workers);
 }
+static inline void host_note(HostTimes *t, double took) {
+    t->took[t->n] = took;
+    t->n++;
+}
+static inline double host_median(HostTimes t) { return stats_median(t.took, t.n); }
 /* A round: every piece once. */
-static inline void host_round(HostProbe *p, int n) {
+static inline void host_round(HostProbe *p) {
     GptRun *r = p->r;
     HostTry t = {.probe = p};
     for (size_t s = 0; s < p->graph.stages; s++) {
@@ -258,15 +264,15 @@ static inline void host_round(HostProbe *p, int n) {
         host_ready(&t, s);
         const double start = seconds();
         host_piece(r, s);
-        p->together[s].took[n] = seconds() - start;
-        p->alone[s].took[n] = host_try(&t, host_alone_task);
+        host_note(&p->together[s], seconds() - start);
+        host_note(&p->alone[s], host_try(&t, host_alone_task));
     }
     for (t.copy = 0; t.copy < HOST_COPIES; t.copy++)
-        p->copy[t.copy].took[n] = host_try(&t, host_copy_task);
+        host_note(&p->copy[t.copy], host_try(&t, host_copy_task));
     host_ready(&t, 0);
     const double start = seconds();
-    bench_update(r, (size_t)n + 1);
-    p->update.took[n] = seconds() - start;
+    bench_update(r, p->update.n + 1);
+    host_note(&p->update, seconds() - start);
 }
 /* A run of one layer of a model with something in all of its arrays. weights: those of
  * another, or NULL for its own. */
@@ -325,7 +331,6 @@ static inline void host_probe_free(HostProbe *p) {
     free(p->together);
     free(p->alone);
 }
-static inline double host_median(HostTimes t) { return stats_median(t.took, HOST_ROUNDS); }
 /* The medians of all rounds. Lives as long as the probe; freed by host_costs_free. */
 static inline HostCosts host_costs(const HostProbe *p) {
     const DfGraph *g = &p->graph;
@@ -506,17 +511,13 @@ static inline double host_lines(const DfSection *section) {
 static inline double host_fire(const GptRun *r) {
     DfPlan *plan = r->machine->plan;
     const size_t panels = gpt_panels(r);
-    HostTimes t;
     double firings = 0;
     for (size_t k = 0; k < plan->sections; k++)
         firings += (double)df_all_firings(&plan->section[k], panels);
-    for (int n = 0; n < HOST_ROUNDS; n++) {
-        const double start = seconds();
-        for (size_t k = 0; k < plan->sections; k++)
-            df_section_run(r->pool, &plan->section[k], k, panels, host_nothing, NULL, NULL);
-        t.took[n] = seconds() - start;
-    }
-    return host_median(t) * (double)r->pool->workers / firings;
+    const double start = seconds();
+    for (size_t k = 0; k < plan->sections; k++)
+        df_section_run(r->pool, &plan->section[k], k, panels, host_nothing, NULL, NULL);
+    return (seconds() - start) * (double)r->pool->workers / firings;
 }
 /* Seconds of a step on the chip: all sections, one after the other, with what goes on
  * the chip before each and back after it, and the optimizer. */
@@ -562,13 +563,17 @@ static inline double host_step(GptRun *r, GptMachine *machine, size_t step,
 /* Both schedules of a run, which has a chip: a step each whose time is kept, after one
  * that gives the caches back what the other schedule took. */
 static inline void host_steps(GptRun *r, const int32_t *inputs, const int32_t *targets,
-                              HostTimes took[2], int n) {
+                              HostTimes took[2]) {
     GptMachine *machine = r->machine;
-    for (int by = 0; by < 2; by++)
-        for (int k = 0; k < 2; k++)
-            took[by].took[n] =
-                host_step(r, by ? machine : NULL, (size_t)(4 * n + 2 * by + k + 1), inputs,
-                          targets);
+    size_t step = 4 * took[0].n;
+    for (int by = 0; by < 2; by++) {
+        double last = 0;
+        for (int k = 0; k < 2; k++) {
+            step++;
+            last = host_step(r, by ? machine : NULL, step, inputs, targets);
+        }
+        host_note(&took[by], last);
+    }
     r->machine = machine;
 }
 /* Predicts and measures a case by each schedule: way[0] kernel, way[1] dataflow. Pieces
@@ -578,18 +583,23 @@ static inline void host_case(HostCase way[2], const Options *o) {
     const Options own = host_options(o, &b);
     DfPool *pool = df_begin(b.threads);
     HostProbe probe = host_probe(b, &own, pool);
-    HostTimes took[2];
+    HostTimes took[2] = {{.n = 0}};
+    HostTimes fire = {.n = 0};
     Gpt *m = bench_model(&b, &own);
     GptRun *r = gpt_run_new(m, pool, b.B, b.T, own.panel, GPT_TRAIN);
     int32_t *inputs = bench_ids(1, b.B * b.T, b.c.V);       /* (B,T) */
     int32_t *targets = bench_ids(2, b.B * b.T, b.c.V);      /* (B,T) */
     gpt_machine_plan(r, parse_chip(&own), own.depth);
-    for (int n = 0; n < HOST_ROUNDS; n++) {
-        host_round(&probe, n);
-        host_steps(r, inputs, targets, took, n);
+    /* a step of a few milliseconds is soon disturbed */
+    const double work = flops_per_token(m, b.T, true) * (double)(b.B * b.T);
+    const size_t rounds = work < 5e9 ? HOST_MOST : HOST_ROUNDS;
+    for (size_t n = 0; n < rounds; n++) {
+        host_round(&probe);
+        host_note(&fire, host_fire(r));
+        host_steps(r, inputs, targets, took);
     }
     HostCosts costs = host_costs(&probe);
-    way[1].fire = host_fire(r);
+    way[1].fire = host_median(fire);
     for (int k = 0; k < HOST_COPIES; k++) way[1].copy[k] = 1 / costs.copy[k];
     way[0].piece = mem_new(costs.like->stages + 1, sizeof *way[0].piece);
     way[0].predicted = host_predict_kernel(&costs, r, way[0].piece);
