@@ -7,7 +7,8 @@
  *     a stage of one layer, alone           by all workers together, as schedule
  *                                           `kernel` runs it; and by each for itself
  *     a firing that does nothing            what the machine itself takes
- *     copies on the chip and off it         bytes a second
+ *     panels on the chip and off it         bytes a second
+ *     weights on the chip, gradients back   seconds of a step
  *     a gradient's norm, a step of AdamW    seconds a weight
  *
  * Before each of these the caches get what they hold in a step: first the rest
@@ -37,7 +38,7 @@
 
 /* ---- what is tried ------------------------------------------------------- */
 
-enum { HOST_SIZES = 6, HOST_ROUNDS = 5, HOST_MOST = 15 };
+enum { HOST_SIZES = 6, HOST_ROUNDS = 5, HOST_MOST = 9 };
 
 /* Sizes, so that a step takes a second at most; each dense and sparse, under two
  * schedules, with one thread and with all. */
@@ -51,14 +52,15 @@ static const BenchStep host_sizes[HOST_SIZES] = {
 };
 
 /* What goes on the chip and off it: panels to slots, which stay in the caches; panels
- * out of slots, past the caches; weights to tiles. */
-enum { HOST_LOAD, HOST_STORE, HOST_CARRY, HOST_COPIES };
+ * out of slots, past the caches. */
+enum { HOST_LOAD, HOST_STORE, HOST_COPIES };
 
 typedef struct {
     BenchStep step;
     bool flow;                      /* schedule dataflow */
     double predicted, measured;     /* seconds a step */
     double fire;                    /* worker-seconds of a firing that does nothing */
+    double carry;                   /* seconds of weights to tiles and gradients back */
     double copy[HOST_COPIES];       /* bytes a worker-second: HOST_LOAD .. */
     double *piece;                  /* of kernel: seconds of each stage of a layer, in
                                      * all layers, and then of the optimizer */
@@ -211,13 +213,11 @@ static inline void host_copy_task(void *arg, size_t task, size_t worker) {
     const HostFlush *f = &t->probe->flush;
     _Alignas(64) float slot[4096];
     float *line = f->line + task * f->each;
-    const size_t half = f->each / 2;        /* weights go from one to the other */
     (void)worker;
     memset(slot, 0, sizeof slot);
     df_meet(&t->meeting);
     const double start = seconds();
-    if (t->copy == HOST_CARRY) memcpy(line + half, line, half * sizeof *line);
-    for (size_t at = 0; at + 4096 <= half && t->copy != HOST_CARRY; at += 4096) {
+    for (size_t at = 0; at + 4096 <= f->each / 2; at += 4096) {
         if (t->copy == HOST_LOAD) memcpy(slot, line + at, sizeof slot);
         else panel_stream(line + at, slot, 4096 / LINE);
         line[at] += slot[1];                /* or the compiler would leave it out */
@@ -495,18 +495,6 @@ static inline double host_deal(HostDeal *d, DfSection *section, size_t panels) {
         host_end(d, next);
     }
 }
-/* Lines that go on the chip before a section, and back after it. */
-static inline double host_lines(const DfSection *section) {
-    double lines = 0;
-    for (size_t s = section->loads; s < section->parts; s++) {
-        const DfStage *stage = &section->part[s].s;
-        const double of = df_lines(stage, 0, stage->units) *
-                          (double)section->part[s].replicas;
-        if (!section->streamed) lines += of * (stage->weights + 2.0 * stage->grads);
-        lines += 2 * (double)(stage->units * stage->sums);
-    }
-    return lines;
-}
 /* Worker-seconds of a firing that does nothing: a run of the whole plan of these. */
 static inline double host_fire(const GptRun *r) {
     DfPlan *plan = r->machine->plan;
@@ -519,20 +507,34 @@ static inline double host_fire(const GptRun *r) {
         df_section_run(r->pool, &plan->section[k], k, panels, host_nothing, NULL, NULL);
     return (seconds() - start) * (double)r->pool->workers / firings;
 }
-/* Seconds of a step on the chip: all sections, one after the other, with what goes on
- * the chip before each and back after it, and the optimizer. */
+/* Seconds in which weights and gradients go to the tiles of all sections, and gradients
+ * back, from the caches as a step leaves them. */
+static inline double host_carry(GptRun *r, const HostFlush *flush) {
+    DfPlan *plan = r->machine->plan;
+    double took = 0;
+    for (int back = 0; back < 2; back++) {
+        df_run(r->pool, host_flush_task, (void *)(uintptr_t)flush, r->pool->workers);
+        const double start = seconds();
+        for (size_t k = 0; k < plan->sections; k++) {
+            GptCarry carry = {r, &plan->section[k], back};
+            df_guard(plan, carry.section);
+            df_run(r->pool, gpt_machine_carry, &carry, carry.section->actors);
+        }
+        took += seconds() - start;
+    }
+    return took;
+}
+/* Seconds of a step on the chip: all sections, one after the other, and the optimizer;
+ * without what goes on the chip before each section and back after it. */
 static inline double host_predict_flow(const HostCosts *c, const GptRun *r, double fire) {
     const DfPlan *plan = r->machine->plan;
-    const double workers = (double)r->pool->workers;
     double *rate = mem_new(r->program.stages, sizeof *rate);
     HostDeal d = {.job = {.pool = r->pool}, .costs = c, .r = r, .rate = rate, .fire = fire};
     double sum = host_optimizer(c, r);
     for (size_t s = 0; s < r->program.stages; s++)
         rate[s] = c->work[host_like(c, r, s)] / host_stage_work(r, &r->machine->graph, s);
-    for (size_t n = 0; n < plan->sections; n++) {
+    for (size_t n = 0; n < plan->sections; n++)
         sum += host_deal(&d, &plan->section[n], gpt_panels(r));
-        sum += host_lines(&plan->section[n]) * DF_LINE_BYTES * c->copy[HOST_CARRY] / workers;
-    }
     free(rate);
     return sum;
 }
@@ -585,6 +587,7 @@ static inline void host_case(HostCase way[2], const Options *o) {
     HostProbe probe = host_probe(b, &own, pool);
     HostTimes took[2] = {{.n = 0}};
     HostTimes fire = {.n = 0};
+    HostTimes carry = {.n = 0};
     Gpt *m = bench_model(&b, &own);
     GptRun *r = gpt_run_new(m, pool, b.B, b.T, own.panel, GPT_TRAIN);
     int32_t *inputs = bench_ids(1, b.B * b.T, b.c.V);       /* (B,T) */
@@ -596,14 +599,16 @@ static inline void host_case(HostCase way[2], const Options *o) {
     for (size_t n = 0; n < rounds; n++) {
         host_round(&probe);
         host_note(&fire, host_fire(r));
+        host_note(&carry, host_carry(r, &probe.flush));
         host_steps(r, inputs, targets, took);
     }
     HostCosts costs = host_costs(&probe);
     way[1].fire = host_median(fire);
+    way[1].carry = host_median(carry);
     for (int k = 0; k < HOST_COPIES; k++) way[1].copy[k] = 1 / costs.copy[k];
     way[0].piece = mem_new(costs.like->stages + 1, sizeof *way[0].piece);
     way[0].predicted = host_predict_kernel(&costs, r, way[0].piece);
-    way[1].predicted = host_predict_flow(&costs, r, way[1].fire);
+    way[1].predicted = host_predict_flow(&costs, r, way[1].fire) + way[1].carry;
     for (int k = 0; k < 2; k++) way[k].measured = host_median(took[k]);
     host_costs_free(&costs);
     host_probe_free(&probe);
@@ -704,9 +709,10 @@ static inline void host_summary(const HostCase *x, size_t n, Out *json) {
            n, 100 * median, 100 * off[n - 1], correlation);
     const HostCase *last = &x[n - 1];
     printf("of the last: a firing that does nothing takes a worker %.2f us; it copies %.1f "
-           "GB/s onto the chip, %.1f off it, %.1f of weights to tiles\n",
+           "GB/s onto the chip, %.1f off it; weights to tiles and gradients back take %.2f "
+           "ms\n",
            1e6 * last->fire, last->copy[HOST_LOAD] / 1e9, last->copy[HOST_STORE] / 1e9,
-           last->copy[HOST_CARRY] / 1e9);
+           1000 * last->carry);
     json_member_put(json, "median_error", median);
     json_member_put(json, "largest_error", off[n - 1]);
     json_member_put(json, "correlation", correlation);
