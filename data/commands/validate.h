@@ -250,6 +250,7 @@ static inline void host_ready(HostTry *t, size_t s) {
     df_run(pool, host_flush_task, (void *)(uintptr_t)&t->probe->flush, pool->workers);
     df_run(pool, host_touch_task, t, pool->workers);
 }
+/* Another round's seconds. */
 static inline void host_note(HostTimes *t, double took) {
     t->took[t->n] = took;
     t->n++;

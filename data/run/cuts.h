@@ -601,6 +601,7 @@ static inline void df_take_memory(DfPlan *plan) {
             plan->chip.name, plan->chip.tiles, plan->chip.sram);
     plan->memory = mem_new(lines, DF_LINE_BYTES);
 }
+/* Leaves the plan without any. */
 static inline void df_sections_free(DfPlan *plan, const DfGraph *graph) {
     for (size_t n = 0; n < plan->sections; n++)
         df_section_free(&plan->section[n], graph);
@@ -661,8 +662,8 @@ static inline double df_best(const DfGraph *graph, DfPlan *plan, size_t panels,
     return took;
 }
 /* A plan that leaves memory unused is a plan too. Takes one for a half of each tile's, a
- * quarter and so on, if it takes less than `took` seconds: so more memory never makes
- * a step slower. */
+ * quarter and so on, if it takes less than `took` seconds: so twice the memory never
+ * makes a step slower, unless it makes the search so long that this is left out. */
 static inline void df_use_less(const DfGraph *graph, DfPlan *plan, size_t panels,
                                double took) {
     DfPlan less = *plan;
