@@ -12,8 +12,8 @@
  *     a gradient's norm, a step of AdamW    seconds a weight
  *
  * Before each of these the caches get what they hold in a step: first the rest
- * of the step goes through them, then what the stage reads. Of the pieces two
- * schedules are put together:
+ * of the step goes through them, then the memory that every layer writes again,
+ * then what the stage reads. Of the pieces two schedules are put together:
  *
  *     kernel      the sum over all stages of all layers
  *     dataflow    the plan that really runs, dealt to so many workers by the
@@ -153,17 +153,27 @@ static inline double host_stage_work(const GptRun *r, const DfGraph *g, size_t s
     }
     return work;
 }
-/* Reads part `task` of `of` of what a stage is going to read, a float a line; the sum,
- * for the compiler would leave the reading out. */
-static inline float host_touch(const GptRun *r, size_t s, size_t task, size_t of) {
-    const ProgStage *stage = &r->program.stage[s];
+/* Reads part `task` of `of` of an edge's array, a float a line; the sum, for the
+ * compiler would leave the reading out. */
+static inline float host_touch_edge(const GptRun *r, int edge, size_t task, size_t of) {
+    const size_t array = r->program.array_of[edge];
+    const size_t n = gpt_array_floats(&r->program, array, r->B * r->groups, r->panel);
     float sum = 0;
-    for (int k = 0; k < DF_INS && stage->df.in[k] != DF_NONE; k++) {
-        const size_t array = r->program.array_of[stage->df.in[k]];
-        const size_t n = gpt_array_floats(&r->program, array, r->B * r->groups, r->panel);
-        for (size_t i = n * task / of; i < n * (task + 1) / of; i += LINE)
-            sum += r->array[array][i];
-    }
+    for (size_t i = n * task / of; i < n * (task + 1) / of; i += LINE)
+        sum += r->array[array][i];
+    return sum;
+}
+/* Part `task` of `of` of what a stage finds in the caches: what it is going to write, if
+ * that goes where the stages before wrote too, which is no longer ago than a layer; and
+ * what it is going to read. */
+static inline float host_touch(const GptRun *r, size_t s, size_t task, size_t of) {
+    const DfStage *stage = &r->program.stage[s].df;
+    float sum = 0;
+    for (int k = 0; k < DF_OUTS && stage->out[k] != DF_NONE; k++)
+        if (r->program.array_of[stage->out[k]] < r->program.shared)
+            sum += host_touch_edge(r, stage->out[k], task, of);
+    for (int k = 0; k < DF_INS && stage->in[k] != DF_NONE; k++)
+        sum += host_touch_edge(r, stage->in[k], task, of);
     return sum;
 }
 /* A part of the step that runs by itself: stage s, or of the head the stages that
@@ -234,7 +244,7 @@ static inline double host_try(HostTry *t, DfTask *fn) {
     for (size_t w = 0; w < pool->workers; w++) sum += t->took[w];
     return sum / (double)pool->workers;
 }
-/* Every worker reads its share of what a stage is going to read. */
+/* Every worker reads its share of what a stage finds in the caches. */
 static inline void host_touch_task(void *arg, size_t task, size_t worker) {
     const HostTry *t = arg;
     const GptRun *r = t->probe->r;
