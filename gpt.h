@@ -985,6 +985,7 @@ static inline void gpt_weight_part(const Firing *f, const SpMat *m, size_t o,
     SpMat part = *m;
     SpPanel dy = gpt_in(f, 1);
     part.first = first;
+    part.fours = m->fours && (first[0] - m->first[b]) % 4 == 0;
     if (m->dense) part.col += first[0] - m->first[b];
     dy.row += b * LINE;
     sp_backward_weight((SpBlocks){&part, 0, 1}, dw, dy, gpt_in(f, 0),

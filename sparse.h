@@ -171,6 +171,45 @@ INLINE void vf_stream(float *p, vf v) { vf_store(p, v); }
 INLINE void vf_streamed(void) {}
 #endif
 
+/* For turning 4 x 4 pieces, LANES / 4 of them at a time:
+ *     vf_fours   four floats from each of so many places, `apart` floats one from
+ *                the next
+ *     vf_zip     of each four lanes of a and of b: low a0 b0 a1 b1, high a2 b2 a3 b3 */
+#if LANES == 16
+INLINE vf vf_fours(const float *p, size_t apart) {
+    const __m512 one = _mm512_zextps128_ps512(_mm_loadu_ps(p));
+    const __m512 two = _mm512_insertf32x4(one, _mm_loadu_ps(p + apart), 1);
+    const __m512 three = _mm512_insertf32x4(two, _mm_loadu_ps(p + 2 * apart), 2);
+    return (vf)_mm512_insertf32x4(three, _mm_loadu_ps(p + 3 * apart), 3);
+}
+INLINE vf vf_zip_low(vf a, vf b) {
+    return __builtin_shufflevector(a, b, 0, 16, 1, 17, 4, 20, 5, 21,
+                                   8, 24, 9, 25, 12, 28, 13, 29);
+}
+INLINE vf vf_zip_high(vf a, vf b) {
+    return __builtin_shufflevector(a, b, 2, 18, 3, 19, 6, 22, 7, 23,
+                                   10, 26, 11, 27, 14, 30, 15, 31);
+}
+#elif LANES == 8
+INLINE vf vf_fours(const float *p, size_t apart) {
+    const __m256 one = _mm256_zextps128_ps256(_mm_loadu_ps(p));
+    return (vf)_mm256_insertf128_ps(one, _mm_loadu_ps(p + apart), 1);
+}
+INLINE vf vf_zip_low(vf a, vf b) {
+    return __builtin_shufflevector(a, b, 0, 8, 1, 9, 4, 12, 5, 13);
+}
+INLINE vf vf_zip_high(vf a, vf b) {
+    return __builtin_shufflevector(a, b, 2, 10, 3, 11, 6, 14, 7, 15);
+}
+#else
+INLINE vf vf_fours(const float *p, size_t apart) {
+    (void)apart;
+    return vf_load(p);
+}
+INLINE vf vf_zip_low(vf a, vf b) { return __builtin_shufflevector(a, b, 0, 4, 1, 5); }
+INLINE vf vf_zip_high(vf a, vf b) { return __builtin_shufflevector(a, b, 2, 6, 3, 7); }
+#endif
+
 /* Doubles, as many as fill a register, of so many floats. */
 enum { VD_LANES = LANES / 2 };
 typedef double vd __attribute__((vector_size(4 * LANES)));
@@ -225,6 +264,9 @@ typedef struct {
     size_t block;           /* so many inputs are kept or dropped together */
     bool dense;             /* every line is kept; some of their elements may be
                              * masked all the same */
+    bool fours;             /* of each four lines of a row block, from its first on,
+                             * the inputs are 4i .. 4i + 3, which lie side by side
+                             * in any panel */
     uint32_t *first;        /* [nb + 1] row block r: lines first[r] .. first[r+1] */
     const uint32_t *end;    /* first + 1; in a slice of columns, where the lines
                              * of a row block end */
@@ -259,6 +301,7 @@ static inline SpMat sp_pattern(size_t OC, size_t IC, size_t block, const uint8_t
     for (size_t b = 0; b < m.nb * J; b++)
         if (!on || on[b]) m.lines += block;
     m.dense = m.lines == all;
+    m.fours = m.dense || block % 4 == 0;
     m.first = mem_new(m.nb + 1, sizeof *m.first);
     m.end = m.first + 1;
     /* a tile looks at the columns of as many lines to come as it has rows */
@@ -398,6 +441,7 @@ typedef struct {
     size_t n;
     size_t stride;          /* floats from a row block's weights to the next's */
     size_t blocks;
+    bool fours;             /* as of SpMat: one address serves four lines */
 } SpLines;
 
 static inline SpPanel sp_group(SpPanel x, size_t g) {   /* the panel from group g on */
@@ -476,15 +520,19 @@ INLINE void sp_tile_forward(const int R, const int G, const bool first,
 }
 
 /* dx[col j] of G groups += w[j][o] dy[o], summed over the 16 outputs o of each
- * row block, for R lines j. A row block's outputs follow those of the one
- * before. */
-INLINE void sp_tile_data(const int R, const int G, const float *w, SpLines at,
-                         SpPanel dy, SpPanel dx) {
+ * row block, for R lines j, of which each `run` lie side by side. A row block's
+ * outputs follow those of the one before. */
+INLINE void sp_tile_data(const int R, const int G, const int run, const float *w,
+                         SpLines at, SpPanel dy, SpPanel dx) {
     SpSums sum;
     vf line[WIDE * VECS];
     const float *out = dy.lines;
-    sp_take(R, G, sum, dx, at.col);
-    UNROLL for (int j = 0; j < R; j++) sp_ask_to_write(G, dx, at.col[R + j]);
+    uint32_t row[MOST];         /* at.col; the compiler would read it again after
+                                 * every store */
+    UNROLL for (int j = 0; j < R; j++) row[j] = at.col[j - j % run] + (uint32_t)(j % run);
+    sp_take(R, G, sum, dx, row);
+    UNROLL for (int j = 0; j < R; j++)
+        sp_ask_to_write(G, dx, at.col[R + j - j % run] + (size_t)(j % run));
     const float *const end = out + at.blocks * LINE * LINE;
     do {
         UNROLL_TWICE for (int o = 0; o < LINE; o++) {
@@ -494,14 +542,14 @@ INLINE void sp_tile_data(const int R, const int G, const float *w, SpLines at,
         w += at.stride;
         out += LINE * LINE;
     } while (out < end);
-    sp_give(R, G, sum, dx, at.col);
+    sp_give(R, G, sum, dx, row);
 }
 
 /* dw[j] of G row blocks += x[col j][t] dy'[t], summed over groups, last first,
- * and their tokens t, for R lines j. turned: dy' as [row block][group][token][16
- * outputs]. */
-INLINE void sp_tile_weight(const int R, const int G, float *dw, SpLines at,
-                           SpPanel turned, SpPanel x, size_t groups) {
+ * and their tokens t, for R lines j, of which each `run` lie side by side. turned:
+ * dy' as [row block][group][token][16 outputs]. */
+INLINE void sp_tile_weight(const int R, const int G, const int run, float *dw,
+                           SpLines at, SpPanel turned, SpPanel x, size_t groups) {
     SpSums sum;
     vf line[WIDE * VECS];
     const SpPanel to = {dw, at.stride, sp_in_order};
@@ -512,16 +560,16 @@ INLINE void sp_tile_weight(const int R, const int G, float *dw, SpLines at,
     size_t g = groups;
     do {
         g--;
-        UNROLL for (int j = 0; j < R; j++) {
+        UNROLL for (int j = 0; j < R; j += run) {
             row[j] = x.lines + g * x.stride + (size_t)at.col[j] * LINE;
             __asm__("" : "+r"(row[j]));         /* a register each, no differences */
+            const float *next = x.lines + g * x.stride + (size_t)at.col[R + j] * LINE;
+            UNROLL for (int k = 0; k < run; k++) __builtin_prefetch(next + k * LINE);
         }
-        UNROLL for (int j = 0; j < R; j++)
-            __builtin_prefetch(x.lines + g * x.stride + (size_t)at.col[R + j] * LINE);
         UNROLL_TWICE for (int t = 0; t < LINE; t++) {
             sp_load(G, line, turned.lines + (g * LINE + (size_t)t) * LINE, turned.stride);
             UNROLL for (int j = 0; j < R; j++) {
-                const vf s = vf_all(row[j][t]);
+                const vf s = vf_all(row[j - j % run][j % run * LINE + t]);
                 UNROLL for (int v = 0; v < G * VECS; v++)
                     sum[j][v] = vf_fma(s, line[v], sum[j][v]);
             }
@@ -571,19 +619,20 @@ INLINE size_t sp_rows(size_t most, size_t left) {
 SP_APART void sp_data_narrow(const float *w, SpLines at, SpPanel dy, SpPanel dx) {
     for (size_t l = 0, n; l < at.n; l += n, at.col += n, w += n * LINE) {
         n = sp_rows(ROWS, at.n - l);
-        if (n == ROWS) sp_tile_data(ROWS, 1, w, at, dy, dx);
-        else if (n == 4) sp_tile_data(4, 1, w, at, dy, dx);
-        else if (n == 2) sp_tile_data(2, 1, w, at, dy, dx);
-        else sp_tile_data(1, 1, w, at, dy, dx);
+        if (n == ROWS) sp_tile_data(ROWS, 1, 1, w, at, dy, dx);
+        else if (n == 4) sp_tile_data(4, 1, 1, w, at, dy, dx);
+        else if (n == 2) sp_tile_data(2, 1, 1, w, at, dy, dx);
+        else sp_tile_data(1, 1, 1, w, at, dy, dx);
     }
 }
 SP_APART void sp_data_wide(const float *w, SpLines at, SpPanel dy, SpPanel dx) {
     for (size_t l = 0, n; l < at.n; l += n, at.col += n, w += n * LINE) {
         n = sp_rows(6, at.n - l);
-        if (n == 6) sp_tile_data(6, WIDE, w, at, dy, dx);
-        else if (n == 4) sp_tile_data(4, WIDE, w, at, dy, dx);
-        else if (n == 2) sp_tile_data(2, WIDE, w, at, dy, dx);
-        else sp_tile_data(1, WIDE, w, at, dy, dx);
+        if (n == 6 && at.fours) sp_tile_data(6, WIDE, 2, w, at, dy, dx);
+        else if (n == 6) sp_tile_data(6, WIDE, 1, w, at, dy, dx);
+        else if (n == 4) sp_tile_data(4, WIDE, 1, w, at, dy, dx);
+        else if (n == 2) sp_tile_data(2, WIDE, 1, w, at, dy, dx);
+        else sp_tile_data(1, WIDE, 1, w, at, dy, dx);
     }
 }
 /* backward-weight of the lines of one row block, or of WIDE */
@@ -591,49 +640,43 @@ SP_APART void sp_weight_narrow(float *dw, SpLines at, SpPanel turned, SpPanel x,
                                size_t groups) {
     for (size_t l = 0, n; l < at.n; l += n, at.col += n, dw += n * LINE) {
         n = sp_rows(ROWS, at.n - l);
-        if (n == ROWS) sp_tile_weight(ROWS, 1, dw, at, turned, x, groups);
-        else if (n == 4) sp_tile_weight(4, 1, dw, at, turned, x, groups);
-        else if (n == 2) sp_tile_weight(2, 1, dw, at, turned, x, groups);
-        else sp_tile_weight(1, 1, dw, at, turned, x, groups);
+        if (n == ROWS && ROWS % 4 == 0 && at.fours)
+            sp_tile_weight(ROWS, 1, 4, dw, at, turned, x, groups);
+        else if (n == ROWS) sp_tile_weight(ROWS, 1, 1, dw, at, turned, x, groups);
+        else if (n == 4) sp_tile_weight(4, 1, 1, dw, at, turned, x, groups);
+        else if (n == 2) sp_tile_weight(2, 1, 1, dw, at, turned, x, groups);
+        else sp_tile_weight(1, 1, 1, dw, at, turned, x, groups);
     }
 }
 SP_APART void sp_weight_wide(float *dw, SpLines at, SpPanel turned, SpPanel x,
                              size_t groups) {
     for (size_t l = 0, n; l < at.n; l += n, at.col += n, dw += n * LINE) {
         n = sp_rows(6, at.n - l);
-        if (n == 6) sp_tile_weight(6, WIDE, dw, at, turned, x, groups);
-        else if (n == 4) sp_tile_weight(4, WIDE, dw, at, turned, x, groups);
-        else if (n == 2) sp_tile_weight(2, WIDE, dw, at, turned, x, groups);
-        else sp_tile_weight(1, WIDE, dw, at, turned, x, groups);
+        if (n == 6) sp_tile_weight(6, WIDE, 1, dw, at, turned, x, groups);
+        else if (n == 4) sp_tile_weight(4, WIDE, 1, dw, at, turned, x, groups);
+        else if (n == 2) sp_tile_weight(2, WIDE, 1, dw, at, turned, x, groups);
+        else sp_tile_weight(1, WIDE, 1, dw, at, turned, x, groups);
     }
 }
 
-/* out (16,16) = the transpose of in (16,16), by 4 x 4 pieces. Zipping rows 0 and
- * 2, and 1 and 3, and then the results, puts column c of a piece into line c. */
-typedef float Four __attribute__((vector_size(16)));
-INLINE Four sp_zip_low(Four a, Four b) {        /* a0 b0 a1 b1 */
-    return __builtin_shufflevector(a, b, 0, 4, 1, 5);
-}
-INLINE Four sp_zip_high(Four a, Four b) {       /* a2 b2 a3 b3 */
-    return __builtin_shufflevector(a, b, 2, 6, 3, 7);
-}
+/* out (16,16) = the transpose of in (16,16), by 4 x 4 pieces, as many of one column
+ * at a time as fill a register. Zipping rows 0 and 2, and 1 and 3, and then the
+ * results, puts column c of a piece into line c. */
 INLINE void sp_transpose(float *restrict out, const float *restrict in) {
     UNROLL for (int i = 0; i < LINE; i += 4)
-        UNROLL for (int o = 0; o < LINE; o += 4) {
-            Four row[4];
-            Four line[4];
+        UNROLL for (int o = 0; o < LINE; o += LANES) {
+            vf row[4];
             UNROLL for (int k = 0; k < 4; k++)
-                memcpy(&row[k], in + (i + k) * LINE + o, sizeof row[k]);
-            const Four even_low = sp_zip_low(row[0], row[2]);
-            const Four even_high = sp_zip_high(row[0], row[2]);
-            const Four odd_low = sp_zip_low(row[1], row[3]);
-            const Four odd_high = sp_zip_high(row[1], row[3]);
-            line[0] = sp_zip_low(even_low, odd_low);
-            line[1] = sp_zip_high(even_low, odd_low);
-            line[2] = sp_zip_low(even_high, odd_high);
-            line[3] = sp_zip_high(even_high, odd_high);
-            UNROLL for (int k = 0; k < 4; k++)
-                memcpy(out + (o + k) * LINE + i, &line[k], sizeof line[k]);
+                row[k] = vf_fours(in + (o + k) * LINE + i, 4 * LINE);
+            const vf even_low = vf_zip_low(row[0], row[2]);
+            const vf even_high = vf_zip_high(row[0], row[2]);
+            const vf odd_low = vf_zip_low(row[1], row[3]);
+            const vf odd_high = vf_zip_high(row[1], row[3]);
+            float *line = out + i * LINE + o;
+            vf_store(line, vf_zip_low(even_low, odd_low));
+            vf_store(line + LINE, vf_zip_high(even_low, odd_low));
+            vf_store(line + 2 * LINE, vf_zip_low(even_high, odd_high));
+            vf_store(line + 3 * LINE, vf_zip_high(even_high, odd_high));
         }
 }
 
@@ -697,7 +740,8 @@ SP_APART void sp_backward_data(SpBlocks rows, const float *w, SpPanel dy, SpPane
             const SpLines at = {.col = sp_cols(m, r) + l,
                                 .n = size_min(lines - l, chunk),
                                 .stride = (m->first[r + 1] - m->first[r]) * LINE,
-                                .blocks = n};
+                                .blocks = n,
+                                .fours = m->fours};
             const float *wr = w + (m->first[r] - m->first[rows.first] + l) * LINE;
             SpPanel out = dy;
             out.lines += (size_t)dy.row[r * LINE] * LINE;
@@ -726,7 +770,7 @@ SP_APART void sp_backward_weight(SpBlocks rows, float *dw, SpPanel dy, SpPanel x
                 sp_transpose(space + b * turned.stride + g * LINE * LINE,
                              dy.lines + g * dy.stride +
                                  (size_t)dy.row[(r + b) * LINE] * LINE);
-        const SpLines at = {sp_cols(m, r), lines, lines * LINE, n};
+        const SpLines at = {sp_cols(m, r), lines, lines * LINE, n, m->fours};
         if (n == 1) sp_weight_narrow(dw, at, turned, x, groups);
         else sp_weight_wide(dw, at, turned, x, groups);
         dw += n * lines * LINE;

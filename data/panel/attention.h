@@ -112,14 +112,14 @@ static inline void att_scores(float *s, const float *keys, SpPanel x,
  * follow one another */
 static inline void att_mix(SpPanel out, const AttMemory *m, int what, size_t n,
                            size_t groups, float *p, size_t hs) {
-    const SpLines at = {out.row, hs, m->stride, groups};
+    const SpLines at = {out.row, hs, m->stride, groups, hs % 4 == 0};
     sp_data_narrow(att_group(m, what, n), at, (SpPanel){.lines = p}, out);
 }
 /* dk (hs,16) += x (hs) times ds (16 keys, 16 queries) */
 static inline void att_spread(float *dk, SpPanel x, const float *ds,
                               size_t hs) {
     float turned[LINE * LINE] __attribute__((aligned(64)));
-    const SpLines at = {.col = x.row, .n = hs, .blocks = 1};
+    const SpLines at = {.col = x.row, .n = hs, .blocks = 1, .fours = hs % 4 == 0};
     sp_transpose(turned, ds);
     sp_weight_narrow(dk, at, (SpPanel){.lines = turned}, x, 1);
 }
