@@ -262,11 +262,9 @@ typedef struct {
                              * zero weights */
     size_t lines;           /* kept lines of all row blocks */
     size_t block;           /* so many inputs are kept or dropped together */
-    bool dense;             /* every line is kept; some of their elements may be
-                             * masked all the same */
-    bool fours;             /* of each four lines of a row block, from its first on,
-                             * the inputs are 4i .. 4i + 3, which lie side by side
-                             * in any panel */
+    bool dense;             /* every line is kept, perhaps with masked elements */
+    bool fours;             /* a row block's lines are inputs 4i .. 4i + 3, four by
+                             * four, which lie side by side in any panel */
     uint32_t *first;        /* [nb + 1] row block r: lines first[r] .. first[r+1] */
     const uint32_t *end;    /* first + 1; in a slice of columns, where the lines
                              * of a row block end */
@@ -740,8 +738,7 @@ SP_APART void sp_backward_data(SpBlocks rows, const float *w, SpPanel dy, SpPane
             const SpLines at = {.col = sp_cols(m, r) + l,
                                 .n = size_min(lines - l, chunk),
                                 .stride = (m->first[r + 1] - m->first[r]) * LINE,
-                                .blocks = n,
-                                .fours = m->fours};
+                                .blocks = n, .fours = m->fours};
             const float *wr = w + (m->first[r] - m->first[rows.first] + l) * LINE;
             SpPanel out = dy;
             out.lines += (size_t)dy.row[r * LINE] * LINE;
