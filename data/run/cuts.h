@@ -551,14 +551,19 @@ static inline DfChoice df_dealt(DfSearch *search, size_t first,
     return choice;
 }
 /* The best section that begins with stage `first`, with the seconds from there
- * to the graph's end. Of those with weights on the chip it tries one, and then
- * those that are guessed to take less than the best so far; only if none fits what
- * cannot be cut, with its weights streamed. */
+ * to the graph's end. Of those with weights on the chip it tries the longest,
+ * whose guess errs most, one more, and then those that are guessed to take less
+ * than the best so far; only if none fits what cannot be cut, with its weights
+ * streamed. */
 static inline DfChoice df_choose(DfSearch *search, size_t first) {
     DfChoice *choice = mem_new(search->graph->stages, sizeof *choice);
     const size_t n = df_choices(search, first, choice);
     DfChoice best = df_alone(search, first);
     size_t tried = 0;
+    if (n && !df_for_workers(search->plan)) {
+        const DfChoice longest = df_dealt(search, first, &choice[n - 1], INFINITY);
+        if (longest.seconds < best.seconds) best = longest;
+    }
     qsort(choice, n, sizeof *choice, df_choice_order);
     for (size_t k = 0; k < n && tried < DF_TRIES; k++) {
         if (tried && choice[k].seconds >= best.seconds) break;
