@@ -835,7 +835,7 @@ static void test_dealing(void) {
         gpt_machine_plan(r, df_chip("mesh"), o.depth);
         double *rate = mem_new(r->program.stages, sizeof *rate);
         for (size_t s = 0; s < r->program.stages; s++) rate[s] = 1 + (double)s;
-        const HostCosts costs = {.copy = {0.25, 0.5}};
+        const HostCosts costs = {.load = 0.25};
         HostDeal d = {.job = {.pool = pool}, .costs = &costs, .r = r, .rate = rate, .fire = 7};
         double took = 0;
         double all = 0;

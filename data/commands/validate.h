@@ -5,15 +5,16 @@
  * Only pieces are measured for the prediction, never a step:
  *
  *     a stage of one layer, alone           by all workers together, as schedule
- *                                           `kernel` runs it; and by each for itself
+ *                                           `kernel` runs it; and by each for itself,
+ *                                           a panel at a time, as the chip fires it
  *     a firing that does nothing            what the machine itself takes
- *     panels on the chip and off it         bytes a second
+ *     panels on the chip                    bytes a second
  *     weights on the chip, gradients back   seconds of a step
  *     a gradient's norm, a step of AdamW    seconds a weight
  *
- * Before each of these the caches get what they hold in a step: first the rest
- * of the step goes through them, then the memory that every layer writes again,
- * then what the stage reads. Of the pieces two schedules are put together:
+ * Before each of these the caches get what they hold in a step: first half of a
+ * step goes through them, then all workers write anew, as it was, what the stage reads
+ * and the memory that every layer writes. Of the pieces two schedules are put together:
  *
  *     kernel      the sum over all stages of all layers
  *     dataflow    the plan that really runs, dealt to so many workers by the
@@ -24,9 +25,10 @@
  *                                     ^ who is free first takes the next
  *
  * A firing of a stage takes its share of the stage's seconds, as its FLOPs are
- * of the stage's. It refuses to fit anything: no number here comes from a step
- * or is adjusted to one. Times are medians of a few rounds, each of all pieces and
- * then of steps.
+ * of the stage's. What it stores off the chip costs no more, for by itself the stage
+ * writes its outputs to memory too. It refuses to fit anything: no number here comes
+ * from a step or is adjusted to one. Times are medians of a few rounds, each of all
+ * pieces and then of steps.
  *
  * Example: a stage takes a worker 16 ms for 64 panels, while the other workers do
  * the same; a tile that has a quarter of its units fires 64 times for 1/16 ms. */
@@ -38,7 +40,7 @@
 
 /* ---- what is tried ------------------------------------------------------- */
 
-enum { HOST_SIZES = 6, HOST_ROUNDS = 5, HOST_MOST = 9 };
+enum { HOST_SIZES = 6, HOST_ROUNDS = 5, HOST_MOST = 25 };
 
 /* Sizes, so that a step takes a second at most; each dense and sparse, under two
  * schedules, with one thread and with all. */
@@ -51,17 +53,13 @@ static const BenchStep host_sizes[HOST_SIZES] = {
     {.c = {12, 12, 768, 2048, 256}, .B = 1, .T = 256},
 };
 
-/* What goes on the chip and off it: panels to slots, which stay in the caches; panels
- * out of slots, past the caches. */
-enum { HOST_LOAD, HOST_STORE, HOST_COPIES };
-
 typedef struct {
     BenchStep step;
     bool flow;                      /* schedule dataflow */
     double predicted, measured;     /* seconds a step */
     double fire;                    /* worker-seconds of a firing that does nothing */
     double carry;                   /* seconds of weights to tiles and gradients back */
-    double copy[HOST_COPIES];       /* bytes a worker-second: HOST_LOAD .. */
+    double load;                    /* bytes a worker-second onto the chip */
     double *piece;                  /* of kernel: seconds of each stage of a layer, in
                                      * all layers, and then of the optimizer */
 } HostCase;
@@ -91,13 +89,14 @@ static inline void host_flush_task(void *arg, size_t task, size_t worker) {
     }
     p[0] = sum;                     /* or the compiler would leave the reading out */
 }
-/* As much as a step touches of weights, gradients, moments and activations, but no
- * more than empties any cache. */
+/* Half of what a step touches of weights, gradients, moments and activations, for each
+ * is used twice or more in it: forward, backward, by AdamW. But no more than empties any
+ * cache. */
 static inline HostFlush host_flush(const BenchStep *b, const Options *o) {
     const double most = 128u << 20;
     const double need = model_bytes(&b->c, 1 - b->sparsity) +
                         (double)gpt_arrays_bytes(&b->c, b->B, b->T, o->panel / LINE, GPT_TRAIN);
-    HostFlush f = {.each = (size_t)fmin(need, most) / b->threads / sizeof(float)};
+    HostFlush f = {.each = (size_t)fmin(need / 2, most) / b->threads / sizeof(float)};
     f.each = size_up(size_max(f.each, 1 << 16), 2 * LINE);
     f.line = mem_new(f.each * b->threads, sizeof *f.line);
     return f;
@@ -122,7 +121,7 @@ typedef struct {
     HostTimes *together;            /* [stages] by r */
     HostTimes *alone;               /* [stages] a worker */
     HostTimes update;               /* of the gradient's norm and AdamW */
-    HostTimes copy[HOST_COPIES];    /* of half of a worker's lines to flush with */
+    HostTimes load;                 /* of half of a worker's lines to flush with */
 } HostProbe;
 
 /* What came of it: medians. */
@@ -132,7 +131,7 @@ typedef struct {
     double *work;                   /* [stages] worker-seconds; those that join a
                                      * stage have a share, by FLOPs */
     double update;                  /* seconds a weight of norm and AdamW */
-    double copy[HOST_COPIES];       /* worker-seconds a byte */
+    double load;                    /* worker-seconds a byte onto the chip */
 } HostCosts;
 
 /* What units u0 .. u1-1 of a stage do on a panel, in FLOPs or, if there are none, in
@@ -153,28 +152,26 @@ static inline double host_stage_work(const GptRun *r, const DfGraph *g, size_t s
     }
     return work;
 }
-/* Reads part `task` of `of` of an edge's array, a float a line; the sum, for the
- * compiler would leave the reading out. */
-static inline float host_touch_edge(const GptRun *r, int edge, size_t task, size_t of) {
-    const size_t array = r->program.array_of[edge];
-    const size_t n = gpt_array_floats(&r->program, array, r->B * r->groups, r->panel);
-    float sum = 0;
-    for (size_t i = n * task / of; i < n * (task + 1) / of; i += LINE)
-        sum += r->array[array][i];
-    return sum;
+/* Makes a panel of an edge as it is: a float a line. */
+static inline void host_make_edge(const Firing *f, int edge) {
+    const SpPanel x = gpt_off_chip(f, f->r->program.array_of[edge]);
+    for (size_t i = 0; i < f->panel.groups * x.stride; i += LINE) {
+        volatile float *line = &x.lines[i];
+        *line = *line;
+    }
 }
-/* Part `task` of `of` of what a stage finds in the caches: what it is going to write, if
- * that goes where the stages before wrote too, which is no longer ago than a layer; and
- * what it is going to read. */
-static inline float host_touch(const GptRun *r, size_t s, size_t task, size_t of) {
-    const DfStage *stage = &r->program.stage[s].df;
-    float sum = 0;
-    for (int k = 0; k < DF_OUTS && stage->out[k] != DF_NONE; k++)
-        if (r->program.array_of[stage->out[k]] < r->program.shared)
-            sum += host_touch_edge(r, stage->out[k], task, of);
-    for (int k = 0; k < DF_INS && stage->in[k] != DF_NONE; k++)
-        sum += host_touch_edge(r, stage->in[k], task, of);
-    return sum;
+/* Makes what a stage finds in the caches of panel i: what it is going to write, if that
+ * goes where the stages before wrote too, which is no longer ago than a layer; and what
+ * it is going to read. */
+static inline void host_make(const GptRun *r, size_t s, size_t i) {
+    const ProgStage *stage = &r->program.stage[s];
+    const GptPanel panel = gpt_panel_for(r, stage, i);
+    const Firing f = {.r = r, .panel = panel, .logits_at = panel.at};
+    for (int k = 0; k < DF_OUTS && stage->df.out[k] != DF_NONE; k++)
+        if (r->program.array_of[stage->df.out[k]] < r->program.shared)
+            host_make_edge(&f, stage->df.out[k]);
+    for (int k = 0; k < DF_INS && stage->df.in[k] != DF_NONE; k++)
+        host_make_edge(&f, stage->df.in[k]);
 }
 /* A part of the step that runs by itself: stage s, or of the head the stages that
  * go together, panel by panel. */
@@ -196,61 +193,90 @@ static inline void host_piece(GptRun *r, size_t s) {
 static inline bool host_joins(const GptRun *r, size_t s) {
     return r->program.stage[s].df.joins || s == r->program.head + HEAD_WEIGHT;
 }
+/* A piece on panel i as a chip fires it: all units, and then the next panel. */
+static inline void host_panel(GptRun *r, size_t s, size_t i) {
+    const ProgStage *stage = &r->program.stage[s];
+    const size_t units = stage->df.units;
+    const GptKernel n = {r, stage, stage->cut == BY_HEAD ? stage->split : units};
+    Firing f = {.r = r, .stage = stage, .panel = gpt_panel_for(r, stage, i)};
+    f.logits_at = f.panel.at;
+    if (stage->cut == BY_PANEL) {
+        gpt_kernel_panel(&n, f, i);
+        f.unit = units;
+    }
+    for (; f.unit < units; f.unit = f.end) {
+        f.end = f.unit + n.units;
+        gpt_point(&f);
+        gpt_fire(&f);
+        if (stage->cut == BY_HEAD) gpt_kernel_head(&n, f);
+    }
+    if (s == r->program.head + HEAD_DATA) host_panel(r, s + 1, i);
+}
 /* What a task of a measurement gets. */
 typedef struct {
     const HostProbe *probe;
-    size_t stage;                   /* to be done; or */
-    int copy;                       /* HOST_LOAD .. */
-    DfMeeting meeting;              /* all workers begin at once */
+    size_t stage;                   /* to be done */
+    DfMeeting *meeting;             /* [panels][2] all workers begin at once, and end */
+    size_t meetings;
     double took[DF_WORKERS];        /* seconds of each */
 } HostTry;
 
-/* A worker does all of a stage by itself, as all others do. */
+/* A worker does all of a stage by itself, as all others do, panel by panel; what it reads
+ * of a panel was made just before, by each of the workers in turn if they run at once. */
 static inline void host_alone_task(void *arg, size_t task, size_t worker) {
     HostTry *t = arg;
-    GptRun *r = t->probe->own[task];
-    volatile float sink = host_touch(r, t->stage, 0, 1);
-    (void)sink;
+    GptRun *const *own = t->probe->own;
+    const size_t workers = t->probe->r->pool->workers;
+    const bool at_once = t->meeting->all == workers;
     (void)worker;
-    df_meet(&t->meeting);
-    const double start = seconds();
-    host_piece(r, t->stage);
-    t->took[task] = seconds() - start;
+    t->took[task] = 0;
+    for (size_t i = 0; i < gpt_panels(own[task]); i++) {
+        host_make(own[at_once ? (task + i) % workers : task], t->stage, i);
+        df_meet(&t->meeting[2 * i]);
+        const double start = seconds();
+        host_panel(own[task], t->stage, i);
+        t->took[task] += seconds() - start;
+        df_meet(&t->meeting[2 * i + 1]);
+    }
 }
-/* A worker copies its share of the lines that the caches are flushed with. */
-static inline void host_copy_task(void *arg, size_t task, size_t worker) {
+/* A worker copies its share of the lines that the caches are flushed with to a slot, as
+ * a stage that loads does: past the caches they went to memory. */
+static inline void host_load_task(void *arg, size_t task, size_t worker) {
     HostTry *t = arg;
     const HostFlush *f = &t->probe->flush;
     _Alignas(64) float slot[4096];
     float *line = f->line + task * f->each;
+    float sum = 0;
     (void)worker;
     memset(slot, 0, sizeof slot);
-    df_meet(&t->meeting);
+    for (size_t at = 0; at + 4096 <= f->each / 2; at += 4096)
+        panel_stream(line + at, slot, 4096 / LINE);
+    vf_streamed();
+    df_meet(t->meeting);
     const double start = seconds();
     for (size_t at = 0; at + 4096 <= f->each / 2; at += 4096) {
-        if (t->copy == HOST_LOAD) memcpy(slot, line + at, sizeof slot);
-        else panel_stream(line + at, slot, 4096 / LINE);
-        line[at] += slot[1];                /* or the compiler would leave it out */
+        memcpy(slot, line + at, sizeof slot);
+        sum += slot[1];
     }
     t->took[task] = seconds() - start;
+    line[0] = sum;                  /* or the compiler would leave the copies out */
 }
 /* Seconds of a try by all workers at once, the mean of them, the caches as in a step. */
 static inline double host_try(HostTry *t, DfTask *fn) {
     DfPool *pool = t->probe->r->pool;
     double sum = 0;
-    df_meeting(&t->meeting, pool);
+    for (size_t i = 0; i < t->meetings; i++) df_meeting(&t->meeting[i], pool);
     df_run(pool, host_flush_task, (void *)(uintptr_t)&t->probe->flush, pool->workers);
     df_run(pool, fn, t, pool->workers);
     for (size_t w = 0; w < pool->workers; w++) sum += t->took[w];
     return sum / (double)pool->workers;
 }
-/* Every worker reads its share of what a stage finds in the caches. */
-static inline void host_touch_task(void *arg, size_t task, size_t worker) {
+/* Every worker makes its share of what a stage finds in the caches. */
+static inline void host_make_task(void *arg, size_t task, size_t worker) {
     const HostTry *t = arg;
     const GptRun *r = t->probe->r;
-    volatile float sink = host_touch(r, t->stage, task, r->pool->workers);
-    (void)sink;
     (void)worker;
+    for (size_t i = task; i < gpt_panels(r); i += r->pool->workers) host_make(r, t->stage, i);
 }
 /* Gives the caches what they have when a stage of a step begins; no worker sleeps
  * then, for the stage before has only just ended. */
@@ -258,7 +284,7 @@ static inline void host_ready(HostTry *t, size_t s) {
     DfPool *pool = t->probe->r->pool;
     t->stage = s;
     df_run(pool, host_flush_task, (void *)(uintptr_t)&t->probe->flush, pool->workers);
-    df_run(pool, host_touch_task, t, pool->workers);
+    df_run(pool, host_make_task, t, pool->workers);
 }
 /* Another round's seconds. */
 static inline void host_note(HostTimes *t, double took) {
@@ -266,24 +292,32 @@ static inline void host_note(HostTimes *t, double took) {
     t->n++;
 }
 static inline double host_median(HostTimes t) { return stats_median(t.took, t.n); }
-/* A round: every piece once. */
+/* Whether stage s is the first of a piece. */
+static inline bool host_begins(const HostProbe *p, size_t s) {
+    return !p->graph.stage[s].copies && !host_joins(p->r, s);
+}
+/* A round: every piece once, after one that does not count, so that its memory is as
+ * near as a step's, and not as far away as the steps of the last round. */
 static inline void host_round(HostProbe *p) {
     GptRun *r = p->r;
-    HostTry t = {.probe = p};
+    HostTry t = {.probe = p, .meetings = 2 * gpt_panels(p->own[0])};
+    t.meeting = mem_new(t.meetings, sizeof *t.meeting);
+    for (size_t s = 0; s < p->graph.stages; s++)
+        if (host_begins(p, s)) host_piece(r, s);
     for (size_t s = 0; s < p->graph.stages; s++) {
-        if (p->graph.stage[s].copies || host_joins(r, s)) continue;
+        if (!host_begins(p, s)) continue;
         host_ready(&t, s);
         const double start = seconds();
         host_piece(r, s);
         host_note(&p->together[s], seconds() - start);
         host_note(&p->alone[s], host_try(&t, host_alone_task));
     }
-    for (t.copy = 0; t.copy < HOST_COPIES; t.copy++)
-        host_note(&p->copy[t.copy], host_try(&t, host_copy_task));
+    host_note(&p->load, host_try(&t, host_load_task));
     host_ready(&t, 0);
     const double start = seconds();
     bench_update(r, p->update.n + 1);
     host_note(&p->update, seconds() - start);
+    free(t.meeting);
 }
 /* A run of one layer of a model with something in all of its arrays. weights: those of
  * another, or NULL for its own. */
@@ -345,7 +379,7 @@ static inline void host_probe_free(HostProbe *p) {
 /* The medians of all rounds. Lives as long as the probe; freed by host_costs_free. */
 static inline HostCosts host_costs(const HostProbe *p) {
     const DfGraph *g = &p->graph;
-    const double bytes = (double)(p->flush.each / 2 * sizeof(float));   /* a copy's */
+    const double bytes = (double)(p->flush.each / 2 * sizeof(float));   /* loaded */
     const double all = (double)p->r->B / (double)p->own[0]->B;  /* of what one does alone */
     HostCosts c = {.like = &p->r->program};
     c.kernel = mem_new(g->stages, sizeof *c.kernel);
@@ -358,7 +392,7 @@ static inline HostCosts host_costs(const HostProbe *p) {
         for (size_t k = s; k < end && !g->stage[s].copies; k++)
             c.work[k] = host_median(p->alone[s]) * all * host_stage_work(p->r, g, k) / work;
     }
-    for (int k = 0; k < HOST_COPIES; k++) c.copy[k] = host_median(p->copy[k]) / bytes;
+    c.load = host_median(p->load) / bytes;
     c.update = host_median(p->update) / (double)p->r->m->floats;
     return c;
 }
@@ -411,20 +445,6 @@ typedef struct {
     double until[DF_WORKERS];       /* seconds from the section's begin */
 } HostDeal;
 
-/* Lines that a part brings on the chip or stores off it, of what its actor does on a
- * panel. */
-static inline double host_carried(const HostDeal *d, const DfPart *part,
-                                  const DfActor *actor, const GptPanel *panel) {
-    const DfGraph *g = &d->r->machine->graph;
-    const double share = (double)(actor->u1 - actor->u0) / (double)part->s.units;
-    double rows = 0;
-    for (int k = 0; k < DF_OUTS && part->s.out[k] != DF_NONE; k++) {
-        const DfSlot *slot = &d->job.section->slot[part->s.out[k]];
-        if (part->s.kind == DF_LOAD || slot->stored)
-            rows += (double)g->edge[part->s.out[k]].rows;
-    }
-    return rows * share * (double)panel->groups;
-}
 /* Worker-seconds of firing i of an actor. */
 static inline double host_firing(const HostDeal *d, const DfActor *actor, size_t i) {
     const GptRun *r = d->r;
@@ -436,13 +456,9 @@ static inline double host_firing(const HostDeal *d, const DfActor *actor, size_t
     double cost = d->fire;
     for (size_t n = first; n < end; n++) {
         const GptPanel panel = forward ? gpt_panel(r, n) : gpt_panel_back(r, n);
-        const double carried = host_carried(d, part, actor, &panel) * DF_LINE_BYTES;
-        const bool load = part->s.kind == DF_LOAD;
-        cost += carried * d->costs->copy[load ? HOST_LOAD : HOST_STORE];
-        if (load) continue;
         const double work = host_work(g, &part->s, actor->u0, actor->u1, &panel);
-        if (part->s.copies) cost += work * DF_LINE_BYTES * d->costs->copy[HOST_LOAD];
-        else cost += work * d->rate[part->s.kind];
+        const bool moves = part->s.kind == DF_LOAD || part->s.copies;
+        cost += work * (moves ? DF_LINE_BYTES * d->costs->load : d->rate[part->s.kind]);
     }
     return cost;
 }
@@ -604,9 +620,9 @@ static inline void host_case(HostCase way[2], const Options *o) {
     int32_t *inputs = bench_ids(1, b.B * b.T, b.c.V);       /* (B,T) */
     int32_t *targets = bench_ids(2, b.B * b.T, b.c.V);      /* (B,T) */
     gpt_machine_plan(r, parse_chip(&own), own.depth);
-    /* a step of a few milliseconds is soon disturbed */
+    /* a step of a few milliseconds is soon disturbed: more of them, 1e11 FLOPs together */
     const double work = flops_per_token(m, b.T, true) * (double)(b.B * b.T);
-    const size_t rounds = work < 5e9 ? HOST_MOST : HOST_ROUNDS;
+    const size_t rounds = (size_t)fmin(fmax(1e11 / work, HOST_ROUNDS), HOST_MOST);
     for (size_t n = 0; n < rounds; n++) {
         host_round(&probe);
         host_note(&fire, host_fire(r));
@@ -616,7 +632,7 @@ static inline void host_case(HostCase way[2], const Options *o) {
     HostCosts costs = host_costs(&probe);
     way[1].fire = host_median(fire);
     way[1].carry = host_median(carry);
-    for (int k = 0; k < HOST_COPIES; k++) way[1].copy[k] = 1 / costs.copy[k];
+    way[1].load = 1 / costs.load;
     way[0].piece = mem_new(costs.like->stages + 1, sizeof *way[0].piece);
     way[0].predicted = host_predict_kernel(&costs, r, way[0].piece);
     way[1].predicted = host_predict_flow(&costs, r, way[1].fire) + way[1].carry;
@@ -720,10 +736,8 @@ static inline void host_summary(const HostCase *x, size_t n, Out *json) {
            n, 100 * median, 100 * off[n - 1], correlation);
     const HostCase *last = &x[n - 1];
     printf("of the last: a firing that does nothing takes a worker %.2f us; it copies %.1f "
-           "GB/s onto the chip, %.1f off it; weights to tiles and gradients back take %.2f "
-           "ms\n",
-           1e6 * last->fire, last->copy[HOST_LOAD] / 1e9, last->copy[HOST_STORE] / 1e9,
-           1000 * last->carry);
+           "GB/s onto the chip; weights to tiles and gradients back take %.2f ms\n",
+           1e6 * last->fire, last->load / 1e9, 1000 * last->carry);
     json_member_put(json, "median_error", median);
     json_member_put(json, "largest_error", off[n - 1]);
     json_member_put(json, "correlation", correlation);
