@@ -4,7 +4,7 @@
  *     df_true          what a section takes that plan.h deals out, by clock.h
  *     df_alone         what a stage takes by itself, by kernel.h
  *     df_choose        of all sections that may begin with a stage the best
- *     df_use_less      the same with less memory, if that turns out faster
+ *     df_use_less      the same for less of the chip, if that turns out faster
  *     df_plan          the graph cut into sections, each placed
  *
  * It knows nothing of GPT, needs no data, and never changes a bit of a result.
@@ -16,8 +16,9 @@
  * may be a stage by itself on all tiles; then no plan is slower than a kernel at a
  * time. A kernel is taken as ideal, what streams is charged with all its waits. A
  * plan that workers are to run has no kernels, and goes by guesses made for workers.
- * The search is no proof: with more memory it may go another way and end worse. So the
- * same is found for half of the memory, and half of that, and the fastest is kept.
+ * The search is no proof: with more tiles, or more memory, it may go another way and end
+ * worse. But a plan for less of a chip is a plan for all of it too: so the same is found
+ * for half, and half of that, and the fastest is kept.
  *
  * Example: 40 layers have 700 places for a cut; where a section holds 3 layers at
  * most, that makes some 20,000 guesses, of which some hundred differ. */
@@ -395,7 +396,7 @@ static inline DfClock df_look(DfSearch *search, const DfSection *section,
     return clock;
 }
 /* Firings that are simulated for a plan at most, some seconds of the host; and with more
- * than so many no plan for less memory is looked for. */
+ * than so many no plan for less of the chip is looked for. */
 static const size_t DF_SIM_MOST = 16000000;
 static const size_t DF_LESS_MOST = 2000000;
 
@@ -666,24 +667,37 @@ static inline double df_best(const DfGraph *graph, DfPlan *plan, size_t panels,
     free(search.memory.known);
     return took;
 }
-/* A plan that leaves memory unused is a plan too. Takes one for a half of each tile's, a
- * quarter and so on, if it takes less than `took` seconds: so twice the memory never
- * makes a step slower, unless it makes the search so long that this is left out. */
+/* A plan for less of a chip is a plan for all of it. Takes one for a half of the tiles, a
+ * quarter and so on, with as little of each one's memory, if on the whole chip it takes
+ * less than `took` seconds: so twice the tiles or the memory never make a step slower,
+ * unless they make the search so long that this is left out. What so few tiles cannot
+ * do in less, busy all the time, is not tried. */
 static inline void df_use_less(const DfGraph *graph, DfPlan *plan, size_t panels,
                                double took) {
+    const DfChip chip = plan->chip;
+    const size_t sequences = size_max(1, panels / df_per_sequence(graph, plan, 1));
+    const double flops = df_clock_kernels(graph, &chip, 0, graph->stages, sequences,
+                                          plan->groups).flops;
     DfPlan less = *plan;
     size_t firings;
     less.section = NULL;
     less.sections = 0;
-    for (size_t room = plan->chip.sram / 2;; room /= 2) {
-        less.room = room;
-        if (!df_fits_all(graph, &less)) break;
-        const double takes = df_best(graph, &less, panels, &firings);
-        if (takes >= took) continue;
-        took = takes;
-        const DfPlan swap = *plan;
-        *plan = less;
-        less = swap;
+    for (size_t tiles = chip.tiles; tiles > 0; tiles /= 2) {
+        less.chip.tiles = tiles;
+        if (flops / df_rate(&less.chip) >= took) break;
+        for (size_t room = tiles < chip.tiles ? chip.sram : chip.sram / 2;; room /= 2) {
+            less.chip.tiles = tiles;
+            less.room = room;
+            if (!df_fits_all(graph, &less)) break;
+            df_best(graph, &less, panels, &firings);
+            less.chip = chip;
+            const double takes = df_seconds(graph, &less, sequences);
+            if (takes >= took) continue;
+            took = takes;
+            const DfPlan swap = *plan;
+            *plan = less;
+            less = swap;
+        }
     }
     df_sections_free(&less, graph);
 }
