@@ -152,9 +152,12 @@ static inline double host_stage_work(const GptRun *r, const DfGraph *g, size_t s
     }
     return work;
 }
-/* Makes a panel of an edge as it is: a float a line. */
+/* Makes a panel of an edge as it is: a float a line. What has one panel's memory for all
+ * of them is there since the first. */
 static inline void host_make_edge(const Firing *f, int edge) {
-    const SpPanel x = gpt_off_chip(f, f->r->program.array_of[edge]);
+    const size_t array = f->r->program.array_of[edge];
+    if (f->r->program.array[array].one_panel && f->panel.at > 0) return;
+    const SpPanel x = gpt_off_chip(f, array);
     for (size_t i = 0; i < f->panel.groups * x.stride; i += LINE) {
         volatile float *line = &x.lines[i];
         *line = *line;
@@ -165,7 +168,7 @@ static inline void host_make_edge(const Firing *f, int edge) {
  * it is going to read. */
 static inline void host_make(const GptRun *r, size_t s, size_t i) {
     const ProgStage *stage = &r->program.stage[s];
-    const GptPanel panel = gpt_panel_for(r, stage, i);
+    const GptPanel panel = gpt_panel(r, i);
     const Firing f = {.r = r, .panel = panel, .logits_at = panel.at};
     for (int k = 0; k < DF_OUTS && stage->df.out[k] != DF_NONE; k++)
         if (r->program.array_of[stage->df.out[k]] < r->program.shared)
@@ -193,12 +196,13 @@ static inline void host_piece(GptRun *r, size_t s) {
 static inline bool host_joins(const GptRun *r, size_t s) {
     return r->program.stage[s].df.joins || s == r->program.head + HEAD_WEIGHT;
 }
-/* A piece on panel i as a chip fires it: all units, and then the next panel. */
+/* A piece on panel i as a chip fires it: all units, and then the next panel; backward
+ * too from the first on, which takes as long. */
 static inline void host_panel(GptRun *r, size_t s, size_t i) {
     const ProgStage *stage = &r->program.stage[s];
     const size_t units = stage->df.units;
     const GptKernel n = {r, stage, stage->cut == BY_HEAD ? stage->split : units};
-    Firing f = {.r = r, .stage = stage, .panel = gpt_panel_for(r, stage, i)};
+    Firing f = {.r = r, .stage = stage, .panel = gpt_panel(r, i)};
     f.logits_at = f.panel.at;
     if (stage->cut == BY_PANEL) {
         gpt_kernel_panel(&n, f, i);
