@@ -226,16 +226,19 @@ typedef struct {
 } HostTry;
 
 /* A worker does all of a stage by itself, as all others do, panel by panel; what it reads
- * of a panel was made just before, by each of the workers in turn if they run at once. */
+ * of a sequence's panels was made just before, by each of the workers in turn if they run
+ * at once: who makes panels runs ahead as far as there are slots. */
 static inline void host_alone_task(void *arg, size_t task, size_t worker) {
     HostTry *t = arg;
     GptRun *const *own = t->probe->own;
     const size_t workers = t->probe->r->pool->workers;
+    const size_t per = gpt_panels_a_sequence(own[task]);
     const bool at_once = t->meeting->all == workers;
     (void)worker;
     t->took[task] = 0;
     for (size_t i = 0; i < gpt_panels(own[task]); i++) {
-        host_make(own[at_once ? (task + i) % workers : task], t->stage, i);
+        for (size_t k = i; i % per == 0 && k < i + per; k++)
+            host_make(own[at_once ? (task + k) % workers : task], t->stage, k);
         df_meet(&t->meeting[2 * i]);
         const double start = seconds();
         host_panel(own[task], t->stage, i);
