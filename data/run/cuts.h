@@ -678,15 +678,15 @@ static inline void df_use_less(const DfGraph *graph, DfPlan *plan, size_t panels
     const size_t sequences = size_max(1, panels / df_per_sequence(graph, plan, 1));
     const double flops = df_clock_kernels(graph, &chip, 0, graph->stages, sequences,
                                           plan->groups).flops;
+    DfChip part = chip;
     DfPlan less = *plan;
     size_t firings;
     less.section = NULL;
     less.sections = 0;
-    for (size_t tiles = chip.tiles; tiles > 0; tiles /= 2) {
-        less.chip.tiles = tiles;
-        if (flops / df_rate(&less.chip) >= took) break;
-        for (size_t room = tiles < chip.tiles ? chip.sram : chip.sram / 2;; room /= 2) {
-            less.chip.tiles = tiles;
+    for (; flops / df_rate(&part) < took; part.tiles /= 2) {
+        const bool whole = part.tiles == chip.tiles;
+        for (size_t room = whole ? chip.sram / 2 : chip.sram;; room /= 2) {
+            less.chip = part;
             less.room = room;
             if (!df_fits_all(graph, &less)) break;
             df_best(graph, &less, panels, &firings);
