@@ -28,31 +28,20 @@
 
 /* ---- sections alike ------------------------------------------------------ *
  * The layers of a large model are alike, so most sections are like one that was
- * looked at before. A stage's sign says what it is, up to where in the graph it
- * stands; sections of the same signs in the same order take the same time. */
+ * looked at before. A stage's sign says what it is. A section's sign is made of these, and
+ * of who in it makes and reads what; sections of one sign take the same time. */
 
-enum { DF_FAR = 128 };      /* stages between two that no section has both of */
+enum { DF_FAR = 128 };      /* stages of a section at most */
 
 static inline uint64_t df_mix_real(uint64_t sign, double value) {
     uint64_t bits;
     memcpy(&bits, &value, sizeof bits);
     return df_mix(sign, bits);
 }
-/* Stages from one to another; DF_FAR stands for all that are further. */
-static inline uint64_t df_apart(size_t from, size_t to) {
-    return size_min(to - from, DF_FAR);
-}
-/* What an edge is, seen from stage s. */
-static inline uint64_t df_edge_sign(const DfGraph *graph, const DfPlan *plan, int e,
-                                    size_t s) {
-    const DfEdge *edge = &graph->edge[e];
-    const DfReads *reads = &plan->reads[e];
-    const uint64_t flags =
-        edge->kept + 2 * (edge->base != DF_NONE) + 4 * edge->inner;
-    uint64_t sign = df_mix(edge->rows, flags);
-    if (edge->kept || !reads->any) return sign;
-    sign = df_mix(sign, reads->last > s ? df_apart(s, reads->last) : DF_FAR + 1);
-    return df_mix(sign, reads->first > s ? df_apart(s, reads->first) : DF_FAR + 1);
+/* What an edge is by itself. */
+static inline uint64_t df_edge_sign(const DfEdge *edge) {
+    return df_mix(edge->rows,
+                  edge->kept + 2 * (edge->base != DF_NONE) + 4 * edge->inner);
 }
 /* What a stage is by itself. */
 static inline uint64_t df_stage_sign(const DfStage *stage) {
@@ -71,33 +60,72 @@ static inline uint64_t df_stage_sign(const DfStage *stage) {
         sign = df_mix(sign, stage->lines[u] - stage->lines[0]);
     return sign;
 }
-/* The signs of all stages of a graph: itself, its edges, and how far back those
- * are made and were last read. */
-static inline uint64_t *df_signs(const DfGraph *graph, const DfPlan *plan) {
-    uint64_t *sign = mem_new(graph->stages, sizeof *sign);
+/* The stages of a graph: what each is; and of each thing that it reads, which stage made
+ * it and which read it last before. These are counted from 1 on; 0: none. */
+typedef struct {
+    uint64_t *sign;         /* [stages] */
+    size_t *made;           /* [stages][DF_INS] */
+    size_t *read;           /* [stages][DF_INS] */
+} DfSigns;
+
+static inline DfSigns df_signs(const DfGraph *graph) {
+    DfSigns signs = {mem_new(graph->stages, sizeof *signs.sign),
+                     mem_new(graph->stages, DF_INS * sizeof *signs.made),
+                     mem_new(graph->stages, DF_INS * sizeof *signs.read)};
     size_t *made = mem_new(graph->edges, sizeof *made);
     size_t *read = mem_new(graph->edges, sizeof *read);
     for (size_t s = 0; s < graph->stages; s++) {
         const DfStage *stage = &graph->stage[s];
-        sign[s] = df_mix(df_stage_sign(stage), s < graph->forward);
-        for (int k = 0; k < DF_INS; k++) {
+        uint64_t sign = df_mix(df_stage_sign(stage), s < graph->forward);
+        for (size_t k = 0; k < DF_INS; k++) {
             const int e = stage->in[k];
             if (e == DF_NONE) continue;
-            sign[s] = df_mix(sign[s], df_edge_sign(graph, plan, e, s));
-            sign[s] = df_mix(sign[s], df_apart(made[e], s));
-            sign[s] = df_mix(sign[s], df_apart(read[e], s + 1));
+            sign = df_mix(sign, df_edge_sign(&graph->edge[e]));
+            signs.made[DF_INS * s + k] = made[e];
+            signs.read[DF_INS * s + k] = read[e];
             read[e] = s + 1;
         }
         for (int k = 0; k < DF_OUTS; k++) {
             const int e = stage->out[k];
             if (e == DF_NONE) continue;
-            sign[s] = df_mix(sign[s], df_edge_sign(graph, plan, e, s));
-            made[e] = s;
+            sign = df_mix(sign, df_edge_sign(&graph->edge[e]));
+            made[e] = s + 1;
         }
+        signs.sign[s] = sign;
     }
     free(made);
     free(read);
-    return sign;
+    return signs;
+}
+static inline void df_signs_free(DfSigns *signs) {
+    free(signs->sign);
+    free(signs->made);
+    free(signs->read);
+}
+/* The sign of stages first .. end-1 as a section, after that of what is remembered of
+ * them. Who makes what they read, and who reads what they make, matters only if it is one
+ * of them: how far away it is then. */
+static inline uint64_t df_range_sign(const DfGraph *graph, const DfPlan *plan,
+                                     const DfSigns *signs, uint64_t sign, size_t first,
+                                     size_t end) {
+    for (size_t s = first; s < end; s++) {
+        const size_t *made = &signs->made[DF_INS * s];
+        const size_t *read = &signs->read[DF_INS * s];
+        sign = df_mix(sign, signs->sign[s]);
+        for (int k = 0; k < DF_INS; k++) {
+            if (graph->stage[s].in[k] == DF_NONE) continue;
+            const uint64_t maker = made[k] > first ? s + 1 - made[k] : 0;
+            const uint64_t reader = read[k] > first ? s + 1 - read[k] : 0;
+            sign = df_mix(sign, maker << 32 | reader);
+        }
+        for (int k = 0; k < DF_OUTS; k++) {
+            const int e = graph->stage[s].out[k];
+            if (e == DF_NONE) continue;
+            const DfReads *reads = &plan->reads[e];
+            sign = df_mix(sign, reads->any && (reads->first < first || reads->last >= end));
+        }
+    }
+    return sign | 1;                            /* 0 is nothing */
 }
 
 /* A section as it may be: where it ends, how it uses the chip, and the seconds
@@ -165,7 +193,7 @@ typedef struct {
     const DfPlan *plan;
     size_t panels;          /* of the stream */
     size_t sequences;       /* that these are */
-    uint64_t *sign;         /* [stages] */
+    DfSigns signs;
     double *left;           /* [stages + 1] the least seconds from a stage to the
                              * end; INFINITY where the graph may not be cut */
     double guessed, took;   /* seconds of all sections that were simulated: as
@@ -177,6 +205,12 @@ typedef struct {
 /* What is remembered of a section: a guess; what it takes once it is dealt out;
  * and the same of one that cannot be cut. */
 enum { DF_GUESS, DF_DEALT, DF_UNCUT };
+
+/* The sign of that, of stages first .. end-1. */
+static inline uint64_t df_sign(const DfSearch *search, uint64_t what, size_t first,
+                               size_t end) {
+    return df_range_sign(search->graph, search->plan, &search->signs, what, first, end);
+}
 
 /* A section of stages first .. choice.end-1, dealt out by a share, in *best if
  * that is faster; what is hardly faster does not count. */
@@ -444,18 +478,11 @@ static inline DfChoice df_uncut(DfSearch *search, size_t first, size_t end) {
     }
     return df_true(search, first, best);
 }
-/* The sign of stages first .. end-1, after that of those before or of what is
- * remembered of them. */
-static inline uint64_t df_range_sign(const DfSearch *search, uint64_t sign,
-                                     size_t first, size_t end) {
-    for (size_t s = first; s < end; s++) sign = df_mix(sign, search->sign[s]);
-    return sign | 1;                            /* 0 is nothing */
-}
 /* What df_uncut says, which is remembered for sections like it; with the seconds
  * to the graph's end. */
 static inline DfChoice df_uncut_known(DfSearch *search, size_t first,
                                       size_t end) {
-    const uint64_t sign = df_range_sign(search, DF_UNCUT, first, end);
+    const uint64_t sign = df_sign(search, DF_UNCUT, first, end);
     DfKnown *known = df_known(&search->memory, sign);
     if (!known->sign) {
         const DfChoice found = df_uncut(search, first, end);
@@ -496,14 +523,12 @@ static inline size_t df_choices(DfSearch *search, size_t first,
     const DfGraph *graph = search->graph;
     const size_t most = first < graph->forward ? graph->forward : graph->stages;
     const size_t last = size_min(most, first + DF_FAR);
-    uint64_t sign = DF_GUESS;
     size_t n = 0;
     size_t end = first;
     while (end < most) {
-        const size_t from = end;
         end = size_min(df_next_cut(graph, end), most);
         if (end > last) break;
-        sign = df_range_sign(search, sign, from, end);
+        const uint64_t sign = df_sign(search, DF_GUESS, first, end);
         DfKnown *known = df_known(&search->memory, sign);
         if (!known->sign) {
             known = df_learn(&search->memory, sign);
@@ -533,7 +558,7 @@ enum { DF_TRIES = 16 };
 static inline DfChoice df_dealt(DfSearch *search, size_t first,
                                 const DfChoice *guess, double best) {
     const double left = search->left[guess->end];
-    const uint64_t sign = df_range_sign(search, DF_DEALT, first, guess->end);
+    const uint64_t sign = df_sign(search, DF_DEALT, first, guess->end);
     DfKnown *known = df_known(&search->memory, sign);
     if (!known->sign) {
         const DfChoice found = df_best_share(search->graph, search->plan, first,
@@ -594,7 +619,7 @@ static inline DfSection df_placed(const DfSearch *search, size_t first,
     const DfGraph *graph = search->graph;
     const DfPlan *plan = search->plan;
     DfSection section = df_laid(graph, plan, first, choice);
-    section.sign = df_range_sign(search, section.mode, first, choice->end);
+    section.sign = df_sign(search, section.mode, first, choice->end);
     if (section.mode != DF_ALONE) df_place_edges(graph, &section, plan);
     return section;
 }
@@ -646,7 +671,7 @@ static inline double df_best(const DfGraph *graph, DfPlan *plan, size_t panels,
                              size_t *firings) {
     DfSearch search = {.graph = graph, .plan = plan, .panels = panels};
     search.sequences = size_max(1, panels / df_per_sequence(graph, plan, 1));
-    search.sign = df_signs(graph, plan);
+    search.signs = df_signs(graph);
     search.memory.bits = 10;
     search.memory.known = mem_new((size_t)1 << search.memory.bits,
                                   sizeof *search.memory.known);
@@ -662,7 +687,7 @@ static inline double df_best(const DfGraph *graph, DfPlan *plan, size_t panels,
         took = fmin(took, kernels.seconds);
     }
     *firings = search.firings;
-    free(search.sign);
+    df_signs_free(&search.signs);
     free(search.left);
     free(search.memory.known);
     return took;

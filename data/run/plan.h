@@ -681,8 +681,11 @@ static inline double df_guess(const DfGraph *graph, const DfPlan *plan,
                               const DfSection *section, double work,
                               size_t panels) {
     const DfChip *chip = &plan->chip;
-    const DfTraffic traffic = df_traffic(graph, plan, section, panels,
-                                         (double)(panels * plan->groups));
+    const double most = (double)(panels * plan->groups);
+    const double groups = (double)(panels * graph->groups) /
+                          (double)df_per_sequence(graph, plan, 1);
+    const double whole = fmin(1, groups / most);    /* of a panel, in the mean */
+    const DfTraffic traffic = df_traffic(graph, plan, section, panels, groups);
     const double carried = (df_bytes(&traffic) - traffic.random) / chip->memory +
                            traffic.random / chip->random;
     if (df_for_workers(plan)) {
@@ -713,7 +716,8 @@ static inline double df_guess(const DfGraph *graph, const DfPlan *plan,
     free(through);
     const double span = (double)section->span;
     const double firings = ceil((double)panels / span);
-    const double pipeline = span * (firings * pace + fill) / chip->clock;
+    const double first = fmax(fill, pace * whole);
+    const double pipeline = span * (first + (firings - 1) * pace * whole) / chip->clock;
     const double load = section->streamed ? 0 : traffic.weights / chip->memory;
     return fmax(pipeline, carried - load) + load;
 }
