@@ -429,10 +429,8 @@ static inline DfClock df_look(DfSearch *search, const DfSection *section,
     df_sim_free(&sim);
     return clock;
 }
-/* Firings that are simulated for a plan at most, some seconds of the host; and with more
- * than so many no plan for less of the chip is looked for. */
-static const size_t DF_SIM_MOST = 16000000;
-static const size_t DF_LESS_MOST = 2000000;
+/* Firings that are simulated for a plan at most, some seconds of the host. */
+static const size_t DF_SIM_MOST = 8000000;
 
 /* What was chosen by guessing, with the seconds that it takes: simulated, unless
  * it is for workers; after too many firings guessed, and longer by as much as
@@ -666,10 +664,11 @@ static inline double df_seconds(const DfGraph *graph, const DfPlan *plan,
 }
 /* Fills a plan with the best sections for what it may use of the chip, or with kernels
  * if these are faster, for what was not simulated to its end may have been chosen
- * wrongly. Returns its seconds, a guess for workers; *firings: simulated to find it. */
+ * wrongly. Returns its seconds, a guess for workers. Adds to *firings what it simulated. */
 static inline double df_best(const DfGraph *graph, DfPlan *plan, size_t panels,
                              size_t *firings) {
-    DfSearch search = {.graph = graph, .plan = plan, .panels = panels};
+    DfSearch search = {.graph = graph, .plan = plan, .panels = panels,
+                       .firings = *firings};
     search.sequences = size_max(1, panels / df_per_sequence(graph, plan, 1));
     search.signs = df_signs(graph);
     search.memory.bits = 10;
@@ -698,23 +697,23 @@ static inline double df_best(const DfGraph *graph, DfPlan *plan, size_t panels,
  * unless they make the search so long that this is left out. What so few tiles cannot
  * do in less, busy all the time, is not tried. */
 static inline void df_use_less(const DfGraph *graph, DfPlan *plan, size_t panels,
-                               double took) {
+                               double took, size_t *firings) {
     const DfChip chip = plan->chip;
     const size_t sequences = size_max(1, panels / df_per_sequence(graph, plan, 1));
     const double flops = df_clock_kernels(graph, &chip, 0, graph->stages, sequences,
                                           plan->groups).flops;
     DfChip part = chip;
     DfPlan less = *plan;
-    size_t firings;
     less.section = NULL;
     less.sections = 0;
     for (; flops / df_rate(&part) < took; part.tiles /= 2) {
         const bool whole = part.tiles == chip.tiles;
-        for (size_t room = whole ? chip.sram / 2 : chip.sram;; room /= 2) {
+        for (size_t room = whole ? chip.sram / 2 : chip.sram; *firings < DF_SIM_MOST;
+             room /= 2) {
             less.chip = part;
             less.room = room;
             if (!df_fits_all(graph, &less)) break;
-            df_best(graph, &less, panels, &firings);
+            df_best(graph, &less, panels, firings);
             less.chip = chip;
             const double takes = df_seconds(graph, &less, sequences);
             if (takes >= took) continue;
@@ -741,10 +740,9 @@ static inline DfPlan *df_plan(const DfGraph *graph, DfChip chip, size_t depth,
     plan->stride = chip.sram / DF_LINE_BYTES + DF_GAP;
     plan->reads = df_reads_of(graph);
     if (purpose == DF_TO_RUN || purpose == DF_TO_TRY) df_take_memory(plan);
-    size_t firings;
+    size_t firings = 0;
     const double took = df_best(graph, plan, panels, &firings);
-    if (!df_for_workers(plan) && firings <= DF_LESS_MOST)
-        df_use_less(graph, plan, panels, took);
+    if (!df_for_workers(plan)) df_use_less(graph, plan, panels, took, &firings);
     return plan;
 }
 static inline void df_plan_free(DfPlan *plan, const DfGraph *graph) {

@@ -348,7 +348,7 @@ typedef struct {
 typedef struct {
     DfTile *tile;           /* [tiles of the chip] */
     uint32_t *order;        /* [the same] those with least work first */
-    uint32_t *taken, *left; /* [the same] room to merge them anew */
+    uint32_t *taken, *left; /* [the same] of those looked at, who has more to do now */
 } DfTable;
 
 static inline DfTable df_table(const DfPlan *plan) {
@@ -366,16 +366,15 @@ static inline void df_table_free(DfTable *table) {
     free(table->taken);
     free(table->left);
 }
-/* Puts two runs of tiles, each with the least work first, together again. */
-static inline void df_merge(DfTable *table, size_t taken, size_t left) {
+/* Puts two runs of tiles, each with the least work first, together again: so many that
+ * were taken, and those from there on in the order. */
+static inline void df_merge(DfTable *table, size_t taken, size_t tiles) {
     size_t a = 0;
-    size_t b = 0;
-    for (size_t k = 0; k < taken + left; k++) {
-        bool first = a < taken;
-        if (first && b < left)
-            first = table->tile[table->taken[a]].work <
-                    table->tile[table->left[b]].work;
-        table->order[k] = first ? table->taken[a] : table->left[b];
+    size_t b = taken;
+    for (size_t k = 0; a < taken; k++) {
+        const bool first = b == tiles || table->tile[table->taken[a]].work <
+                                             table->tile[table->order[b]].work;
+        table->order[k] = first ? table->taken[a] : table->order[b];
         if (first) a++;
         else b++;
     }
@@ -391,23 +390,16 @@ static inline bool df_deal_part(const DfGraph *graph, DfTable *table,
     double at[DF_TIMES];
     for (int time = 0; time < DF_TIMES; time++)
         at[time] = df_pace_at(graph, plan, part, part->per, time) / replicas;
+    const size_t tiles = plan->chip.tiles;
     size_t taken = 0;
     size_t left = 0;
     size_t k = 0;
-    for (size_t n = 0; n < plan->chip.tiles; n++) {
+    for (size_t n = 0; n < tiles && k < part->places; n++) {
         const uint32_t number = table->order[n];
         DfTile *tile = &table->tile[number];
         const bool room = tile->used + part->bytes <= plan->room;
-        if (k == part->places || !room) {
-            table->left[left] = number;
-            left++;
-            continue;
-        }
-        DfPlace *place = &section->place[part->place + k];
-        place->tile = number;
-        place->at = tile->used;
-        tile->used += part->bytes;
-        if (k < part->actors) {
+        const bool works = room && k < part->actors;
+        if (works) {
             tile->work += work;
             for (int time = 0; time < DF_TIMES; time++)
                 tile->at[time] += at[time];
@@ -417,9 +409,15 @@ static inline bool df_deal_part(const DfGraph *graph, DfTable *table,
             table->left[left] = number;
             left++;
         }
+        if (!room) continue;
+        DfPlace *place = &section->place[part->place + k];
+        place->tile = number;
+        place->at = tile->used;
+        tile->used += part->bytes;
         k++;
     }
-    df_merge(table, taken, left);
+    memcpy(table->order + taken, table->left, left * sizeof *table->left);
+    df_merge(table, taken, tiles);
     return k == part->places;
 }
 
@@ -498,7 +496,7 @@ static inline void df_busiest(DfSection *section, const DfTable *table,
         section->tiles += tile->used > 0;
         section->peak = size_max(section->peak, tile->used);
         for (int time = 0; time < DF_TIMES; time++)
-            at[time] = fmax(at[time], tile->at[time]);
+            if (tile->at[time] > at[time]) at[time] = tile->at[time];
     }
     for (int time = 0; time < DF_TIMES; time++)
         section->work += at[time] / DF_TIMES;
@@ -681,10 +679,10 @@ static inline double df_guess(const DfGraph *graph, const DfPlan *plan,
                               const DfSection *section, double work,
                               size_t panels) {
     const DfChip *chip = &plan->chip;
-    const double most = (double)(panels * plan->groups);
+    const double full = (double)(panels * size_min(plan->groups, graph->groups));
     const double groups = (double)(panels * graph->groups) /
                           (double)df_per_sequence(graph, plan, 1);
-    const double whole = fmin(1, groups / most);    /* of a panel, in the mean */
+    const double whole = groups / full;     /* of a panel, in the mean */
     const DfTraffic traffic = df_traffic(graph, plan, section, panels, groups);
     const double carried = (df_bytes(&traffic) - traffic.random) / chip->memory +
                            traffic.random / chip->random;
