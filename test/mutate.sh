@@ -47,9 +47,9 @@ linear, dw: transposed|s/vf_zip_low(row\[1\], row\[3\])/vf_zip_low(row[3], row[1
 linear, dw: a group lost|s/    } while (g > 0);/    } while (g > (groups > 1));/
 gelu slope|s/6 \* 0.044715f/2 * 0.044715f/
 gelu, sigmoid part|s/vf_fma(x \* s \* (vf_all(1) - s), slope_2u, s)/x * s * (vf_all(1) - s) * slope_2u/
-attention, dq|s/att_mix(dq, m, ATT_KEY, k/att_mix(dq, m, ATT_VALUE, k/
-attention, dk|s/q->query, ds, q->hs)/q->query, prob, q->hs)/
-attention, dv|s/q->dout, mixed, q->hs)/q->dout, ds, q->hs)/
+attention, dq|s/m, ATT_KEY, f->panel.first + 1/m, ATT_VALUE, f->panel.first + 1/
+attention, dk|s/q->query, ds, LINE \* LINE, q->hs/q->query, first, next, q->hs/
+attention, dv|s/q->dout, first, next, q->hs/q->dout, ds, LINE * LINE, q->hs/
 attention, softmax term D|s/ \* (dprob - D) \* / * dprob * /
 attention, scale|s/(dprob - D) \* vf_all(q->scale)/(dprob - D)/
 attention, mask|s/vf_below((int)(k - own) - (int)v, vf_all(0), e)/vf_below((int)(k - own) - 1 - (int)v, vf_all(0), e)/

@@ -1,4 +1,4 @@
-/* attention.h: attention of one head, for 16 queries at a time.
+/* attention.h: attention of one head, for some groups of 16 queries at a time.
  *
  * It is the same three products as the linear layers (sparse.h), with the
  * head's keys and values in the place of the weights: 16 tokens' keys, hs lines
@@ -20,8 +20,10 @@
  *                                               the keys up to its own
  *
  * The largest score and 1 / sum of each query are kept, so the backward pass
- * finds the probabilities again from one product. Scores exist of 16 queries at a
- * time, their derivatives of a few panels of queries: memory O(T), work O(T^2).
+ * finds the probabilities again from one product. Scores exist of a panel of queries at a
+ * time, on a tile of one group, their derivatives of a few panels: memory O(T), work O(T^2).
+ * Of a panel's groups each sees one group of keys more than the one before it; what all see
+ * goes through the wide tiles together.
  *
  * Forward, a head's queries may be shared out: no sum is of several queries.
  * Backward, its keys may: dk and dv are sums over queries alone, and dquery,
@@ -99,29 +101,91 @@ static inline void att_recall(SpPanel to, const float *from, size_t hs) {
         memcpy(panel_line(to, 0, i), from + i * LINE, LINE * sizeof(float));
 }
 
-/* ---- the products -------------------------------------------------------- */
+/* ---- the products -------------------------------------------------------- *
+ * Of some groups of queries, side by side in every panel. Scores are panels too, whose
+ * lines are keys. */
 
-/* s (16,16) = keys' x: 16 queries' products with a group of keys or values */
-static inline void att_scores(float *s, const float *keys, SpPanel x,
-                              size_t hs) {
+/* The scores of 16 keys, the k-th such group, from the g-th group of queries on. */
+static inline SpPanel att_of(SpPanel s, size_t g, size_t k) {
+    return (SpPanel){.lines = s.lines + g * s.stride + k * LINE * LINE, .stride = s.stride};
+}
+/* s (16,16) of each group = keys' x: queries' products with a group of keys or values */
+static inline void att_scores(SpPanel s, const float *keys, SpPanel x, size_t hs,
+                              size_t groups) {
     const SpLines at = {.col = x.row, .n = hs, .blocks = 1};
-    memset(s, 0, LINE * LINE * sizeof(float));
-    sp_forward_narrow(keys, at, x, (SpPanel){.lines = s});
+    for (size_t g = 0; g < groups; g++)
+        memset(s.lines + g * s.stride, 0, LINE * LINE * sizeof(float));
+    size_t g = 0;
+    for (; WIDE > 1 && g + WIDE <= groups; g += WIDE)
+        sp_forward_wide(keys, at, sp_group(x, g), sp_group(s, g));
+    for (; g < groups; g++) sp_forward_narrow(keys, at, sp_group(x, g), sp_group(s, g));
 }
-/* out (hs) += p (16 groups,16) times the keys or values of groups n on, which
- * follow one another */
+/* out (hs) of each group += p (16 keys,16) times the keys or values of `run` groups from
+ * n on, which follow one another */
 static inline void att_mix(SpPanel out, const AttMemory *m, int what, size_t n,
-                           size_t groups, float *p, size_t hs) {
-    const SpLines at = {out.row, hs, m->stride, groups, hs % 4 == 0};
-    sp_data_narrow(att_group(m, what, n), at, (SpPanel){.lines = p}, out);
+                           size_t run, SpPanel p, size_t hs, size_t groups) {
+    const SpLines at = {out.row, hs, m->stride, run, hs % 4 == 0};
+    const float *w = att_group(m, what, n);
+    size_t g = 0;
+    for (; WIDE > 1 && g + WIDE <= groups; g += WIDE)
+        sp_data_wide(w, at, sp_group(p, g), sp_group(out, g));
+    for (; g < groups; g++) sp_data_narrow(w, at, sp_group(p, g), sp_group(out, g));
 }
-/* dk (hs,16) += x (hs) times ds (16 keys, 16 queries) */
-static inline void att_spread(float *dk, SpPanel x, const float *ds,
-                              size_t hs) {
-    float turned[LINE * LINE] __attribute__((aligned(64)));
-    const SpLines at = {.col = x.row, .n = hs, .blocks = 1, .fours = hs % 4 == 0};
-    sp_transpose(turned, ds);
-    sp_weight_narrow(dk, at, (SpPanel){.lines = turned}, x, 1);
+/* out (hs) of each group = p (16n,16) times the keys or values that it sees, in order: of
+ * the first group n groups of these. */
+static inline void att_mix_all(SpPanel out, const AttMemory *m, int what, size_t n,
+                               SpPanel p, size_t hs, size_t groups) {
+    const size_t run = att_run(m, n);
+    for (size_t g = 0; g < groups; g++) panel_clear(out, g, 0, hs);
+    for (size_t k = 0; k < n; k += run)
+        att_mix(out, m, what, k, run, att_of(p, 0, k), hs, groups);
+    for (size_t k = n; k < n + groups - 1; k++) {
+        const size_t g = k - n + 1;             /* the first that sees them */
+        att_mix(sp_group(out, g), m, what, k, 1, att_of(p, g, k), hs, groups - g);
+    }
+}
+/* dk (hs,16) += x (hs) times ds (16 keys, 16 queries) of each group, the last first; dk:
+ * the gradients of group k of keys or values, or of WIDE from there on, which follow one
+ * another, with the next one's ds so many floats on. */
+static inline void att_spread(const AttMemory *m, int what, size_t k, size_t keys,
+                              SpPanel x, SpPanel ds, size_t next, size_t hs,
+                              size_t groups) {
+    float turned[WIDE * GROUPS_MAX * LINE * LINE] __attribute__((aligned(64)));
+    const SpLines at = {x.row, hs, m->stride, keys, hs % 4 == 0};
+    const SpPanel by = {.lines = turned, .stride = groups * LINE * LINE};
+    for (size_t j = 0; j < keys; j++)
+        for (size_t g = 0; g < groups; g++)
+            sp_transpose(turned + j * by.stride + g * LINE * LINE,
+                         ds.lines + j * next + g * ds.stride);
+    if (keys == 1) sp_weight_narrow(att_group(m, what, k), at, by, x, groups);
+    else sp_weight_wide(att_group(m, what, k), at, by, x, groups);
+}
+
+/* ---- dropout ------------------------------------------------------------- */
+
+/* The position of the first of the queries. */
+static inline size_t att_row(const AttQueries *q) { return (q->n - 1) * LINE; }
+
+/* s (16n,16) times the factors of dropout. */
+static inline void att_drop(float *s, const AttQueries *q) {
+    drop_lines(q->drop, s, att_row(q), 0, q->n * LINE);
+}
+
+/* Of the keys of group k: kept (16,16) = prob times the factors, for dv, and
+ * ds (16,16), the derivative by what was mixed, becomes that by prob. */
+static inline void att_drop_data(float *restrict kept,
+                                 const float *restrict prob, float *restrict ds,
+                                 const AttQueries *q, size_t k) {
+    for (size_t v = 0; v < LINE; v += LANES) {
+        const vu rows = drop_rows(att_row(q) + v);
+        for (size_t i = 0; i < LINE; i++) {
+            const uint32_t column = drop_column(q->drop, k * LINE + i);
+            const vf factor = drop_factor(q->drop, column, rows);
+            const size_t at = i * LINE + v;
+            vf_store(kept + at, vf_load(prob + at) * factor);
+            vf_store(ds + at, vf_load(ds + at) * factor);
+        }
+    }
 }
 
 /* ---- softmax ------------------------------------------------------------- */
@@ -161,6 +225,16 @@ static inline void att_softmax_sum(float *restrict s, size_t n, float scale,
         vf_store(sum + v, total);
     }
 }
+/* s (16n,16) becomes exp(s scale - max), 0 where dropped; max and 1 / sum =, the sum of
+ * all. */
+static inline void att_softmax(const AttQueries *q, float *s) {
+    for (size_t v = 0; v < LINE; v += LANES)
+        vf_store(q->max + v, att_max(s, q->n, v) * vf_all(q->scale));
+    att_softmax_sum(s, q->n, q->scale, q->max, q->rsum);
+    for (size_t v = 0; v < LINE; v += LANES)
+        vf_store(q->rsum + v, vf_all(1) / vf_load(q->rsum + v));
+    if (q->drop.below) att_drop(s, q);
+}
 /* s (16,16), scores of one group of keys, becomes exp(s scale - max) rsum, the
  * probabilities; own: it is the queries' own group. */
 static inline void att_softmax_again(float *restrict s, const AttQueries *q,
@@ -199,91 +273,73 @@ static inline void att_softmax_data(float *restrict ds, const float *restrict p,
     }
 }
 
-/* ---- dropout ------------------------------------------------------------- */
-
-/* The position of the first of the queries. */
-static inline size_t att_row(const AttQueries *q) { return (q->n - 1) * LINE; }
-
-/* s (16n,16) times the factors of dropout. */
-static inline void att_drop(float *s, const AttQueries *q) {
-    drop_lines(q->drop, s, att_row(q), 0, q->n * LINE);
-}
-
-/* Of the keys of group k: kept (16,16) = prob times the factors, for dv, and
- * ds (16,16), the derivative by what was mixed, becomes that by prob. */
-static inline void att_drop_data(float *restrict kept,
-                                 const float *restrict prob, float *restrict ds,
-                                 const AttQueries *q, size_t k) {
-    for (size_t v = 0; v < LINE; v += LANES) {
-        const vu rows = drop_rows(att_row(q) + v);
-        for (size_t i = 0; i < LINE; i++) {
-            const uint32_t column = drop_column(q->drop, k * LINE + i);
-            const vf factor = drop_factor(q->drop, column, rows);
-            const size_t at = i * LINE + v;
-            vf_store(kept + at, vf_load(prob + at) * factor);
-            vf_store(ds + at, vf_load(ds + at) * factor);
-        }
-    }
-}
-
 /* ---- forward and backward ------------------------------------------------ */
 
-/* out (hs) = softmax(query keys / sqrt(hs)) values; max and rsum =, for the
- * backward. s (16n,16): room for the scores of all keys. Passes as in the
- * specification, but that it normalises last, hs numbers instead of 16n. */
-static inline void att_forward(const AttQueries *q, const AttMemory *m,
-                               float *s) {
-    /* 1 scores and their maximum */
-    for (size_t k = 0; k < q->n; k++)
-        att_scores(s + k * LINE * LINE, att_group(m, ATT_KEY, k), q->query,
-                   q->hs);
-    for (size_t v = 0; v < LINE; v += LANES)
-        vf_store(q->max + v, att_max(s, q->n, v) * vf_all(q->scale));
+/* out (hs) = softmax(query keys / sqrt(hs)) values of so many groups of queries, from q[0]
+ * on; max and rsum =, for the backward. s (16n,16) of each: room for its scores. Passes as
+ * in the specification, but that it normalises last, hs numbers instead of 16n. */
+static inline void att_forward(const AttQueries *q, size_t groups, const AttMemory *m,
+                               SpPanel s) {
+    /* 1 scores */
+    for (size_t k = 0; k < q[groups - 1].n; k++) {
+        const size_t g = k < q->n ? 0 : k + 1 - q->n;   /* the first that sees them */
+        att_scores(att_of(s, g, k), att_group(m, ATT_KEY, k), sp_group(q->query, g), q->hs,
+                   groups - g);
+    }
 
-    /* 2 exponentials and their sum */
-    att_softmax_sum(s, q->n, q->scale, q->max, q->rsum);
-    for (size_t v = 0; v < LINE; v += LANES)
-        vf_store(q->rsum + v, vf_all(1) / vf_load(q->rsum + v));
+    /* 2 their maximum, exponentials and the sum of these */
+    for (size_t g = 0; g < groups; g++) att_softmax(&q[g], s.lines + g * s.stride);
 
-    /* 3 mix the values, without those that are dropped: the sum is of all */
-    if (q->drop.below) att_drop(s, q);
-    const size_t run = att_run(m, q->n);
-    panel_clear(q->out, 0, 0, q->hs);
-    for (size_t k = 0; k < q->n; k += run)
-        att_mix(q->out, m, ATT_VALUE, k, run, s + k * LINE * LINE, q->hs);
+    /* 3 mix the values */
+    att_mix_all(q->out, m, ATT_VALUE, q->n, s, q->hs, groups);
 
     /* 4 normalise */
-    for (size_t i = 0; i < q->hs; i++)
-        for (size_t v = 0; v < LINE; v += LANES) {
-            float *out = panel_line(q->out, 0, i) + v;
-            vf_store(out, vf_load(out) * vf_load(q->rsum + v));
-        }
+    for (size_t g = 0; g < groups; g++)
+        for (size_t i = 0; i < q->hs; i++)
+            for (size_t v = 0; v < LINE; v += LANES) {
+                float *out = panel_line(q->out, g, i) + v;
+                vf_store(out, vf_load(out) * vf_load(q[g].rsum + v));
+            }
 }
-/* dkey and dvalue (hs) += of group k of keys, from dout (hs); ds (16,16) = the
- * derivatives of the scores, times scale, of which dquery is made afterwards.
- * dot (16): prob dprob summed over all keys, the specification's mean. */
-static inline void att_backward(const AttQueries *q, const AttMemory *m,
-                                size_t k, const float *dot, float *ds) {
-    float prob[LINE * LINE] __attribute__((aligned(64)));
+/* Of group k of keys and so many groups of queries, from q[0] on: mixed (16,16) of each =
+ * factor prob, with which its values were mixed; ds (16,16) = the derivatives of the scores,
+ * times scale. */
+static inline void att_scores_data(const AttQueries *q, size_t groups, const AttMemory *m,
+                                   size_t k, float (*dot)[LINE], SpPanel mixed, SpPanel ds) {
     float kept[LINE * LINE] __attribute__((aligned(64)));
 
-    /* the probabilities again */
-    att_scores(prob, att_group(m, ATT_KEY, k), q->query, q->hs);
-    att_softmax_again(prob, q, k + 1 == q->n);
+    /* the probabilities again, and dprob.
+     * forward: out = sum of factor prob value */
+    att_scores(mixed, att_group(m, ATT_KEY, k), q->query, q->hs, groups);
+    att_scores(ds, att_group(m, ATT_VALUE, k), q->dout, q->hs, groups);
+    for (size_t g = 0; g < groups; g++) {
+        float *prob = mixed.lines + g * mixed.stride;
+        float *dscore = ds.lines + g * ds.stride;
+        att_softmax_again(prob, &q[g], k + 1 == q[g].n);
+        if (q->drop.below) att_drop_data(kept, prob, dscore, &q[g], k);
 
-    /* forward: out = sum of factor prob value; ds is dprob after it */
-    att_scores(ds, att_group(m, ATT_VALUE, k), q->dout, q->hs);
-    const float *mixed = prob;                  /* factor prob */
-    if (q->drop.below) {
-        att_drop_data(kept, prob, ds, q, k);
-        mixed = kept;
+        /* forward: prob = softmax(score) */
+        att_softmax_data(dscore, prob, &q[g], dot[g]);
+        if (q->drop.below) memcpy(prob, kept, sizeof kept);
     }
-    att_spread(att_group(m, ATT_DVALUE, k), q->dout, mixed, q->hs);
-
-    /* forward: prob = softmax(score) */
-    att_softmax_data(ds, prob, q, dot);
+}
+/* dkey and dvalue (hs) += of group k of keys, or of WIDE from there on, from dout (hs) of
+ * so many groups of queries, from q[0] on, which all see them; ds (16,16) of each = the
+ * derivatives of the scores, times scale, of which dquery is made afterwards. dot (16) of
+ * each: prob dprob summed over all keys, the specification's mean. */
+static inline void att_backward(const AttQueries *q, size_t groups, const AttMemory *m,
+                                size_t k, size_t keys, float (*dot)[LINE], SpPanel ds) {
+    float mixed[WIDE * GROUPS_MAX * LINE * LINE] __attribute__((aligned(64)));
+    const SpPanel first = {.lines = mixed, .stride = LINE * LINE};
+    const size_t next = groups * LINE * LINE;
+    for (size_t j = 0; j < keys; j++) {
+        const SpPanel of = {.lines = mixed + j * next, .stride = first.stride};
+        att_scores_data(q, groups, m, k + j, dot, of, att_of(ds, 0, j));
+    }
+    /* forward: out = sum of factor prob value */
+    att_spread(m, ATT_DVALUE, k, keys, q->dout, first, next, q->hs, groups);
 
     /* forward: score = query key scale */
-    att_spread(att_group(m, ATT_DKEY, k), q->query, ds, q->hs);
+    att_spread(m, ATT_DKEY, k, keys, q->query, ds, LINE * LINE, q->hs, groups);
 }
 #endif

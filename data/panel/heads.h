@@ -70,15 +70,12 @@ static inline AttMemory gpt_memory(const Firing *f, SpPanel qkv, SpPanel dqkv,
                        .each = each,
                        .one = gpt_head_size(f->r) * LINE};
 }
-/* A worker's room for the scores of a head, of a panel of queries. */
-static inline float *gpt_room(const Firing *f) {
+/* A worker's room for the scores of a head: of each of a panel's groups of queries those
+ * of all keys. */
+static inline SpPanel gpt_room(const Firing *f) {
     const Program *p = &f->r->program;
-    return f->r->scratch + f->worker * p->panel * p->groups * LINE * LINE;
-}
-/* Room for the scores of a head: of a group of queries on chip, of a panel
- * off. */
-static inline float *gpt_scratch(const Firing *f) {
-    return f->scratch ? f->scratch : gpt_room(f);
+    const size_t each = p->groups * LINE * LINE;
+    return (SpPanel){.lines = f->r->scratch + f->worker * p->panel * each, .stride = each};
 }
 /* Head h's queries of group g. soft: maximum and 1 / sum, two lines a head. */
 static inline AttQueries gpt_queries(const Firing *f, SpPanel qkv, SpPanel att,
@@ -129,14 +126,18 @@ static inline void gpt_attention(const Firing *f) {
     const SpPanel qkv = gpt_in(f, 0);
     const SpPanel att = gpt_out(f, 0);
     const SpPanel soft = gpt_side(f, 0);
+    const SpPanel room = f->scratch ? (SpPanel){.lines = f->scratch} : gpt_room(f);
+    const size_t each = f->scratch ? 1 : f->panel.groups;   /* a tile has room for one */
+    AttQueries q[GROUPS_MAX];
     GptHeadUnits head;
     for (size_t unit = f->unit; unit < f->end; unit += head.j1 - head.j0) {
         head = gpt_head_of(f, unit);
         const AttMemory m = gpt_memory(f, qkv, qkv, head.h);
-        for (size_t g = 0; g < f->panel.groups; g++) {
+        for (size_t g = 0; g < f->panel.groups; g += each) {
             if (!gpt_has(&head, f->panel.first + g)) continue;
-            const AttQueries q = gpt_queries(f, qkv, att, soft, g, head.h);
-            att_forward(&q, &m, gpt_scratch(f));
+            for (size_t k = 0; k < each; k++)
+                q[k] = gpt_queries(f, qkv, att, soft, g + k, head.h);
+            att_forward(q, each, &m, room);
         }
     }
 }
@@ -145,17 +146,18 @@ static inline void gpt_attention(const Firing *f) {
 static inline bool gpt_dquery_at_once(const AttMemory *m) {
     return m->keeper && att_whole(m);
 }
-/* Where the derivatives (16 keys, 16 queries) of a head's scores lie, of group n
- * of its keys and group g of a panel's queries: in an edge, by the units of the
- * part that makes it; or in a worker's room, of one group of queries if they are
- * used at once, else of the panel. The edge has its memory on the tiles all the
+/* Whether the derivatives of a head's scores are in a worker's room, for who uses them next
+ * is the same worker. Else they are in an edge. The edge has its memory on the tiles all the
  * same: in a room that stays in the cache it is faster. */
-static inline float *gpt_dscores(const Firing *f, int edge, const AttMemory *m,
-                                 size_t g, size_t n) {
-    const size_t groups = f->r->program.groups;
-    if (!m->keeper) return gpt_room(f) + (g * groups + n) * LINE * LINE;
-    if (gpt_dquery_at_once(m)) return gpt_room(f) + n * LINE * LINE;
-    return panel_line(gpt_panel_of(f, edge), g, att_place(m, n) * LINE);
+static inline bool gpt_in_room(const AttMemory *m) {
+    return !m->keeper || gpt_dquery_at_once(m);
+}
+/* The derivatives (16 keys, 16 queries) of a head's scores, of group n of its keys and of a
+ * panel's queries: in such a room, or in an edge, by the units of the part that makes it. */
+static inline SpPanel gpt_dscores(const Firing *f, int edge, const AttMemory *m, size_t n) {
+    if (gpt_in_room(m)) return att_of(gpt_room(f), 0, n);
+    const SpPanel ds = gpt_panel_of(f, edge);
+    return (SpPanel){.lines = panel_line(ds, 0, att_place(m, n) * LINE), .stride = ds.stride};
 }
 /* Before the first panel of the backward stream that a sequence's heads see: dk
  * and dv are 0, and keys and values come on the chip. */
@@ -171,39 +173,44 @@ static inline void gpt_attention_begin(const Firing *f, const AttMemory *m,
         if (m->keeper) gpt_remember(f, m, sequence, k, k, head->h);
     }
 }
-/* dq = sum of dscore key, keys in order, of group g of a panel's queries in head
- * h. edge: of the derivatives of the scores. */
-static inline void gpt_dquery(const Firing *f, const AttMemory *m, SpPanel dqkv,
-                              int edge, size_t g, size_t h) {
+/* dq = sum of dscore key, keys in order, of a panel's queries in head h; the derivatives of
+ * the scores are in a room. */
+static inline void gpt_dquery(const Firing *f, const AttMemory *m, SpPanel dqkv, size_t h) {
     const size_t hs = gpt_head_size(f->r);
-    const size_t n = f->panel.first + g + 1;
-    const size_t run = att_run(m, n);
+    att_mix_all(panel_from(dqkv, 0, h * hs), m, ATT_KEY, f->panel.first + 1, gpt_room(f), hs,
+                f->panel.groups);
+}
+/* The same of group g alone, with the derivatives of the scores in an edge. */
+static inline void gpt_dquery_apart(const Firing *f, const AttMemory *m, SpPanel dqkv,
+                                    int edge, size_t g, size_t h) {
+    const size_t hs = gpt_head_size(f->r);
     const SpPanel dq = panel_from(dqkv, g, h * hs);
     panel_clear(dq, 0, 0, hs);
-    for (size_t k = 0; k < n; k += run)
-        att_mix(dq, m, ATT_KEY, k, run, gpt_dscores(f, edge, m, g, k), hs);
+    for (size_t k = 0; k <= f->panel.first + g; k++)
+        att_mix(dq, m, ATT_KEY, k, 1, sp_group(gpt_dscores(f, edge, m, k), g), hs, 1);
 }
 /* What a panel's queries, last group first, contribute to dk and dv of the keys
  * of some units of a head. */
 static inline void gpt_attention_head(const Firing *f, const AttMemory *m,
                                       const GptHeadUnits *head) {
-    const size_t hs = gpt_head_size(f->r);
-    const int edge = f->stage->df.out[1];
+    const size_t at = head->h * gpt_head_size(f->r);
+    const size_t groups = f->panel.groups;
     const SpPanel datt = gpt_in(f, 0);
     const SpPanel qkv = gpt_side(f, 1);
-    for (size_t g = f->panel.groups; g-- > 0;) {
-        float dot[LINE] __attribute__((aligned(64)));
-        AttQueries q = gpt_queries(f, qkv, gpt_in(f, 1), gpt_side(f, 0), g,
-                                   head->h);
-        q.dout = panel_from(datt, g, head->h * hs);
-        att_softmax_dot(dot, &q);
-        for (size_t k = 0; k < q.n; k++) {
-            float *ds = gpt_dscores(f, edge, m, g, k);
-            if (gpt_has(head, k)) att_backward(&q, m, k, dot, ds);
-        }
-        if (gpt_dquery_at_once(m))
-            gpt_dquery(f, m, gpt_out(f, 0), edge, g, head->h);
+    float dot[GROUPS_MAX][LINE] __attribute__((aligned(64)));
+    AttQueries q[GROUPS_MAX];
+    for (size_t g = 0; g < groups; g++) {
+        q[g] = gpt_queries(f, qkv, gpt_in(f, 1), gpt_side(f, 0), g, head->h);
+        q[g].dout = panel_from(datt, g, at);
+        att_softmax_dot(dot[g], &q[g]);
     }
+    for (size_t k = 0, n; k < f->panel.first + groups; k += n) {
+        const size_t g = k < q->n ? 0 : k + 1 - q->n;   /* the first that sees them */
+        const SpPanel ds = sp_group(gpt_dscores(f, f->stage->df.out[1], m, k), g);
+        n = gpt_in_room(m) && k + WIDE <= q->n ? WIDE : 1;
+        if (gpt_has(head, k)) att_backward(q + g, groups - g, m, k, n, dot + g, ds);
+    }
+    if (gpt_dquery_at_once(m)) gpt_dquery(f, m, gpt_out(f, 0), head->h);
 }
 /* dk and dv of the keys of units unit .. end-1, which are complete with the
  * panel that they lie in, and the derivatives of the scores. */
@@ -240,9 +247,10 @@ static inline void gpt_attention_queries(const Firing *f) {
         head = gpt_head_of(f, unit);
         const AttMemory m = gpt_memory(f, qkv, dqkv, head.h);
         if (gpt_dquery_at_once(&m)) continue;
-        for (size_t g = 0; g < f->panel.groups; g++)
+        if (gpt_in_room(&m)) gpt_dquery(f, &m, dqkv, head.h);
+        for (size_t g = 0; g < f->panel.groups && !gpt_in_room(&m); g++)
             if (gpt_has(&head, f->panel.first + g))
-                gpt_dquery(f, &m, dqkv, f->stage->df.in[1], g, head.h);
+                gpt_dquery_apart(f, &m, dqkv, f->stage->df.in[1], g, head.h);
     }
 }
 #endif
