@@ -54,7 +54,7 @@ attention, softmax term D|s/ \* (dprob - D) \* / * dprob * /
 attention, scale|s/(dprob - D) \* vf_all(q->scale)/(dprob - D)/
 attention, mask|s/vf_below((int)(k - own) - (int)v, vf_all(0), e)/vf_below((int)(k - own) - 1 - (int)v, vf_all(0), e)/
 dropout, backward of a branch|s/const int dy = drop_data(g, l, PROJW, dmid);/const int dy = dmid;/
-dropout, dv|s/^        mixed = kept;$//
+dropout, dv|s/if (q->drop.below) memcpy(prob, kept, sizeof kept);//
 dropout, dprob|s/vf_store(ds + at, vf_load(ds + at) \* factor)/vf_store(ds + at, vf_load(ds + at))/
 dropout, embedding|s/embed_drop_data(g, dx))/dx)/
 dropout, sequence|s/d->sequence + b/b/
