@@ -606,6 +606,15 @@ SP_APART void sp_forward_wide(const float *w, SpLines at, SpPanel x, SpPanel y) 
     sp_tile_forward(5, WIDE, false, w + 11, at, x, y);
 }
 
+/* forward of the 16 outputs of a row block, for so many groups */
+INLINE void sp_forward_lines(const float *w, SpLines at, SpPanel x, SpPanel y,
+                             size_t groups) {
+    size_t g = 0;
+    for (; WIDE > 1 && g + WIDE <= groups; g += WIDE)
+        sp_forward_wide(w, at, sp_group(x, g), sp_group(y, g));
+    for (; g < groups; g++) sp_forward_narrow(w, at, sp_group(x, g), sp_group(y, g));
+}
+
 /* Rows of the next tile when so many lines are left: most, then 4, 2 and 1.
  * Eight are two fours rather than six and two, for two rows alone leave the
  * multiply-add units idle. */
@@ -632,6 +641,14 @@ SP_APART void sp_data_wide(const float *w, SpLines at, SpPanel dy, SpPanel dx) {
         else if (n == 2) sp_tile_data(2, WIDE, 1, w, at, dy, dx);
         else sp_tile_data(1, WIDE, 1, w, at, dy, dx);
     }
+}
+/* backward-data by some lines, for so many groups */
+INLINE void sp_data_lines(const float *w, SpLines at, SpPanel dy, SpPanel dx,
+                          size_t groups) {
+    size_t g = 0;
+    for (; WIDE > 1 && g + WIDE <= groups; g += WIDE)
+        sp_data_wide(w, at, sp_group(dy, g), sp_group(dx, g));
+    for (; g < groups; g++) sp_data_narrow(w, at, sp_group(dy, g), sp_group(dx, g));
 }
 /* backward-weight of the lines of one row block, or of WIDE */
 SP_APART void sp_weight_narrow(float *dw, SpLines at, SpPanel turned, SpPanel x,
@@ -696,11 +713,7 @@ SP_APART void sp_forward(SpBlocks rows, const float *w, SpPanel x, SpPanel y,
         for (size_t l = 0; l < lines; l += at.n) {
             /* as many lines as the first-level cache holds, for all groups */
             at.n = size_min(lines - l, CHUNK);
-            size_t g = 0;
-            for (; WIDE > 1 && g + WIDE <= groups; g += WIDE)
-                sp_forward_wide(w, at, sp_group(x, g), sp_group(y, g));
-            for (; g < groups; g++)
-                sp_forward_narrow(w, at, sp_group(x, g), sp_group(y, g));
+            sp_forward_lines(w, at, x, y, groups);
             at.col += at.n;
             w += at.n * LINE;
         }
@@ -742,11 +755,7 @@ SP_APART void sp_backward_data(SpBlocks rows, const float *w, SpPanel dy, SpPane
             const float *wr = w + (m->first[r] - m->first[rows.first] + l) * LINE;
             SpPanel out = dy;
             out.lines += (size_t)dy.row[r * LINE] * LINE;
-            size_t g = 0;
-            for (; WIDE > 1 && g + WIDE <= groups; g += WIDE)
-                sp_data_wide(wr, at, sp_group(out, g), sp_group(dx, g));
-            for (; g < groups; g++)
-                sp_data_narrow(wr, at, sp_group(out, g), sp_group(dx, g));
+            sp_data_lines(wr, at, out, dx, groups);
         }
 }
 

@@ -59,7 +59,7 @@ typedef struct {
                                  * last of these */
     size_t hs;                  /* channels of a head */
     float scale;                /* 1 / sqrt(hs), for scores */
-    SpPanel query;
+    SpPanel query;              /* those of the groups after it follow by the stride */
     SpPanel out;                /* the mix of the values */
     SpPanel dout;               /* backward */
     float *max;                 /* (16) largest of the scaled scores */
@@ -115,21 +115,14 @@ static inline void att_scores(SpPanel s, const float *keys, SpPanel x, size_t hs
     const SpLines at = {.col = x.row, .n = hs, .blocks = 1};
     for (size_t g = 0; g < groups; g++)
         memset(s.lines + g * s.stride, 0, LINE * LINE * sizeof(float));
-    size_t g = 0;
-    for (; WIDE > 1 && g + WIDE <= groups; g += WIDE)
-        sp_forward_wide(keys, at, sp_group(x, g), sp_group(s, g));
-    for (; g < groups; g++) sp_forward_narrow(keys, at, sp_group(x, g), sp_group(s, g));
+    sp_forward_lines(keys, at, x, s, groups);
 }
 /* out (hs) of each group += p (16 keys,16) times the keys or values of `run` groups from
  * n on, which follow one another */
 static inline void att_mix(SpPanel out, const AttMemory *m, int what, size_t n,
                            size_t run, SpPanel p, size_t hs, size_t groups) {
     const SpLines at = {out.row, hs, m->stride, run, hs % 4 == 0};
-    const float *w = att_group(m, what, n);
-    size_t g = 0;
-    for (; WIDE > 1 && g + WIDE <= groups; g += WIDE)
-        sp_data_wide(w, at, sp_group(p, g), sp_group(out, g));
-    for (; g < groups; g++) sp_data_narrow(w, at, sp_group(p, g), sp_group(out, g));
+    sp_data_lines(att_group(m, what, n), at, p, out, groups);
 }
 /* out (hs) of each group = p (16n,16) times the keys or values that it sees, in order: of
  * the first group n groups of these. */

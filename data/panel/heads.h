@@ -173,21 +173,23 @@ static inline void gpt_attention_begin(const Firing *f, const AttMemory *m,
         if (m->keeper) gpt_remember(f, m, sequence, k, k, head->h);
     }
 }
-/* dq = sum of dscore key, keys in order, of a panel's queries in head h; the derivatives of
- * the scores are in a room. */
-static inline void gpt_dquery(const Firing *f, const AttMemory *m, SpPanel dqkv, size_t h) {
+/* dq = sum of dscore key, keys in order, of a panel's queries: of those that are the units',
+ * or of all if the derivatives of the scores are in a room, not in that edge. */
+static inline void gpt_dquery(const Firing *f, const AttMemory *m, SpPanel dqkv,
+                              int edge, const GptHeadUnits *head) {
     const size_t hs = gpt_head_size(f->r);
-    att_mix_all(panel_from(dqkv, 0, h * hs), m, ATT_KEY, f->panel.first + 1, gpt_room(f), hs,
-                f->panel.groups);
-}
-/* The same of group g alone, with the derivatives of the scores in an edge. */
-static inline void gpt_dquery_apart(const Firing *f, const AttMemory *m, SpPanel dqkv,
-                                    int edge, size_t g, size_t h) {
-    const size_t hs = gpt_head_size(f->r);
-    const SpPanel dq = panel_from(dqkv, g, h * hs);
-    panel_clear(dq, 0, 0, hs);
-    for (size_t k = 0; k <= f->panel.first + g; k++)
-        att_mix(dq, m, ATT_KEY, k, 1, sp_group(gpt_dscores(f, edge, m, k), g), hs, 1);
+    const SpPanel dq = panel_from(dqkv, 0, head->h * hs);
+    if (gpt_in_room(m)) {
+        att_mix_all(dq, m, ATT_KEY, f->panel.first + 1, gpt_room(f), hs, f->panel.groups);
+        return;
+    }
+    for (size_t g = 0; g < f->panel.groups; g++) {
+        if (!gpt_has(head, f->panel.first + g)) continue;
+        panel_clear(dq, g, 0, hs);
+        for (size_t k = 0; k <= f->panel.first + g; k++)
+            att_mix(sp_group(dq, g), m, ATT_KEY, k, 1,
+                    sp_group(gpt_dscores(f, edge, m, k), g), hs, 1);
+    }
 }
 /* What a panel's queries, last group first, contribute to dk and dv of the keys
  * of some units of a head. */
@@ -195,6 +197,7 @@ static inline void gpt_attention_head(const Firing *f, const AttMemory *m,
                                       const GptHeadUnits *head) {
     const size_t at = head->h * gpt_head_size(f->r);
     const size_t groups = f->panel.groups;
+    const int edge = f->stage->df.out[1];
     const SpPanel datt = gpt_in(f, 0);
     const SpPanel qkv = gpt_side(f, 1);
     float dot[GROUPS_MAX][LINE] __attribute__((aligned(64)));
@@ -206,11 +209,11 @@ static inline void gpt_attention_head(const Firing *f, const AttMemory *m,
     }
     for (size_t k = 0, n; k < f->panel.first + groups; k += n) {
         const size_t g = k < q->n ? 0 : k + 1 - q->n;   /* the first that sees them */
-        const SpPanel ds = sp_group(gpt_dscores(f, f->stage->df.out[1], m, k), g);
+        const SpPanel ds = sp_group(gpt_dscores(f, edge, m, k), g);
         n = gpt_in_room(m) && k + WIDE <= q->n ? WIDE : 1;
         if (gpt_has(head, k)) att_backward(q + g, groups - g, m, k, n, dot + g, ds);
     }
-    if (gpt_dquery_at_once(m)) gpt_dquery(f, m, gpt_out(f, 0), head->h);
+    if (gpt_dquery_at_once(m)) gpt_dquery(f, m, gpt_out(f, 0), edge, head);
 }
 /* dk and dv of the keys of units unit .. end-1, which are complete with the
  * panel that they lie in, and the derivatives of the scores. */
@@ -246,11 +249,8 @@ static inline void gpt_attention_queries(const Firing *f) {
     for (size_t unit = f->unit; unit < f->end; unit += head.j1 - head.j0) {
         head = gpt_head_of(f, unit);
         const AttMemory m = gpt_memory(f, qkv, dqkv, head.h);
-        if (gpt_dquery_at_once(&m)) continue;
-        if (gpt_in_room(&m)) gpt_dquery(f, &m, dqkv, head.h);
-        for (size_t g = 0; g < f->panel.groups && !gpt_in_room(&m); g++)
-            if (gpt_has(&head, f->panel.first + g))
-                gpt_dquery_apart(f, &m, dqkv, f->stage->df.in[1], g, head.h);
+        if (!gpt_dquery_at_once(&m))
+            gpt_dquery(f, &m, dqkv, f->stage->df.in[1], &head);
     }
 }
 #endif

@@ -348,7 +348,7 @@ typedef struct {
 typedef struct {
     DfTile *tile;           /* [tiles of the chip] */
     uint32_t *order;        /* [the same] those with least work first */
-    uint32_t *taken, *left; /* [the same] of those looked at, who has more to do now */
+    uint32_t *taken, *left; /* [the same] who got more to do, and who was passed over */
 } DfTable;
 
 static inline DfTable df_table(const DfPlan *plan) {
