@@ -745,7 +745,7 @@ SP_APART void sp_backward_data(SpBlocks rows, const float *w, SpPanel dy, SpPane
     for (size_t l = 0; l < m->IC; l += chunk)
         for (size_t r = rows.first, n; r < rows.end; r += n) {
             /* row blocks that keep the same inputs */
-            const size_t lines = m->end[r] - m->first[r];
+            const size_t lines = size_min(m->end[r] - m->first[r], m->IC);
             n = sp_bundle(rows, r, dy.row);
             if (l >= lines) continue;
             const SpLines at = {.col = sp_cols(m, r) + l,

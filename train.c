@@ -221,6 +221,16 @@ static bool run_shows(const Run *run, double shown, size_t end) {
     return run->s.step % 10 == 0 || run->s.step == end;
 }
 
+/* Which schedule was the faster one, when that has just been tried. */
+static void run_tried(const Run *run) {
+    const GptTrial *t = &run->r->trial;
+    if (run->terminal) printf("\n");
+    printf("step %zu: forward and backward take %.1f ms by dataflow, %.1f ms by kernels: %s "
+           "from here on\n",
+           run->s.step, 1000 * t->least[1], 1000 * t->least[0],
+           run->r->machine ? "dataflow" : "kernels");
+}
+
 /* Steps until the last one, --stop or an interruption. */
 static void run_loop(Run *run) {
     const State *s = &run->s;
@@ -232,7 +242,9 @@ static void run_loop(Run *run) {
     /* the milestone in which the run was stopped, if it was */
     if (s->step && s->step % o->every == 0 && s->step < end) run_milestone(run);
     while (s->step < end && !interrupted) {
+        const bool tries = run->r->trial.left;
         if (!run_step(run)) run_not_finite(run);
+        if (tries && !run->r->trial.left && !o->quiet) run_tried(run);
         const double nats = run->loss * tokens_per_step(o);
         const double bits = run->bytes > 0 ? nats / run->bytes / NATS_PER_BIT : 0;
         run_log(run, bits);
@@ -286,8 +298,9 @@ static void run_describe(const Run *run, double need) {
            need / 0x1p30);
     if (run->r->machine) {
         const DfPlan *plan = run->r->machine->plan;
-        printf("dataflow in %zu sections on %zu tiles of %zu KiB; ", plan->sections,
-               plan->chip.tiles, plan->chip.sram / 1024);
+        printf("dataflow in %zu sections on %zu tiles of %zu KiB%s; ", plan->sections,
+               plan->chip.tiles, plan->chip.sram / 1024,
+               run->r->trial.left ? ", or kernels if these are faster" : "");
     }
     printf("%zu thread%s, %.0f GFLOP/s at most; checkpoint %s\n", o->threads,
            o->threads > 1 ? "s" : "", run->peak / 1e9, run->out);

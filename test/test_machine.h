@@ -910,7 +910,42 @@ static void test_validate(void) {
     CHECK(fabs(host_correlation(pair, 3) - 1) < 1e-12, "the logarithms lie on a line");
 }
 
+/* The first steps of a run take turns, on the chip and stage by stage, and the faster way
+ * stays; the loss is the same. */
+static void test_trial(void) {
+    const BenchStep b = {.c = {2, 2, 32, 40, 48}, .B = 2, .T = 48, .sparsity = 0.5};
+    const Options o = {.group = AUTO, .sparsity = 0.5, .block = "16x4", .mask = "balanced",
+                       .spread = "uniform", .update = "static", .panel = 16, .depth = 2,
+                       .schedule = "fit", .chip = "host", .tiles = AUTO, .sram = AUTO};
+    DfPool *pool = df_begin(2);
+    int32_t *inputs = bench_ids(1, b.B * b.T, b.c.V);       /* (B,T) */
+    int32_t *targets = bench_ids(2, b.B * b.T, b.c.V);      /* (B,T) */
+    for (int slower = 0; slower < 2; slower++) {            /* 1: the chip */
+        Gpt *m = bench_model(&b, &o);
+        GptRun *r = gpt_run_new(m, pool, b.B, b.T, o.panel, GPT_TRAIN);
+        schedule_set(r, &o);
+        GptMachine *chip = r->machine;
+        double loss[2];
+        for (int k = 0; k < 2; k++) loss[k] = train_batch(r, b.B, inputs, targets);
+        CHECK(r->trial.left == TRIAL_STEPS - 2 && r->machine == chip, "half of the turns");
+        for (int k = 0; k < 2; k++)
+            CHECK(isfinite(r->trial.least[k]), "%s had its turn", k ? "the chip" : "no chip");
+        CHECK(loss[0] == loss[1], "losses %.17g and %.17g", loss[0], loss[1]);
+        for (int on = 1; on >= 0; on--) {
+            r->machine = on ? chip : NULL;
+            gpt_trial_note(r, chip, on == slower ? 0 : -1);
+        }
+        CHECK(!r->trial.left && (r->machine != NULL) == !slower, "the faster one stays");
+        gpt_run_free(r);
+        gpt_free(m);
+    }
+    free(inputs);
+    free(targets);
+    df_end(pool);
+}
+
 static void test_machine(void) {
+    test_trial();
     test_dealing();
     test_validate();
     test_clock();

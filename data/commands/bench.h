@@ -170,21 +170,23 @@ static inline void bench_update(GptRun *r, size_t step) {
     const GptAdam adam = {1e-4, 0.9, 0.95, 1e-8, 0.1, 1};
     gpt_adamw(r->m, r->pool, &adam, step, gpt_gradient_norm(r->m, r->pool));
 }
-/* Runs and times the steps, and one before them that fills the caches. took
+/* Runs and times the steps, and before them one that fills the caches, or those that
+ * try which schedule is faster. took
  * (steps): the seconds of each; peak (steps): the peak in FLOP/s right before
  * it. */
 static inline void bench_steps_run(const BenchStep *b, GptRun *r, double *took,
                                    double *peak) {
     int32_t *inputs = bench_ids(1, b->B * b->T, b->c.V);    /* (B,T) */
     int32_t *targets = bench_ids(2, b->B * b->T, b->c.V);   /* (B,T) */
-    for (size_t n = 0; n < b->steps + 1; n++) {
+    const size_t before = size_max(1, r->trial.left);
+    for (size_t n = 0; n < before + b->steps; n++) {
         const double rate = peak_flops(r->pool);
         const double start = seconds();
         train_batch(r, b->B, inputs, targets);
         bench_update(r, n + 1);
-        if (!n) continue;
-        took[n - 1] = seconds() - start;
-        peak[n - 1] = rate;
+        if (n < before) continue;
+        took[n - before] = seconds() - start;
+        peak[n - before] = rate;
     }
     free(inputs);
     free(targets);

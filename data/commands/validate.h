@@ -176,32 +176,38 @@ static inline void host_make(const GptRun *r, size_t s, size_t i) {
     for (int k = 0; k < DF_INS && stage->df.in[k] != DF_NONE; k++)
         host_make_edge(&f, stage->df.in[k]);
 }
+/* Whether stage s runs in the piece of the one before it. */
+static inline bool host_joins(const GptRun *r, size_t s) {
+    return r->program.stage[s].df.joins || s == r->program.head + HEAD_WEIGHT;
+}
+/* The first stage after s that does not. */
+static inline size_t host_piece_end(const GptRun *r, size_t s) {
+    size_t end = s + 1;
+    while (end < r->program.stages && host_joins(r, end)) end++;
+    return end;
+}
 /* A part of the step that runs by itself: stage s, or of the head the stages that
  * go together, panel by panel. */
 static inline void host_piece(GptRun *r, size_t s) {
     const size_t head = r->program.head;
     if (s < head || s > head + HEAD_WEIGHT) {
-        gpt_kernel(r, s);
+        gpt_kernel(r, s, host_piece_end(r, s));
         return;
     }
     for (size_t i = 0; i < gpt_panels(r); i++) {
         GptHead h = {r, gpt_panel_back(r, i)};
         if (s == head + HEAD_LOGITS) gpt_logits(r, i);
         if (s == head + HEAD_LOSS) df_run(r->pool, gpt_loss_data_task, &h, h.panel.groups);
-        if (s == head + HEAD_DATA)
-            df_run(r->pool, gpt_head_back_task, &h, h.panel.groups + gpt_head_tasks(r));
+        if (s == head + HEAD_DATA) gpt_head_back(r, &h);
     }
-}
-/* Whether stage s runs in the piece of the one before it. */
-static inline bool host_joins(const GptRun *r, size_t s) {
-    return r->program.stage[s].df.joins || s == r->program.head + HEAD_WEIGHT;
 }
 /* A piece on panel i as a chip fires it: all units, and then the next panel; backward
  * too from the first on, which takes as long. */
 static inline void host_panel(GptRun *r, size_t s, size_t i) {
     const ProgStage *stage = &r->program.stage[s];
     const size_t units = stage->df.units;
-    const GptKernel n = {r, stage, stage->cut == BY_HEAD ? stage->split : units};
+    const GptKernel n = {r, stage, &r->program.stage[host_piece_end(r, s)],
+                         stage->cut == BY_HEAD ? stage->split : units};
     Firing f = {.r = r, .stage = stage, .panel = gpt_panel(r, i)};
     f.logits_at = f.panel.at;
     if (stage->cut == BY_PANEL) {
@@ -388,14 +394,19 @@ static inline HostCosts host_costs(const HostProbe *p) {
     const DfGraph *g = &p->graph;
     const double bytes = (double)(p->flush.each / 2 * sizeof(float));   /* loaded */
     const double all = (double)p->r->B / (double)p->own[0]->B;  /* of what one does alone */
+    const double workers = (double)p->r->pool->workers;
     HostCosts c = {.like = &p->r->program};
     c.kernel = mem_new(g->stages, sizeof *c.kernel);
     c.work = mem_new(g->stages, sizeof *c.work);
     for (size_t s = 0, end; s < g->stages; s = end) {     /* piece by piece */
-        double work = host_stage_work(p->r, g, s);
-        for (end = s + 1; end < g->stages && host_joins(p->r, end); end++)
-            work += host_stage_work(p->r, g, end);
-        c.kernel[s] = host_median(p->together[s]);
+        double work = 0;
+        end = host_piece_end(p->r, s);
+        for (size_t k = s; k < end; k++) work += host_stage_work(p->r, g, k);
+        /* a product that follows a norm finds each panel just made, as on the chip */
+        const ProgStage *stage = &p->r->program.stage[s];
+        const bool follows = stage->df.weights && gpt_follows(stage);
+        c.kernel[s] = follows ? host_median(p->alone[s]) * all / workers
+                              : host_median(p->together[s]);
         for (size_t k = s; k < end && !g->stage[s].copies; k++)
             c.work[k] = host_median(p->alone[s]) * all * host_stage_work(p->r, g, k) / work;
     }

@@ -30,6 +30,12 @@ typedef struct GptMachine GptMachine;
 enum { MOVED_IN, MOVED_OUT, MOVED_RANDOM, MOVED_WEIGHTS, MOVED_GRADS };
 enum { MOVED_KINDS = 8 };       /* room for those, a cache line a worker */
 
+/* Which schedule is faster here: the first steps of a run take turns. */
+typedef struct {
+    size_t left;                /* steps still to be tried */
+    double least[2];            /* seconds of the fastest: stage by stage; on the chip */
+} GptTrial;
+
 typedef struct {
     Gpt *m;
     DfPool *pool;
@@ -50,6 +56,7 @@ typedef struct {
     Dropout dropout;            /* of its training steps */
     bool dropping;              /* one is under way */
     GptMachine *machine;        /* the chip that trains; NULL: stage by stage */
+    GptTrial trial;             /* whether the chip stays */
     const DfSection *on;        /* what the chip runs now */
     double *moved;              /* [workers][MOVED_KINDS] lines that went on and
                                  * off the chip, as they went */

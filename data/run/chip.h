@@ -176,13 +176,15 @@ static inline size_t schedule_bytes(const Options *o) {
     return machine ? c.tiles * (c.sram + DF_GAP * DF_LINE_BYTES) : 0;
 }
 
-/* Gives a run that trains its chip, if the schedule wants one. */
+/* Gives a run that trains its chip, if the schedule wants one: host's on trial. */
 static inline void schedule_set(GptRun *r, const Options *o) {
     const DfChip chip = parse_chip(o);
-    const int schedule = parse_schedule(o);
-    if (schedule == DATAFLOW ||
-        (schedule == IF_IT_FITS && gpt_machine_fits(r, chip, o->depth)))
-        gpt_machine_plan(r, chip, o->depth);
+    const bool fit = parse_schedule(o) == IF_IT_FITS;
+    if (!fit && parse_schedule(o) != DATAFLOW) return;
+    if (fit && !gpt_machine_fits(r, chip, o->depth)) return;
+    gpt_machine_plan(r, chip, o->depth);
+    if (fit && !strcmp(chip.name, "host"))
+        r->trial = (GptTrial){TRIAL_STEPS, {INFINITY, INFINITY}};
 }
 
 /* How the program of a run that trains is made. */

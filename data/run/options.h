@@ -298,8 +298,8 @@ static const Option options[] = {
      "memory, the same bits"},
     {"schedule", TEXT, 0, TRAIN | BENCH, MACHINE, AT(schedule), 0, 0, "fit",
      "serial or kernel (a stage at a time), dataflow (streaming over "
-     "tiles); the same bits; fit: dataflow if the chip has room for the "
-     "model's streams, else kernel"},
+     "tiles); the same bits; fit: kernel if the chip has no room for the "
+     "model's streams or, on host, is slower in the first steps, else dataflow"},
     {"schedule", TEXT, 0, SIMULATE, MACHINE, AT(schedule), 0, 0, "fit",
      "dataflow: all of it streams; fit: but for stages that are faster by "
      "themselves on all tiles, as kernels"},

@@ -226,26 +226,24 @@ static inline GptPanel gpt_panel_for(const GptRun *r, const ProgStage *s, size_t
 typedef struct {
     GptRun *r;
     const ProgStage *stage;
+    const ProgStage *end;           /* those up to here run in its tasks */
     size_t units;                   /* a task */
 } GptKernel;
 
-/* All units of a stage, and of those that join it, on one panel. */
+/* All units of a stage, and of those that run in its tasks, on one panel. */
 static inline void gpt_kernel_panel(const GptKernel *n, Firing f, size_t panel) {
-    const Program *g = &n->r->program;
     f.panel = gpt_panel(n->r, panel);
     f.logits_at = f.panel.at;
-    do {
+    for (; f.stage < n->end; f.stage++) {
         f.end = f.stage->df.units;
         gpt_point(&f);
         gpt_fire(&f);
-        f.stage++;
-    } while (f.stage < g->stage + g->stages && f.stage->df.joins);
+    }
 }
 /* The stages that join one by heads, on the panel and the head of its firing. */
 static inline void gpt_kernel_head(const GptKernel *n, Firing f) {
-    const Program *g = &n->r->program;
     const size_t head = f.unit / n->units;
-    while (++f.stage < g->stage + g->stages && f.stage->df.joins) {
+    while (++f.stage < n->end) {
         f.unit = head * f.stage->split;
         f.end = f.unit + f.stage->split;
         gpt_fire(&f);
@@ -278,16 +276,26 @@ static inline void gpt_kernel_task(void *arg, size_t task, size_t worker) {
         if (n->stage->cut == BY_HEAD) gpt_kernel_head(n, f);
     }
 }
-/* Runs one stage, and those that join it, over the whole run, all workers. The cut
- * does not change a bit. */
-static inline void gpt_kernel(GptRun *r, size_t stage) {
+/* Whether a stage runs in the tasks of the one before it: it joins that one, or it finds
+ * there the panel that a norm has just made. But no two products do: each goes through
+ * its weights for all panels, and so has them in the cache. */
+static inline bool gpt_follows(const ProgStage *s) {
+    return s->df.joins ||
+           (s->cut == BY_PANEL && s[-1].cut == BY_PANEL && !s[-1].df.weights);
+}
+/* Runs a stage, and those up to `end` that run in its tasks, over the whole run, all
+ * workers. The cut does not change a bit. */
+static inline void gpt_kernel(GptRun *r, size_t stage, size_t end) {
     const ProgStage *s = &r->program.stage[stage];
     const size_t units = s->df.units;
-    GptKernel n = {r, s, size_max(1, units / (4 * r->pool->workers))};
+    GptKernel n = {r, s, &r->program.stage[end], size_max(1, units / (4 * r->pool->workers))};
     size_t tasks = gpt_panels(r);
-    if (s->cut == BY_ROWS) {                        /* dw stays in the cache */
+    if (s->cut == BY_ROWS) {            /* whole row blocks, half a worker's share, for each
+                                         * task reads all of x; but dw stays in the cache */
+        const SpMat *m = &r->m->table[s->param].mat;
         const size_t block = size_max(1, s->df.whole);
-        n.units = size_max(1, size_min(n.units / block, 8)) * block;
+        const size_t cached = 8 * m->nb * m->IC / size_max(m->lines, 1);    /* dense: 8 */
+        n.units = size_max(1, size_min(2 * n.units / block, cached)) * block;
     }
     if (s->df.copies) return;
     if (s->cut == BY_HEAD) n.units = s->split;
@@ -297,7 +305,7 @@ static inline void gpt_kernel(GptRun *r, size_t stage) {
 }
 
 /* The head panel by panel, so that no more than one panel's logits exist. */
-enum { HEAD_BLOCKS = 16 };                          /* row blocks of wte a task */
+enum { HEAD_BLOCKS = 16, HEAD_COLUMNS = INPUTS };   /* of wte a task: row blocks, columns */
 enum { HEAD_LOGITS, HEAD_LOSS, HEAD_DATA, HEAD_WEIGHT };    /* stages from program.head */
 
 typedef struct {
@@ -335,21 +343,38 @@ static inline void gpt_loss_data_task(void *head, size_t g, size_t worker) {
     gpt_one_group(&f, g);
     gpt_fire(&f);
 }
-/* dn of each group, then slices of dwte. */
+/* Some columns of dn. A dense matrix's row blocks all have the same columns, so a slice
+ * of it is the same lines, begun later. */
+static inline void gpt_head_columns(Firing f, size_t task) {
+    const SpMat *wte = &f.r->m->table[WTE].mat;
+    const size_t left = task * HEAD_COLUMNS;
+    SpMat slice = *wte;
+    slice.IC = size_min(wte->IC - left, HEAD_COLUMNS);
+    slice.col += left;
+    f.slice = &slice;
+    f.unit = left / LINE;
+    f.end = size_min(f.unit + HEAD_COLUMNS / LINE, f.stage->df.units);
+    gpt_point(&f);
+    f.w += left * LINE;
+    gpt_fire(&f);
+}
+static inline size_t gpt_head_slices(const GptRun *r) {
+    return (r->m->c.C + HEAD_COLUMNS - 1) / HEAD_COLUMNS;
+}
+/* dn, then slices of dwte. */
 static inline void gpt_head_back_task(void *head, size_t task, size_t worker) {
     const GptHead *h = head;
-    if (task >= h->panel.groups) {
-        gpt_head_blocks(gpt_head_fire(h, HEAD_WEIGHT, worker), task - h->panel.groups);
-        return;
-    }
-    Firing f = gpt_head_fire(h, HEAD_DATA, worker);
-    gpt_one_group(&f, task);
-    gpt_point(&f);
-    gpt_fire(&f);
+    const size_t slices = gpt_head_slices(h->r);
+    if (task < slices) gpt_head_columns(gpt_head_fire(h, HEAD_DATA, worker), task);
+    else gpt_head_blocks(gpt_head_fire(h, HEAD_WEIGHT, worker), task - slices);
 }
 static inline size_t gpt_head_tasks(const GptRun *r) {
     const size_t blocks = r->program.stage[r->program.head].df.units;
     return (blocks + HEAD_BLOCKS - 1) / HEAD_BLOCKS;
+}
+/* dn and dwte of a panel of the head, whose derivatives by the logits are there. */
+static inline void gpt_head_back(GptRun *r, GptHead *h) {
+    df_run(r->pool, gpt_head_back_task, h, gpt_head_slices(r) + gpt_head_tasks(r));
 }
 
 /* The logits of panel i of the backward stream, [group][rows][16], rows being V
@@ -368,7 +393,7 @@ static inline void gpt_head_train(GptRun *r, size_t i) {
     GptHead h = {r, gpt_panel_back(r, i)};
     gpt_logits(r, i);
     df_run(r->pool, gpt_loss_data_task, &h, h.panel.groups);
-    df_run(r->pool, gpt_head_back_task, &h, h.panel.groups + gpt_head_tasks(r));
+    gpt_head_back(r, &h);
 }
 
 /* Adds the tokens' losses to *sum one by one, so that groups of sequences add up as
@@ -379,10 +404,22 @@ static inline void gpt_loss_add(const GptRun *r, double *sum) {
             *sum += r->loss[b * r->stride * LINE + t];
 }
 
-/* The layers forward, up to the final norm's output, for r->inputs. */
-static inline void gpt_forward(GptRun *r) {
-    for (size_t s = 0; s < r->program.forward; s++) gpt_kernel(r, s);
+/* Stages first .. end-1, one after the other; of the head all or none. */
+static inline void gpt_kernels(GptRun *r, size_t first, size_t end) {
+    const Program *g = &r->program;
+    for (size_t s = first, next; s < end; s = next) {
+        next = s + 1;
+        if (s == g->head) {
+            for (size_t i = 0; i < gpt_panels(r); i++) gpt_head_train(r, i);
+            next = s + HEAD_WEIGHT + 1;
+            continue;
+        }
+        while (next < end && gpt_follows(&g->stage[next])) next++;
+        gpt_kernel(r, s, next);
+    }
 }
+/* The layers forward, up to the final norm's output, for r->inputs. */
+static inline void gpt_forward(GptRun *r) { gpt_kernels(r, 0, r->program.forward); }
 /* Forward only: adds the losses of inputs against targets (B,T) to *sum. */
 static inline void gpt_eval(GptRun *r, const int32_t *inputs, const int32_t *targets,
                             double *sum) {
@@ -391,16 +428,6 @@ static inline void gpt_eval(GptRun *r, const int32_t *inputs, const int32_t *tar
     gpt_forward(r);
     for (size_t i = 0; i < gpt_panels(r); i++) gpt_losses(r, i);
     gpt_loss_add(r, sum);
-}
-/* Stages first .. end-1, one after the other; of the head all or none. */
-static inline void gpt_kernels(GptRun *r, size_t first, size_t end) {
-    const Program *g = &r->program;
-    for (size_t s = first; s < end; s++) {
-        const bool head = s >= g->head && s <= g->head + HEAD_WEIGHT;
-        if (!head && !g->stage[s].df.joins) gpt_kernel(r, s);
-        if (s != g->head) continue;
-        for (size_t i = 0; i < gpt_panels(r); i++) gpt_head_train(r, i);
-    }
 }
 
 /* ---- schedule dataflow: the graph on the chip ---------------------------- */
@@ -719,19 +746,35 @@ static inline void gpt_train(GptRun *r, const int32_t *inputs, const int32_t *ta
     gpt_loss_add(r, sum);
 }
 
+enum { TRIAL_STEPS = 4 };           /* on the chip, without it, and both again */
+
+/* Notes the seconds of a step of a trial, which ran with or without the chip; after the
+ * last one the chip stays if it was faster. Both give the same bits. */
+static inline void gpt_trial_note(GptRun *r, GptMachine *chip, double took) {
+    GptTrial *t = &r->trial;
+    double *least = &t->least[r->machine != NULL];
+    *least = fmin(*least, took);
+    if (!r->machine) r->machine = chip;
+    t->left--;
+    if (!t->left && t->least[0] < t->least[1]) gpt_machine_free(r);
+}
 /* Forward and backward over a batch (B,T), as many sequences at a time as the run
  * has memory for; returns the mean loss, in nats. */
 static inline double train_batch(GptRun *r, size_t B, const int32_t *inputs,
                                  const int32_t *targets) {
     const size_t T = r->T;
     const size_t most = r->B;
+    const double start = seconds();
+    GptMachine *chip = r->machine;
     double sum = 0;
+    if (r->trial.left % 2) r->machine = NULL;
     for (size_t b = 0; b < B; b += most) {
         r->B = size_min(B - b, most);
         r->dropout.sequence = b;
         gpt_train(r, inputs + b * T, targets + b * T, B * T, &sum);
     }
     r->B = most;
+    if (r->trial.left) gpt_trial_note(r, chip, seconds() - start);
     return sum / (double)(B * T);
 }
 
