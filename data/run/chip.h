@@ -192,13 +192,14 @@ static inline int train_how(const Options *o) {
     return o->recompute ? GPT_TRAIN | GPT_RECOMPUTE : GPT_TRAIN;
 }
 
-/* Sequences in memory at once: all of the batch, or equal parts of at most 512
- * MiB of activations. */
+/* Sequences in memory at once: all of the batch, or equal parts of at most 512 MiB of
+ * activations. Every part goes through weights and gradients again, which costs less the
+ * fewer are kept, and a smaller one stays nearer: half of that if half are zeros. */
 static inline size_t group_size(const Options *o, const GptConfig *c, size_t B,
                                 int how) {
     if (o->group != AUTO) return o->group < B ? o->group : B;
     const size_t one = gpt_arrays_bytes(c, 1, c->ctx, 64 / LINE, how);  /* panels of 64 tokens */
-    const size_t most = (512u << 20) / one;
+    const size_t most = ((o->sparsity < 0.5 ? 512u : 256u) << 20) / one;
     const size_t parts = most ? (B + most - 1) / most : B;
     return (B + parts - 1) / parts;
 }

@@ -292,7 +292,7 @@ static const Option options[] = {
     {"panel", WHOLE, 0, TRAIN | SIMULATE | EVAL | BENCH, MACHINE, AT(panel), 16, 128, "64",
      "tokens per panel: 16, 32, 64 or 128"},
     {"group", WHOLE, 0, TRAIN | EVAL, MACHINE, AT(group), 1, 1e6, "auto",
-     "sequences in memory at once; default: 512 MiB of them"},
+     "sequences in memory at once; default: 512 MiB of them, of a model of half zeros 256"},
     {"recompute", FLAG, 0, TRAIN | SIMULATE, MACHINE, AT(recompute), 0, 0, "",
      "what GELU takes is computed again by the backward pass, not kept: less "
      "memory, the same bits"},
