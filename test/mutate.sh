@@ -43,6 +43,8 @@ norm, gain|s/dg = vf_fma(d, panel_hat(n->x, g, i, v, mean, rstd), dg);/dg += d;/
 norm, bias|s/^                db += d;$//
 linear, bias|s/panel_add(f->db + (o - f->unit) \* LINE,/panel_add(f->db,/
 linear, dx: a row block lost|s/for (size_t r = rows.first, n; r < rows.end; r += n) {$/for (size_t r = rows.first, n; r < rows.end - (rows.end - rows.first > 1); r += n) {/
+head, dx: columns of another slice|s/^    f.w += left \* LINE;$//
+head, dx: a slice too wide|s/size_min(m->end\[r\] - m->first\[r\], m->IC)/m->end[r] - m->first[r]/
 linear, dw: transposed|s/vf_zip_low(row\[1\], row\[3\])/vf_zip_low(row[3], row[1])/
 linear, dw: a group lost|s/    } while (g > 0);/    } while (g > (groups > 1));/
 gelu slope|s/6 \* 0.044715f/2 * 0.044715f/

@@ -505,11 +505,12 @@ static void test_shapes(void) {
         {{2, 2, 32, 96, 16}, 2, 16, 64},
         {{3, 3, 30, 61, 40}, 3, 37, 32},
         {{2, 4, 64, 130, 100}, 2, 97, 64},
+        {{1, 3, 105, 40, 20}, 2, 20, 32},           /* the head's columns in two slices */
         {{1, 5, 35, 17, 33}, 4, 33, 16},
         {{2, 2, 48, 300, 200}, 1, 200, 128},
     };
     static const int masks[] = {DENSE, ELEMENTS, 4};
-    const size_t shapes = QUICK ? 4 : sizeof shape / sizeof *shape;
+    const size_t shapes = QUICK ? 5 : sizeof shape / sizeof *shape;
     for (size_t i = 0; i < shapes; i++)
         for (int large = 0; large < 2; large++)
             for (int k = 0; k < 3; k++) {
