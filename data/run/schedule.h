@@ -774,7 +774,8 @@ static inline double train_batch(GptRun *r, size_t B, const int32_t *inputs,
         gpt_train(r, inputs + b * T, targets + b * T, B * T, &sum);
     }
     r->B = most;
-    if (r->trial.left) gpt_trial_note(r, chip, seconds() - start);
+    const double took = seconds() - start;
+    if (r->trial.left) gpt_trial_note(r, chip, took);
     return sum / (double)(B * T);
 }
 
