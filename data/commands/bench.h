@@ -171,9 +171,8 @@ static inline void bench_update(GptRun *r, size_t step) {
     gpt_adamw(r->m, r->pool, &adam, step, gpt_gradient_norm(r->m, r->pool));
 }
 /* Runs and times the steps, and before them one that fills the caches, or those that
- * try which schedule is faster. took
- * (steps): the seconds of each; peak (steps): the peak in FLOP/s right before
- * it. */
+ * try which schedule is faster. took (steps): the seconds of each; peak (steps): the
+ * peak in FLOP/s right before it. */
 static inline void bench_steps_run(const BenchStep *b, GptRun *r, double *took,
                                    double *peak) {
     int32_t *inputs = bench_ids(1, b->B * b->T, b->c.V);    /* (B,T) */

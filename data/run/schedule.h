@@ -5,7 +5,8 @@
  *     a run        a model, its program, the arrays of B sequences    GptRun
  *     a firing     some units of one stage on one panel               Firing
  *     serial       one stage at a time, one thread                    gpt_kernels
- *     kernel       one stage at a time, all threads: what a GPU does  gpt_kernels
+ *     kernel       the same, all threads, a product together with the
+ *                  norm before it: what a GPU does                    gpt_kernels
  *     dataflow     all stages of a section at once, panel by panel    gpt_machine_run
  *
  *     GptRun *r = gpt_run_new(model, pool, B, T, 64, GPT_TRAIN);
@@ -767,7 +768,7 @@ static inline double train_batch(GptRun *r, size_t B, const int32_t *inputs,
     const double start = seconds();
     GptMachine *chip = r->machine;
     double sum = 0;
-    if (r->trial.left % 2) r->machine = NULL;
+    if (r->trial.left % 2) r->machine = NULL;       /* a turn without the chip */
     for (size_t b = 0; b < B; b += most) {
         r->B = size_min(B - b, most);
         r->dropout.sequence = b;
