@@ -72,7 +72,9 @@
  *
  * A gathered line that lies in the second-level cache is prefetched some lines
  * before its turn, for no machine guesses where the next one is: that took a
- * matrix 3072 -> 768 that keeps 1/8 from 65 to 83 % of peak (Zen 3). */
+ * matrix 3072 -> 768 that keeps 1/8 from 65 to 83 % of peak (Zen 3). What the next
+ * row block reads or writes is asked for too, a few lines a tile: all of it at once
+ * holds up the loads between. */
 #ifndef SPARSE_H
 #define SPARSE_H
 #include "data/base/base.h"
@@ -95,6 +97,7 @@ enum { LINE = 16, VECS = LINE / LANES };        /* floats a line, registers a li
 enum { WIDE = LANES == 16 ? 4 : 1 };            /* lines of a wide tile, 6 rows tall */
 enum { ROWS = LANES == 16 ? 12 : LANES == 8 ? 6 : 4 };  /* of a narrow tile */
 enum { AHEAD = 8 };                             /* lines of x asked for before use */
+enum { SOON = 2 };                              /* lines of dy a tile and group asks for */
 enum { BEYOND = 16 };                           /* entries past the end of a column list */
 
 typedef float vf __attribute__((vector_size(4 * LANES)));
@@ -437,9 +440,11 @@ typedef struct {            /* row blocks first .. end-1 of a matrix */
 typedef struct {
     const uint32_t *col;    /* [n] the input of each */
     size_t n;
-    size_t stride;          /* floats from a row block's weights to the next's */
+    size_t stride;          /* floats from a row block's weights to the next's; forward:
+                             * to the lines after these, which are asked for meanwhile */
     size_t blocks;
     bool fours;             /* as of SpMat: one address serves four lines */
+    bool ends;              /* forward: with these the row block ends */
 } SpLines;
 
 static inline SpPanel sp_group(SpPanel x, size_t g) {   /* the panel from group g on */
@@ -500,17 +505,19 @@ INLINE void sp_step(const int R, const int G, SpSums sum, const vf *line,
 
 /* R outputs y[o] of G groups += w[l][o] x[col l], summed over at.n lines l; w
  * and y begin at the first output. Of the tiles that take the same lines of x
- * the first prefetches those to come, and of w as many lines after these. */
-INLINE void sp_tile_forward(const int R, const int G, const bool first,
+ * the first prefetches those to come, and of w as many lines after these; the last
+ * the outputs after its own, the next row block's. */
+INLINE void sp_tile_forward(const int R, const int G, const bool first, const bool last,
                             const float *w, SpLines at, SpPanel x, SpPanel y) {
     SpSums sum;
     vf line[WIDE * VECS];
     sp_take(R, G, sum, y, sp_in_order);
     for (size_t l = 0; l < at.n; l++) {
         if (first) {
-            __builtin_prefetch(w + (l + at.n) * LINE);
+            __builtin_prefetch(w + at.stride + l * LINE);
             sp_ask(G, x, at.col[l + AHEAD]);
         }
+        if (last && at.ends && l < LINE) sp_ask_to_write(G, y, (size_t)R + l);
         sp_load(G, line, x.lines + (size_t)at.col[l] * LINE, x.stride);
         sp_step(R, G, sum, line, w + l * LINE, 1);
     }
@@ -545,9 +552,11 @@ INLINE void sp_tile_data(const int R, const int G, const int run, const float *w
 
 /* dw[j] of G row blocks += x[col j][t] dy'[t], summed over groups, last first,
  * and their tokens t, for R lines j, of which each `run` lie side by side. turned:
- * dy' as [row block][group][token][16 outputs]. */
+ * dy' as [row block][group][token][16 outputs]. soon: lines of each group that are
+ * asked for, for a row block to come. */
 INLINE void sp_tile_weight(const int R, const int G, const int run, float *dw,
-                           SpLines at, SpPanel turned, SpPanel x, size_t groups) {
+                           SpLines at, SpPanel turned, SpPanel x, size_t groups,
+                           SpPanel soon) {
     SpSums sum;
     vf line[WIDE * VECS];
     const SpPanel to = {dw, at.stride, sp_in_order};
@@ -564,6 +573,8 @@ INLINE void sp_tile_weight(const int R, const int G, const int run, float *dw,
             const float *next = x.lines + g * x.stride + (size_t)at.col[R + j] * LINE;
             UNROLL for (int k = 0; k < run; k++) __builtin_prefetch(next + k * LINE);
         }
+        UNROLL for (int k = 0; k < SOON; k++)
+            __builtin_prefetch(soon.lines + g * soon.stride + k * LINE);
         UNROLL_TWICE for (int t = 0; t < LINE; t++) {
             sp_load(G, line, turned.lines + (g * LINE + (size_t)t) * LINE, turned.stride);
             UNROLL for (int j = 0; j < R; j++) {
@@ -583,27 +594,27 @@ INLINE void sp_tile_weight(const int R, const int G, const int run, float *dw,
 /* forward of the 16 outputs of a row block, for one group, or for WIDE */
 SP_APART void sp_forward_narrow(const float *w, SpLines at, SpPanel x, SpPanel y) {
     if (LANES == 16) {
-        sp_tile_forward(16, 1, true, w, at, x, y);
+        sp_tile_forward(16, 1, true, true, w, at, x, y);
     } else if (LANES == 8) {
-        sp_tile_forward(6, 1, true, w, at, x, y);
+        sp_tile_forward(6, 1, true, false, w, at, x, y);
         y.lines += 6 * LINE;
-        sp_tile_forward(5, 1, false, w + 6, at, x, y);
+        sp_tile_forward(5, 1, false, false, w + 6, at, x, y);
         y.lines += 5 * LINE;
-        sp_tile_forward(5, 1, false, w + 11, at, x, y);
+        sp_tile_forward(5, 1, false, true, w + 11, at, x, y);
     } else {
-        sp_tile_forward(4, 1, true, w, at, x, y);
+        sp_tile_forward(4, 1, true, false, w, at, x, y);
         for (int o = 4; o < LINE; o += 4) {
             y.lines += 4 * LINE;
-            sp_tile_forward(4, 1, false, w + o, at, x, y);
+            sp_tile_forward(4, 1, false, o + 4 == LINE, w + o, at, x, y);
         }
     }
 }
 SP_APART void sp_forward_wide(const float *w, SpLines at, SpPanel x, SpPanel y) {
-    sp_tile_forward(6, WIDE, true, w, at, x, y);
+    sp_tile_forward(6, WIDE, true, false, w, at, x, y);
     y.lines += 6 * LINE;
-    sp_tile_forward(5, WIDE, false, w + 6, at, x, y);
+    sp_tile_forward(5, WIDE, false, false, w + 6, at, x, y);
     y.lines += 5 * LINE;
-    sp_tile_forward(5, WIDE, false, w + 11, at, x, y);
+    sp_tile_forward(5, WIDE, false, true, w + 11, at, x, y);
 }
 
 /* forward of the 16 outputs of a row block, for so many groups */
@@ -622,10 +633,13 @@ INLINE size_t sp_rows(size_t most, size_t left) {
     if (left >= most && !(most == 6 && left == 8)) return most;
     return left >= 4 ? 4 : left >= 2 ? 2 : 1;
 }
-/* backward-data by some lines, for one group, or for WIDE */
+/* backward-data by some lines, for one group, or for WIDE. Each tile asks for a line of
+ * dy after these row blocks'. */
 SP_APART void sp_data_narrow(const float *w, SpLines at, SpPanel dy, SpPanel dx) {
+    size_t soon = at.blocks * LINE;
     for (size_t l = 0, n; l < at.n; l += n, at.col += n, w += n * LINE) {
         n = sp_rows(ROWS, at.n - l);
+        sp_ask(1, dy, soon++);
         if (n == ROWS) sp_tile_data(ROWS, 1, 1, w, at, dy, dx);
         else if (n == 4) sp_tile_data(4, 1, 1, w, at, dy, dx);
         else if (n == 2) sp_tile_data(2, 1, 1, w, at, dy, dx);
@@ -633,8 +647,10 @@ SP_APART void sp_data_narrow(const float *w, SpLines at, SpPanel dy, SpPanel dx)
     }
 }
 SP_APART void sp_data_wide(const float *w, SpLines at, SpPanel dy, SpPanel dx) {
+    size_t soon = at.blocks * LINE;
     for (size_t l = 0, n; l < at.n; l += n, at.col += n, w += n * LINE) {
         n = sp_rows(6, at.n - l);
+        sp_ask(WIDE, dy, soon++);
         if (n == 6 && at.fours) sp_tile_data(6, WIDE, 2, w, at, dy, dx);
         else if (n == 6) sp_tile_data(6, WIDE, 1, w, at, dy, dx);
         else if (n == 4) sp_tile_data(4, WIDE, 1, w, at, dy, dx);
@@ -652,25 +668,27 @@ INLINE void sp_data_lines(const float *w, SpLines at, SpPanel dy, SpPanel dx,
 }
 /* backward-weight of the lines of one row block, or of WIDE */
 SP_APART void sp_weight_narrow(float *dw, SpLines at, SpPanel turned, SpPanel x,
-                               size_t groups) {
+                               size_t groups, SpPanel soon) {
     for (size_t l = 0, n; l < at.n; l += n, at.col += n, dw += n * LINE) {
         n = sp_rows(ROWS, at.n - l);
         if (n == ROWS && ROWS % 4 == 0 && at.fours)
-            sp_tile_weight(ROWS, 1, 4, dw, at, turned, x, groups);
-        else if (n == ROWS) sp_tile_weight(ROWS, 1, 1, dw, at, turned, x, groups);
-        else if (n == 4) sp_tile_weight(4, 1, 1, dw, at, turned, x, groups);
-        else if (n == 2) sp_tile_weight(2, 1, 1, dw, at, turned, x, groups);
-        else sp_tile_weight(1, 1, 1, dw, at, turned, x, groups);
+            sp_tile_weight(ROWS, 1, 4, dw, at, turned, x, groups, soon);
+        else if (n == ROWS) sp_tile_weight(ROWS, 1, 1, dw, at, turned, x, groups, soon);
+        else if (n == 4) sp_tile_weight(4, 1, 1, dw, at, turned, x, groups, soon);
+        else if (n == 2) sp_tile_weight(2, 1, 1, dw, at, turned, x, groups, soon);
+        else sp_tile_weight(1, 1, 1, dw, at, turned, x, groups, soon);
+        soon.lines += SOON * LINE;
     }
 }
 SP_APART void sp_weight_wide(float *dw, SpLines at, SpPanel turned, SpPanel x,
-                             size_t groups) {
+                             size_t groups, SpPanel soon) {
     for (size_t l = 0, n; l < at.n; l += n, at.col += n, dw += n * LINE) {
         n = sp_rows(6, at.n - l);
-        if (n == 6) sp_tile_weight(6, WIDE, 1, dw, at, turned, x, groups);
-        else if (n == 4) sp_tile_weight(4, WIDE, 1, dw, at, turned, x, groups);
-        else if (n == 2) sp_tile_weight(2, WIDE, 1, dw, at, turned, x, groups);
-        else sp_tile_weight(1, WIDE, 1, dw, at, turned, x, groups);
+        if (n == 6) sp_tile_weight(6, WIDE, 1, dw, at, turned, x, groups, soon);
+        else if (n == 4) sp_tile_weight(4, WIDE, 1, dw, at, turned, x, groups, soon);
+        else if (n == 2) sp_tile_weight(2, WIDE, 1, dw, at, turned, x, groups, soon);
+        else sp_tile_weight(1, WIDE, 1, dw, at, turned, x, groups, soon);
+        soon.lines += SOON * LINE;
     }
 }
 
@@ -713,6 +731,8 @@ SP_APART void sp_forward(SpBlocks rows, const float *w, SpPanel x, SpPanel y,
         for (size_t l = 0; l < lines; l += at.n) {
             /* as many lines as the first-level cache holds, for all groups */
             at.n = size_min(lines - l, CHUNK);
+            at.ends = l + at.n == lines;
+            at.stride = at.n * LINE;
             sp_forward_lines(w, at, x, y, groups);
             at.col += at.n;
             w += at.n * LINE;
@@ -776,9 +796,12 @@ SP_APART void sp_backward_weight(SpBlocks rows, float *dw, SpPanel dy, SpPanel x
                 sp_transpose(space + b * turned.stride + g * LINE * LINE,
                              dy.lines + g * dy.stride +
                                  (size_t)dy.row[(r + b) * LINE] * LINE);
-        const SpLines at = {sp_cols(m, r), lines, lines * LINE, n, m->fours};
-        if (n == 1) sp_weight_narrow(dw, at, turned, x, groups);
-        else sp_weight_wide(dw, at, turned, x, groups);
+        const SpLines at = {.col = sp_cols(m, r), .n = lines, .stride = lines * LINE,
+                            .blocks = n, .fours = m->fours};
+        SpPanel soon = dy;                      /* the row blocks after these */
+        soon.lines += ((size_t)dy.row[r * LINE] + n * LINE) * LINE;
+        if (n == 1) sp_weight_narrow(dw, at, turned, x, groups, soon);
+        else sp_weight_wide(dw, at, turned, x, groups, soon);
         dw += n * lines * LINE;
     }
 }

@@ -109,19 +109,21 @@ static inline void att_recall(SpPanel to, const float *from, size_t hs) {
 static inline SpPanel att_of(SpPanel s, size_t g, size_t k) {
     return (SpPanel){.lines = s.lines + g * s.stride + k * LINE * LINE, .stride = s.stride};
 }
-/* s (16,16) of each group = keys' x: queries' products with a group of keys or values */
-static inline void att_scores(SpPanel s, const float *keys, SpPanel x, size_t hs,
-                              size_t groups) {
-    const SpLines at = {.col = x.row, .n = hs, .blocks = 1};
+/* s (16,16) of each group = keys' x: queries' products with group k of keys or values,
+ * while the next group of these is asked for */
+static inline void att_scores(SpPanel s, const AttMemory *m, int what, size_t k, SpPanel x,
+                              size_t hs, size_t groups) {
+    const SpLines at = {.col = x.row, .n = hs, .stride = m->stride, .blocks = 1};
     for (size_t g = 0; g < groups; g++)
         memset(s.lines + g * s.stride, 0, LINE * LINE * sizeof(float));
-    sp_forward_lines(keys, at, x, s, groups);
+    sp_forward_lines(att_group(m, what, k), at, x, s, groups);
 }
 /* out (hs) of each group += p (16 keys,16) times the keys or values of `run` groups from
  * n on, which follow one another */
 static inline void att_mix(SpPanel out, const AttMemory *m, int what, size_t n,
                            size_t run, SpPanel p, size_t hs, size_t groups) {
-    const SpLines at = {out.row, hs, m->stride, run, hs % 4 == 0};
+    const SpLines at = {.col = out.row, .n = hs, .stride = m->stride, .blocks = run,
+                        .fours = hs % 4 == 0};
     sp_data_lines(att_group(m, what, n), at, p, out, groups);
 }
 /* out (hs) of each group = p (16n,16) times the keys or values that it sees, in order: of
@@ -144,14 +146,16 @@ static inline void att_spread(const AttMemory *m, int what, size_t k, size_t key
                               SpPanel x, SpPanel ds, size_t next, size_t hs,
                               size_t groups) {
     float turned[WIDE * GROUPS_MAX * LINE * LINE] __attribute__((aligned(64)));
-    const SpLines at = {x.row, hs, m->stride, keys, hs % 4 == 0};
+    const SpLines at = {.col = x.row, .n = hs, .stride = m->stride, .blocks = keys,
+                        .fours = hs % 4 == 0};
     const SpPanel by = {.lines = turned, .stride = groups * LINE * LINE};
     for (size_t j = 0; j < keys; j++)
         for (size_t g = 0; g < groups; g++)
             sp_transpose(turned + j * by.stride + g * LINE * LINE,
                          ds.lines + j * next + g * ds.stride);
-    if (keys == 1) sp_weight_narrow(att_group(m, what, k), at, by, x, groups);
-    else sp_weight_wide(att_group(m, what, k), at, by, x, groups);
+    /* x, which is at hand: nothing else is to be asked for */
+    if (keys == 1) sp_weight_narrow(att_group(m, what, k), at, by, x, groups, x);
+    else sp_weight_wide(att_group(m, what, k), at, by, x, groups, x);
 }
 
 /* ---- dropout ------------------------------------------------------------- */
@@ -276,8 +280,7 @@ static inline void att_forward(const AttQueries *q, size_t groups, const AttMemo
     /* 1 scores */
     for (size_t k = 0; k < q[groups - 1].n; k++) {
         const size_t g = k < q->n ? 0 : k + 1 - q->n;   /* the first that sees them */
-        att_scores(att_of(s, g, k), att_group(m, ATT_KEY, k), sp_group(q->query, g), q->hs,
-                   groups - g);
+        att_scores(att_of(s, g, k), m, ATT_KEY, k, sp_group(q->query, g), q->hs, groups - g);
     }
 
     /* 2 their maximum, exponentials and the sum of these */
@@ -303,8 +306,8 @@ static inline void att_scores_data(const AttQueries *q, size_t groups, const Att
 
     /* the probabilities again, and dprob.
      * forward: out = sum of factor prob value */
-    att_scores(mixed, att_group(m, ATT_KEY, k), q->query, q->hs, groups);
-    att_scores(ds, att_group(m, ATT_VALUE, k), q->dout, q->hs, groups);
+    att_scores(mixed, m, ATT_KEY, k, q->query, q->hs, groups);
+    att_scores(ds, m, ATT_VALUE, k, q->dout, q->hs, groups);
     for (size_t g = 0; g < groups; g++) {
         float *prob = mixed.lines + g * mixed.stride;
         float *dscore = ds.lines + g * ds.stride;
