@@ -929,26 +929,25 @@ static inline void gpt_linear_add(const Firing *f) {
             if (drop.below)
                 drop_lines(drop, lines, gpt_position(f, g), b * LINE, LINE);
             panel_add(lines, panel_line(residual, g, b * LINE), LINE);
+            panel_ask(panel_line(residual, g, (b + 1) * LINE), LINE);
         }
         if (!drop.below) gpt_multiply(f, &m, b, x, block);
     }
 }
 /* h = GELU(W x + b); what GELU takes goes to the stage's side, if it has one */
 static inline void gpt_linear_gelu(const Firing *f) {
-    float space[GROUPS_MAX * LINE * LINE] __attribute__((aligned(64)));
-    const SpPanel block = {space, LINE * LINE, sp_in_order};
     const SpPanel x = gpt_in(f, 0);
     const SpPanel h = gpt_out(f, 0);
-    const bool kept = f->stage->side[0] != PROG_NONE;
-    const SpPanel fc = kept ? gpt_side(f, 0) : block;
     const SpMat m = gpt_pattern(f, x);
     for (size_t b = f->unit; b < f->end; b++) {
+        const SpPanel block = gpt_block(h, b);
         gpt_begin(f, b, block);
         gpt_multiply(f, &m, b, x, block);
         for (size_t g = 0; g < f->panel.groups; g++) {
-            const float *inp = space + g * block.stride;
-            panel_gelu(panel_line(h, g, b * LINE), inp, LINE);
-            if (kept) panel_stream(panel_line(fc, g, b * LINE), inp, LINE);
+            float *lines = panel_line(h, g, b * LINE);      /* (16,16) */
+            if (f->stage->side[0] != PROG_NONE)
+                panel_stream(panel_line(gpt_side(f, 0), g, b * LINE), lines, LINE);
+            panel_gelu(lines, LINE);
         }
     }
 }

@@ -41,6 +41,10 @@ static inline void panel_stream(float *restrict to, const float *restrict from,
     for (size_t n = 0; n < lines * LINE; n += LANES)
         vf_stream(to + n, vf_load(from + n));
 }
+/* Asks memory for lines that are soon read. */
+static inline void panel_ask(const float *lines, size_t n) {
+    for (size_t i = 0; i < n; i++) __builtin_prefetch(lines + i * LINE, 0, 2);
+}
 /* to += from, lines that follow one another. */
 static inline void panel_add(float *restrict to, const float *restrict from,
                              size_t lines) {
@@ -214,12 +218,11 @@ INLINE vf panel_sigmoid2u(vf x) {
     const vf minus_2u = x * vf_fma(x * x, cubic, linear);
     return vf_all(1) / (vf_all(1) + vf_exp(minus_2u));
 }
-/* out = GELU(inp), lines that follow one another. */
-static inline void panel_gelu(float *restrict out, const float *restrict inp,
-                              size_t lines) {
+/* inout = GELU(inout), lines that follow one another. */
+static inline void panel_gelu(float *inout, size_t lines) {
     for (size_t n = 0; n < lines * LINE; n += LANES) {
-        const vf x = vf_load(inp + n);
-        vf_store(out + n, x * panel_sigmoid2u(x));
+        const vf x = vf_load(inout + n);
+        vf_store(inout + n, x * panel_sigmoid2u(x));
     }
 }
 /* out = GELU(inp) again, and d, which is the derivative by it, becomes that by
@@ -235,6 +238,8 @@ static inline void panel_gelu_data(float *restrict d, float *restrict out,
         const vf slope = vf_fma(x * s * (vf_all(1) - s), slope_2u, s);
         vf_store(out + n, x * s);
         vf_store(d + n, vf_load(d + n) * slope);
+        __builtin_prefetch(inp + n + lines * LINE, 0, 2);   /* those that follow these */
+        __builtin_prefetch(out + n + lines * LINE, 1, 2);
     }
 }
 
