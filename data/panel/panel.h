@@ -41,7 +41,7 @@ static inline void panel_stream(float *restrict to, const float *restrict from,
     for (size_t n = 0; n < lines * LINE; n += LANES)
         vf_stream(to + n, vf_load(from + n));
 }
-/* Asks memory for lines that are soon read. */
+/* Asks memory for lines that are soon read or written. */
 static inline void panel_ask(const float *lines, size_t n) {
     for (size_t i = 0; i < n; i++) __builtin_prefetch(lines + i * LINE, 0, 2);
 }
@@ -238,8 +238,8 @@ static inline void panel_gelu_data(float *restrict d, float *restrict out,
         const vf slope = vf_fma(x * s * (vf_all(1) - s), slope_2u, s);
         vf_store(out + n, x * s);
         vf_store(d + n, vf_load(d + n) * slope);
-        __builtin_prefetch(inp + n + lines * LINE, 0, 2);   /* those that follow these */
-        __builtin_prefetch(out + n + lines * LINE, 1, 2);
+        panel_ask(inp + n + lines * LINE, 1);   /* those that follow these */
+        panel_ask(out + n + lines * LINE, 1);
     }
 }
 
