@@ -512,7 +512,8 @@ INLINE void sp_tile_forward(const int R, const int G, const bool first, const bo
     SpSums sum;
     vf line[WIDE * VECS];
     sp_take(R, G, sum, y, sp_in_order);
-    for (size_t l = 0; l < at.n; l++) {
+    size_t l = 0;
+    do {
         if (first) {
             __builtin_prefetch(w + at.stride + l * LINE);
             sp_ask(G, x, at.col[l + AHEAD]);
@@ -520,7 +521,8 @@ INLINE void sp_tile_forward(const int R, const int G, const bool first, const bo
         if (last && at.ends && l < LINE) sp_ask_to_write(G, y, (size_t)R + l);
         sp_load(G, line, x.lines + (size_t)at.col[l] * LINE, x.stride);
         sp_step(R, G, sum, line, w + l * LINE, 1);
-    }
+        l++;
+    } while (l < at.n);
     sp_give(R, G, sum, y, sp_in_order);
 }
 
