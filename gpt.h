@@ -1301,7 +1301,8 @@ static inline int gelu_data(GptBuild *g, size_t l, int dgelu, int fc, int side,
     s->df.reads = fc == DF_NONE ? (double)rows : 0;
     s->df.per_unit = 16 * 22;
     const int dfc = prog_makes(s, prog_in_place(g->p, l, "dh", dgelu));
-    *gelu = prog_makes(s, prog_passing(g->p, l, "h again", rows, IN_H));
+    const size_t to = fc == DF_NONE ? (size_t)side : IN_H;
+    *gelu = prog_makes(s, prog_passing(g->p, l, "h again", rows, to));
     return dfc;
 }
 /* n once more: for dw, or for what `what` names (", fc"). It runs where the stage

@@ -225,11 +225,11 @@ static inline void panel_gelu(float *inout, size_t lines) {
         vf_store(inout + n, x * panel_sigmoid2u(x));
     }
 }
-/* out = GELU(inp) again, and d, which is the derivative by it, becomes that by
- * inp: d *= s + x s (1 - s) 2u'.
+/* out = GELU(inp) again, in place of it or elsewhere, and d, which is the derivative
+ * by it, becomes that by inp: d *= s + x s (1 - s) 2u'.
  * forward: out = x s */
-static inline void panel_gelu_data(float *restrict d, float *restrict out,
-                                   const float *restrict inp, size_t lines) {
+static inline void panel_gelu_data(float *restrict d, float *out, const float *inp,
+                                   size_t lines) {
     const vf cubic = vf_all(6 * 0.044715f * 0.7978845608f);
     for (size_t n = 0; n < lines * LINE; n += LANES) {
         const vf x = vf_load(inp + n);
@@ -239,7 +239,6 @@ static inline void panel_gelu_data(float *restrict d, float *restrict out,
         vf_store(out + n, x * s);
         vf_store(d + n, vf_load(d + n) * slope);
         panel_ask(inp + n + lines * LINE, 1);   /* those that follow these */
-        panel_ask(out + n + lines * LINE, 1);
     }
 }
 

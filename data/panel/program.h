@@ -106,11 +106,14 @@ static inline int prog_kept(Program *p, size_t l, const char *name, size_t rows,
                             const char *what) {
     return prog_edge_in(p, l, name, rows, prog_array(p, l, what, rows));
 }
-/* An edge that is gone when its readers have read it, in a shared array. */
+/* An edge that is gone when its readers have read it, in a shared array or in one
+ * whose contents nobody reads after its stage. */
 static inline int prog_passing(Program *p, size_t l, const char *name,
                                size_t rows, size_t array) {
     p->array[array].rows = size_max(p->array[array].rows, rows);
-    return prog_edge_in(p, l, name, rows, array);
+    const int e = prog_edge_in(p, l, name, rows, array);
+    p->edge[e].kept = false;
+    return e;
 }
 /* An edge that is written in place of another. */
 static inline int prog_in_place(Program *p, size_t l, const char *name,
