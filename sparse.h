@@ -444,6 +444,7 @@ typedef struct {
                              * to the lines after these, which are asked for meanwhile */
     size_t blocks;
     bool fours;             /* as of SpMat: one address serves four lines */
+    bool begins;            /* forward: the sums begin with these, at 0, not at y */
     bool ends;              /* forward: with these the row block ends */
 } SpLines;
 
@@ -467,6 +468,10 @@ static const uint32_t sp_in_order[MOST] = {0, 1, 2,  3,  4,  5,  6,  7,
 INLINE void sp_load(const int G, vf *line, const float *from, size_t stride) {
     UNROLL for (int v = 0; v < G * VECS; v++)
         line[v] = vf_load(from + (size_t)(v / VECS) * stride + v % VECS * LANES);
+}
+INLINE void sp_zero(const int R, const int G, SpSums sum) {
+    UNROLL for (int j = 0; j < R; j++)
+        UNROLL for (int v = 0; v < G * VECS; v++) sum[j][v] = vf_all(0);
 }
 INLINE void sp_take(const int R, const int G, SpSums sum, SpPanel from,
                     const uint32_t *row) {
@@ -511,7 +516,8 @@ INLINE void sp_tile_forward(const int R, const int G, const bool first, const bo
                             const float *w, SpLines at, SpPanel x, SpPanel y) {
     SpSums sum;
     vf line[WIDE * VECS];
-    sp_take(R, G, sum, y, sp_in_order);
+    if (at.begins) sp_zero(R, G, sum);
+    else sp_take(R, G, sum, y, sp_in_order);
     size_t l = 0;
     do {
         if (first) {

@@ -113,9 +113,8 @@ static inline SpPanel att_of(SpPanel s, size_t g, size_t k) {
  * while the next group of these is asked for */
 static inline void att_scores(SpPanel s, const AttMemory *m, int what, size_t k, SpPanel x,
                               size_t hs, size_t groups) {
-    const SpLines at = {.col = x.row, .n = hs, .stride = m->stride, .blocks = 1};
-    for (size_t g = 0; g < groups; g++)
-        memset(s.lines + g * s.stride, 0, LINE * LINE * sizeof(float));
+    const SpLines at = {.col = x.row, .n = hs, .stride = m->stride, .blocks = 1,
+                        .begins = true};
     sp_forward_lines(att_group(m, what, k), at, x, s, groups);
 }
 /* out (hs) of each group += p (16 keys,16) times the keys or values of `run` groups from
