@@ -1013,9 +1013,7 @@ static inline void gpt_linear_weight(const Firing *f) {
         else gpt_weight_part(f, &m, o, end, dw);
         o = end;
     }
-    for (o = f->unit; o < f->end && f->db; o++)
-        for (size_t g = f->panel.groups; g-- > 0;)
-            panel_add(f->db + (o - f->unit) * LINE, panel_line(dy, g, o), 1);
+    if (f->db) panel_add_groups(f->db, dy, f->unit, f->end - f->unit, f->panel.groups);
 }
 
 /* ---- the loss ------------------------------------------------------------ */

@@ -52,6 +52,18 @@ static inline void panel_add(float *restrict to, const float *restrict from,
         vf_store(to + n, vf_load(to + n) + vf_load(from + n));
 }
 
+/* sum (lines,16) += rows i .. i + lines - 1 of each group, the last group first. */
+static inline void panel_add_groups(float *restrict sum, SpPanel x, size_t i, size_t lines,
+                                    size_t groups) {
+    for (size_t k = 0; k < lines; k++)
+        for (size_t v = 0; v < LINE; v += LANES) {
+            vf total = vf_load(sum + k * LINE + v);
+            for (size_t g = groups; g-- > 0;)
+                total += vf_load(panel_line(x, g, i + k) + v);
+            vf_store(sum + k * LINE + v, total);
+        }
+}
+
 /* ---- norm ---------------------------------------------------------------- */
 
 typedef struct {
