@@ -749,8 +749,9 @@ static inline void gpt_train(GptRun *r, const int32_t *inputs, const int32_t *ta
 
 enum { TRIAL_STEPS = 6 };           /* on the chip, without it, and so on */
 
-/* Notes the seconds of a step of a trial, which ran with or without the chip; after the
- * last one the chip stays if it was faster. Both give the same bits. */
+/* Notes what a step of a trial took, which ran with or without the chip: the seconds of
+ * a sequence, in that group of them that took least; after the last step the chip stays if
+ * it was faster. Both give the same bits. */
 static inline void gpt_trial_note(GptRun *r, GptMachine *chip, double took) {
     GptTrial *t = &r->trial;
     double *least = &t->least[r->machine != NULL];
@@ -765,17 +766,18 @@ static inline double train_batch(GptRun *r, size_t B, const int32_t *inputs,
                                  const int32_t *targets) {
     const size_t T = r->T;
     const size_t most = r->B;
-    const double start = seconds();
     GptMachine *chip = r->machine;
+    double took = INFINITY;
     double sum = 0;
     if (r->trial.left % 2) r->machine = NULL;       /* a turn without the chip */
     for (size_t b = 0; b < B; b += most) {
         r->B = size_min(B - b, most);
         r->dropout.sequence = b;
+        const double start = seconds();
         gpt_train(r, inputs + b * T, targets + b * T, B * T, &sum);
+        took = fmin(took, (seconds() - start) / (double)r->B);
     }
     r->B = most;
-    const double took = seconds() - start;
     if (r->trial.left) gpt_trial_note(r, chip, took);
     return sum / (double)(B * T);
 }
