@@ -41,7 +41,7 @@ norm, dx: mean of dn gain|s/^            a\[c\] += d;$//
 norm, dx: mean of dn gain hat|s/^        ah\[c\] \*= vf_all(1 \/ (float)C);$/        ah[c] = vf_all(0);/
 norm, gain|s/dg = vf_fma(d, panel_hat(n->x, g, i, v, mean, rstd), dg);/dg += d;/
 norm, bias|s/^                db += d;$//
-linear, bias|s/panel_add(f->db + (o - f->unit) \* LINE,/panel_add(f->db,/
+linear, bias|s/vf total = vf_load(sum + k \* LINE + v);/vf total = vf_all(0);/
 linear, dx: a row block lost|s/for (size_t r = rows.first, n; r < rows.end; r += n) {$/for (size_t r = rows.first, n; r < rows.end - (rows.end - rows.first > 1); r += n) {/
 head, dx: columns of another slice|s/^    f.w += left \* LINE;$//
 head, dx: a slice too wide|s/size_min(m->end\[r\] - m->first\[r\], m->IC)/m->end[r] - m->first[r]/
@@ -49,6 +49,7 @@ linear, dw: transposed|s/vf_zip_low(row\[1\], row\[3\])/vf_zip_low(row[3], row[1
 linear, dw: a group lost|s/    } while (g > 0);/    } while (g > (groups > 1));/
 gelu slope|s/6 \* 0.044715f/2 * 0.044715f/
 gelu, sigmoid part|s/vf_fma(x \* s \* (vf_all(1) - s), slope_2u, s)/x * s * (vf_all(1) - s) * slope_2u/
+attention, scores begin where they were|s/\.begins = true/.begins = false/
 attention, dq|s/m, ATT_KEY, f->panel.first + 1/m, ATT_VALUE, f->panel.first + 1/
 attention, dk|s/q->query, ds, LINE \* LINE, q->hs/q->query, first, next, q->hs/
 attention, dv|s/q->dout, first, next, q->hs/q->dout, ds, LINE * LINE, q->hs/

@@ -945,8 +945,33 @@ static void test_trial(void) {
     df_end(pool);
 }
 
+/* Off the chip, gradients of a matrix need not wait for what comes next, unless that writes
+ * where they read: what is computed again goes into the array of the input. */
+static void test_lots(void) {
+    const GptConfig c = {2, 2, 32, 40, 48};
+    DfPool *pool = df_begin(1);
+    Gpt *m = gpt_new(c, true);
+    for (int again = 0; again < 2; again++) {
+        const int how = again ? GPT_TRAIN | GPT_RECOMPUTE : GPT_TRAIN;
+        GptRun *r = gpt_run_new(m, pool, 1, c.ctx, 16, how);
+        const Program *g = &r->program;
+        size_t s = 0;
+        while (s < g->stages && strcmp(g->stage[s].df.name, "h.1.attn.c_attn dw")) s++;
+        const size_t next = s + 2;              /* after the norm's gradients */
+        const size_t end = gpt_kernel_end(r, next, g->stages);
+        CHECK(next < g->stages && !strcmp(g->stage[next].df.name, "h.1.ln_1 dx"), "stages");
+        CHECK(gpt_may_begin(r, s, s + 1, next), "two gradients");
+        CHECK(gpt_may_begin(r, s, next, end) == !again, "again %d", again);
+        CHECK(!gpt_may_begin(r, next, end, end + 1), "its output is read");
+        gpt_run_free(r);
+    }
+    gpt_free(m);
+    df_end(pool);
+}
+
 static void test_machine(void) {
     test_trial();
+    test_lots();
     test_dealing();
     test_validate();
     test_clock();

@@ -31,6 +31,37 @@ static void pool_check_runs(size_t workers, size_t cpus) {
     }
 }
 
+/* ---- several lots -------------------------------------------------------- */
+
+static void pool_meets(void *arg, size_t task, size_t worker) {
+    (void)task;
+    (void)worker;
+    df_meet(arg);
+}
+/* Every task of every lot once; and who finds nothing left of one goes on to the next: a
+ * task of one lot waits here for one of another. */
+static void pool_check_lots(size_t workers) {
+    static atomic_size_t count[4][100];
+    static const size_t tasks[] = {3, 0, 100, 1};
+    const int runs = QUICK ? 100 : 1000;
+    DfPool *pool = df_begin_on(workers, workers);
+    DfLot lot[4];
+    for (int k = 0; k < 4; k++) lot[k] = (DfLot){pool_count, count[k], tasks[k]};
+    for (int run = 0; run < runs; run++) df_run_lots(pool, lot, 4);
+    for (int k = 0; k < 4; k++)
+        for (size_t task = 0; task < 100; task++) {
+            const size_t found = atomic_exchange(&count[k][task], 0);
+            CHECK(found == (task < tasks[k] ? (size_t)runs : 0),
+                  "%zu workers: task %zu of lot %d ran %zu times", workers, task, k, found);
+        }
+    DfMeeting meeting;
+    df_meeting(&meeting, pool);
+    for (int k = 0; k < 4; k++) lot[k] = (DfLot){pool_meets, &meeting, 1};
+    df_run_lots(pool, lot, workers);
+    CHECK(meeting.there == workers, "%zu of %zu met", (size_t)meeting.there, workers);
+    df_end(pool);
+}
+
 /* ---- who does what ------------------------------------------------------- */
 
 enum { POOL_SHARES = 4, POOL_SHARE = 3 };       /* shares; tasks of each */
@@ -183,6 +214,7 @@ static void test_pool(void) {
         pool_check_runs(workers[k], 2);
         pool_check_runs(workers[k], workers[k]);
     }
+    for (size_t k = 1; k <= 4; k++) pool_check_lots(k);
     pool_check_shares();
     pool_check_waiting(1);
     pool_check_waiting(8);

@@ -18,6 +18,8 @@
  *
  * So panel 3 of one stage mostly finds what the stage before made of panel 3 in
  * the caches of its worker, which matters where CPUs do not share all of them.
+ * Of several lots that do not depend on one another (df_run_lots), who finds
+ * nothing left of one goes on to the next, and waits once at the end.
  *
  *     DfPool *pool = df_begin(df_cores());
  *     df_run(pool, task, arg, 100);
@@ -31,17 +33,24 @@
 
 typedef void DfTask(void *arg, size_t task, size_t worker);
 
-enum { DF_WORKERS = 256, DF_SPINS = 4000 };
+enum { DF_WORKERS = 256, DF_SPINS = 4000, DF_LOTS = 4 };
 
 /* The state of a pool is one number, so that joining and closing a run cannot
  * miss each other: the run's number times DF_RUN, DF_OPEN while it may be
  * joined, and how many workers have joined and not left. */
 enum { DF_OPEN = 512, DF_RUN = 1024 };
 
-/* A share of the tasks of a run. */
+/* A share of the tasks of a lot. */
 typedef struct {
     _Alignas(64) atomic_size_t next;        /* the next one of it */
 } DfShare;
+
+/* Tasks 0 .. n-1 of one kind: fn(arg, task, worker) for each. */
+typedef struct {
+    DfTask *fn;
+    void *arg;
+    size_t n;
+} DfLot;
 
 typedef struct {
     size_t workers;                         /* the caller included */
@@ -50,12 +59,11 @@ typedef struct {
     pthread_mutex_t lock;
     pthread_cond_t wake;                    /* a run begins */
     pthread_cond_t done;                    /* the last worker has left a closed one */
-    DfTask *fn;
-    void *arg;
-    size_t n;
+    DfLot lot[DF_LOTS];                     /* [lots] */
+    size_t lots;
     atomic_bool ending;                     /* set before the last run number */
     _Alignas(64) atomic_size_t state;
-    DfShare share[DF_WORKERS];              /* [df_seats] */
+    DfShare share[DF_LOTS][DF_WORKERS];     /* [lots][df_seats] */
     _Alignas(64) atomic_size_t awake;       /* workers that do not sleep, the caller included */
 } DfPool;
 
@@ -92,34 +100,39 @@ static inline void df_rouse(DfPool *p, pthread_cond_t *cond) {
     else pthread_cond_broadcast(cond);
 }
 
-/* Workers that may be awake at once; each has a share of a run's tasks. */
+/* Workers that may be awake at once; each has a share of a lot's tasks. */
 static inline size_t df_seats(const DfPool *p) {
     return size_min(p->workers, p->cpus);
 }
-/* Where share k of the tasks begins, and share k - 1 ends. */
-static inline size_t df_share(const DfPool *p, size_t k) {
-    return k * p->n / df_seats(p);
+/* Where share k of lot i's tasks begins, and share k - 1 ends. */
+static inline size_t df_share(const DfPool *p, size_t i, size_t k) {
+    return k * p->lot[i].n / df_seats(p);
 }
 /* Whether there is a task that nobody has begun. */
 static inline bool df_any_left(DfPool *p) {
-    for (size_t k = 0; k < df_seats(p); k++)
-        if (atomic_load(&p->share[k].next) < df_share(p, k + 1)) return true;
+    for (size_t i = 0; i < p->lots; i++)
+        for (size_t k = 0; k < df_seats(p); k++)
+            if (atomic_load(&p->share[i][k].next) < df_share(p, i, k + 1)) return true;
     return false;
 }
-/* A worker does its share, then what is left of the others', from the next one's
- * on. It looks before it takes: who only looks does not take the counter's line
+/* A worker does its share of a lot, then what is left of the others', from the next
+ * one's on. It looks before it takes: who only looks does not take the counter's line
  * away from who counts. */
-static inline void df_work(DfPool *p, size_t worker) {
+static inline void df_work_lot(DfPool *p, size_t i, size_t worker) {
+    const DfLot *lot = &p->lot[i];
     const size_t seats = df_seats(p);
     for (size_t k = 0; k < seats; k++) {
         const size_t share = (worker + k) % seats;
-        const size_t end = df_share(p, share + 1);
-        atomic_size_t *next = &p->share[share].next;
+        const size_t end = df_share(p, i, share + 1);
+        atomic_size_t *next = &p->share[i][share].next;
         while (atomic_load(next) < end) {
             const size_t task = atomic_fetch_add(next, 1);
-            if (task < end) p->fn(p->arg, task, worker);
+            if (task < end) lot->fn(lot->arg, task, worker);
         }
     }
+}
+static inline void df_work(DfPool *p, size_t worker) {
+    for (size_t i = 0; i < p->lots; i++) df_work_lot(p, i, worker);
 }
 
 static inline size_t df_number(DfPool *p) {
@@ -174,17 +187,20 @@ static inline void *df_worker(void *arg) {
     return NULL;
 }
 
-/* Runs tasks 0 .. n-1 and returns when the last is done. */
-static inline void df_run(DfPool *p, DfTask *fn, void *arg, size_t n) {
-    if (p->workers == 1 || n <= 1) {
-        for (size_t task = 0; task < n; task++) fn(arg, task, 0);
+/* Runs the tasks of so many lots, DF_LOTS at most, and returns when the last is done.
+ * No task may depend on another, of any lot. */
+static inline void df_run_lots(DfPool *p, const DfLot *lot, size_t lots) {
+    if (p->workers == 1 || (lots == 1 && lot->n <= 1)) {
+        for (size_t i = 0; i < lots; i++)
+            for (size_t task = 0; task < lot[i].n; task++) lot[i].fn(lot[i].arg, task, 0);
         return;
     }
-    p->fn = fn;
-    p->arg = arg;
-    p->n = n;
-    for (size_t k = 0; k < df_seats(p); k++)
-        atomic_store(&p->share[k].next, df_share(p, k));
+    p->lots = lots;
+    for (size_t i = 0; i < lots; i++) {
+        p->lot[i] = lot[i];
+        for (size_t k = 0; k < df_seats(p); k++)
+            atomic_store(&p->share[i][k].next, df_share(p, i, k));
+    }
     pthread_mutex_lock(&p->lock);
     atomic_fetch_add(&p->state, DF_RUN + DF_OPEN);
     df_rouse(p, &p->wake);
@@ -197,6 +213,10 @@ static inline void df_run(DfPool *p, DfTask *fn, void *arg, size_t n) {
     pthread_mutex_lock(&p->lock);
     while (df_joined(p)) df_sleep(p, &p->done, &p->lock);
     pthread_mutex_unlock(&p->lock);
+}
+/* Runs tasks 0 .. n-1 and returns when the last is done. */
+static inline void df_run(DfPool *p, DfTask *fn, void *arg, size_t n) {
+    df_run_lots(p, &(DfLot){fn, arg, n}, 1);
 }
 
 /* Physical cores that this process may use. */

@@ -6,7 +6,8 @@
  *     a firing     some units of one stage on one panel               Firing
  *     serial       one stage at a time, one thread                    gpt_kernels
  *     kernel       the same, all threads, a product together with the
- *                  norm before it: what a GPU does                    gpt_kernels
+ *                  norm before it: what a GPU does; but nobody waits
+ *                  for gradients, which are read by AdamW alone       gpt_kernels
  *     dataflow     all stages of a section at once, panel by panel    gpt_machine_run
  *
  *     GptRun *r = gpt_run_new(model, pool, B, T, 64, GPT_TRAIN);
@@ -284,25 +285,50 @@ static inline bool gpt_follows(const ProgStage *s) {
     return s->df.joins ||
            (s->cut == BY_PANEL && s[-1].cut == BY_PANEL && !s[-1].df.weights);
 }
-/* Runs a stage, and those up to `end` that run in its tasks, over the whole run, all
- * workers. The cut does not change a bit. */
-static inline void gpt_kernel(GptRun *r, size_t stage, size_t end) {
+/* A stage, and those up to `end` that run in its tasks, over the whole run, as a lot of
+ * one of the pool. n: its argument. The cut does not change a bit. */
+static inline DfLot gpt_kernel_lot(GptRun *r, size_t stage, size_t end, GptKernel *n) {
     const ProgStage *s = &r->program.stage[stage];
     const size_t units = s->df.units;
-    GptKernel n = {r, s, &r->program.stage[end], size_max(1, units / (4 * r->pool->workers))};
     size_t tasks = gpt_panels(r);
+    *n = (GptKernel){r, s, &r->program.stage[end], size_max(1, units / (4 * r->pool->workers))};
     if (s->cut == BY_ROWS) {            /* whole row blocks, half a worker's share, for each
                                          * task reads all of x; but dw stays in the cache */
         const SpMat *m = &r->m->table[s->param].mat;
         const size_t block = size_max(1, s->df.whole);
         const size_t cached = 8 * m->nb * m->IC / size_max(m->lines, 1);    /* dense: 8 */
-        n.units = size_max(1, size_min(2 * n.units / block, cached)) * block;
+        n->units = size_max(1, size_min(2 * n->units / block, cached)) * block;
     }
-    if (s->df.copies) return;
-    if (s->cut == BY_HEAD) n.units = s->split;
-    if (s->cut == BY_HEAD) tasks = r->B * units / s->split;
-    else if (s->cut != BY_PANEL) tasks = (units + n.units - 1) / n.units;
-    df_run(r->pool, gpt_kernel_task, &n, tasks);
+    if (s->cut == BY_HEAD) n->units = s->split;
+    if (s->df.copies) tasks = 0;
+    else if (s->cut == BY_HEAD) tasks = r->B * units / s->split;
+    else if (s->cut != BY_PANEL) tasks = (units + n->units - 1) / n->units;
+    return (DfLot){gpt_kernel_task, n, tasks};
+}
+/* Runs it, all workers. */
+static inline void gpt_kernel(GptRun *r, size_t stage, size_t end) {
+    GptKernel n;
+    const DfLot lot = gpt_kernel_lot(r, stage, end, &n);
+    df_run_lots(r->pool, &lot, 1);
+}
+/* Whether a stage writes where another reads. */
+static inline bool gpt_writes_over(const GptRun *r, const ProgStage *s, const ProgStage *reader) {
+    const size_t *array_of = r->program.array_of;
+    for (int k = 0; k < DF_OUTS && s->df.out[k] != DF_NONE; k++)
+        for (int i = 0; i < DF_INS && reader->df.in[i] != DF_NONE; i++)
+            if (array_of[s->df.out[k]] == array_of[reader->df.in[i]]) return true;
+    return false;
+}
+/* Whether stages s .. end-1 may begin before first .. s-1 have ended: these make gradients
+ * alone, and nothing writes over what they read. */
+static inline bool gpt_may_begin(const GptRun *r, size_t first, size_t s, size_t end) {
+    const ProgStage *stage = r->program.stage;
+    for (size_t done = first; done < s; done++) {
+        if (stage[done].df.out[0] != DF_NONE) return false;
+        for (size_t k = s; k < end; k++)
+            if (gpt_writes_over(r, &stage[k], &stage[done])) return false;
+    }
+    return true;
 }
 
 /* The head panel by panel, so that no more than one panel's logits exist. */
@@ -405,18 +431,35 @@ static inline void gpt_loss_add(const GptRun *r, double *sum) {
             *sum += r->loss[b * r->stride * LINE + t];
 }
 
-/* Stages first .. end-1, one after the other; of the head all or none. */
+/* The end of what runs in the tasks of stage s. */
+static inline size_t gpt_kernel_end(const GptRun *r, size_t s, size_t end) {
+    const Program *g = &r->program;
+    if (s == g->head) return s + HEAD_WEIGHT + 1;
+    for (s++; s < end && gpt_follows(&g->stage[s]);) s++;
+    return s;
+}
+/* Stages first .. end-1, one after the other, and gradients together with what comes next;
+ * of the head all or none. */
 static inline void gpt_kernels(GptRun *r, size_t first, size_t end) {
     const Program *g = &r->program;
+    GptKernel kernel[DF_LOTS];
+    DfLot lot[DF_LOTS];
+    size_t lots = 0;
+    size_t from = first;                        /* where the stages of these lots begin */
     for (size_t s = first, next; s < end; s = next) {
-        next = s + 1;
+        next = gpt_kernel_end(r, s, end);
         if (s == g->head) {
             for (size_t i = 0; i < gpt_panels(r); i++) gpt_head_train(r, i);
-            next = s + HEAD_WEIGHT + 1;
+            from = next;
             continue;
         }
-        while (next < end && gpt_follows(&g->stage[next])) next++;
-        gpt_kernel(r, s, next);
+        lot[lots] = gpt_kernel_lot(r, s, next, &kernel[lots]);
+        lots++;
+        const bool last = next == end || next == g->head || lots == DF_LOTS;
+        if (!last && gpt_may_begin(r, from, next, gpt_kernel_end(r, next, end))) continue;
+        df_run_lots(r->pool, lot, lots);
+        lots = 0;
+        from = next;
     }
 }
 /* The layers forward, up to the final norm's output, for r->inputs. */
