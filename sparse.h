@@ -534,7 +534,7 @@ INLINE void sp_tile_forward(const int R, const int G, const bool first, const bo
 
 /* dx[col j] of G groups += w[j][o] dy[o], summed over the 16 outputs o of each
  * row block, for R lines j, of which each `run` lie side by side. A row block's
- * outputs follow those of the one before. */
+ * outputs follow those of the one before. Of w it asks for the tile after the next. */
 INLINE void sp_tile_data(const int R, const int G, const int run, const float *w,
                          SpLines at, SpPanel dy, SpPanel dx) {
     SpSums sum;
@@ -548,6 +548,7 @@ INLINE void sp_tile_data(const int R, const int G, const int run, const float *w
         sp_ask_to_write(G, dx, at.col[R + j - j % run] + (size_t)(j % run));
     const float *const end = out + at.blocks * LINE * LINE;
     do {
+        UNROLL for (int j = 0; j < R; j++) __builtin_prefetch(w + (2 * R + j) * LINE);
         UNROLL_TWICE for (int o = 0; o < LINE; o++) {
             sp_load(G, line, out + o * LINE, dy.stride);
             sp_step(R, G, sum, line, w + o, LINE);
