@@ -2,7 +2,7 @@
 # kernels.sh: did the compiler keep the arithmetic in whole vectors? Compiles sparse.h and gpt.h, with data/panel, for several processors
 # with gcc and clang, and reads the disassembly of every function that the table below names: each innermost loop (a
 # backward jump with none inside; the function itself if it has none) that computes does so in vectors of the full width, with no scalar arithmetic, no
-# call, and in a product no vector that is put on the stack. Nothing is run, so any machine can check all of them.
+# call. A product puts no vector on the stack, be it around its loop. Nothing is run, so any machine can check all of them.
 # Usage: test/kernels.sh [COMPILER...], of gcc and clang, from the top of the tree. `clang` is used for ARM as it is.
 dir=$(mktemp -d) passed=0 failed=0
 trap 'rm -rf "$dir"' EXIT
@@ -48,6 +48,10 @@ C
 
 # One line a function: its name, whole loops, and other loops that compute; then each of those as a comment.
 cat >"$dir/loops.awk" <<'AWK'
+# Whether x puts a vector on the stack.
+function stored(x) {
+    return x ~ /^v?mov[a-z0-9]*[ \t]+%[xyz]mm[0-9]+,[^%]*\(%[re][sb]p/ || x ~ /^st[rp][ \t]+q.*\[(sp|x29)/
+}
 # Lines from .. to of a function: adds to whole or to other.
 function judge(from, to,   j, x, full, part, scalar, call, stack) {
     full = part = scalar = call = stack = 0
@@ -58,7 +62,7 @@ function judge(from, to,   j, x, full, part, scalar, call, stack) {
         if (x ~ /^v?(add|sub|mul|div|sqrt|max|min|fn?m(add|sub)[0-9]+)s[sd][ \t]/) scalar++
         if (x ~ /^f(n?madd|n?msub|add|sub|n?mul|div|sqrt|max|min)[ \t]+[sd][0-9]/) scalar++
         if (x ~ /^(call|bl[ \t])/) call++
-        if (x ~ /^v?mov[a-z0-9]*[ \t]+%[xyz]mm[0-9]+,[^%]*\(%[re][sb]p/ || x ~ /^st[rp][ \t]+q.*\[(sp|x29)/) stack++
+        if (stored(x)) stack++
     }
     if (full && !part && !scalar && !call && !(stack && name ~ /^sp_/)) whole++
     else if (part || call && full || scalar > 2 || scalar && name ~ /^sp_/ || stack && full) {
@@ -78,6 +82,10 @@ function report(   i, j, k, from, inner) {
         if (inner) judge(from, i)
     }
     if (whole + other == 0) judge(1, n)             # no loop is left: straight lines count as one
+    for (i = 1; i <= n && name ~ /^sp_/; i++) if (stored(text[i])) {
+        note[++other] = "#     " name ", " address[i] ": a vector is put on the stack, around a loop or in it"
+        break
+    }
     print name, whole, other
     for (k = 1; k <= other; k++) print note[k]
 }
