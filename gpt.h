@@ -1284,8 +1284,8 @@ static inline void linear_weight(GptBuild *g, size_t l, int k, int x, int dy,
     s->df.together = together;
 }
 /* dgelu becomes the derivative by what GELU took, in place; *gelu = GELU of it
- * again. It runs where the stage before it does. fc: what GELU took, or DF_NONE
- * if that was kept, in array side. forward: gelu = GELU(fc) */
+ * again. It runs where the stage before it does. fc: what GELU took, or DF_NONE if
+ * that was kept in array side, whose place *gelu takes. forward: gelu = GELU(fc) */
 static inline int gelu_data(GptBuild *g, size_t l, int dgelu, int fc, int side,
                             int *gelu) {
     const size_t rows = gpt_rows(4 * g->c.C);
