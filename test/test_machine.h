@@ -945,8 +945,8 @@ static void test_trial(void) {
     df_end(pool);
 }
 
-/* Off the chip, gradients of a matrix need not wait for what comes next, unless that writes
- * where they read: what is computed again goes into the array of the input. */
+/* Off the chip, what comes next need not wait for gradients, unless it writes where they
+ * read: n computed again for the layer before goes into the array of n. */
 static void test_lots(void) {
     const GptConfig c = {2, 2, 32, 40, 48};
     DfPool *pool = df_begin(1);

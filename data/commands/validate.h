@@ -191,7 +191,9 @@ static inline size_t host_piece_end(const GptRun *r, size_t s) {
 static inline void host_piece(GptRun *r, size_t s) {
     const size_t head = r->program.head;
     if (s < head || s > head + HEAD_WEIGHT) {
-        gpt_kernel(r, s, host_piece_end(r, s));
+        GptKernel n;
+        const DfLot lot = gpt_kernel_lot(r, s, host_piece_end(r, s), &n);
+        df_run_lots(r->pool, &lot, 1);
         return;
     }
     for (size_t i = 0; i < gpt_panels(r); i++) {

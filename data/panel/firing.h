@@ -33,7 +33,7 @@ enum { MOVED_KINDS = 8 };       /* room for those, a cache line a worker */
 /* Which schedule is faster here: the first steps of a run take turns. */
 typedef struct {
     size_t left;                /* steps still to be tried */
-    double least[2];            /* seconds of the fastest: stage by stage; on the chip */
+    double least[2];            /* seconds a sequence, the fastest: stage by stage; on the chip */
 } GptTrial;
 
 typedef struct {

@@ -286,7 +286,7 @@ static inline bool gpt_follows(const ProgStage *s) {
            (s->cut == BY_PANEL && s[-1].cut == BY_PANEL && !s[-1].df.weights);
 }
 /* A stage, and those up to `end` that run in its tasks, over the whole run, as a lot of
- * one of the pool. n: its argument. The cut does not change a bit. */
+ * tasks; n: their argument, which must live as long. The cut does not change a bit. */
 static inline DfLot gpt_kernel_lot(GptRun *r, size_t stage, size_t end, GptKernel *n) {
     const ProgStage *s = &r->program.stage[stage];
     const size_t units = s->df.units;
@@ -304,12 +304,6 @@ static inline DfLot gpt_kernel_lot(GptRun *r, size_t stage, size_t end, GptKerne
     else if (s->cut == BY_HEAD) tasks = r->B * units / s->split;
     else if (s->cut != BY_PANEL) tasks = (units + n->units - 1) / n->units;
     return (DfLot){gpt_kernel_task, n, tasks};
-}
-/* Runs it, all workers. */
-static inline void gpt_kernel(GptRun *r, size_t stage, size_t end) {
-    GptKernel n;
-    const DfLot lot = gpt_kernel_lot(r, stage, end, &n);
-    df_run_lots(r->pool, &lot, 1);
 }
 /* Whether a stage writes where another reads. */
 static inline bool gpt_writes_over(const GptRun *r, const ProgStage *s, const ProgStage *reader) {
@@ -445,21 +439,20 @@ static inline void gpt_kernels(GptRun *r, size_t first, size_t end) {
     GptKernel kernel[DF_LOTS];
     DfLot lot[DF_LOTS];
     size_t lots = 0;
-    size_t from = first;                        /* where the stages of these lots begin */
+    size_t from = first;                        /* the first stage of these lots */
     for (size_t s = first, next; s < end; s = next) {
         next = gpt_kernel_end(r, s, end);
         if (s == g->head) {
             for (size_t i = 0; i < gpt_panels(r); i++) gpt_head_train(r, i);
-            from = next;
             continue;
         }
+        if (lots == 0) from = s;
         lot[lots] = gpt_kernel_lot(r, s, next, &kernel[lots]);
         lots++;
         const bool last = next == end || next == g->head || lots == DF_LOTS;
         if (!last && gpt_may_begin(r, from, next, gpt_kernel_end(r, next, end))) continue;
         df_run_lots(r->pool, lot, lots);
         lots = 0;
-        from = next;
     }
 }
 /* The layers forward, up to the final norm's output, for r->inputs. */
