@@ -56,6 +56,8 @@ attention, dv|s/q->dout, first, next, q->hs/q->dout, ds, LINE * LINE, q->hs/
 attention, softmax term D|s/ \* (dprob - D) \* / * dprob * /
 attention, scale|s/(dprob - D) \* vf_all(q->scale)/(dprob - D)/
 attention, mask|s/vf_below((int)(k - own) - (int)v, vf_all(0), e)/vf_below((int)(k - own) - 1 - (int)v, vf_all(0), e)/
+kernels, what one reads is not awaited|s/    return gpt_share_array(gpt_arrays(r, s, false), written) ||/    return/
+kernels, what is read is written over|s/^           gpt_share_array(writes, gpt_arrays(r, before, false));/           0;/
 dropout, backward of a branch|s/const int dy = drop_data(g, l, PROJW, dmid);/const int dy = dmid;/
 dropout, dv|s/if (q->drop.below) memcpy(prob, kept, sizeof kept);//
 dropout, dprob|s/vf_store(ds + at, vf_load(ds + at) \* factor)/vf_store(ds + at, vf_load(ds + at))/

@@ -945,9 +945,9 @@ static void test_trial(void) {
     df_end(pool);
 }
 
-/* Off the chip, what comes next need not wait for gradients, unless it writes where they
- * read: n computed again for the layer before goes into the array of n. */
-static void test_lots(void) {
+/* Off the chip, what comes next goes before gradients, for it need not wait for them, unless
+ * it writes where they read: n computed again for the layer before goes into the array of n. */
+static void test_kernels(void) {
     const GptConfig c = {2, 2, 32, 40, 48};
     DfPool *pool = df_begin(1);
     Gpt *m = gpt_new(c, true);
@@ -955,14 +955,22 @@ static void test_lots(void) {
         const int how = again ? GPT_TRAIN | GPT_RECOMPUTE : GPT_TRAIN;
         GptRun *r = gpt_run_new(m, pool, 1, c.ctx, 16, how);
         const Program *g = &r->program;
+        GptKernel kernel[4];
         size_t s = 0;
         while (s < g->stages && strcmp(g->stage[s].df.name, "h.1.attn.c_attn dw")) s++;
-        const size_t next = s + 2;              /* after the norm's gradients */
-        const size_t end = gpt_kernel_end(r, next, g->stages);
-        CHECK(next < g->stages && !strcmp(g->stage[next].df.name, "h.1.ln_1 dx"), "stages");
-        CHECK(gpt_may_begin(r, s, s + 1, next), "two gradients");
-        CHECK(gpt_may_begin(r, s, next, end) == !again, "again %d", again);
-        CHECK(!gpt_may_begin(r, next, end, end + 1), "its output is read");
+        for (size_t k = 0; k < 4; k++) {        /* gradients of q, k, v; and of the norm */
+            const size_t end = gpt_kernel_end(r, s, g->stages);
+            kernel[k] = gpt_kernel_of(r, s, end);
+            s = end;
+        }
+        CHECK(!strcmp(kernel[2].stage->df.name, "h.1.ln_1 dx"), "stages");
+        CHECK(!gpt_kernel_follows(&kernel[1], &kernel[0]), "two gradients");
+        CHECK(gpt_kernel_follows(&kernel[2], &kernel[0]) == again, "again %d", again);
+        CHECK(gpt_kernel_follows(&kernel[3], &kernel[2]), "its output is read");
+
+        GptKernel order[4];
+        for (size_t k = 0; k < 4; k++) gpt_kernel_append(order, k, kernel[k]);
+        CHECK(order[again].stage == kernel[2].stage, "again %d: before gradients", again);
         gpt_run_free(r);
     }
     gpt_free(m);
@@ -971,7 +979,7 @@ static void test_lots(void) {
 
 static void test_machine(void) {
     test_trial();
-    test_lots();
+    test_kernels();
     test_dealing();
     test_validate();
     test_clock();

@@ -62,6 +62,47 @@ static void pool_check_lots(size_t workers) {
     df_end(pool);
 }
 
+/* A lot of tasks, each of which waits for all tasks of the lot before. */
+enum { POOL_CHAIN = 8, POOL_TASKS = 20 };
+
+typedef struct {
+    atomic_uint done[POOL_CHAIN + 1];           /* [lots] and what the first waits for */
+    atomic_uint early;                          /* tasks that did not wait */
+} PoolChain;
+typedef struct {
+    PoolChain *chain;
+    size_t lot;
+} PoolLink;
+
+static void pool_follows(void *arg, size_t task, size_t worker) {
+    const PoolLink *l = arg;
+    (void)task;
+    (void)worker;
+    df_await(&l->chain->done[l->lot], POOL_TASKS);
+    if (l->chain->done[l->lot] < POOL_TASKS) atomic_fetch_add(&l->chain->early, 1);
+    atomic_fetch_add(&l->chain->done[l->lot + 1], 1);
+}
+/* Tasks wait for tasks of lots before, with as many workers as there are CPUs or more. */
+static void pool_check_chain(size_t workers, size_t cpus) {
+    DfPool *pool = df_begin_on(workers, cpus);
+    PoolLink link[POOL_CHAIN];
+    DfLot lot[POOL_CHAIN];
+    PoolChain chain = {.early = 0};
+    for (size_t k = 0; k < POOL_CHAIN; k++) {
+        link[k] = (PoolLink){&chain, k};
+        lot[k] = (DfLot){pool_follows, &link[k], POOL_TASKS};
+    }
+    for (int run = 0; run < (QUICK ? 30 : 300); run++) {
+        chain.done[0] = POOL_TASKS;
+        for (size_t k = 1; k <= POOL_CHAIN; k++) chain.done[k] = 0;
+        df_run_lots(pool, lot, POOL_CHAIN);
+        CHECK(chain.done[POOL_CHAIN] == POOL_TASKS && !chain.early,
+              "%zu workers, %zu CPUs: %u of %d tasks of the last lot, %u early", workers, cpus,
+              chain.done[POOL_CHAIN], POOL_TASKS, chain.early);
+    }
+    df_end(pool);
+}
+
 /* ---- who does what ------------------------------------------------------- */
 
 enum { POOL_SHARES = 4, POOL_SHARE = 3 };       /* shares; tasks of each */
@@ -215,6 +256,9 @@ static void test_pool(void) {
         pool_check_runs(workers[k], workers[k]);
     }
     for (size_t k = 1; k <= 4; k++) pool_check_lots(k);
+    for (size_t k = 1; k <= 4; k++) pool_check_chain(k, k);
+    pool_check_chain(8, 2);
+    pool_check_chain(8, 1);
     pool_check_shares();
     pool_check_waiting(1);
     pool_check_waiting(8);

@@ -1,7 +1,7 @@
 /* pool.h: worker threads, which all of the arithmetic runs on.
  *
  * df_run(pool, fn, arg, n) calls fn(arg, task, worker) once for each task 0 ..
- * n-1, on any worker in any order, and returns when all are done. A task may
+ * n-1, on any worker in any order, and returns when all are done. What a task does may
  * depend on nothing but its number, so results never depend on how many threads
  * there are. The caller is worker 0 and works too; it waits only for workers
  * that have joined the run, so one that sleeps is not missed. Who waits spins
@@ -18,8 +18,10 @@
  *
  * So panel 3 of one stage mostly finds what the stage before made of panel 3 in
  * the caches of its worker, which matters where CPUs do not share all of them.
- * Of several lots that do not depend on one another (df_run_lots), who finds
- * nothing left of one goes on to the next, and waits once at the end.
+ * Of several lots (df_run_lots) who finds nothing left of one goes on to the
+ * next, and waits once at the end. So when a task begins, all tasks of the lots
+ * before its own have begun, and it may wait for those of them that it needs
+ * (df_await), and for nobody else.
  *
  *     DfPool *pool = df_begin(df_cores());
  *     df_run(pool, task, arg, 100);
@@ -29,11 +31,12 @@
 #include "base.h"
 #include "cores.h"
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 
 typedef void DfTask(void *arg, size_t task, size_t worker);
 
-enum { DF_WORKERS = 256, DF_SPINS = 4000, DF_LOTS = 4 };
+enum { DF_WORKERS = 256, DF_SPINS = 4000, DF_LOTS = 32 };
 
 /* The state of a pool is one number, so that joining and closing a run cannot
  * miss each other: the run's number times DF_RUN, DF_OPEN while it may be
@@ -63,7 +66,7 @@ typedef struct {
     size_t lots;
     atomic_bool ending;                     /* set before the last run number */
     _Alignas(64) atomic_size_t state;
-    DfShare share[DF_LOTS][DF_WORKERS];     /* [lots][df_seats] */
+    DfShare *share;                         /* [lots][df_seats] */
     _Alignas(64) atomic_size_t awake;       /* workers that do not sleep, the caller included */
 } DfPool;
 
@@ -108,11 +111,15 @@ static inline size_t df_seats(const DfPool *p) {
 static inline size_t df_share(const DfPool *p, size_t i, size_t k) {
     return k * p->lot[i].n / df_seats(p);
 }
+/* Of it, the next task that nobody has begun. */
+static inline atomic_size_t *df_next(DfPool *p, size_t i, size_t k) {
+    return &p->share[i * df_seats(p) + k].next;
+}
 /* Whether there is a task that nobody has begun. */
 static inline bool df_any_left(DfPool *p) {
     for (size_t i = 0; i < p->lots; i++)
         for (size_t k = 0; k < df_seats(p); k++)
-            if (atomic_load(&p->share[i][k].next) < df_share(p, i, k + 1)) return true;
+            if (atomic_load(df_next(p, i, k)) < df_share(p, i, k + 1)) return true;
     return false;
 }
 /* A worker does its share of a lot, then what is left of the others', from the next
@@ -124,7 +131,7 @@ static inline void df_work_lot(DfPool *p, size_t i, size_t worker) {
     for (size_t k = 0; k < seats; k++) {
         const size_t share = (worker + k) % seats;
         const size_t end = df_share(p, i, share + 1);
-        atomic_size_t *next = &p->share[i][share].next;
+        atomic_size_t *next = df_next(p, i, share);
         while (atomic_load(next) < end) {
             const size_t task = atomic_fetch_add(next, 1);
             if (task < end) lot->fn(lot->arg, task, worker);
@@ -188,7 +195,7 @@ static inline void *df_worker(void *arg) {
 }
 
 /* Runs the tasks of so many lots, DF_LOTS at most, and returns when the last is done.
- * No task may depend on another, of any lot. */
+ * A task may wait for tasks of lots before its own, and for no others. */
 static inline void df_run_lots(DfPool *p, const DfLot *lot, size_t lots) {
     if (p->workers == 1 || (lots == 1 && lot->n <= 1)) {
         for (size_t i = 0; i < lots; i++)
@@ -199,7 +206,7 @@ static inline void df_run_lots(DfPool *p, const DfLot *lot, size_t lots) {
     for (size_t i = 0; i < lots; i++) {
         p->lot[i] = lot[i];
         for (size_t k = 0; k < df_seats(p); k++)
-            atomic_store(&p->share[i][k].next, df_share(p, i, k));
+            atomic_store(df_next(p, i, k), df_share(p, i, k));
     }
     pthread_mutex_lock(&p->lock);
     atomic_fetch_add(&p->state, DF_RUN + DF_OPEN);
@@ -250,6 +257,7 @@ static inline DfPool *df_begin_on(size_t workers, size_t cpus) {
         die("threads: expected 1 to %d, found %zu", DF_WORKERS, workers);
     p->workers = workers;
     p->cpus = cpus;
+    p->share = mem_new(DF_LOTS * df_seats(p), sizeof *p->share);
     atomic_store(&p->awake, workers);
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->wake, NULL);
@@ -261,6 +269,13 @@ static inline DfPool *df_begin_on(size_t workers, size_t cpus) {
 /* The same on this machine. */
 static inline DfPool *df_begin(size_t workers) {
     return df_begin_on(workers, cores_count(false));
+}
+
+/* A task waits until *count, which tasks of lots before its own add to, has come to n. */
+static inline void df_await(const atomic_uint *count, unsigned n) {
+    for (int spins = 0; atomic_load(count) < n; spins++)
+        if (spins < DF_SPINS) df_relax();
+        else sched_yield();
 }
 
 /* Where the workers of a run wait for one another, as far as there are CPUs for
@@ -290,6 +305,7 @@ static inline void df_end(DfPool *p) {
     pthread_mutex_destroy(&p->lock);
     pthread_cond_destroy(&p->wake);
     pthread_cond_destroy(&p->done);
+    free(p->share);
     free(p);
 }
 #endif

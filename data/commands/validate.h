@@ -191,9 +191,8 @@ static inline size_t host_piece_end(const GptRun *r, size_t s) {
 static inline void host_piece(GptRun *r, size_t s) {
     const size_t head = r->program.head;
     if (s < head || s > head + HEAD_WEIGHT) {
-        GptKernel n;
-        const DfLot lot = gpt_kernel_lot(r, s, host_piece_end(r, s), &n);
-        df_run_lots(r->pool, &lot, 1);
+        GptKernel n = gpt_kernel_of(r, s, host_piece_end(r, s));
+        gpt_kernels_run(r, &n, 1);
         return;
     }
     for (size_t i = 0; i < gpt_panels(r); i++) {
@@ -208,8 +207,9 @@ static inline void host_piece(GptRun *r, size_t s) {
 static inline void host_panel(GptRun *r, size_t s, size_t i) {
     const ProgStage *stage = &r->program.stage[s];
     const size_t units = stage->df.units;
-    const GptKernel n = {r, stage, &r->program.stage[host_piece_end(r, s)],
-                         stage->cut == BY_HEAD ? stage->split : units};
+    const GptKernel n = {.r = r, .stage = stage,
+                         .end = &r->program.stage[host_piece_end(r, s)],
+                         .units = stage->cut == BY_HEAD ? stage->split : units};
     Firing f = {.r = r, .stage = stage, .panel = gpt_panel(r, i)};
     f.logits_at = f.panel.at;
     if (stage->cut == BY_PANEL) {

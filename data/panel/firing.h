@@ -52,6 +52,8 @@ typedef struct {
     uint32_t *identity;         /* 0, 1, 2 ... the rows of an edge off chip */
     float *scratch;             /* per worker, scores of a head and a panel */
     double *loss;               /* (B, stride x 16) of each token */
+    atomic_uint *done;          /* [lots of the pool][panels] tasks of a stage, off the
+                                 * chip, that are done with a panel */
     float dscale;               /* 1 / targets that count in the whole step */
     Dropout dropout;            /* of its training steps */
     bool dropping;              /* one is under way */

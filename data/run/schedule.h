@@ -6,8 +6,8 @@
  *     a firing     some units of one stage on one panel               Firing
  *     serial       one stage at a time, one thread                    gpt_kernels
  *     kernel       the same, all threads, a product together with the
- *                  norm before it: what a GPU does; but nobody waits
- *                  for gradients, which are read by AdamW alone       gpt_kernels
+ *                  norm before it: what a GPU does; but a task waits
+ *                  for the panels that it reads, not for everybody    gpt_kernels
  *     dataflow     all stages of a section at once, panel by panel    gpt_machine_run
  *
  *     GptRun *r = gpt_run_new(model, pool, B, T, 64, GPT_TRAIN);
@@ -151,7 +151,7 @@ static inline size_t gpt_run_bytes(const GptConfig *c, size_t B, size_t T, size_
     const size_t groups = size_mul(B, gpt_groups(T));
     return gpt_arrays_bytes(c, B, T, panel, how) +
            workers * gpt_scratch_floats(T, panel) * sizeof(float) +
-           groups * LINE * sizeof(double);
+           groups * (LINE * sizeof(double) + DF_LOTS * sizeof(atomic_uint));
 }
 
 /* A run of B sequences of up to T tokens, P tokens a panel; fewer if there would be
@@ -175,6 +175,7 @@ static inline GptRun *gpt_run_new(Gpt *m, DfPool *pool, size_t B, size_t T, size
     for (size_t i = 0; i < most; i++) r->identity[i] = (uint32_t)i;
     r->scratch = mem_new(pool->workers * gpt_scratch_floats(T, r->panel), sizeof(float));
     r->loss = mem_new(B * groups * LINE, sizeof(double));
+    r->done = mem_new(B * groups * DF_LOTS, sizeof *r->done);
     r->moved = mem_new(pool->workers * MOVED_KINDS, sizeof(double));
     return r;
 }
@@ -198,6 +199,7 @@ static inline void gpt_run_free(GptRun *r) {
     free(r->identity);
     free(r->scratch);
     free(r->loss);
+    free(r->done);
     free(r);
 }
 
@@ -225,12 +227,17 @@ static inline GptPanel gpt_panel_for(const GptRun *r, const ProgStage *s, size_t
 
 /* ---- schedules serial and kernel: a stage over the whole run, then the next  */
 
-typedef struct {
+typedef struct GptKernel GptKernel;
+struct GptKernel {
     GptRun *r;
     const ProgStage *stage;
     const ProgStage *end;           /* those up to here run in its tasks */
     size_t units;                   /* a task */
-} GptKernel;
+    size_t tasks;
+    const GptKernel *run;           /* the first of those that run together */
+    uint32_t after;                 /* bit k: it needs what run[k] makes, or that this is done */
+    atomic_uint *done;              /* [panels] its tasks that are done with a panel */
+};
 
 /* All units of a stage, and of those that run in its tasks, on one panel. */
 static inline void gpt_kernel_panel(const GptKernel *n, Firing f, size_t panel) {
@@ -251,32 +258,53 @@ static inline void gpt_kernel_head(const GptKernel *n, Firing f) {
         gpt_fire(&f);
     }
 }
-static inline void gpt_kernel_task(void *arg, size_t task, size_t worker) {
-    const GptKernel *n = arg;
-    const GptRun *r = n->r;
-    Firing f = {.r = r, .stage = n->stage, .worker = worker};
+/* Panels first .. end-1 of a run: those that a task has to do with. */
+typedef struct {
+    size_t first, end;
+} GptPanels;
+
+static inline GptPanels gpt_kernel_panels(const GptKernel *n, size_t task) {
+    const size_t per = gpt_panels_a_sequence(n->r);
+    if (n->stage->cut == BY_PANEL) return (GptPanels){task, task + 1};
+    if (n->stage->cut != BY_HEAD) return (GptPanels){0, gpt_panels(n->r)};
+    const size_t b = task / (n->stage->df.units / n->units);    /* its sequence */
+    return (GptPanels){b * per, (b + 1) * per};
+}
+/* How many tasks have to do with each panel. */
+static inline size_t gpt_kernel_shares(const GptKernel *n) {
+    if (n->stage->cut == BY_PANEL) return 1;
+    return n->stage->cut == BY_HEAD ? n->stage->df.units / n->units : n->tasks;
+}
+/* A task's stages on its panels. */
+static inline void gpt_kernel_fire(const GptKernel *n, size_t task, GptPanels panels,
+                                   size_t worker) {
+    const size_t units = n->stage->df.units;
+    Firing f = {.r = n->r, .stage = n->stage, .worker = worker};
     if (n->stage->cut == BY_PANEL) {
         gpt_kernel_panel(n, f, task);
         return;
     }
-    const size_t units = n->stage->df.units;
-    size_t first = 0;
-    size_t last = gpt_panels(r);
-    f.unit = task * n->units;
-    if (n->stage->cut == BY_HEAD) {                 /* a head of one sequence */
-        const size_t heads = units / n->units;
-        f.unit = task % heads * n->units;
-        first = task / heads * gpt_panels_a_sequence(r);
-        last = first + gpt_panels_a_sequence(r);
-    }
+    f.unit = task * n->units % size_up(units, n->units);
     f.end = size_min(f.unit + n->units, units);
     gpt_point(&f);
-    for (size_t i = first; i < last; i++) {
-        f.panel = gpt_panel_for(r, n->stage, i);
+    for (size_t i = panels.first; i < panels.end; i++) {
+        f.panel = gpt_panel_for(n->r, n->stage, i);
         f.logits_at = f.panel.at;
         gpt_fire(&f);
         if (n->stage->cut == BY_HEAD) gpt_kernel_head(n, f);
     }
+}
+/* A task, when the stages before that it needs are done with its panels. */
+static inline void gpt_kernel_task(void *arg, size_t task, size_t worker) {
+    const GptKernel *n = arg;
+    const GptPanels panels = gpt_kernel_panels(n, task);
+    for (const GptKernel *k = n->run; k < n; k++) {
+        if (!(n->after >> (k - n->run) & 1)) continue;
+        const unsigned shares = (unsigned)gpt_kernel_shares(k);
+        for (size_t i = panels.first; i < panels.end; i++) df_await(&k->done[i], shares);
+    }
+    gpt_kernel_fire(n, task, panels, worker);
+    for (size_t i = panels.first; i < panels.end; i++) atomic_fetch_add(&n->done[i], 1);
 }
 /* Whether a stage runs in the tasks of the one before it: it joins that one, or it finds
  * there the panel that a norm has just made. But no two products do: each goes through
@@ -285,44 +313,98 @@ static inline bool gpt_follows(const ProgStage *s) {
     return s->df.joins ||
            (s->cut == BY_PANEL && s[-1].cut == BY_PANEL && !s[-1].df.weights);
 }
-/* A stage, and those up to `end` that run in its tasks, over the whole run, as a lot of
- * tasks; n: their argument, which must live as long. The cut does not change a bit. */
-static inline DfLot gpt_kernel_lot(GptRun *r, size_t stage, size_t end, GptKernel *n) {
+/* A stage, and those up to `end` that run in its tasks, over the whole run. How it is cut
+ * into tasks does not change a bit. */
+static inline GptKernel gpt_kernel_of(GptRun *r, size_t stage, size_t end) {
     const ProgStage *s = &r->program.stage[stage];
     const size_t units = s->df.units;
-    size_t tasks = gpt_panels(r);
-    *n = (GptKernel){r, s, &r->program.stage[end], size_max(1, units / (4 * r->pool->workers))};
+    GptKernel n = {.r = r, .stage = s, .end = &r->program.stage[end],
+                   .units = size_max(1, units / (4 * r->pool->workers)),
+                   .tasks = gpt_panels(r)};
     if (s->cut == BY_ROWS) {            /* whole row blocks, half a worker's share, for each
                                          * task reads all of x; but dw stays in the cache */
         const SpMat *m = &r->m->table[s->param].mat;
         const size_t block = size_max(1, s->df.whole);
         const size_t cached = 8 * m->nb * m->IC / size_max(m->lines, 1);    /* dense: 8 */
-        n->units = size_max(1, size_min(2 * n->units / block, cached)) * block;
+        n.units = size_max(1, size_min(2 * n.units / block, cached)) * block;
     }
-    if (s->cut == BY_HEAD) n->units = s->split;
-    if (s->df.copies) tasks = 0;
-    else if (s->cut == BY_HEAD) tasks = r->B * units / s->split;
-    else if (s->cut != BY_PANEL) tasks = (units + n->units - 1) / n->units;
-    return (DfLot){gpt_kernel_task, n, tasks};
+    if (s->cut == BY_HEAD) n.units = s->split;
+    if (s->df.copies) n.tasks = 0;
+    else if (s->cut == BY_HEAD) n.tasks = r->B * units / s->split;
+    else if (s->cut != BY_PANEL) n.tasks = (units + n.units - 1) / n.units;
+    return n;
 }
-/* Whether a stage writes where another reads. */
-static inline bool gpt_writes_over(const GptRun *r, const ProgStage *s, const ProgStage *reader) {
-    const size_t *array_of = r->program.array_of;
-    for (int k = 0; k < DF_OUTS && s->df.out[k] != DF_NONE; k++)
-        for (int i = 0; i < DF_INS && reader->df.in[i] != DF_NONE; i++)
-            if (array_of[s->df.out[k]] == array_of[reader->df.in[i]]) return true;
+
+/* The arrays that a stage writes, or those that it reads. What lies beside its edges is
+ * written forward and read backward. */
+typedef struct {
+    size_t n;
+    size_t array[DF_INS + DF_OUTS + 2];
+} GptArrays;
+
+static inline GptArrays gpt_arrays(const GptRun *r, const ProgStage *s, bool written) {
+    const bool forward = (size_t)s->df.kind < r->program.forward;
+    const int *edge = written ? s->df.out : s->df.in;
+    const int edges = written ? DF_OUTS : DF_INS;
+    GptArrays a = {.n = 0};
+    for (int k = 0; k < edges && edge[k] != DF_NONE; k++)
+        a.array[a.n++] = r->program.array_of[edge[k]];
+    for (int k = 0; k < 2 && forward == written; k++)
+        if (s->side[k] != PROG_NONE) a.array[a.n++] = (size_t)s->side[k];
+    return a;
+}
+static inline bool gpt_share_array(GptArrays a, GptArrays b) {
+    for (size_t i = 0; i < a.n; i++)
+        for (size_t k = 0; k < b.n; k++)
+            if (a.array[i] == b.array[k]) return true;
     return false;
 }
-/* Whether stages s .. end-1 may begin before first .. s-1 have ended: these make gradients
- * alone, and nothing writes over what they read. */
-static inline bool gpt_may_begin(const GptRun *r, size_t first, size_t s, size_t end) {
-    const ProgStage *stage = r->program.stage;
-    for (size_t done = first; done < s; done++) {
-        if (stage[done].df.out[0] != DF_NONE) return false;
-        for (size_t k = s; k < end; k++)
-            if (gpt_writes_over(r, &stage[k], &stage[done])) return false;
+/* Whether a stage, on a panel, must follow an earlier one: it reads what that one writes, or
+ * writes what that one reads or writes. */
+static inline bool gpt_must_follow(const GptRun *r, const ProgStage *s, const ProgStage *before) {
+    const GptArrays writes = gpt_arrays(r, s, true);
+    const GptArrays written = gpt_arrays(r, before, true);
+    return gpt_share_array(gpt_arrays(r, s, false), written) ||
+           gpt_share_array(writes, written) ||
+           gpt_share_array(writes, gpt_arrays(r, before, false));
+}
+/* The same of all that runs in the tasks of each. */
+static inline bool gpt_kernel_follows(const GptKernel *n, const GptKernel *before) {
+    for (const ProgStage *s = n->stage; s < n->end; s++)
+        for (const ProgStage *b = before->stage; b < before->end; b++)
+            if (gpt_must_follow(n->r, s, b)) return true;
+    return false;
+}
+/* Whether a kernel makes gradients alone, which nobody reads before AdamW. */
+static inline bool gpt_makes_gradients(const GptKernel *n) {
+    return n->stage->df.out[0] == DF_NONE;
+}
+/* Appends a kernel to so many, but before gradients at their end that it need not follow:
+ * these read all panels, and the later they begin, the fewer are not done. */
+static inline void gpt_kernel_append(GptKernel *kernel, size_t count, GptKernel n) {
+    size_t k = count;
+    while (k > 0 && !gpt_makes_gradients(&n) && gpt_makes_gradients(&kernel[k - 1]) &&
+           !gpt_kernel_follows(&n, &kernel[k - 1])) {
+        kernel[k] = kernel[k - 1];
+        k--;
     }
-    return true;
+    kernel[k] = n;
+}
+/* Runs so many kernels, DF_LOTS at most: each as a lot of tasks. */
+static inline void gpt_kernels_run(GptRun *r, GptKernel *kernel, size_t count) {
+    const size_t panels = gpt_panels(r);
+    DfLot lot[DF_LOTS];
+    for (size_t k = 0; k < count; k++) {
+        GptKernel *n = &kernel[k];
+        lot[k] = (DfLot){gpt_kernel_task, n, n->tasks};
+        n->run = kernel;
+        n->after = 0;
+        n->done = r->done + k * panels;
+        for (size_t i = 0; i < panels; i++) atomic_store(&n->done[i], 0);
+        for (size_t b = 0; b < k; b++)
+            if (gpt_kernel_follows(n, &kernel[b])) n->after |= UINT32_C(1) << b;
+    }
+    if (count) df_run_lots(r->pool, lot, count);
 }
 
 /* The head panel by panel, so that no more than one panel's logits exist. */
@@ -432,28 +514,28 @@ static inline size_t gpt_kernel_end(const GptRun *r, size_t s, size_t end) {
     for (s++; s < end && gpt_follows(&g->stage[s]);) s++;
     return s;
 }
-/* Stages first .. end-1, one after the other, and gradients together with what comes next;
- * of the head all or none. */
+/* Stages first .. end-1, one after the other, but each task as soon as what it reads is
+ * there; of the head all or none. */
 static inline void gpt_kernels(GptRun *r, size_t first, size_t end) {
     const Program *g = &r->program;
     GptKernel kernel[DF_LOTS];
-    DfLot lot[DF_LOTS];
-    size_t lots = 0;
-    size_t from = first;                        /* the first stage of these lots */
+    size_t count = 0;
     for (size_t s = first, next; s < end; s = next) {
         next = gpt_kernel_end(r, s, end);
+        if (s == g->head || count == DF_LOTS) {
+            gpt_kernels_run(r, kernel, count);
+            count = 0;
+        }
         if (s == g->head) {
             for (size_t i = 0; i < gpt_panels(r); i++) gpt_head_train(r, i);
             continue;
         }
-        if (lots == 0) from = s;
-        lot[lots] = gpt_kernel_lot(r, s, next, &kernel[lots]);
-        lots++;
-        const bool last = next == end || next == g->head || lots == DF_LOTS;
-        if (!last && gpt_may_begin(r, from, next, gpt_kernel_end(r, next, end))) continue;
-        df_run_lots(r->pool, lot, lots);
-        lots = 0;
+        const GptKernel n = gpt_kernel_of(r, s, next);
+        if (n.tasks == 0) continue;
+        gpt_kernel_append(kernel, count, n);
+        count++;
     }
+    gpt_kernels_run(r, kernel, count);
 }
 /* The layers forward, up to the final norm's output, for r->inputs. */
 static inline void gpt_forward(GptRun *r) { gpt_kernels(r, 0, r->program.forward); }
