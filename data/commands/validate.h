@@ -16,7 +16,7 @@
  * step goes through them, then all workers write anew, as it was, what the stage reads
  * and the memory that every layer writes. Of the pieces two schedules are put together:
  *
- *     kernel      the sum over all stages of all layers
+ *     kernel      the sum over all stages of all layers, of what each takes a worker
  *     dataflow    the plan that really runs, dealt to so many workers by the
  *                 machine's own rule, df_fire_one, in time that is only counted:
  *
@@ -127,7 +127,7 @@ typedef struct {
 /* What came of it: medians. */
 typedef struct {
     const Program *like;            /* the probe's program */
-    double *kernel;                 /* [stages] seconds by all workers together */
+    double *kernel;                 /* [stages] seconds of a worker under `kernel`, in the mean */
     double *work;                   /* [stages] worker-seconds; those that join a
                                      * stage have a share, by FLOPs */
     double update;                  /* seconds a weight of norm and AdamW */
@@ -186,21 +186,42 @@ static inline size_t host_piece_end(const GptRun *r, size_t s) {
     while (end < r->program.stages && host_joins(r, end)) end++;
     return end;
 }
+/* A kernel, and the seconds that its tasks take each worker. */
+typedef struct {
+    GptKernel kernel;
+    double took[DF_WORKERS];
+} HostKernel;
+
+static inline void host_kernel_task(void *arg, size_t task, size_t worker) {
+    HostKernel *k = arg;
+    const double start = seconds();
+    gpt_kernel_task(&k->kernel, task, worker);
+    k->took[worker] += seconds() - start;
+}
+/* Stages s .. end-1 by themselves; returns the seconds of a worker in the mean, for in a
+ * step who is done goes on to what comes next. */
+static inline double host_kernel(GptRun *r, size_t s, size_t end) {
+    HostKernel k = {.kernel = gpt_kernel_of(r, s, end)};
+    double sum = 0;
+    k.kernel.run = &k.kernel;                   /* it waits for no other */
+    k.kernel.done = r->done;
+    df_run(r->pool, host_kernel_task, &k, k.kernel.tasks);
+    for (size_t i = 0; i < r->pool->workers; i++) sum += k.took[i];
+    return sum / (double)r->pool->workers;
+}
 /* A part of the step that runs by itself: stage s, or of the head the stages that
- * go together, panel by panel. */
-static inline void host_piece(GptRun *r, size_t s) {
+ * go together, panel by panel, for which all workers wait. Returns its seconds. */
+static inline double host_piece(GptRun *r, size_t s) {
     const size_t head = r->program.head;
-    if (s < head || s > head + HEAD_WEIGHT) {
-        GptKernel n = gpt_kernel_of(r, s, host_piece_end(r, s));
-        gpt_kernels_run(r, &n, 1);
-        return;
-    }
+    const double start = seconds();
+    if (s < head || s > head + HEAD_WEIGHT) return host_kernel(r, s, host_piece_end(r, s));
     for (size_t i = 0; i < gpt_panels(r); i++) {
         GptHead h = {r, gpt_panel_back(r, i)};
         if (s == head + HEAD_LOGITS) gpt_logits(r, i);
         if (s == head + HEAD_LOSS) df_run(r->pool, gpt_loss_data_task, &h, h.panel.groups);
         if (s == head + HEAD_DATA) gpt_head_back(r, &h);
     }
+    return seconds() - start;
 }
 /* A piece on panel i as a chip fires it: all units, and then the next panel; backward
  * too from the first on, which takes as long. */
@@ -286,12 +307,15 @@ static inline double host_try(HostTry *t, DfTask *fn) {
     for (size_t w = 0; w < pool->workers; w++) sum += t->took[w];
     return sum / (double)pool->workers;
 }
-/* Every worker makes its share of what a stage finds in the caches. */
+/* Every worker makes its share of what a stage finds in the caches: the panels that it is
+ * going to work on, one after the other. */
 static inline void host_make_task(void *arg, size_t task, size_t worker) {
     const HostTry *t = arg;
-    const GptRun *r = t->probe->r;
+    const size_t panels = gpt_panels(t->probe->r);
+    const size_t workers = t->probe->r->pool->workers;
+    const size_t end = (task + 1) * panels / workers;
     (void)worker;
-    for (size_t i = task; i < gpt_panels(r); i += r->pool->workers) host_make(r, t->stage, i);
+    for (size_t i = task * panels / workers; i < end; i++) host_make(t->probe->r, t->stage, i);
 }
 /* Gives the caches what they have when a stage of a step begins; no worker sleeps
  * then, for the stage before has only just ended. */
@@ -322,9 +346,7 @@ static inline void host_round(HostProbe *p) {
     for (size_t s = 0; s < p->graph.stages; s++) {
         if (!host_begins(p, s)) continue;
         host_ready(&t, s);
-        const double start = seconds();
-        host_piece(r, s);
-        host_note(&p->together[s], seconds() - start);
+        host_note(&p->together[s], host_piece(r, s));
         host_note(&p->alone[s], host_try(&t, host_alone_task));
     }
     host_note(&p->load, host_try(&t, host_load_task));
