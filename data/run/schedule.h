@@ -235,7 +235,7 @@ struct GptKernel {
     size_t units;                   /* a task */
     size_t tasks;
     const GptKernel *run;           /* the first of those that run together */
-    uint32_t after;                 /* bit k: it needs what run[k] makes, or that this is done */
+    uint32_t after;                 /* bit k: its tasks wait for those of run[k] on their panels */
     atomic_uint *done;              /* [panels] its tasks that are done with a panel */
 };
 
