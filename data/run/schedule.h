@@ -225,7 +225,14 @@ static inline GptPanel gpt_panel_for(const GptRun *r, const ProgStage *s, size_t
     return forward ? gpt_panel(r, i) : gpt_panel_back(r, i);
 }
 
-/* ---- schedules serial and kernel: a stage over the whole run, then the next  */
+/* ---- schedules serial and kernel: a stage over the whole run, then the next  *
+ * A kernel is a stage, and those that run in its tasks. A task begins when the kernels
+ * before, as far as it reads what they write or writes what they read, are done with its
+ * panels. Two sequences of two panels each, two workers:
+ *
+ *     worker 0   | qkv 0 | qkv 1 | heads of a  | proj 0 | proj 1 | fc 0 ...
+ *     worker 1   | qkv 2    | qkv 3    | heads of b  | proj 2 | proj 3 ...
+ *                                ^ the heads of sequence a need its panels alone */
 
 typedef struct GptKernel GptKernel;
 struct GptKernel {
