@@ -1,12 +1,12 @@
 /* pool.h: worker threads, which all of the arithmetic runs on.
  *
  * df_run(pool, fn, arg, n) calls fn(arg, task, worker) once for each task 0 ..
- * n-1, on any worker in any order, and returns when all are done. What a task does may
- * depend on nothing but its number, so results never depend on how many threads
- * there are. The caller is worker 0 and works too; it waits only for workers
- * that have joined the run, so one that sleeps is not missed. Who waits spins
- * for about a tenth of a millisecond, since what he waits for is usually near,
- * and then sleeps. No more workers are awake than there are CPUs: who spins
+ * n-1, on any worker in any order, and returns when all are done. What a task
+ * does may depend on nothing but its number, so results never depend on how many
+ * threads there are. The caller is worker 0 and works too; it waits only for
+ * workers that have joined the run, so one that sleeps is not missed. Who waits
+ * spins for about a tenth of a millisecond, since what he waits for is usually
+ * near, and then sleeps. No more workers are awake than there are CPUs: who spins
  * would hold one that somebody with a task needs. It refuses pthread_barrier
  * (absent on macOS) and OpenMP.
  *
@@ -272,7 +272,7 @@ static inline DfPool *df_begin(size_t workers) {
 }
 
 /* A task waits until *count, which tasks of lots before its own add to, has come to n. */
-static inline void df_await(const atomic_uint *count, unsigned n) {
+static inline void df_await(atomic_uint *count, unsigned n) {
     for (int spins = 0; atomic_load(count) < n; spins++)
         if (spins < DF_SPINS) df_relax();
         else sched_yield();

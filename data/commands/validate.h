@@ -186,6 +186,12 @@ static inline size_t host_piece_end(const GptRun *r, size_t s) {
     while (end < r->program.stages && host_joins(r, end)) end++;
     return end;
 }
+/* The mean of what each worker took. */
+static inline double host_mean(const double *took, size_t workers) {
+    double sum = 0;
+    for (size_t i = 0; i < workers; i++) sum += took[i];
+    return sum / (double)workers;
+}
 /* A kernel, and the seconds that its tasks take each worker. */
 typedef struct {
     GptKernel kernel;
@@ -202,19 +208,17 @@ static inline void host_kernel_task(void *arg, size_t task, size_t worker) {
  * step who is done goes on to what comes next. */
 static inline double host_kernel(GptRun *r, size_t s, size_t end) {
     HostKernel k = {.kernel = gpt_kernel_of(r, s, end)};
-    double sum = 0;
     k.kernel.run = &k.kernel;                   /* it waits for no other */
     k.kernel.done = r->done;
     df_run(r->pool, host_kernel_task, &k, k.kernel.tasks);
-    for (size_t i = 0; i < r->pool->workers; i++) sum += k.took[i];
-    return sum / (double)r->pool->workers;
+    return host_mean(k.took, r->pool->workers);
 }
 /* A part of the step that runs by itself: stage s, or of the head the stages that
  * go together, panel by panel, for which all workers wait. Returns its seconds. */
 static inline double host_piece(GptRun *r, size_t s) {
     const size_t head = r->program.head;
-    const double start = seconds();
     if (s < head || s > head + HEAD_WEIGHT) return host_kernel(r, s, host_piece_end(r, s));
+    const double start = seconds();
     for (size_t i = 0; i < gpt_panels(r); i++) {
         GptHead h = {r, gpt_panel_back(r, i)};
         if (s == head + HEAD_LOGITS) gpt_logits(r, i);
@@ -300,12 +304,10 @@ static inline void host_load_task(void *arg, size_t task, size_t worker) {
 /* Seconds of a try by all workers at once, the mean of them, the caches as in a step. */
 static inline double host_try(HostTry *t, DfTask *fn) {
     DfPool *pool = t->probe->r->pool;
-    double sum = 0;
     for (size_t i = 0; i < t->meetings; i++) df_meeting(&t->meeting[i], pool);
     df_run(pool, host_flush_task, (void *)(uintptr_t)&t->probe->flush, pool->workers);
     df_run(pool, fn, t, pool->workers);
-    for (size_t w = 0; w < pool->workers; w++) sum += t->took[w];
-    return sum / (double)pool->workers;
+    return host_mean(t->took, pool->workers);
 }
 /* Every worker makes its share of what a stage finds in the caches: the panels that it is
  * going to work on, one after the other. */

@@ -245,6 +245,7 @@ struct GptKernel {
     uint32_t after;                 /* bit k: its tasks wait for those of run[k] on their panels */
     atomic_uint *done;              /* [panels] its tasks that are done with a panel */
 };
+_Static_assert(DF_LOTS <= 32, "`after` has a bit for each kernel of a run");
 
 /* All units of a stage, and of those that run in its tasks, on one panel. */
 static inline void gpt_kernel_panel(const GptKernel *n, Firing f, size_t panel) {
