@@ -725,7 +725,7 @@ INLINE void sp_transpose(float *restrict out, const float *restrict in) {
 /* ---- the three products --------------------------------------------------- */
 
 enum { CHUNK = WIDE > 1 ? 96 : 128 };   /* lines of w, and of x in WIDE groups, in L1 */
-enum { INPUTS = 96 };                   /* inputs of a dense matrix taken together */
+enum { INPUTS = WIDE > 1 ? 384 : 96 };  /* inputs of a dense matrix taken together */
 enum { BUNDLE = 4 };                    /* its row blocks taken together */
 enum { GROUPS_MAX = 8 };                /* groups of a panel at most */
 
@@ -768,8 +768,10 @@ INLINE size_t sp_bundle(SpBlocks rows, size_t r, const uint32_t *row) {
 SP_APART void sp_backward_data(SpBlocks rows, const float *w, SpPanel dy, SpPanel dx,
                                size_t groups) {
     const SpMat *m = rows.mat;
-    /* of a dense matrix as many inputs at a time as the first-level cache holds; of a
-     * sparse one all, for its row blocks keep different ones */
+    /* of a dense matrix some inputs at a time, so that narrow tiles find w in the
+     * first-level cache for each group, and wide ones, which need w once, dx in the
+     * second; but w is read in runs of as many lines, and long runs come faster. Of a
+     * sparse matrix all, for its row blocks keep different ones */
     const size_t chunk = m->dense ? INPUTS : m->IC;
     for (size_t l = 0; l < m->IC; l += chunk)
         for (size_t r = rows.first, n; r < rows.end; r += n) {

@@ -416,7 +416,7 @@ static inline void gpt_kernels_run(GptRun *r, GptKernel *kernel, size_t count) {
 }
 
 /* The head panel by panel, so that no more than one panel's logits exist. */
-enum { HEAD_BLOCKS = 16, HEAD_COLUMNS = INPUTS };   /* of wte a task: row blocks, columns */
+enum { HEAD_BLOCKS = 16, HEAD_COLUMNS = 192 };  /* of wte a task: row blocks, columns */
 enum { HEAD_LOGITS, HEAD_LOSS, HEAD_DATA, HEAD_WEIGHT };    /* stages from program.head */
 
 typedef struct {
