@@ -10,19 +10,25 @@ static inline void peak_task(void *flops, size_t task, size_t worker) {
     ((double *)flops)[task] = cpu_multiply_add(1000000);
 }
 
-/* The processor's own multiply-add rate with all workers of a pool, in FLOP/s:
- * the best of a few runs of some 3 ms. Not the compiler's: a build that is
- * narrower than the processor has a smaller share of it. */
-static inline double peak_flops(DfPool *pool) {
-    double *flops = mem_new(pool->workers, sizeof *flops);
-    double best = 0;
-    for (int n = 0; n < 5; n++) {
-        const double start = seconds();
-        df_run(pool, peak_task, flops, pool->workers);
-        const double took = seconds() - start;
-        best = fmax(best, (double)pool->workers * flops[0] / took);
-    }
+/* The multiply-adds of so many tasks at once, in FLOP/s: a run of some 3 ms. */
+static inline double peak_run(DfPool *pool, size_t tasks) {
+    double *flops = mem_new(tasks, sizeof *flops);
+    const double start = seconds();
+    df_run(pool, peak_task, flops, tasks);
+    const double rate = (double)tasks * flops[0] / (seconds() - start);
     free(flops);
+    return rate;
+}
+enum { PEAK_RUNS = 5, PEAK_RUNS_MOST = 40 };
+/* The processor's own multiply-add rate with all workers of a pool, in FLOP/s: the best
+ * of a few runs, and of more while that is far from so many times what one worker does
+ * alone, for threads that have just begun may still share a core. Not the compiler's: a
+ * build that is narrower than the processor has a smaller share of it. */
+static inline double peak_flops(DfPool *pool) {
+    const double enough = 0.8 * (double)df_seats(pool) * peak_run(pool, 1);
+    double best = 0;
+    for (int n = 0; n < PEAK_RUNS || (n < PEAK_RUNS_MOST && best < enough); n++)
+        best = fmax(best, peak_run(pool, pool->workers));
     return best;
 }
 
