@@ -224,6 +224,7 @@ static bool run_shows(const Run *run, double shown, size_t end) {
 /* Which schedule was the faster one, when that has just been tried. */
 static void run_tried(const Run *run) {
     const GptTrial *t = &run->r->trial;
+    if (run->s.o->quiet) return;
     if (run->terminal) printf("\n");
     printf("step %zu: forward and backward take %.1f ms by dataflow, %.1f ms by kernels: %s "
            "from here on\n",
@@ -244,7 +245,10 @@ static void run_loop(Run *run) {
     while (s->step < end && !interrupted) {
         const bool tries = run->r->trial.left;
         if (!run_step(run)) run_not_finite(run);
-        if (tries && !run->r->trial.left && !o->quiet) run_tried(run);
+        if (tries && !run->r->trial.left) {
+            run->tried = run->n;
+            run_tried(run);
+        }
         const double nats = run->loss * tokens_per_step(o);
         const double bits = run->bytes > 0 ? nats / run->bytes / NATS_PER_BIT : 0;
         run_log(run, bits);
@@ -306,6 +310,12 @@ static void run_describe(const Run *run, double need) {
            o->threads > 1 ? "s" : "", run->peak / 1e9, run->out);
 }
 
+/* The median seconds of a step: of those after the trial, which took both schedules in
+ * turns; if there are none, of all. */
+static double run_step_seconds(const Run *run) {
+    const size_t first = run->tried < run->n ? run->tried : 0;
+    return stats_median(run->took + first, run->n - first);
+}
 /* The end of a run: the whole validation text, the summary and the results as
  * JSON. */
 static void run_finish(Run *run) {
@@ -317,7 +327,7 @@ static void run_finish(Run *run) {
         if (!interrupted && !o->quiet)
             score_print("all of the validation text:", &val, run->d->floor);
     }
-    const double step = stats_median(run->took, run->n);
+    const double step = run_step_seconds(run);
     if (!o->quiet && step > 0)
         printf("%.0f tokens/s, %.1f ms a step, %.0f %% of peak, "
                "%.2f GiB of memory at most\n",

@@ -344,6 +344,7 @@ typedef struct {
     double scoring;                 /* seconds of RigL's steps together */
     double *took;                   /* [n] seconds of each step */
     size_t n, cap;
+    size_t tried;                   /* of them, those of the trial, when that is over */
     size_t first;                   /* the step it began at */
 } Run;
 
