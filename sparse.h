@@ -96,7 +96,7 @@
 enum { LINE = 16, VECS = LINE / LANES };        /* floats a line, registers a line */
 enum { WIDE = LANES == 16 ? 4 : 1 };            /* lines of a wide tile, 6 rows tall */
 enum { ROWS = LANES == 16 ? 12 : LANES == 8 ? 6 : 4 };  /* of a narrow tile */
-enum { AHEAD = 8 };                             /* lines of x asked for before use */
+enum { AHEAD = 8, AHEAD_W = 32 };               /* lines of x, of w asked for before use */
 enum { SOON = 2 };                              /* lines of dy a tile and group asks for */
 enum { BEYOND = 16 };                           /* entries past the end of a column list */
 
@@ -441,7 +441,7 @@ typedef struct {
     const uint32_t *col;    /* [n] the input of each */
     size_t n;
     size_t stride;          /* floats from a row block's weights to the next's; forward:
-                             * to the lines after these, which are asked for meanwhile */
+                             * to the lines that are asked for meanwhile */
     size_t blocks;
     bool fours;             /* as of SpMat: one address serves four lines */
     bool begins;            /* forward: the sums begin with these, at 0, not at y */
@@ -510,8 +510,8 @@ INLINE void sp_step(const int R, const int G, SpSums sum, const vf *line,
 
 /* R outputs y[o] of G groups += w[l][o] x[col l], summed over at.n lines l; w
  * and y begin at the first output. Of the tiles that take the same lines of x
- * the first prefetches those to come, and of w as many lines after these; the last
- * the outputs after its own, the next row block's. */
+ * the first prefetches those to come, and of w those a stride on; the last the
+ * outputs after its own, the next row block's. */
 INLINE void sp_tile_forward(const int R, const int G, const bool first, const bool last,
                             const float *w, SpLines at, SpPanel x, SpPanel y) {
     SpSums sum;
@@ -724,7 +724,7 @@ INLINE void sp_transpose(float *restrict out, const float *restrict in) {
 
 /* ---- the three products --------------------------------------------------- */
 
-enum { CHUNK = WIDE > 1 ? 96 : 128 };   /* lines of w, and of x in WIDE groups, in L1 */
+enum { CHUNK = WIDE > 1 ? 48 : 128 };   /* lines of w, and of x in WIDE groups, in L1 */
 enum { INPUTS = WIDE > 1 ? 384 : 96 };  /* inputs of a dense matrix taken together */
 enum { BUNDLE = 4 };                    /* its row blocks taken together */
 enum { GROUPS_MAX = 8 };                /* groups of a panel at most */
@@ -736,12 +736,11 @@ SP_APART void sp_forward(SpBlocks rows, const float *w, SpPanel x, SpPanel y,
     const SpMat *m = rows.mat;
     for (size_t r = rows.first; r < rows.end; r++) {
         const size_t lines = m->first[r + 1] - m->first[r];
-        SpLines at = {.col = sp_cols(m, r), .blocks = 1};
+        SpLines at = {.col = sp_cols(m, r), .stride = AHEAD_W * LINE, .blocks = 1};
         for (size_t l = 0; l < lines; l += at.n) {
             /* as many lines as the first-level cache holds, for all groups */
             at.n = size_min(lines - l, CHUNK);
             at.ends = l + at.n == lines;
-            at.stride = at.n * LINE;
             sp_forward_lines(w, at, x, y, groups);
             at.col += at.n;
             w += at.n * LINE;

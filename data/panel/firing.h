@@ -103,7 +103,7 @@ static inline const float *gpt_w(const GptRun *r, int k) {
 static inline SpPanel gpt_off_chip(const Firing *f, size_t array) {
     const ProgArray *a = &f->r->program.array[array];
     const size_t at = f->panel.at - (a->one_panel ? f->logits_at : 0);
-    const size_t stride = a->rows * LINE;
+    const size_t stride = prog_stride(a);
     return (SpPanel){f->r->array[array] + at * stride, stride, f->r->identity};
 }
 /* Where the firing's panel of an edge lies, on chip or off. */

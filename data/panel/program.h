@@ -33,6 +33,16 @@ typedef struct {
     bool one_panel;             /* no more than one panel of it exists */
 } ProgArray;
 
+/* Floats from a group of an array to the next. A first-level cache of 64 sets, as most
+ * are, puts lines that are 64 apart into the same set, so that of arrays of 64 k rows
+ * the same feature of all groups would share one: a quarter of 64 lines is left free,
+ * and four groups lie in four sets. */
+enum { PROG_APART = 16 };
+static inline size_t prog_stride(const ProgArray *a) {
+    const bool apart = a->rows && a->rows % (2 * PROG_APART) == 0;
+    return size_mul(a->rows + (apart ? PROG_APART : 0), LINE);
+}
+
 /* Into what tasks schedule `kernel` cuts a stage: panels; heads of a sequence;
  * row blocks or features, each over the whole run. */
 typedef enum { BY_PANEL, BY_HEAD, BY_ROWS, BY_FEATURES } ProgCut;

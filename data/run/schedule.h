@@ -128,7 +128,7 @@ static inline void gpt_point(Firing *f) {
 static inline size_t gpt_array_floats(const Program *g, size_t k, size_t groups,
                                       size_t panel) {
     const ProgArray *a = &g->array[k];
-    return size_mul(size_mul(a->one_panel ? panel : groups, a->rows), LINE);
+    return size_mul(a->one_panel ? panel : groups, prog_stride(a));
 }
 /* Bytes of all arrays of a run of B sequences' groups, with panels of so many. how:
  * of GPT_TRAIN and the like, as everywhere. */
@@ -945,7 +945,7 @@ static inline const char *gpt_first_bad(const GptRun *r, char name[64]) {
     for (size_t k = SHARED; k < r->program.arrays; k++) {
         const ProgArray *a = &r->program.array[k];
         snprintf(name, 64, "%s", a->name);
-        if (!gpt_finite(r->array[k], r->B * r->stride * a->rows * LINE)) return name;
+        if (!gpt_finite(r->array[k], r->B * r->stride * prog_stride(a))) return name;
     }
     for (size_t k = m->count; k-- > 0;) {
         const GptParam *p = &m->table[k];
