@@ -461,7 +461,6 @@ static inline SpPanel sp_group(SpPanel x, size_t g) {   /* the panel from group 
 enum { MOST = BEYOND };                         /* rows of the tallest tile */
 typedef vf SpSums[MOST][WIDE * VECS];           /* row j: G lines, VECS registers each */
 
-/* Rows 0, 1 .. of a tile are lines row[0], row[1] .. of where its sums are. */
 static const uint32_t sp_in_order[MOST] = {0, 1, 2,  3,  4,  5,  6,  7,
                                            8, 9, 10, 11, 12, 13, 14, 15};
 
@@ -469,21 +468,26 @@ INLINE void sp_load(const int G, vf *line, const float *from, size_t stride) {
     UNROLL for (int v = 0; v < G * VECS; v++)
         line[v] = vf_load(from + (size_t)(v / VECS) * stride + v % VECS * LANES);
 }
+INLINE void sp_save(const int G, float *to, size_t stride, const vf *line) {
+    UNROLL for (int v = 0; v < G * VECS; v++)
+        vf_store(to + (size_t)(v / VECS) * stride + v % VECS * LANES, line[v]);
+}
 INLINE void sp_zero(const int R, const int G, SpSums sum) {
     UNROLL for (int j = 0; j < R; j++)
         UNROLL for (int v = 0; v < G * VECS; v++) sum[j][v] = vf_all(0);
 }
-INLINE void sp_take(const int R, const int G, SpSums sum, SpPanel from,
-                    const uint32_t *row) {
-    UNROLL for (int j = 0; j < R; j++)
-        sp_load(G, sum[j], from.lines + (size_t)row[j] * LINE, from.stride);
+INLINE void sp_take(const int R, const int G, SpSums sum, SpPanel from) {
+    UNROLL for (int j = 0; j < R; j++) sp_load(G, sum[j], from.lines + j * LINE, from.stride);
 }
-INLINE void sp_give(const int R, const int G, SpSums sum, SpPanel to,
-                    const uint32_t *row) {
-    UNROLL for (int j = 0; j < R; j++)
-        UNROLL for (int v = 0; v < G * VECS; v++)
-            vf_store(to.lines + (size_t)(v / VECS) * to.stride + (size_t)row[j] * LINE +
-                         v % VECS * LANES, sum[j][v]);
+INLINE void sp_give(const int R, const int G, SpSums sum, SpPanel to) {
+    UNROLL for (int j = 0; j < R; j++) sp_save(G, to.lines + j * LINE, to.stride, sum[j]);
+}
+/* Line i of G groups of a panel. Of several it hides the address, or the compiler computes
+ * those of all rows and groups of a tile at once, more than there are registers. */
+INLINE float *sp_line(const int G, SpPanel x, size_t i) {
+    float *line = x.lines + i * LINE;
+    if (G > 1) __asm__("" : "+r"(line));
+    return line;
 }
 /* Asks for line i of G groups, which will be read, or written. */
 INLINE void sp_ask(const int G, SpPanel x, size_t i) {
@@ -517,7 +521,7 @@ INLINE void sp_tile_forward(const int R, const int G, const bool first, const bo
     SpSums sum;
     vf line[WIDE * VECS];
     if (at.begins) sp_zero(R, G, sum);
-    else sp_take(R, G, sum, y, sp_in_order);
+    else sp_take(R, G, sum, y);
     size_t l = 0;
     do {
         if (first) {
@@ -529,7 +533,7 @@ INLINE void sp_tile_forward(const int R, const int G, const bool first, const bo
         sp_step(R, G, sum, line, w + l * LINE, 1);
         l++;
     } while (l < at.n);
-    sp_give(R, G, sum, y, sp_in_order);
+    sp_give(R, G, sum, y);
 }
 
 /* dx[col j] of G groups += w[j][o] dy[o], summed over the 16 outputs o of each
@@ -543,7 +547,7 @@ INLINE void sp_tile_data(const int R, const int G, const int run, const float *w
     uint32_t row[MOST];         /* at.col; the compiler would read it again after
                                  * every store */
     UNROLL for (int j = 0; j < R; j++) row[j] = at.col[j - j % run] + (uint32_t)(j % run);
-    sp_take(R, G, sum, dx, row);
+    UNROLL for (int j = 0; j < R; j++) sp_load(G, sum[j], sp_line(G, dx, row[j]), dx.stride);
     UNROLL for (int j = 0; j < R; j++)
         sp_ask_to_write(G, dx, at.col[R + j - j % run] + (size_t)(j % run));
     const float *const end = out + at.blocks * LINE * LINE;
@@ -556,7 +560,7 @@ INLINE void sp_tile_data(const int R, const int G, const int run, const float *w
         w += at.stride;
         out += LINE * LINE;
     } while (out < end);
-    sp_give(R, G, sum, dx, row);
+    UNROLL for (int j = 0; j < R; j++) sp_save(G, sp_line(G, dx, row[j]), dx.stride, sum[j]);
 }
 
 /* dw[j] of G row blocks += x[col j][t] dy'[t], summed over groups, last first,
@@ -570,7 +574,7 @@ INLINE void sp_tile_weight(const int R, const int G, const int run, float *dw,
     vf line[WIDE * VECS];
     const SpPanel to = {dw, at.stride, sp_in_order};
     const float *row[MOST];
-    sp_take(R, G, sum, to, sp_in_order);
+    sp_take(R, G, sum, to);
     if (G > 1)
         UNROLL for (int j = 0; j < R; j++) sp_ask_to_write(G, to, (size_t)(R + j));
     size_t g = groups;
@@ -593,7 +597,7 @@ INLINE void sp_tile_weight(const int R, const int G, const int run, float *dw,
             }
         }
     } while (g > 0);
-    sp_give(R, G, sum, to, sp_in_order);
+    sp_give(R, G, sum, to);
 }
 
 /* ---- kernels: all tiles of some lines ------------------------------------ *
