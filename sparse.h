@@ -588,14 +588,17 @@ INLINE void sp_tile_weight(const int R, const int G, const int run, float *dw,
         }
         UNROLL for (int k = 0; k < SOON; k++)
             __builtin_prefetch(soon.lines + g * soon.stride + k * LINE);
-        UNROLL_TWICE for (int t = 0; t < LINE; t++) {
-            sp_load(G, line, turned.lines + (g * LINE + (size_t)t) * LINE, turned.stride);
-            UNROLL for (int j = 0; j < R; j++) {
-                const vf s = vf_all(row[j - j % run][j % run * LINE + t]);
-                UNROLL for (int v = 0; v < G * VECS; v++)
-                    sum[j][v] = vf_fma(s, line[v], sum[j][v]);
+        /* of one line two tokens a turn: there gcc does not heed UNROLL_TWICE */
+        const int turn = LANES == 16 && G == 1 ? 2 : 1;
+        UNROLL_TWICE for (int from = 0; from < LINE; from += turn)
+            UNROLL for (int t = from; t < from + turn; t++) {
+                sp_load(G, line, turned.lines + (g * LINE + (size_t)t) * LINE, turned.stride);
+                UNROLL for (int j = 0; j < R; j++) {
+                    const vf s = vf_all(row[j - j % run][j % run * LINE + t]);
+                    UNROLL for (int v = 0; v < G * VECS; v++)
+                        sum[j][v] = vf_fma(s, line[v], sum[j][v]);
+                }
             }
-        }
     } while (g > 0);
     sp_give(R, G, sum, to);
 }
