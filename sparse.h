@@ -476,18 +476,18 @@ INLINE void sp_zero(const int R, const int G, SpSums sum) {
     UNROLL for (int j = 0; j < R; j++)
         UNROLL for (int v = 0; v < G * VECS; v++) sum[j][v] = vf_all(0);
 }
-INLINE void sp_take(const int R, const int G, SpSums sum, SpPanel from) {
-    UNROLL for (int j = 0; j < R; j++) sp_load(G, sum[j], from.lines + j * LINE, from.stride);
-}
-INLINE void sp_give(const int R, const int G, SpSums sum, SpPanel to) {
-    UNROLL for (int j = 0; j < R; j++) sp_save(G, to.lines + j * LINE, to.stride, sum[j]);
-}
 /* Line i of G groups of a panel. Of several it hides the address, or the compiler computes
  * those of all rows and groups of a tile at once, more than there are registers. */
 INLINE float *sp_line(const int G, SpPanel x, size_t i) {
     float *line = x.lines + i * LINE;
     if (G > 1) __asm__("" : "+r"(line));
     return line;
+}
+INLINE void sp_take(const int R, const int G, SpSums sum, SpPanel from) {
+    UNROLL for (int j = 0; j < R; j++) sp_load(G, sum[j], sp_line(G, from, (size_t)j), from.stride);
+}
+INLINE void sp_give(const int R, const int G, SpSums sum, SpPanel to) {
+    UNROLL for (int j = 0; j < R; j++) sp_save(G, sp_line(G, to, (size_t)j), to.stride, sum[j]);
 }
 /* Asks for line i of G groups, which will be read, or written. */
 INLINE void sp_ask(const int G, SpPanel x, size_t i) {
