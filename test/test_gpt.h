@@ -505,7 +505,7 @@ static void test_shapes(void) {
         {{2, 2, 32, 96, 16}, 2, 16, 64},
         {{3, 3, 30, 61, 40}, 3, 37, 32},
         {{2, 4, 64, 130, 100}, 2, 97, 64},
-        {{1, 3, 105, 40, 20}, 2, 20, 32},           /* the head's columns in two slices */
+        {{1, 3, 201, 40, 20}, 2, 20, 32},           /* the head's columns in two slices */
         {{1, 5, 35, 17, 33}, 4, 33, 16},
         {{2, 2, 48, 300, 200}, 1, 200, 128},
     };
@@ -520,9 +520,22 @@ static void test_shapes(void) {
             }
 }
 
+/* Four groups of an array lie in four parts of a cache of 64 sets, whatever its rows. */
+static void test_apart(void) {
+    const size_t rows[] = {16, 48, 64, 96, 768, 1600, 2304, 3072};
+    for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
+        const ProgArray a = {.rows = rows[k]};
+        const size_t lines = prog_stride(&a) / LINE;
+        CHECK(lines >= rows[k] && lines <= rows[k] + 16 && lines % 32 == 16,
+              "%zu rows: groups %zu lines apart", rows[k], lines);
+    }
+    CHECK(prog_stride(&(ProgArray){.rows = 0}) == 0, "no rows: not empty");
+}
+
 static void test_gpt(void) {
     test_finite_differences();
     test_shapes();
+    test_apart();
     test_masked_zero();
     test_golden("test/golden/tiny_dense.safetensors");
     test_golden("test/golden/tiny_sparse.safetensors");
