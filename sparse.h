@@ -464,6 +464,7 @@ typedef vf SpSums[MOST][WIDE * VECS];           /* row j: G lines, VECS register
 static const uint32_t sp_in_order[MOST] = {0, 1, 2,  3,  4,  5,  6,  7,
                                            8, 9, 10, 11, 12, 13, 14, 15};
 
+/* G lines, a stride apart. */
 INLINE void sp_load(const int G, vf *line, const float *from, size_t stride) {
     UNROLL for (int v = 0; v < G * VECS; v++)
         line[v] = vf_load(from + (size_t)(v / VECS) * stride + v % VECS * LANES);

@@ -34,9 +34,9 @@ typedef struct {
 } ProgArray;
 
 /* Floats from a group of an array to the next. A first-level cache of 64 sets, as most
- * are, puts lines that are 64 apart into the same set, so that of arrays of 64 k rows
- * the same feature of all groups would share one: a quarter of 64 lines is left free,
- * and four groups lie in four sets. */
+ * are, puts lines that are 64 apart into the same set: with 768 rows a feature of every
+ * group would come into one, with 96 rows into one of two. 16 lines more, and four groups
+ * lie in four sets. */
 enum { PROG_APART = 16 };
 static inline size_t prog_stride(const ProgArray *a) {
     const bool apart = a->rows && a->rows % (2 * PROG_APART) == 0;
