@@ -434,6 +434,7 @@ typedef struct {
 static inline void cloze_panels(Cloze *z, const ClozeTurn *turn) {
     GptRun *r = turn->r;
     const size_t V = r->m->c.V;
+    const size_t stride = gpt_logits_stride(r);
     for (size_t panel = 0; panel < gpt_panels(r); panel++) {
         const GptPanel p = gpt_panel_back(r, panel);
         const float *logits = NULL;                 /* (groups,V,16) */
@@ -445,8 +446,7 @@ static inline void cloze_panels(Cloze *z, const ClozeTurn *turn) {
                 const size_t group = first + (at - 1) / LINE;
                 if (group < p.at || group >= p.at + p.groups) continue;
                 if (!logits) logits = gpt_logits(r, panel);
-                const float *of_group =
-                    logits + (group - p.at) * gpt_rows(V) * LINE;       /* (V,16) */
+                const float *of_group = logits + (group - p.at) * stride;   /* (V,16) */
                 const float *of_token = of_group + (at - 1) % LINE;
                 item->right &= cloze_beats(item, at, row[at], of_token, V);
             }

@@ -488,12 +488,16 @@ static inline void gpt_head_back(GptRun *r, GptHead *h) {
     df_run(r->pool, gpt_head_back_task, h, gpt_head_slices(r) + gpt_head_tasks(r));
 }
 
-/* The logits of panel i of the backward stream, [group][rows][16], rows being V
- * rounded up to whole row blocks; until the next call. After gpt_forward. */
+/* The logits of panel i of the backward stream, [group][V][16], until the next call.
+ * After gpt_forward. */
 static inline float *gpt_logits(GptRun *r, size_t i) {
     GptHead h = {r, gpt_panel_back(r, i)};
     df_run(r->pool, gpt_logits_task, &h, gpt_head_tasks(r));
     return r->array[IN_LOGITS];
+}
+/* Floats from a group of them to the next. */
+static inline size_t gpt_logits_stride(const GptRun *r) {
+    return prog_stride(&r->program.array[IN_LOGITS]);
 }
 static inline void gpt_losses(GptRun *r, size_t i) {
     GptHead h = {r, gpt_panel_back(r, i)};

@@ -100,7 +100,7 @@ static inline void own_free(Own *o) {
 static inline void own_logits(const Dump *d, Own *o) {
     GptRun *r = o->r;
     const size_t V = d->c.V;
-    const size_t stride = gpt_rows(V) * LINE;       /* of a group of 16 tokens */
+    const size_t stride = gpt_logits_stride(r);
     r->inputs = d->inputs;
     gpt_forward(r);
     for (size_t i = 0; i < gpt_panels(r); i++) {
