@@ -477,8 +477,8 @@ INLINE void sp_zero(const int R, const int G, SpSums sum) {
     UNROLL for (int j = 0; j < R; j++)
         UNROLL for (int v = 0; v < G * VECS; v++) sum[j][v] = vf_all(0);
 }
-/* Line i of G groups of a panel. Of several it hides the address, or the compiler computes
- * those of all rows and groups of a tile at once, more than there are registers. */
+/* Line i of a panel. If a tile has several groups it hides the address, or the compiler
+ * computes those of all its rows and groups at once, more than there are registers. */
 INLINE float *sp_line(const int G, SpPanel x, size_t i) {
     float *line = x.lines + i * LINE;
     if (G > 1) __asm__("" : "+r"(line));
@@ -746,7 +746,7 @@ SP_APART void sp_forward(SpBlocks rows, const float *w, SpPanel x, SpPanel y,
         const size_t lines = m->first[r + 1] - m->first[r];
         SpLines at = {.col = sp_cols(m, r), .stride = AHEAD_W * LINE, .blocks = 1};
         for (size_t l = 0; l < lines; l += at.n) {
-            /* as many lines as the first-level cache holds, for all groups */
+            /* so many lines that the first-level cache holds them well, for all groups */
             at.n = size_min(lines - l, CHUNK);
             at.ends = l + at.n == lines;
             sp_forward_lines(w, at, x, y, groups);
@@ -775,10 +775,10 @@ INLINE size_t sp_bundle(SpBlocks rows, size_t r, const uint32_t *row) {
 SP_APART void sp_backward_data(SpBlocks rows, const float *w, SpPanel dy, SpPanel dx,
                                size_t groups) {
     const SpMat *m = rows.mat;
-    /* of a dense matrix some inputs at a time, so that narrow tiles find w in the
-     * first-level cache for each group, and wide ones, which need w once, dx in the
-     * second; but w is read in runs of as many lines, and long runs come faster. Of a
-     * sparse matrix all, for its row blocks keep different ones */
+    /* Of a dense matrix some inputs at a time. Narrow tiles go through w once a group and
+     * must find it in the first-level cache; wide ones go through it once, and the longer
+     * its runs the faster it comes, while dx stays in the second-level cache. Of a sparse
+     * matrix all, for its row blocks keep different ones. */
     const size_t chunk = m->dense ? INPUTS : m->IC;
     for (size_t l = 0; l < m->IC; l += chunk)
         for (size_t r = rows.first, n; r < rows.end; r += n) {
