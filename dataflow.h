@@ -472,6 +472,7 @@ static inline DfSlice *df_slices(const SpMat *mat, const DfSection *section,
         slice[k].mat.end = end;
         slice[k].mat.IC = right - left;
         slice[k].mat.col = col;
+        slice[k].mat.four = NULL;               /* they are of the whole */
         if (mat->dense) slice[k].mat.col = (uint32_t *)(uintptr_t)(row + left);
     }
     return slice;

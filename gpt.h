@@ -968,13 +968,11 @@ static inline void gpt_gelu_data(const Firing *f) {
  * those before them began.
  * forward: y = W x + b */
 static inline void gpt_linear_data(const Firing *f) {
-    const SpPanel dy = gpt_in(f, 0);
-    const SpPanel dx = gpt_out(f, 0);
+    SpPanel dx = gpt_out(f, 0);
     const SpMat m = f->slice ? *f->slice : gpt_pattern(f, dx);
-    const SpBlocks blocks = {&m, f->block, f->block_end};
-    for (size_t g = 0; g < f->panel.groups && f->block == 0; g++)
-        panel_clear(dx, g, f->unit * LINE, (f->end - f->unit) * LINE);
-    sp_backward_data(blocks, f->w, dy, dx, f->panel.groups);
+    dx.row += f->unit * LINE;
+    sp_backward_data((SpBlocks){&m, f->block, f->block_end}, f->w, gpt_in(f, 0), dx,
+                     f->panel.groups);
 }
 /* dw += dy x' of some lines of row block b: those of its outputs o .. end-1. */
 static inline void gpt_weight_part(const Firing *f, const SpMat *m, size_t o,

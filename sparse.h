@@ -64,6 +64,12 @@
  *     AVX2     8 floats         16   -            6 x 1, a line is 2 registers
  *     NEON     4 floats         32   -            4 x 1, a line is 4 registers
  *
+ * Backward-data of a sparse matrix is two products. Narrow tiles take a row block after
+ * the other, and each adds to lines of dx that lie anywhere. Wide ones would carry as many
+ * lines to and from the first-level cache as they multiply; so they take four inputs that
+ * are kept together, in tiles of 4 x 4, through all row blocks that keep them: then dy is
+ * read at random, which can be asked for, and dx written once.
+ *
  * A multiply-add takes 4 turns of the clock and two can begin in each, so 8
  * sums must be under way: on AVX-512 6 rows of one line are too few. And a
  * scalar that serves 4 lines is loaded a quarter as often. Wide tiles need G
@@ -99,6 +105,7 @@ enum { ROWS = LANES == 16 ? 12 : LANES == 8 ? 6 : 4 };  /* of a narrow tile */
 enum { AHEAD = 8, AHEAD_W = 32 };               /* lines of x, of w asked for before use */
 enum { SOON = 2 };                              /* lines of dy a tile and group asks for */
 enum { BEYOND = 16 };                           /* entries past the end of a column list */
+enum { BAND = 48 };                             /* row blocks whose dy is used together */
 
 typedef float vf __attribute__((vector_size(4 * LANES)));
 typedef int32_t vi __attribute__((vector_size(4 * LANES)));
@@ -260,6 +267,9 @@ INLINE vf vf_exp(vf x) {
 
 /* Which lines a matrix keeps. The numbers in them, float w[lines][16], lie
  * elsewhere: weights, gradients and moments share one pattern. */
+typedef struct {            /* four lines of a matrix, inputs 4i .. 4i + 3 */
+    uint32_t block, line;   /* their row block; the first of them */
+} SpFour;
 typedef struct {
     size_t OC, IC, nb;      /* nb = ceil(OC / 16) row blocks; outputs past OC have
                              * zero weights */
@@ -275,6 +285,9 @@ typedef struct {
                              * matrix share one row 0 .. IC-1 */
     uint16_t *keep;         /* [lines] bit o: element o of the line is kept; NULL:
                              * every one is */
+    SpFour *four;           /* [lines / 4] of a sparse matrix for wide tiles: its fours,
+                             * by bands of row blocks, inputs, row blocks; or NULL */
+    uint32_t *begin;        /* [bands IC / 4 + 1] where those of a band and input begin */
 } SpMat;
 
 /* The inputs of row block r's lines. */
@@ -287,6 +300,31 @@ static inline uint32_t sp_part(const uint32_t *first, size_t o) {
     const uint32_t *block = first + o / LINE;
     const size_t k = o % LINE;
     return k ? block[0] + (uint32_t)((block[1] - block[0]) * k / LINE) : block[0];
+}
+
+/* How many bands of BAND row blocks it has. */
+static inline size_t sp_bands(const SpMat *m) { return (m->nb + BAND - 1) / BAND; }
+
+/* Lists a matrix's fours. */
+static inline void sp_list_fours(SpMat *m) {
+    const size_t fours = m->IC / 4;
+    uint32_t *next = mem_new(m->nb, sizeof *next);          /* line of a row block */
+    memcpy(next, m->first, m->nb * sizeof *next);
+    m->four = mem_new(m->lines / 4 + BEYOND, sizeof *m->four);
+    m->begin = mem_new(sp_bands(m) * fours + 1, sizeof *m->begin);
+    uint32_t n = 0;
+    for (size_t at = 0; at < sp_bands(m) * fours; at++) {
+        const size_t i = at % fours * 4;
+        const size_t r0 = at / fours * BAND;
+        for (size_t r = r0; r < m->nb && r < r0 + BAND; r++) {
+            if (next[r] == m->first[r + 1] || m->col[next[r]] != i) continue;
+            m->four[n] = (SpFour){(uint32_t)r, next[r]};
+            next[r] += 4;
+            n++;
+        }
+        m->begin[at + 1] = n;
+    }
+    free(next);
 }
 
 /* The matrix that keeps the lines of inputs j block .. (j + 1) block - 1 of row
@@ -316,6 +354,7 @@ static inline SpMat sp_pattern(size_t OC, size_t IC, size_t block, const uint8_t
             }
         m.first[r + 1] = (uint32_t)l;
     }
+    if (WIDE > 1 && m.fours && !m.dense) sp_list_fours(&m);
     return m;
 }
 static inline SpMat sp_dense(size_t OC, size_t IC) {
@@ -325,6 +364,8 @@ static inline void sp_free(SpMat *m) {
     free(m->first);
     free(m->col);
     free(m->keep);
+    free(m->four);
+    free(m->begin);
     *m = (SpMat){0};
 }
 
@@ -444,13 +485,22 @@ typedef struct {
                              * to the lines that are asked for meanwhile */
     size_t blocks;
     bool fours;             /* as of SpMat: one address serves four lines */
-    bool begins;            /* forward: the sums begin with these, at 0, not at y */
+    bool begins;            /* the sums begin with these, at 0, and do not go on */
     bool ends;              /* forward: with these the row block ends */
 } SpLines;
 
 static inline SpPanel sp_group(SpPanel x, size_t g) {   /* the panel from group g on */
     x.lines += g * x.stride;
     return x;
+}
+/* Features i .. i + n - 1 of so many groups become 0. */
+static inline void sp_clear(SpPanel x, size_t i, size_t n, size_t groups) {
+    for (size_t g = 0; g < groups; g++)
+        for (size_t k = 0, run; k < n; k += run) {
+            for (run = 1; k + run < n && x.row[i + k + run] == x.row[i + k] + run;) run++;
+            memset(x.lines + g * x.stride + (size_t)x.row[i + k] * LINE, 0,
+                   run * LINE * sizeof(float));
+        }
 }
 
 /* ---- tiles: R rows of G lines, summed in registers ----------------------- *
@@ -548,7 +598,9 @@ INLINE void sp_tile_data(const int R, const int G, const int run, const float *w
     uint32_t row[MOST];         /* at.col; the compiler would read it again after
                                  * every store */
     UNROLL for (int j = 0; j < R; j++) row[j] = at.col[j - j % run] + (uint32_t)(j % run);
-    UNROLL for (int j = 0; j < R; j++) sp_load(G, sum[j], sp_line(G, dx, row[j]), dx.stride);
+    if (at.begins) sp_zero(R, G, sum);
+    else UNROLL for (int j = 0; j < R; j++)
+        sp_load(G, sum[j], sp_line(G, dx, row[j]), dx.stride);
     UNROLL for (int j = 0; j < R; j++)
         sp_ask_to_write(G, dx, at.col[R + j - j % run] + (size_t)(j % run));
     const float *const end = out + at.blocks * LINE * LINE;
@@ -602,6 +654,33 @@ INLINE void sp_tile_weight(const int R, const int G, const int run, float *dw,
             }
     } while (g > 0);
     sp_give(R, G, sum, to);
+}
+
+/* dx[0 .. 3] of WIDE groups += w[l][o] dy[o], summed over the outputs of so many row
+ * blocks, which keep those four; begins: = . It asks for the next one's dy and for w of
+ * the one after. */
+INLINE void sp_tile_fours(const SpFour *four, size_t n, bool begins, const float *w,
+                          SpPanel dy, SpPanel dx) {
+    SpSums sum;
+    vf line[WIDE * VECS];
+    const SpFour *const end = four + n;
+    if (begins) sp_zero(4, WIDE, sum);
+    else sp_take(4, WIDE, sum, dx);
+    do {
+        const float *out = dy.lines + (size_t)dy.row[four->block * LINE] * LINE;
+        const float *scalar = w + (size_t)four->line * LINE;
+        SpPanel next = dy;
+        next.lines += (size_t)dy.row[four[1].block * LINE] * LINE;
+        UNROLL for (size_t j = 0; j < 4; j++)
+            __builtin_prefetch(w + (four[2].line + j) * LINE);
+        UNROLL_TWICE for (int o = 0; o < LINE; o++) {
+            sp_ask(WIDE, next, (size_t)o);
+            sp_load(WIDE, line, out + o * LINE, dy.stride);
+            sp_step(4, WIDE, sum, line, scalar + o, LINE);
+        }
+        four++;
+    } while (four < end);
+    sp_give(4, WIDE, sum, dx);
 }
 
 /* ---- kernels: all tiles of some lines ------------------------------------ *
@@ -674,6 +753,29 @@ SP_APART void sp_data_wide(const float *w, SpLines at, SpPanel dy, SpPanel dx) {
         else if (n == 2) sp_tile_data(2, WIDE, 1, w, at, dy, dx);
         else sp_tile_data(1, WIDE, 1, w, at, dy, dx);
     }
+}
+/* backward-data by a band of a sparse matrix, for WIDE groups; its sums begin with band 0.
+ * Meanwhile each tile asks for some of the next band's dy. */
+SP_APART void sp_data_band(const SpMat *m, size_t band, const float *w, SpPanel dy,
+                           SpPanel dx) {
+    const size_t fours = m->IC / 4;
+    const uint32_t *begin = m->begin + band * fours;
+    const size_t soon_end = size_min((band + 2) * BAND, m->nb) * LINE;
+    size_t soon = size_min((band + 1) * BAND, m->nb) * LINE;
+    const size_t some = (BAND * LINE + fours - 1) / fours;
+    for (size_t i = 0; i < fours; i++) {
+        for (size_t k = 0; k < some && soon < soon_end; k++)
+            sp_ask(WIDE, dy, dy.row[soon++]);
+        SpPanel out = dx;
+        out.lines += (size_t)dx.row[4 * i] * LINE;
+        const size_t n = begin[i + 1] - begin[i];
+        if (n > 0) sp_tile_fours(m->four + begin[i], n, band == 0, w, dy, out);
+        else if (band == 0) sp_clear(dx, 4 * i, 4, WIDE);
+    }
+}
+/* backward-data by a sparse matrix, for WIDE groups */
+static inline void sp_data_fours(const SpMat *m, const float *w, SpPanel dy, SpPanel dx) {
+    for (size_t band = 0; band < sp_bands(m); band++) sp_data_band(m, band, w, dy, dx);
 }
 /* backward-data by some lines, for so many groups */
 INLINE void sp_data_lines(const float *w, SpLines at, SpPanel dy, SpPanel dx,
@@ -767,13 +869,10 @@ INLINE size_t sp_bundle(SpBlocks rows, size_t r, const uint32_t *row) {
     return n;
 }
 
-/* dx (IC) += W' dy (OC) by some row blocks of W, w their lines: goes on with the
- * sums in dx, so that row blocks taken in ascending order, some at a time, give
- * the bits of all at once. dy begins at output 0. The matrix may be a slice of
- * columns: row block r has lines first[r] .. end[r] of w and of col.
- * forward: y[o] += w[l][o] x[col l] */
-SP_APART void sp_backward_data(SpBlocks rows, const float *w, SpPanel dy, SpPanel dx,
-                               size_t groups) {
+/* backward-data by some row blocks, one bundle after the other, whose sums go on with dx;
+ * but those of a dense matrix begin with row block 0. */
+SP_APART void sp_data_blocks(SpBlocks rows, const float *w, SpPanel dy, SpPanel dx,
+                             size_t groups) {
     const SpMat *m = rows.mat;
     /* Of a dense matrix some inputs at a time. Narrow tiles go through w once a group and
      * must find it in the first-level cache; wide ones go through it once, and the longer
@@ -789,12 +888,33 @@ SP_APART void sp_backward_data(SpBlocks rows, const float *w, SpPanel dy, SpPane
             const SpLines at = {.col = sp_cols(m, r) + l,
                                 .n = size_min(lines - l, chunk),
                                 .stride = (m->first[r + 1] - m->first[r]) * LINE,
-                                .blocks = n, .fours = m->fours};
+                                .blocks = n, .fours = m->fours,
+                                .begins = m->dense && r == 0};
             const float *wr = w + (m->first[r] - m->first[rows.first] + l) * LINE;
             SpPanel out = dy;
             out.lines += (size_t)dy.row[r * LINE] * LINE;
             sp_data_lines(wr, at, out, dx, groups);
         }
+}
+
+/* dx (IC) = W' dy (OC) by some row blocks of W, w their lines, if the first of them is row
+ * block 0; else dx += : so row blocks taken in ascending order, some at a time, give the
+ * bits of all at once. dy begins at output 0, dx at input 0, and what rounds IC up to
+ * lines becomes 0. The matrix may be a slice of columns: row block r has lines first[r] ..
+ * end[r] of w and of col, and dx begins at its first.
+ * forward: y[o] += w[l][o] x[col l] */
+SP_APART void sp_backward_data(SpBlocks rows, const float *w, SpPanel dy, SpPanel dx,
+                               size_t groups) {
+    const SpMat *m = rows.mat;
+    size_t g = 0;
+    if (m->four && rows.first == 0 && rows.end == m->nb)
+        for (; g + WIDE <= groups; g += WIDE)
+            sp_data_fours(m, w, sp_group(dy, g), sp_group(dx, g));
+    if (rows.first == 0) {
+        sp_clear(dx, m->IC, size_up(m->IC, LINE) - m->IC, groups);
+        if (!m->dense) sp_clear(sp_group(dx, g), 0, m->IC, groups - g);
+    }
+    if (g < groups) sp_data_blocks(rows, w, sp_group(dy, g), sp_group(dx, g), groups - g);
 }
 
 /* dw += dy (OC) times x (IC), summed over the tokens of up to GROUPS_MAX groups,

@@ -14,6 +14,7 @@ sp_forward_narrow   1 3 2 0
 sp_forward_wide     3 - - 0
 sp_data_narrow      4 4 3 0
 sp_data_wide        4 - - 0
+sp_data_band        1 - - 0
 sp_weight_narrow    4 4 3 0
 sp_weight_wide      4 - - 0
 panel_norm          3 3 3 0

@@ -64,7 +64,7 @@ dropout, dprob|s/vf_store(ds + at, vf_load(ds + at) \* factor)/vf_store(ds + at,
 dropout, embedding|s/embed_drop_data(g, dx))/dx)/
 dropout, sequence|s/d->sequence + b/b/
 head, dwte|s/^        if (whole) sp_backward_weight(blocks/        if (whole \&\& f->stage->param == WTE) ; else if (whole) sp_backward_weight(blocks/
-head, dn|s/SpBlocks blocks = {&m, f->block, /SpBlocks blocks = {\&m, f->block + (f->stage->param == WTE), /
+head, dn|s/(SpBlocks){&m, f->block, /(SpBlocks){\&m, f->block + (f->stage->param == WTE), /
 cross-entropy, target|s/\[t\] -= share/[t] -= 0.99f * share/
 cross-entropy, averaged|s/r->dscale = 1 \/ (float)count/r->dscale = 1/
 residual around the MLP|s/saved->mid, dout, saved->norm2)/saved->mid, DF_NONE, saved->norm2)/

@@ -50,7 +50,7 @@ typedef struct {
     size_t xs, ys;              /* floats from a group to the next */
     uint32_t *row;
     float *w;                   /* (lines,16) */
-    float *x;                   /* (groups,IC,16) */
+    float *x;                   /* (groups,IC,16), IC and OC rounded up to 16 */
     float *y;                   /* (groups,OC,16) */
     float *dx;                  /* (groups,IC,16) */
     float *dw;                  /* (lines,16) */
@@ -60,10 +60,10 @@ static SpPanel products_panel(const Products *p, float *lines, size_t stride) {
     return (SpPanel){lines, stride, p->row};
 }
 static Products products_new(SpMat m, size_t groups) {
-    const size_t xs = m.IC * LINE;
+    const size_t xs = size_up(m.IC, LINE) * LINE;       /* a panel's rows come in sixteens */
     const size_t ys = m.nb * LINE * LINE;
     Products p = {.m = m, .groups = groups, .xs = xs, .ys = ys};
-    p.row = some_rows(size_max(m.IC, m.nb * LINE));
+    p.row = some_rows(size_max(xs / LINE, m.nb * LINE));
     p.w = some_floats(1, m.lines * LINE);
     p.x = some_floats(2, groups * xs);
     p.y = mem_new(groups * ys, sizeof *p.y);
@@ -94,7 +94,7 @@ static void check_slices(const Products *p) {
     const SpBlocks higher = {m, half, m->nb};
     const float *upper = p->w + (size_t)m->first[half] * LINE;
     float *y = mem_new(p->groups * p->ys, sizeof *y);
-    float *dx = mem_new(p->groups * p->xs, sizeof *dx);
+    float *dx = some_floats(3, p->groups * p->xs);      /* not 0: the sums begin anew */
     const SpPanel from = products_panel(p, p->x, p->xs);
     const SpPanel dout = products_panel(p, p->y, p->ys);
     sp_forward(lower, p->w, from, products_panel(p, y, p->ys), p->groups);
@@ -317,7 +317,7 @@ static void test_carry(void) {
 /* Blocks of every width, at every density. */
 static void test_blocks(void) {
     static const size_t shape[][2] = {
-        {16, 16}, {17, 16}, {48, 32}, {30, 144}, {272, 96}};
+        {16, 16}, {17, 16}, {48, 32}, {30, 144}, {272, 96}, {16 * BAND + 40, 16}};
     static const double density[5] = {0, 1.0 / 16, 1.0 / 8, 0.5, 1};
     for (size_t k = 0; k < sizeof shape / sizeof *shape; k++)
         for (size_t w = 1; w <= 16; w *= 2)

@@ -118,11 +118,11 @@ static inline void att_scores(SpPanel s, const AttMemory *m, int what, size_t k,
     sp_forward_lines(att_group(m, what, k), at, x, s, groups);
 }
 /* out (hs) of each group += p (16 keys,16) times the keys or values of `run` groups from
- * n on, which follow one another */
+ * n on, which follow one another; = if n is 0 */
 static inline void att_mix(SpPanel out, const AttMemory *m, int what, size_t n,
                            size_t run, SpPanel p, size_t hs, size_t groups) {
     const SpLines at = {.col = out.row, .n = hs, .stride = m->stride, .blocks = run,
-                        .fours = hs % 4 == 0};
+                        .fours = hs % 4 == 0, .begins = n == 0};
     sp_data_lines(att_group(m, what, n), at, p, out, groups);
 }
 /* out (hs) of each group = p (16n,16) times the keys or values that it sees, in order: of
@@ -130,7 +130,6 @@ static inline void att_mix(SpPanel out, const AttMemory *m, int what, size_t n,
 static inline void att_mix_all(SpPanel out, const AttMemory *m, int what, size_t n,
                                SpPanel p, size_t hs, size_t groups) {
     const size_t run = att_run(m, n);
-    for (size_t g = 0; g < groups; g++) panel_clear(out, g, 0, hs);
     for (size_t k = 0; k < n; k += run)
         att_mix(out, m, what, k, run, att_of(p, 0, k), hs, groups);
     for (size_t k = n; k < n + groups - 1; k++) {

@@ -185,7 +185,6 @@ static inline void gpt_dquery(const Firing *f, const AttMemory *m, SpPanel dqkv,
     }
     for (size_t g = 0; g < f->panel.groups; g++) {
         if (!gpt_has(head, f->panel.first + g)) continue;
-        panel_clear(dq, g, 0, hs);
         for (size_t k = 0; k <= f->panel.first + g; k++)
             att_mix(sp_group(dq, g), m, ATT_KEY, k, 1,
                     sp_group(gpt_dscores(f, edge, m, k), g), hs, 1);

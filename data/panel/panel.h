@@ -28,13 +28,6 @@ static inline float *panel_line(SpPanel x, size_t g, size_t i) {
 static inline SpPanel panel_from(SpPanel x, size_t g, size_t i) {
     return (SpPanel){x.lines + g * x.stride, x.stride, x.row + i};
 }
-/* Lines i .. i + lines - 1 of group g become 0. */
-static inline void panel_clear(SpPanel x, size_t g, size_t i, size_t lines) {
-    for (size_t k = 0, n; k < lines; k += n) {
-        for (n = 1; k + n < lines && x.row[i + k + n] == x.row[i + k] + n;) n++;
-        memset(panel_line(x, g, i + k), 0, n * LINE * sizeof(float));
-    }
-}
 /* Copies lines past the caches: nobody reads them soon. */
 static inline void panel_stream(float *restrict to, const float *restrict from,
                                 size_t lines) {

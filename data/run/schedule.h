@@ -28,9 +28,8 @@
 /* What a panel's edge holds past its real rows is 0: on chip other things lay
  * there before. */
 static inline void gpt_pad(const Firing *f, int edge, size_t real) {
-    const SpPanel x = gpt_panel_of(f, edge);
-    for (size_t g = 0; g < f->panel.groups; g++)
-        panel_clear(x, g, real, f->r->program.edge[edge].rows - real);
+    sp_clear(gpt_panel_of(f, edge), real, f->r->program.edge[edge].rows - real,
+             f->panel.groups);
 }
 static inline void gpt_moved(const Firing *f, int kind, double lines) {
     f->r->moved[f->worker * MOVED_KINDS + (size_t)kind] += lines;
