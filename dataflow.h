@@ -30,6 +30,7 @@
  *            | accumulators |  the gradients of those weights
  *            | sums         |  other gradients: of biases, say
  *            | state        |  what is remembered of a sequence: keys, say
+ *            | scratch      |  what a firing works in: scores, say
  *            | slot 0       |  of the first edge that the part makes: its rows
  *            | slot 1       |  that fall to this tile, for a panel each
  *            | ...          |
@@ -113,9 +114,9 @@ typedef struct {
     bool replicable;        /* may have replicas, where it keeps nothing */
     size_t units;
     size_t whole;           /* so many units read the same rows (the 16 outputs of
-                             * a row block of a gradient): a firing is charged
-                             * these rows whole, and where workers run the plan
-                             * a place of more has a multiple of that; 0: none */
+                             * a row block, the units of a head): a firing of a
+                             * gradient is charged these rows whole, and where workers
+                             * run the plan a place has a multiple of that; 0: none */
     const uint32_t *lines;  /* [units + 1] unit u has weights lines[u] ..
                              * lines[u+1]; NULL: none */
     bool weights, grads;    /* what it needs on chip: these; their gradients */

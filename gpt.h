@@ -768,7 +768,8 @@ static inline Drop gpt_drop_here(const Firing *f) {
     const size_t k = f->stage->param == PROG_NONE ? WTE : (size_t)f->stage->param;
     return drop_output(&f->r->dropout, k, gpt_sequence(f));
 }
-/* dy = dout times the factors by which the forward multiplied y (C). */
+/* dy = dout times the factors by which the forward multiplied y (C).
+ * forward: out = drop(y) + residual */
 static inline void gpt_drop_data(const Firing *f) {
     const SpPanel dout = gpt_in(f, 0);
     const SpPanel dy = gpt_out(f, 0);
@@ -870,7 +871,7 @@ static inline void gpt_norm_data(const Firing *f) {
 
 /* ---- linear, and GELU on what it makes ----------------------------------- */
 
-/* The stage's matrix, whose columns name rows of the edge it gathers from. */
+/* The stage's matrix, whose columns name rows of the edge it gathers from or scatters to. */
 static inline SpMat gpt_pattern(const Firing *f, SpPanel from) {
     SpMat m = f->r->m->table[f->stage->param].mat;
     const uint32_t *col = m.dense ? from.row : f->col ? f->col : m.col;
@@ -912,8 +913,8 @@ static inline void gpt_linear(const Firing *f) {
         gpt_multiply(f, &m, b, x, block);
     }
 }
-/* y = drop(W x + b) + residual, the second input. The sum begins with the
- * residual; but under dropout that can only be added when the sum is whole. */
+/* y = drop(W x + b) + residual, the second input. The sum begins with b + residual; but
+ * under dropout with b, and the residual is added when the sum is whole. */
 static inline void gpt_linear_add(const Firing *f) {
     const Drop drop = gpt_drop_here(f);
     const SpPanel x = gpt_in(f, 0);
@@ -952,7 +953,8 @@ static inline void gpt_linear_gelu(const Firing *f) {
     }
 }
 /* dh becomes the derivative by fc, the stage's side or its second input, in
- * place; and h = GELU(fc) again */
+ * place; and h = GELU(fc) again
+ * forward: h = GELU(fc) */
 static inline void gpt_gelu_data(const Firing *f) {
     const bool kept = f->stage->side[0] != PROG_NONE;
     const SpPanel fc = kept ? gpt_side(f, 0) : gpt_in(f, 1);
@@ -1043,8 +1045,8 @@ static inline void gpt_loss_data(const Firing *f) { gpt_loss_of(f, true); }
 
 /* ---- the layer ----------------------------------------------------------- *
  * layer_forward and layer_backward are the layer. They compute nothing: a line
- * appends a stage (attention and fc_again two; drop_data and fc_again none if there
- * is nothing to do) to a program (data/panel/program.h), and returns the number of
+ * appends a stage (attention, attention_data and fc_again two; drop_data and fc_again
+ * none if there is nothing to do) to a program (data/panel/program.h), and returns the number of
  * the edge that it makes; _weight makes none. FLOPs are counted as the source has
  * them: a multiply-add is 2, e^x is 8; each output of a matrix has one more, for a
  * bias, the head's too. */
@@ -1318,8 +1320,8 @@ static inline int norm_again(GptBuild *g, size_t l, int k, const char *what,
     return prog_makes(s, prog_passing(g->p, l, n, gpt_rows(g->c.C), IN_N));
 }
 /* What GELU took once more; DF_NONE if it was kept. Neither it nor n2 waits for a
- * derivative, so both stay on chip: off it they would meet others' in the shared
- * arrays. */
+ * derivative, so either may run ahead of stages whose edges share its array; so both are
+ * kept on chip, in slots of their own. */
 static inline int fc_again(GptBuild *g, size_t l, const GptSaved *saved) {
     const size_t rows = gpt_rows(4 * g->c.C);
     if (!g->again) return DF_NONE;

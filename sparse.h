@@ -483,7 +483,7 @@ typedef struct {
     size_t n;
     size_t stride;          /* floats from a row block's weights to the next's; forward:
                              * to the lines that are asked for meanwhile */
-    size_t blocks;
+    size_t blocks;          /* backward-data: row blocks, whose dy follow one another */
     bool fours;             /* as of SpMat: one address serves four lines */
     bool begins;            /* the sums begin with these, at 0, and do not go on */
     bool ends;              /* forward: with these the row block ends */
@@ -511,8 +511,6 @@ static inline void sp_clear(SpPanel x, size_t i, size_t n, size_t groups) {
 enum { MOST = BEYOND };                         /* rows of the tallest tile */
 typedef vf SpSums[MOST][WIDE * VECS];           /* row j: G lines, VECS registers each */
 
-static const uint32_t sp_in_order[MOST] = {0, 1, 2,  3,  4,  5,  6,  7,
-                                           8, 9, 10, 11, 12, 13, 14, 15};
 
 /* G lines, a stride apart. */
 INLINE void sp_load(const int G, vf *line, const float *from, size_t stride) {
@@ -564,9 +562,9 @@ INLINE void sp_step(const int R, const int G, SpSums sum, const vf *line,
 }
 
 /* R outputs y[o] of G groups += w[l][o] x[col l], summed over at.n lines l; w
- * and y begin at the first output. Of the tiles that take the same lines of x
- * the first prefetches those to come, and of w those a stride on; the last the
- * outputs after its own, the next row block's. */
+ * and y begin at the first output. Several tiles take the same lines of x, one
+ * after the other: the first asks for x's lines to come and w's a stride on, the last
+ * for the next row block's outputs, which follow its own. */
 INLINE void sp_tile_forward(const int R, const int G, const bool first, const bool last,
                             const float *w, SpLines at, SpPanel x, SpPanel y) {
     SpSums sum;
@@ -625,7 +623,7 @@ INLINE void sp_tile_weight(const int R, const int G, const int run, float *dw,
                            SpPanel soon) {
     SpSums sum;
     vf line[WIDE * VECS];
-    const SpPanel to = {dw, at.stride, sp_in_order};
+    const SpPanel to = {.lines = dw, .stride = at.stride};
     const float *row[MOST];
     sp_take(R, G, sum, to);
     if (G > 1)
@@ -846,7 +844,7 @@ SP_APART void sp_forward(SpBlocks rows, const float *w, SpPanel x, SpPanel y,
     const SpMat *m = rows.mat;
     for (size_t r = rows.first; r < rows.end; r++) {
         const size_t lines = m->first[r + 1] - m->first[r];
-        SpLines at = {.col = sp_cols(m, r), .stride = AHEAD_W * LINE, .blocks = 1};
+        SpLines at = {.col = sp_cols(m, r), .stride = AHEAD_W * LINE};
         for (size_t l = 0; l < lines; l += at.n) {
             /* so many lines that the first-level cache holds them well, for all groups */
             at.n = size_min(lines - l, CHUNK);
@@ -924,7 +922,7 @@ SP_APART void sp_backward_weight(SpBlocks rows, float *dw, SpPanel dy, SpPanel x
                                  size_t groups) {
     const SpMat *m = rows.mat;
     float space[WIDE * GROUPS_MAX * LINE * LINE] __attribute__((aligned(64)));
-    const SpPanel turned = {space, groups * LINE * LINE, sp_in_order};
+    const SpPanel turned = {.lines = space, .stride = groups * LINE * LINE};
     for (size_t r = rows.first, n; r < rows.end; r += n) {
         /* WIDE row blocks that keep the same inputs, or one */
         const size_t lines = m->first[r + 1] - m->first[r];
@@ -935,7 +933,7 @@ SP_APART void sp_backward_weight(SpBlocks rows, float *dw, SpPanel dy, SpPanel x
                              dy.lines + g * dy.stride +
                                  (size_t)dy.row[(r + b) * LINE] * LINE);
         const SpLines at = {.col = sp_cols(m, r), .n = lines, .stride = lines * LINE,
-                            .blocks = n, .fours = m->fours};
+                            .fours = m->fours};
         SpPanel soon = dy;                      /* the row blocks after these */
         soon.lines += ((size_t)dy.row[r * LINE] + n * LINE) * LINE;
         if (n == 1) sp_weight_narrow(dw, at, turned, x, groups, soon);

@@ -437,7 +437,7 @@ static inline void cloze_panels(Cloze *z, const ClozeTurn *turn) {
     const size_t stride = gpt_logits_stride(r);
     for (size_t panel = 0; panel < gpt_panels(r); panel++) {
         const GptPanel p = gpt_panel_back(r, panel);
-        const float *logits = NULL;                 /* (groups,V,16) */
+        const float *logits = NULL;                 /* (groups,V,16), groups a stride apart */
         for (size_t k = turn->from; k < turn->end; k++) {
             ClozeItem *item = &z->item[k];
             const int32_t *row = z->row + item->row * z->T;     /* (T) */

@@ -113,8 +113,7 @@ static inline SpPanel att_of(SpPanel s, size_t g, size_t k) {
  * while the next group of these is asked for */
 static inline void att_scores(SpPanel s, const AttMemory *m, int what, size_t k, SpPanel x,
                               size_t hs, size_t groups) {
-    const SpLines at = {.col = x.row, .n = hs, .stride = m->stride, .blocks = 1,
-                        .begins = true};
+    const SpLines at = {.col = x.row, .n = hs, .stride = m->stride, .begins = true};
     sp_forward_lines(att_group(m, what, k), at, x, s, groups);
 }
 /* out (hs) of each group += p (16 keys,16) times the keys or values of `run` groups from
@@ -137,15 +136,14 @@ static inline void att_mix_all(SpPanel out, const AttMemory *m, int what, size_t
         att_mix(sp_group(out, g), m, what, k, 1, att_of(p, g, k), hs, groups - g);
     }
 }
-/* dk (hs,16) += x (hs) times ds (16 keys, 16 queries) of each group, the last first; dk:
- * the gradients of group k of keys or values, or of WIDE from there on, which follow one
- * another, with the next one's ds so many floats on. */
+/* dk (hs,16) += x (hs) times ds (16 keys, 16 queries), summed over the groups of queries,
+ * the last first; dk: the gradients of group k of keys or values. keys: 1, or WIDE groups
+ * from k on, side by side; next: floats from the ds of one to the next one's. */
 static inline void att_spread(const AttMemory *m, int what, size_t k, size_t keys,
                               SpPanel x, SpPanel ds, size_t next, size_t hs,
                               size_t groups) {
     float turned[WIDE * GROUPS_MAX * LINE * LINE] __attribute__((aligned(64)));
-    const SpLines at = {.col = x.row, .n = hs, .stride = m->stride, .blocks = keys,
-                        .fours = hs % 4 == 0};
+    const SpLines at = {.col = x.row, .n = hs, .stride = m->stride, .fours = hs % 4 == 0};
     const SpPanel by = {.lines = turned, .stride = groups * LINE * LINE};
     for (size_t j = 0; j < keys; j++)
         for (size_t g = 0; g < groups; g++)
@@ -220,8 +218,8 @@ static inline void att_softmax_sum(float *restrict s, size_t n, float scale,
         vf_store(sum + v, total);
     }
 }
-/* s (16n,16) becomes exp(s scale - max), 0 where dropped; max and 1 / sum =, the sum of
- * all. */
+/* s (16n,16) becomes exp(s scale - max) times the factors of dropout; max and 1 / sum =,
+ * the sum before these. */
 static inline void att_softmax(const AttQueries *q, float *s) {
     for (size_t v = 0; v < LINE; v += LANES)
         vf_store(q->max + v, att_max(s, q->n, v) * vf_all(q->scale));

@@ -12,7 +12,8 @@
  * Where these lie, in an array off chip or in a slot on some tiles, is no business
  * of the stage's:
  *
- *     off chip   array[group of the run][row][16]           rows 0, 1, 2 ...
+ *     off chip   array[group of the run][row][16]           rows 0, 1, 2 ..., groups
+ *                                                           prog_stride apart
  *     on chip    slot [panel % slots][group][its rows][16]  row[i]: where row i is
  *
  * It refuses to compute anything, and to decide what fires when: that is

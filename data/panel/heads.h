@@ -9,7 +9,8 @@
  *     split 2    unit 0   | group 0 |         | group 2 |         | group 4 |
  *                unit 1   |         | group 1 |         | group 3 |         |
  *
- * Forward they are groups of queries, backward groups of keys. No sum is cut: a
+ * Of `attention` and `attention dq` they are groups of queries, of `attention keys` and
+ * `attention dk dv` groups of keys. No sum is cut: a
  * query's runs over all keys in order, wherever these lie; a key's gradient is
  * made where the key is. Off chip everything lies in the edges themselves. */
 #ifndef HEADS_H
@@ -146,9 +147,9 @@ static inline void gpt_attention(const Firing *f) {
 static inline bool gpt_dquery_at_once(const AttMemory *m) {
     return m->keeper && att_whole(m);
 }
-/* Whether the derivatives of a head's scores are in a worker's room, for who uses them next
- * is the same worker. Else they are in an edge. The edge has its memory on the tiles all the
- * same: in a room that stays in the cache it is faster. */
+/* Whether the derivatives of a head's scores lie in a worker's room: then the same task reads
+ * them. Else they lie in an edge. On the chip that has its memory either way; the room is
+ * faster, for it stays in the cache. */
 static inline bool gpt_in_room(const AttMemory *m) {
     return !m->keeper || gpt_dquery_at_once(m);
 }

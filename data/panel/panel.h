@@ -11,10 +11,10 @@
  *     ...         |     |     |     |     |
  *     mean        |  m  |  m  |  m  | ... |
  *
- * Every sum is one chain in ascending order, so the bits are the same on every
- * machine. Functions take panels, numbers and nothing else: no model, no stage.
- * Each follows its namesake in the specification in gpt.h; what they leave for
- * the backward pass is two lines a group, mean and 1 / deviation, for panels
+ * Every sum is one chain, over features in ascending order, over groups the last first,
+ * so the bits are the same on every machine. Functions take panels, numbers and nothing
+ * else: no model, no stage. Each follows its namesake in the specification in gpt.h; what
+ * they leave for the backward pass is two lines a group, mean and 1 / deviation, for panels
  * are read again but statistics are not computed again. */
 #ifndef PANEL_H
 #define PANEL_H
@@ -284,7 +284,8 @@ static inline void panel_loss(double *loss, float *sum, SpPanel logits,
 }
 /* What panel_loss has left in the logits of group g becomes the derivative by
  * them: (probability - [o is the target]) share, share = 1 / targets that
- * count; 0 where the target does not. */
+ * count; 0 where the target does not.
+ * forward: loss = log sum exp(logit - max) + max - logit[target] */
 static inline void panel_loss_data(SpPanel logits, size_t g, size_t V,
                                    const int32_t *target, const float *sum,
                                    float share) {

@@ -6,19 +6,20 @@
  * what each reads and makes, and how much work it is. Schedules, planner,
  * counters and simulator read these records and nothing else.
  *
- * Off chip every edge lies in an array, [group][row][16] for the whole run.
- * Edges that are read again much later have an array of their own; those that
- * are soon used up share a few arrays, again and again:
+ * Off chip an edge lies in an array, [group][row][16] for the whole run, or for a panel
+ * alone; groups are prog_stride apart. Edges that are read again much later have an
+ * array of their own; those that are soon used up share a few arrays, again and again:
  *
  *     edges    h.0 x --> h.0 n1 --> h.0 qkv --> h.0 att --> ... h.1 n1 --> ...
  *     arrays   own       shared     own         own             the same
  *
  * On chip an edge has a few panels' slots (dataflow.h).
  *
- *     Program p = {.shared = 2, .layers = 4};     arrays 0 and 1
+ *     Program p = {.shared = 1, .layers = 4};
+ *     prog_array(&p, 0, "shared", 0);             array 0
  *     ProgStage *s = prog_append(&p, 0, "double", fire);
  *     prog_reads(s, x);
- *     const int y = prog_makes(s, prog_passing(&p, 0, "y", 64, 1));
+ *     const int y = prog_makes(s, prog_passing(&p, 0, "y", 64, 0));
  *
  * It refuses to know what any stage computes, and whose it is. */
 #ifndef PROGRAM_H

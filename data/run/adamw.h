@@ -2,7 +2,7 @@
  *
  * First the specification's, in double precision, which tests and `verify`
  * compare with. Then the machine's: the same in float32, on the model's flat
- * arrays (gpt.h).
+ * arrays (data/panel/weights.h).
  *
  *     norm = gpt_gradient_norm(model, pool);      after gpt_train, once
  *     gpt_adamw(model, pool, &adam, step, norm);  step 1, 2 ...

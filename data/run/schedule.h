@@ -15,7 +15,7 @@
  *     gpt_train(r, inputs, targets, B * T, &sum); gradients in model->g
  *
  * It refuses to know what a stage computes. It takes from a stage's record
- * (gpt.h) what fires when, what is stored, padded and counted. */
+ * (data/panel/program.h) what fires when, what is stored, padded and counted. */
 #ifndef SCHEDULE_H
 #define SCHEDULE_H
 #include "../../gpt.h"
@@ -314,8 +314,9 @@ static inline void gpt_kernel_task(void *arg, size_t task, size_t worker) {
     for (size_t i = panels.first; i < panels.end; i++) atomic_fetch_add(&n->done[i], 1);
 }
 /* Whether a stage runs in the tasks of the one before it: it joins that one, or it finds
- * there the panel that a norm has just made. But no two products do: each goes through
- * its weights for all panels, and so has them in the cache. */
+ * there the panel that a stage without weights, a norm say, has just made. No product
+ * follows a product: each goes through its weights for all panels, and so has them in the
+ * cache. */
 static inline bool gpt_follows(const ProgStage *s) {
     return s->df.joins ||
            (s->cut == BY_PANEL && s[-1].cut == BY_PANEL && !s[-1].df.weights);
@@ -487,8 +488,8 @@ static inline void gpt_head_back(GptRun *r, GptHead *h) {
     df_run(r->pool, gpt_head_back_task, h, gpt_head_slices(r) + gpt_head_tasks(r));
 }
 
-/* The logits of panel i of the backward stream, [group][V][16], until the next call.
- * After gpt_forward. */
+/* The logits of panel i of the backward stream, [group][V][16], groups gpt_logits_stride
+ * apart, until the next call. After gpt_forward. */
 static inline float *gpt_logits(GptRun *r, size_t i) {
     GptHead h = {r, gpt_panel_back(r, i)};
     df_run(r->pool, gpt_logits_task, &h, gpt_head_tasks(r));

@@ -106,7 +106,7 @@ static inline void own_logits(const Dump *d, Own *o) {
     for (size_t i = 0; i < gpt_panels(r); i++) {
         const GptPanel p = gpt_panel_back(r, i);
         const size_t b = p.at / r->stride;
-        const float *panel = gpt_logits(r, i);      /* (groups,V,16) */
+        const float *panel = gpt_logits(r, i);      /* (groups,V,16), a stride apart */
         for (size_t k = 0; k < p.groups * LINE; k++) {
             const size_t t = p.first * LINE + k;
             if (t >= d->T) break;
