@@ -226,8 +226,8 @@ static void run_tried(const Run *run) {
     const GptTrial *t = &run->r->trial;
     if (run->s.o->quiet) return;
     if (run->terminal) printf("\n");
-    printf("step %zu: forward and backward take %.1f ms by dataflow, %.1f ms by kernels: %s "
-           "from here on\n",
+    printf("step %zu: forward and backward of a sequence take %.1f ms by dataflow, %.1f ms by "
+           "kernels: %s from here on\n",
            run->s.step, 1000 * t->least[1], 1000 * t->least[0],
            run->r->machine ? "dataflow" : "kernels");
 }
@@ -400,6 +400,7 @@ static int cmd_run(int argc, char **argv) {
     run.log = log_open(o->log, run.s.step);
     run_open(&run, pool);
     if (!o->quiet) run_describe(&run, need);
+    fflush(stdout);                             /* a pipe shows it before the first step, too */
     if (o->show_mask) masks_show(run.s.m);
     if (!run.saved) run_save(&run, run.out);    /* now, if it cannot be done */
     signals_catch();                            /* before, there is nothing to save */
@@ -491,10 +492,21 @@ static int cmd_help(int argc, char **argv) {
 /* What data/base/start.c asks before it goes on to program. */
 const char *const *const program_built_for = cpu_built_for;
 
+/* Of standard input, output and errors those that are closed become /dev/null, which takes
+ * no writing on input's side and no reading on the others': the next file that is opened would
+ * have their number, and get what is printed. False if that cannot be. */
+static bool streams_open(void) {
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd ? O_RDONLY : O_WRONLY) != fd)
+            return false;
+    return true;
+}
+
 int program(int argc, char **argv) {
     /* --help, or COMMAND --help */
     const char *last = argc == 2 || argc == 3 ? argv[argc - 1] : "";
     int status;
+    if (!streams_open()) return 2;
     machine_ready();
     if (FLT_EVAL_METHOD)
         note("this build computes in wider registers (x87): its bits are its own");

@@ -430,6 +430,16 @@ static void files_smaller(void) {
                   file_in("model.safetensors.index.json"));
 }
 
+/* What is printed gets into no file, be it that standard output is closed. */
+static void files_closed(void) {
+    check_works("convert test/golden/sharded %s", file_in("open.gguf"));
+    const int status = outside("%s convert test/golden/sharded %s >&- 2>&-", train_path(),
+                               file_in("closed.gguf"));
+    CHECK(status == 2, "standard output closed: status %d", status);
+    CHECK(file_bits(file_in("open.gguf")) == file_bits(file_in("closed.gguf")),
+          "standard output closed: another file");
+}
+
 static void test_files(void) {
     folder_begin();
     make_text(file_in("text"), 3000);
@@ -444,6 +454,7 @@ static void test_files(void) {
     files_signals();
     files_machine();
     files_smaller();
+    files_closed();
     folder_end();
 }
 #endif

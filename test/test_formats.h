@@ -606,6 +606,20 @@ static void test_hf_beside(void) {
     CHECK(command("convert %s /dev/null --format llmc", model) == 0 &&
               NOTED("not used: "),
           "%s", check_line);
+
+    /* a vocabulary that is refused is not sought in the file beside it */
+    const char *json = file_in("beside/tokenizer.json");
+    char *vocab = file_text(json);
+    char *lower = check_json(vocab, "normalizer", "{\"type\": \"Lowercase\"}", NULL);
+    unlink(tokens);
+    check_works("tokenize --vocab %s --save %s --text %s", "259",
+                file_in("beside/merges.txt"), json);
+    file_put(json, lower, strlen(lower));
+    check_refused("no vocabulary of its own", "sample %s", model);
+    unlink(json);
+    check_works("sample %s --tokens 1", model);
+    free(vocab);
+    free(lower);
     CHECK(outside("rm -r %s", model) == 0, "%s", model);
 }
 
@@ -664,6 +678,9 @@ static void test_hf_vocabulary(const char *path) {
                   file_in("padded"), file_in("padded"));
     check_refused("a folder of its own", "convert %s %s/other.safetensors", path,
                   file_in("padded"));
+    outside("mkdir %s/twice", folder);
+    for (int k = 0; k < 2; k++)     /* what was written before may be written again */
+        check_works("convert %s %s", path, file_in("twice/a.safetensors"));
     NOTED("");
     hf_write(file_in("padded"), m, NULL);
     CHECK(NOTED("tokenizer.json: was there before"), "%s", check_line);
@@ -683,6 +700,17 @@ static void test_hf_config(const char *path, const char *config) {
         {HF_CONFIG("\"layer_norm_epsilon\": 1e-6, "), "1e-05"},
         {HF_CONFIG("\"n_inner\": 17, "), "n_inner"},
         {HF_CONFIG("\"scale_attn_weights\": false, "), "scale_attn_weights"},
+        {HF_CONFIG("\"scale_attn_weights\": null, "), "expected true, found null"},
+        {HF_CONFIG("\"x\": 01, "), "a value"},
+        {HF_CONFIG("\"x\": 1., "), "a value"},
+        {HF_CONFIG("\"x\": +1, "), "a value"},
+        {HF_CONFIG("\"x\": 1e, "), "a value"},
+        {HF_CONFIG("\"x\": 1-3, "), "a value"},
+        {HF_CONFIG("\"x\": -, "), "a value"},
+        {HF_CONFIG("\"x\": nul, "), "a value"},
+        {HF_CONFIG("\"x\": 2false, "), "a value"},
+        {HF_CONFIG("\"layer_norm_epsilon\": 0.00000000000000000000000000000000"
+                   "0000000000000000000000000000000000001e+62, "), "62 characters"},
         {HF_SIZED("1", "3", "5"), "divisor"},
         {HF_SIZED("0", "2", "5"), "layers"},
         {HF_SIZED("2", "2", "5"), "h.1.ln_1"},

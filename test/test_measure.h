@@ -224,8 +224,10 @@ static void measure_check_refused(void) {
         {"eval %s/one --items many", "--items"},
         {"eval %s/one --text %s/empty", "found none"},
         {"eval %s/one --json /nothere/x", "/nothere/x"},
+        {"eval %s/one test/golden/sharded --raw16 --tokens %s/shard", "expected the vocabulary of"},
     };
     file_put(file_in("empty"), "", 0);
+    file_put(file_in("shard"), "\x07\x00\x08\x00\x09\x00\x07\x00", 8);
     for (size_t k = 0; k < sizeof bad / sizeof *bad; k++)
         check_refused(bad[k].expected, bad[k].given, folder, folder, folder);
 }

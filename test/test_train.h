@@ -233,6 +233,18 @@ static void test_resume(void) {
     check_kept(text, whole, parts);
 }
 
+/* A model whose logits are not finite draws no token. */
+static void test_infinite(void) {
+    Options none = {0};
+    State s = checkpoint_read(file_in("whole"), &none, true);
+    for (size_t k = 0; k < s.m->floats; k++) s.m->w[k] *= 1e30f;
+    write_checked(checkpoint_write(&s, file_in("huge")), "huge");
+    state_free(&s);
+    NOTED("");
+    CHECK(command("sample %s --quiet", file_in("huge")) == 3 && NOTED("expected finite logits"),
+          "%s", check_line);
+}
+
 /* ---- the trace ----------------------------------------------------------- */
 
 /* The trace of a run's first step, its options on top of SMALL: JSON, with as
@@ -571,7 +583,7 @@ static void check_cut(void) {
     Options none = {0};
     const int status =
         outside("timeout --foreground --preserve-status -k 60 -s INT 3 "
-                "%s run --text %s --out %s %s > %s",
+                "%s run --text %s --out %s %s > %s 2>&1",
                 train_path(), text, cut, endless, file_in("said"));
     CHECK(status == 3, "interrupted: status %d", status);
     if (status != 3) return;
@@ -671,8 +683,8 @@ static const Refused bad_lines[] = {
     {"run --sparsity 0.5 --block 8x8", "found '8x8'"},
     {"run --sparsity 0.5 --width 30 --heads 1 --corpus 100000",
      "divides the 30 inputs"},
-    {"run --sparsity 0.5 --mask nothere --corpus 100000", "--mask FILE"},
-    {"run --mask nothere --corpus 100000", "nothere"},
+    {"run --sparsity 0.5 --mask nothere --corpus 100000", "or a file, found 'nothere'"},
+    {"run --mask nothere --corpus 100000", "or a file, found 'nothere'"},
     {"run --sparsity 0.5 --mask magnitude", "trained weights"},
     {"run --sparsity 0.5 --spread fc=2", "--spread"},
     {"run --sparsity 0.5 --spread qkv=0.5,fc=0.75", "--spread"},
@@ -684,7 +696,15 @@ static const Refused bad_lines[] = {
     {"run --sparsity 0.5 --update often", "--update"},
     {"run --sparsity 0.5 --drop 0.5", "needs --update"},
     {"run --sparsity 0.5 --update gmp --mask-every 1000", "--mask-every"},
-    {"run --sparsity 0.5 --densify 0.6 --dense-first 0.6", "more than all"},
+    {"run --sparsity 0.5 --densify 0.6 --dense-first 0.6", "none of 500 steps sparse"},
+    {"run --sparsity 0.5 --dense-first 1", "none of 500 steps sparse"},
+    {"run --sparsity 0.5 --densify 1", "none of 500 steps sparse"},
+    {"run --sparsity 0.5 --densify 0.5 --dense-first 0.5", "none of 500 steps sparse"},
+    {"run --corpus 100000 --vocab 300 --pattern gpt2", "--pattern needs"},
+    {"tokenize --vocab 300 --pattern gpt2", "--pattern needs"},
+    {"eval a --margin 0.1", "needs two models"},
+    {"eval a --text x --corpus 100000", "contradicts"},
+    {"compare --corpus 100000 --vocab 300 --sparsity 0", "for the arm 'sparse', found 0"},
     {"run --densify 0.1", "needs --sparsity"},
     {"run --mask random", "needs --sparsity"},
     {"run --spread erk", "needs --sparsity"},
@@ -954,6 +974,7 @@ static void test_train(void) {
     test_cache();
     test_choose();
     test_resume();
+    test_infinite();
     test_late_pruning();
     test_trace();
     test_masks();

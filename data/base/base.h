@@ -825,6 +825,32 @@ static inline void json_member(Json *j, char *key, size_t cap) {
     json_expect(j, ':');
 }
 
+/* How many digits there are from byte k on, of n. */
+static inline size_t json_digits(const uint8_t *p, size_t n, size_t k) {
+    size_t digits = 0;
+    while (k + digits < n && p[k + digits] >= '0' && p[k + digits] <= '9') digits++;
+    return digits;
+}
+/* Whether n bytes at p are a number as JSON has them: -1.5e+3, not 01 nor 1. nor +1. */
+static inline bool json_is_number(const uint8_t *p, size_t n) {
+    size_t k = n > 0 && p[0] == '-';
+    size_t digits = json_digits(p, n, k);
+    if (!digits || (digits > 1 && p[k] == '0')) return false;
+    k += digits;
+    if (k < n && p[k] == '.') {
+        digits = json_digits(p, n, k + 1);
+        if (!digits) return false;
+        k += 1 + digits;
+    }
+    if (k < n && (p[k] == 'e' || p[k] == 'E')) {
+        k++;
+        k += k < n && (p[k] == '+' || p[k] == '-');
+        digits = json_digits(p, n, k);
+        if (!digits) return false;
+        k += digits;
+    }
+    return k == n;
+}
 /* Skips one value of any kind, at most 64 deep. */
 static inline void json_skip(Json *j, int depth) {
     const int c = json_peek(j);
@@ -842,7 +868,13 @@ static inline void json_skip(Json *j, int depth) {
         const uint8_t *from = j->p;
         while (j->p < j->end && *j->p && strchr("+-.0123456789eEtrufalsn", *j->p))
             j->p++;
-        if (j->p == from) json_die(j, "a value");
+        const size_t n = (size_t)(j->p - from);
+        const bool word = (n == 4 && (!memcmp(from, "true", 4) || !memcmp(from, "null", 4))) ||
+                          (n == 5 && !memcmp(from, "false", 5));
+        if (!word && !json_is_number(from, n)) {
+            j->p = from;
+            json_die(j, "a value");
+        }
     }
 }
 
@@ -961,13 +993,14 @@ static inline void json_fields_only(Json object, const JsonField *f, size_t n) {
         die("%s: \"%s\": expected a member that is known, found this one",
             object.name, unknown);
 }
-/* NAN for what is no number. */
+/* NAN for what is no number; dies of one that is too long to be read whole. */
 static inline double json_real(Json j) {
-    char text[32] = "";
+    char text[64] = "";
     size_t n = 0;
     if (!j.p) return NAN;
-    for (; j.p + n < j.end && n < 31 && strchr("+-.0123456789eE", j.p[n]); n++)
+    for (; j.p + n < j.end && n < sizeof text - 1 && strchr("+-.0123456789eE", j.p[n]); n++)
         text[n] = (char)j.p[n];
+    if (n == sizeof text - 1) json_die(&j, "a number of at most 62 characters");
     return *text ? strtod(text, NULL) : NAN;
 }
 #endif

@@ -21,8 +21,9 @@ static inline void convert_check(const Options *o, ModelKind to,
     char *config = path_beside(weights, "config.json");
     if (to == MODEL_HF && from->kind == MODEL_HF && file_same(here, there))
         die("%s: would be written over while it is read", o->to);
+    const char *path = strcmp(weights, o->to) ? weights : o->to;    /* not "another" file */
     if (to != MODEL_HF) output_check(o->to, o, from->path);
-    else if (file_there(there)) output_check(weights, o, from->path);
+    else if (file_there(there)) output_check(path, o, from->path);
     if (to == MODEL_HF && file_there(config) && !file_there(weights))
         die("%s: expected a folder of its own, found %s, another model's, which would be "
             "written over",

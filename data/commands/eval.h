@@ -44,11 +44,11 @@ static inline Data eval_data(State *s, const State *first, const char *name,
     s->o->corpus = option_given(o, "corpus") ? o->corpus : first->o->corpus;
     Data d = data_read(s->o, &s->tok, s->m->c.V, stories);
     if (d.val.n < 2)
-        die("the text has %zu tokens; at least 2 are needed", d.val.n);
+        die("%s: the text has %zu tokens; at least 2 are needed", data_name(s->o), d.val.n);
     if (data_hash(&d) == s->data_hash) return d;
     tokens_free(&d.train);
     if (stories)
-        printf("%s: on the built-in stories, which it was not trained on; "
+        printf("%s: on the built-in stories, not known to be what it was trained on; "
                "--text reads another text\n",
                name);
     return d;
@@ -86,6 +86,9 @@ static inline int cmd_eval(int argc, char **argv) {
     Options *o = options_read(argc, argv, EVAL, "a checkpoint");
     if (o->choices) return eval_choices(o);
     if (o->csv) usage("--csv needs --choices");
+    if (o->given[option_find("margin", EVAL)] && !o->to) usage("--margin needs two models");
+    if (option_given(o, "corpus") && (o->text.n || o->tokens.n))
+        usage("--corpus contradicts --text and --tokens");
     const char *const name[2] = {o->file, o->to};
     const int models = o->to ? 2 : 1;
     State s[2];
@@ -97,6 +100,9 @@ static inline int cmd_eval(int argc, char **argv) {
         s[k] = checkpoint_read(name[k], o, false);
         d[k] = eval_data(&s[k], &s[0], name[k], o);
     }
+    if (models == 2 && o->tokens.n && s[0].tok && s[1].tok && !tok_same(s[0].tok, s[1].tok))
+        die("%s: expected the vocabulary of %s, whose ids --tokens are; --text compares models "
+            "of any two", name[1], name[0]);
     eval_unit(d, models);
     DfPool *pool = df_begin(o->threads);
     const size_t T = size_min(s[0].m->c.ctx, s[models - 1].m->c.ctx);

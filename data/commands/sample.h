@@ -103,8 +103,8 @@ static inline size_t prompt_encode(const Tokenizer *tok,
 }
 
 /* Writes to out what the model adds to the prompt, as it comes: at most n
- * tokens, until <|endoftext|>. */
-static inline void sample(Out *out, const State *s, DfPool *pool,
+ * tokens, until <|endoftext|>. Returns how many, or SIZE_MAX if logits are not finite. */
+static inline size_t sample(Out *out, const State *s, DfPool *pool,
                           const GptPrompt *prompt, size_t n,
                           const GptChoice *how, uint64_t seed) {
     const size_t ctx = s->m->c.ctx;
@@ -116,7 +116,9 @@ static inline void sample(Out *out, const State *s, DfPool *pool,
     size_t done = 0;                /* of the window, so many has the model seen */
     size_t keep = ctx;              /* of a window that is too long: all at first */
     Unfinished rest = {0};
-    for (size_t k = 0; k < n; k++) {
+    bool finite = true;
+    size_t k = 0;
+    for (; k < n; k++) {
         if (have > ctx) {
             memmove(window, window + have - keep, keep * sizeof *window);
             have = keep;
@@ -126,6 +128,8 @@ static inline void sample(Out *out, const State *s, DfPool *pool,
         const float *logits = gpt_next(r, window, have, done);
         done = have;
         const size_t count = gpt_candidates(candidates, logits, s->tok);
+        for (size_t c = 0; c < count; c++) finite &= isfinite(candidates[c].logit);
+        if (!finite) break;
         const uint32_t id = gpt_choose(candidates, count, how, rng_f64(key, k));
         if (id == s->tok->eot) break;
         size_t len;
@@ -138,6 +142,7 @@ static inline void sample(Out *out, const State *s, DfPool *pool,
     gpt_run_free(r);
     free(window);
     free(candidates);
+    return finite ? k : SIZE_MAX;
 }
 
 static inline int cmd_sample(int argc, char **argv) {
@@ -152,12 +157,13 @@ static inline int cmd_sample(int argc, char **argv) {
     DfPool *pool = df_begin(o->threads);
     Out out = out_standard();
     if (!o->quiet) out_text(&out, prompt.text);
-    sample(&out, &s, pool, &prompt, o->count, &how, o->seed);
+    const size_t n = sample(&out, &s, pool, &prompt, o->count, &how, o->seed);
     out_char(&out, '\n');
     out_done(&out);
+    if (n == SIZE_MAX) note("%s: expected finite logits, found others", o->file);
     state_free(&s);
     df_end(pool);
     options_free(o);
-    return 0;
+    return n == SIZE_MAX ? 3 : 0;
 }
 #endif

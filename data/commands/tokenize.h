@@ -97,6 +97,8 @@ static inline int cmd_tokenize(int argc, char **argv) {
     if (!size && o->text.n)
         usage(
             "tokenize: --text is for training a vocabulary, --vocab names a file");
+    if (option_given(o, "pattern") && size)
+        usage("tokenize: --pattern needs --vocab FILE");
     if (o->decode && (size || o->shard))
         usage("tokenize: --decode needs --vocab FILE and no --shard");
     if (o->decode && o->documents)

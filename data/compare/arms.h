@@ -235,8 +235,11 @@ static inline Options arm_options(const Options *common, const char *name,
         const char *own = arm_own(common, i, name);
         if (own) arm_set(&o, name, own);
     }
-    if (sparse && !masks_wanted(&o) && !option_given(&o, "sparsity"))
+    if (sparse && !masks_wanted(&o) && !option_given(&o, "sparsity")) {
+        if (option_given(common, "sparsity"))
+            usage("--sparsity: expected more than 0 for the arm '%s', found 0", name);
         o.sparsity = 0.875;
+    }
     if (fit != AS_IT_IS && !option_given(&o, "width")) {
         const char *other = fit == FIT_FLOPS ? "dense" : "sparse";
         const Options like = arm_options(common, other, nth, V);

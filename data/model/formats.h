@@ -145,7 +145,8 @@ static inline Tokenizer *gguf_try(const ModelFile *f) {
     die_attempt = NULL;
     return t;
 }
-/* The first vocabulary beside a model that can be used, or NULL. */
+/* The first vocabulary beside a model, or NULL if there is none or, *lost, if it cannot be
+ * used: another file beside it might make other ids of the same text. */
 static inline Tokenizer *vocabulary_beside(const ModelFile *f, bool *lost) {
     static const char *const names[4] = {
         "tokenizer.json",
@@ -155,7 +156,7 @@ static inline Tokenizer *vocabulary_beside(const ModelFile *f, bool *lost) {
     };
     Tokenizer *t = NULL;
     const size_t first = f->kind == MODEL_LLMC ? 3 : 0;
-    for (size_t k = first; k < 4 && !t; k++) {
+    for (size_t k = first; k < 4 && !t && !*lost; k++) {
         char *path = path_beside(f->path, names[k]);
         const bool there = file_there(path);
         if (there) t = vocabulary_fit(tok_try(path), f->c.V, path);

@@ -44,7 +44,7 @@ static const JsonField hf_config_fields[] = {
     {"model_type", JSON_NEUTRAL, "\"gpt2\"|null"},
     {"activation_function", JSON_NEUTRAL,
      "\"gelu_new\"|\"gelu_pytorch_tanh\"|null"},
-    {"scale_attn_weights", JSON_NEUTRAL, "true|null"},
+    {"scale_attn_weights", JSON_NEUTRAL, "true"},
     {"scale_attn_by_inverse_layer_idx", JSON_NEUTRAL, "false|null"},
     {"add_cross_attention", JSON_NEUTRAL, "false|null"},
     {"is_encoder_decoder", JSON_NEUTRAL, "false|null"},
@@ -344,7 +344,7 @@ static inline void hf_read(ModelFile *f) {
     st_sort(f->path, f->st.tensors, f->st.n, sizeof *f->st.tensors);
     const Json tied = json_at(json_open(b.p, b.n, path), "tie_word_embeddings");
     if (tied.p && !hf_head(f))
-        json_want(tied, "tie_word_embeddings", "true|null");
+        json_want(tied, "tie_word_embeddings", "true");
     hf_place(f);
     hf_note_adapter(f->path);
     file_free(&b);

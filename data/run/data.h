@@ -42,6 +42,8 @@ static inline void data_agree(const Options *o, const Tokenizer *tok, size_t V) 
     if (stories) mem_check(3.0 * (double)o->corpus, "--corpus");
     if (o->tokens.n && named && vocab_number(o->vocab))
         usage("--tokens needs a vocabulary file, not a number to train");
+    if (option_given(o, "pattern") && (!named || vocab_number(o->vocab)))
+        usage("--pattern needs --vocab FILE");
     if (o->raw16 && !o->tokens.n) usage("--raw16 needs --tokens");
     if (option_given(o, "vocab-size") && (V || tok || named || !o->tokens.n))
         usage("--vocab-size is for --tokens where no vocabulary and no model says how "

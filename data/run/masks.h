@@ -280,9 +280,9 @@ static inline void masks_agree(const Options *o) {
         refuse(o,
                "--mask FILE says all: no --sparsity, --spread, --dense-first or "
                "--update gmp");
-    if (o->dense_first + o->densify > 1)
+    if (masks_wanted(o) && masks_from(o) >= masks_to(o) && !masks_lifted(o))
         refuse(o,
-               "--dense-first and --densify are more than all steps together");
+               "--dense-first and --densify leave none of %zu steps sparse", o->steps);
     if (update != STATIC && masks_last(o) <= masks_from(o))
         refuse(o,
                "--update %s: expected an update within %g of %zu steps, found "
@@ -306,6 +306,9 @@ static inline void masks_check(const Options *o) {
     for (size_t k = 0; k < sizeof evolve / sizeof *evolve; k++)
         if (option_given(o, evolve[k]) && parse_update(o) == STATIC)
             refuse(o, "--%s needs --update set, rigl or gmp", evolve[k]);
+    if (mask_rule(o) == MASK_FILE && !file_there(o->mask))
+        refuse(o, "--mask: expected balanced, random, butterfly, magnitude or a file, found '%s'",
+               o->mask);
     masks_agree(o);
     if (mask_rule(o) == MASK_MAGNITUDE && !trained)
         refuse(o,

@@ -730,6 +730,21 @@ static inline void options_to_meta(StWriter *w, const Options *o) {
         if (options[k].decides)
             st_meta_put(w, options[k].name, option_text(o, k, room));
 }
+/* Says which metadata of a checkpoint are neither such options nor of a State: a newer
+ * program may have written them. */
+static inline void options_meta_note(const Safetensors *st, const char *path) {
+    static const char *const state[] = {"format", "version", "vocab_size", "step", "data_hash",
+                                        "best_val_loss"};
+    for (size_t i = 0; i < st->n_meta; i++) {
+        const char *key = st->meta[i].key;
+        bool known = false;
+        for (size_t k = 0; k < sizeof state / sizeof *state; k++)
+            known |= !strcmp(state[k], key);
+        for (int k = 0; k < OPTIONS; k++)
+            known |= options[k].decides && !strcmp(options[k].name, key);
+        if (!known) note("%s: metadata '%.200s' is not known and passed over", path, key);
+    }
+}
 /* Replaces them in o by those of the checkpoint at path; they count as not given.
  * An older one does not know all: what it lacks is as it was then, at its
  * default, if that is fixed. */
@@ -745,6 +760,7 @@ static inline void options_from_meta(const Safetensors *st, const char *path,
         else option_preset(o, k);
         o->given[k] = false;
     }
+    options_meta_note(st, path);
 }
 
 /* ---- the model ----------------------------------------------------------- */

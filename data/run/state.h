@@ -315,12 +315,15 @@ static inline State state_resume(Options *o, Data *d) {
 
 /* ---- a run under way ----------------------------------------------------- */
 
-/* The first signal asks for a clean end, the second ends at once. */
+/* The first signal asks for a clean end, and says so, for a step may be long; the second
+ * ends at once. */
 static volatile sig_atomic_t interrupted;
 
 static inline void on_signal(int number) {
+    static const char text[] = "\nends after this step; a second signal ends at once\n";
     interrupted = number;
     signal(number, passing_signal);
+    if (write(2, text, sizeof text - 1) < 0) return;    /* nobody to tell it */
 }
 static inline void signals_catch(void) { signals_to(on_signal); }
 

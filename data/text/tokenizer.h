@@ -385,6 +385,19 @@ static inline bool tok_is_text(const Tokenizer *t, uint32_t id) {
     return t->token_of[id] < t->n;
 }
 
+/* Whether every id has the same bytes in both. */
+static inline bool tok_same(const Tokenizer *a, const Tokenizer *b) {
+    bool same = a->V == b->V && a->eot == b->eot;
+    for (uint32_t id = 0; same && id < a->V; id++) {
+        size_t n[2];
+        const uint8_t *of_a = tok_bytes(a, id, &n[0]);
+        const uint8_t *of_b = tok_bytes(b, id, &n[1]);
+        same = n[0] == n[1] && !memcmp(of_a, of_b, n[0]) &&
+               tok_is_text(a, id) == tok_is_text(b, id);
+    }
+    return same;
+}
+
 /* The first place in n bytes of text where a special token other than
  * <|endoftext|> is spelled out, its number in *which; NULL if there is none. A
  * table of first two bytes passes over nearly all of the text; a token of one

@@ -499,7 +499,7 @@ static inline void src_json_notes(const TokSource *s, Json file) {
     const Json after = json_at(file, "post_processor/type");
     const Json cuts = json_at(file, "truncation");
     const Json pads = json_at(file, "padding");
-    if (after.p && memcmp(after.p, "\"ByteLevel\"", 11))
+    if (after.p && !json_among(after, "\"ByteLevel\""))
         note("%s: the tokens that its post_processor puts around a text are "
              "not put there",
              s->name);
