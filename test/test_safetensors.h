@@ -111,7 +111,7 @@ static void test_st_metadata(void) {
               !none.n && !st_meta(&none, "x"),
           "%s", check_line);
     st_free(&none);
-    test_st_fault("{\"__metadata__\":nil}", 0, "expected null");
+    test_st_fault("{\"__metadata__\":nil}", 0, "expected a value");
     test_st_fault("{\"x\\u0000\":3}", 0, "0x00");
     test_st_fault("{\"x\\n\":3}", 0, "0x0a");
     test_st_fault("{\"x\n\":3}", 0, "rest of a string");

@@ -481,7 +481,6 @@ static inline void gguf_read(ModelFile *f, Bytes b) {
     if (!gguf_find(f->gguf, "general.architecture"))
         die("%s: 'general.architecture': expected \"gpt2\", found none",
             f->path);
-    gguf_check_architecture(f);
     gguf_check_fields(f);
     const StTensor *wte = st_find(&f->st, "token_embd.weight");
     if (!gguf_find(f->gguf, "gpt2.attention.layer_norm_epsilon"))
@@ -501,6 +500,7 @@ static inline void gguf_read(ModelFile *f, Bytes b) {
     gguf_want(f, "gpt2.attention.key_length", f->c.C / f->c.NH);
     gguf_want(f, "gpt2.attention.value_length", f->c.C / f->c.NH);
     gguf_want(f, "gpt2.vocab_size", f->c.V);
+    gguf_check_architecture(f);
     gguf_place(f);
 }
 static inline void gguf_close(ModelFile *f) {
