@@ -82,8 +82,8 @@ static inline BenchProduct bench_matrix(size_t IC, size_t OC, size_t w,
     b.dw = mem_new(b.mat.lines, LINE * sizeof(float));
     b.x = mem_new(BENCH_T * IC, sizeof(float));
     b.y = mem_new(BENCH_T * OC, sizeof(float));
-    b.row = mem_new(OC, sizeof *b.row);
-    for (size_t o = 0; o < OC; o++) b.row[o] = (uint32_t)o;
+    b.row = mem_new(size_max(IC, OC), sizeof *b.row);
+    for (size_t i = 0; i < size_max(IC, OC); i++) b.row[i] = (uint32_t)i;
     for (size_t i = 0; i < b.mat.lines * LINE; i++)
         b.w[i] = (float)(rng_f64(1, i) - 0.5);
     return b;
