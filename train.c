@@ -339,11 +339,13 @@ static void run_finish(Run *run) {
     if (o->json && !interrupted) run_json(run, &val, step);
 }
 
-/* A line that goes on with a run: its checkpoint and what it reads, which no
- * checkpoint names. On the heap. */
+/* A line that goes on with a run: its checkpoint and what no checkpoint names, what it reads,
+ * its log, and how often it validates, which is of the steps that can be the best. On the
+ * heap. */
 static char *run_resume_line(const Run *run) {
     const Options *o = run->s.o;
-    const char *word[2 * FILES_MAX + 8] = {"run", "--resume", run->out};
+    const char *word[2 * FILES_MAX + 12] = {"run", "--resume", run->out};
+    char every[32];
     int n = 3;
     if (o->text.n) word[n++] = "--text";
     for (size_t k = 0; k < o->text.n; k++) word[n++] = o->text.item[k];
@@ -352,6 +354,11 @@ static char *run_resume_line(const Run *run) {
     if (o->raw16) word[n++] = "--raw16";
     if (o->val) word[n++] = "--val";
     if (o->val) word[n++] = o->val;
+    if (o->log) word[n++] = "--log";
+    if (o->log) word[n++] = o->log;
+    snprintf(every, sizeof every, "%zu", o->every);
+    if (option_given(o, "every")) word[n++] = "--every";
+    if (option_given(o, "every")) word[n++] = every;
     return words_join(n, word);
 }
 /* What to type next. */
@@ -382,6 +389,7 @@ static int cmd_run(int argc, char **argv) {
         die("%.60s...: expected a shorter path", run.out);
     if ((o->trace || o->why) && parse_schedule(o) != DATAFLOW)
         usage("--trace and --why need --schedule dataflow");
+    schedule_agree(o);
     lock_take(run.out);
     run_check(&run, o);
 
@@ -389,6 +397,9 @@ static int cmd_run(int argc, char **argv) {
     if (o->resume && file_same(run.out, o->resume)) run.saved = run.out;
     else run.s.best = INFINITY;
     if (o->resume) run_check(&run, o);          /* with what the checkpoint names, too */
+    if (option_given(o, "stop") && o->stop <= run.s.step)
+        usage("--stop: expected more than the %zu steps that are done, found %zu", run.s.step,
+              o->stop);
     const double density = masks_density(run.s.m);
     const double need = run_bytes(o, &run.s.m->c, density) + data_bytes(&d);
     mem_check(need, "the run (try --group 1, a smaller --panel or model)");

@@ -650,6 +650,7 @@ static void test_hf_vocabulary(const char *path) {
                       path) == 0,
               "%s", check_line);
         check_refused("no vocabulary of its own", "sample %s", path);
+        check_refused("a model that was converted", "run --resume %s", file_in("no.ckpt"));
     }
     unlink(vocab);
     free(vocab);
@@ -701,6 +702,8 @@ static void test_hf_config(const char *path, const char *config) {
         {HF_CONFIG("\"n_inner\": 17, "), "n_inner"},
         {HF_CONFIG("\"scale_attn_weights\": false, "), "scale_attn_weights"},
         {HF_CONFIG("\"scale_attn_weights\": null, "), "expected true, found null"},
+        {HF_CONFIG("\"num_attention_heads\": 4, "), "num_attention_heads"},
+        {HF_CONFIG("\"hidden_size\": 40, "), "hidden_size"},
         {HF_CONFIG("\"x\": 01, "), "a value"},
         {HF_CONFIG("\"x\": 1., "), "a value"},
         {HF_CONFIG("\"x\": +1, "), "a value"},

@@ -199,6 +199,9 @@ static void check_kept(const char *text, const char *whole, const char *parts) {
     /* no command writes over what it reads */
     const uint64_t before = file_bits(whole);
     check_refused("while it is read", "dump %s --init %s", whole, whole);
+    check_refused("an earlier dump, found another", "dump %s", whole);
+    check_refused("--stop: expected more than", "run --text %s --resume %s --stop 1", text,
+                  whole);
     check_refused("while it is read", "convert %s %s --format llmc", whole,
                   whole);
     check_refused("while it is read", "verify %s --json %s", whole, whole);
@@ -703,6 +706,10 @@ static const Refused bad_lines[] = {
     {"run --corpus 100000 --vocab 300 --pattern gpt2", "--pattern needs"},
     {"tokenize --vocab 300 --pattern gpt2", "--pattern needs"},
     {"eval a --margin 0.1", "needs two models"},
+    {"sample a --temperature 0 --top-k 5", "no --top-k"},
+    {"run --schedule kernel --tiles 3", "--tiles needs --schedule dataflow or fit"},
+    {"bench --chip nothere", "found 'nothere'"},
+    {"bench --products --block 16x3", "found '16x3'"},
     {"eval a --text x --corpus 100000", "contradicts"},
     {"compare --corpus 100000 --vocab 300 --sparsity 0", "for the arm 'sparse', found 0"},
     {"run --densify 0.1", "needs --sparsity"},

@@ -312,6 +312,8 @@ static inline int cmd_bench(int argc, char **argv) {
         if (option_given(o, of_steps[k]))
             usage("--%s: is of whole steps, which --products leaves out",
                   of_steps[k]);
+    if (!o->products) parse_chip(o);            /* what is wrong there is said first */
+    parse_block(o);
     if (o->json) json = out_open(o->json);
     json_begin(&json, NULL, '{');
     bench_machine(o->threads, &json);

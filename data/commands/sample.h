@@ -147,6 +147,10 @@ static inline size_t sample(Out *out, const State *s, DfPool *pool,
 
 static inline int cmd_sample(int argc, char **argv) {
     Options *o = options_read(argc, argv, SAMPLE, "a checkpoint");
+    static const char *const drawing[] = {"top-k", "top-p", "seed"};
+    for (size_t k = 0; k < sizeof drawing / sizeof *drawing && o->temperature == 0; k++)
+        if (o->given[option_find(drawing[k], SAMPLE)])
+            usage("--temperature 0 takes the likeliest token: no --%s", drawing[k]);
     State s = checkpoint_read(o->file, o, false);
     if (o->no_eot && (!o->prompt || !*o->prompt))
         usage("--no-eot needs a --prompt to begin with");

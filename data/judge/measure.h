@@ -375,8 +375,9 @@ static inline void pair_print(const Measures x[2], double margin, bool paired) {
     }
     if (!paired)
         printf(
-            "their vocabularies differ: compared by the byte, and the items are not "
-            "paired\n");
+            "their vocabularies differ: compared by the %s, and the items are not "
+            "paired\n",
+            pair_bytes(x) ? "byte" : "token");
     printf("first less second %+.4f %s", s.diff,
            pair_bytes(x) ? "bits/byte" : "bits/token");
     if (isfinite(s.lo)) printf(", 95 %% interval %+.4f .. %+.4f over", s.lo, s.hi);

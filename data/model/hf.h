@@ -38,6 +38,10 @@ static const JsonField hf_config_fields[] = {
     {"n_embd", JSON_READ, ""},
     {"vocab_size", JSON_READ, ""},
     {"n_positions", JSON_READ, ""},
+    {"num_hidden_layers", JSON_READ, ""},       /* four sizes by names that */
+    {"num_attention_heads", JSON_READ, ""},     /* transformers takes before those */
+    {"hidden_size", JSON_READ, ""},
+    {"max_position_embeddings", JSON_READ, ""},
     {"n_inner", JSON_READ, ""},
     {"layer_norm_epsilon", JSON_READ, ""},
     {"tie_word_embeddings", JSON_READ, ""},
@@ -136,6 +140,10 @@ static inline GptConfig hf_config(const uint8_t *p, size_t n,
     const size_t strange =
         json_fields(j, hf_config_fields, HF_CONFIG_FIELDS, unknown);
     json_alone(j);
+    hf_want_number(j, "num_hidden_layers", (double)c.L);
+    hf_want_number(j, "num_attention_heads", (double)c.NH);
+    hf_want_number(j, "hidden_size", (double)c.C);
+    hf_want_number(j, "max_position_embeddings", (double)c.ctx);
     if (strange) hf_note_unknown(j, strange);
     hf_note_class(j);
     hf_want_number(j, "layer_norm_epsilon", 1e-5);

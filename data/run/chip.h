@@ -176,6 +176,14 @@ static inline size_t schedule_bytes(const Options *o) {
     return machine ? c.tiles * (c.sram + DF_GAP * DF_LINE_BYTES) : 0;
 }
 
+/* Refuses what is said of a chip that the schedule does not run on. */
+static inline void schedule_agree(const Options *o) {
+    static const char *const of_chip[] = {"chip", "tiles", "sram", "depth"};
+    const int schedule = parse_schedule(o);
+    for (size_t k = 0; k < sizeof of_chip / sizeof *of_chip; k++)
+        if (option_given(o, of_chip[k]) && schedule != DATAFLOW && schedule != IF_IT_FITS)
+            usage("--%s needs --schedule dataflow or fit", of_chip[k]);
+}
 /* Gives a run that trains its chip, if the schedule wants one: host's on trial. */
 static inline void schedule_set(GptRun *r, const Options *o) {
     const DfChip chip = parse_chip(o);

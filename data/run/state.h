@@ -300,6 +300,9 @@ static inline State state_resume(Options *o, Data *d) {
             o->resume);
     model_close(&model);
     State s = checkpoint_read(o->resume, o, true);
+    if (!s.data_hash)
+        die("%s: expected a run that can go on, found a model that was converted; --init starts "
+            "from it", o->resume);
     *o = *s.o;
     free(s.o);
     s.o = o;

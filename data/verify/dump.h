@@ -490,6 +490,16 @@ static inline DumpBlocks dump_blocks(const Options *o) {
         usage("--block: expected OUTPUTSxINPUTS, found '%s'", text);
     return (DumpBlocks){o->dump.sparsity, out, in, text};
 }
+/* Dies if a dump would take the place of another file, a checkpoint say. */
+static inline void dump_check(const char *path) {
+    enum { HEAD = 1 << 16 };        /* its metadata come first */
+    struct stat st;
+    if (!file_stat(path, &st) || !S_ISREG(st.st_mode) || st.st_size == 0) return;
+    Bytes b = file_read(path);
+    if (!memmem(b.p, size_min(b.n, HEAD), "gpt-reference-dump", 18))
+        die("%s: expected no file, or an earlier dump, found another", path);
+    file_free(&b);
+}
 /* Dies of options that the model of --init decides. */
 static inline void dump_init_check(const Options *o) {
     static const char *const fixed[4] = {"layers", "heads", "width", "vocab"};
@@ -500,6 +510,7 @@ static inline void dump_init_check(const Options *o) {
 static inline int cmd_dump(int argc, char **argv) {
     Options *o = options_read(argc, argv, DUMP, "a file to write");
     output_check(o->file, o, NULL);
+    dump_check(o->file);
     if (isnan(o->lr)) o->lr = 0.002;
     const DumpBlocks blocks = dump_blocks(o);
     const GptConfig c = {
