@@ -91,9 +91,10 @@ static void drop_against_spec(GptConfig c, size_t B, size_t T, size_t P, Dropout
                               int w) {
     SpMat *mats = w < 0 ? NULL : some_masks(&c, (size_t)w, 0.3);
     GptPair p = pair_masked(c, mats, B, T, 0.2, 2);
-    GptRun *r = gpt_run_new(p.m, p.pool, B, T, P, GPT_TRAIN);
+    GptRun *r = gpt_run_new(p.m, p.pool, B, T, P,
+                            dropout.share > 0 ? GPT_TRAIN | GPT_DROP : GPT_TRAIN);
     double loss = 0;
-    gpt_run_drop(r, dropout);
+    r->dropout = dropout;
     p.s->dropout = dropout;
     gpt_train(r, p.inputs, p.targets, B * T, &loss);
     loss /= (double)(B * T);
@@ -122,9 +123,9 @@ static void test_drop_off(void) {
     const GptConfig c = {2, 2, 32, 96, 40};
     GptPair p = pair_new(c, 2, 37, 0.2, 2);
     GptRun *r[2] = {gpt_run_new(p.m, p.pool, 2, 37, 64, GPT_TRAIN),
-                    gpt_run_new(p.m, p.pool, 2, 37, 64, GPT_TRAIN)};
+                    gpt_run_new(p.m, p.pool, 2, 37, 64, GPT_TRAIN | GPT_DROP)};
     double loss[3] = {0};
-    gpt_run_drop(r[1], drop_some);
+    r[1]->dropout = drop_some;
     gpt_eval(r[0], p.inputs, p.targets, &loss[0]);
     gpt_train(r[1], p.inputs, p.targets, 2 * 37, &loss[2]);
     gpt_eval(r[1], p.inputs, p.targets, &loss[1]);
@@ -139,8 +140,8 @@ static void test_drop_off(void) {
 static uint64_t drop_bits(const MachineCase *k, const DfChip *chip, size_t depth) {
     GptPair p = machine_pair(k);
     const int how = k->workers % 2 ? GPT_TRAIN : GPT_TRAIN | GPT_RECOMPUTE;
-    GptRun *r = gpt_run_new(p.m, p.pool, k->group, k->T, k->P, how);
-    gpt_run_drop(r, drop_some);
+    GptRun *r = gpt_run_new(p.m, p.pool, k->group, k->T, k->P, how | GPT_DROP);
+    r->dropout = drop_some;
     if (chip) gpt_machine_plan_for(r, *chip, depth, k->purpose);
     const uint64_t h = bits_of_run(&p, r, k->B, k->T, k->group);
     gpt_run_free(r);

@@ -40,7 +40,6 @@ typedef struct {
 typedef struct {
     Gpt *m;
     DfPool *pool;
-    int how;                    /* its program was made: GPT_TRAIN .. */
     Program program;
     size_t B, T;                /* sequences, tokens of each */
     size_t stride;              /* groups from one sequence to the next */
@@ -56,7 +55,8 @@ typedef struct {
     atomic_uint *done;          /* [lots of the pool][panels] tasks of a stage, off the
                                  * chip, that are done with a panel */
     float dscale;               /* 1 / targets that count in the whole step */
-    Dropout dropout;            /* of its training steps */
+    Dropout dropout;            /* of its training steps; a share of what layers make
+                                 * needs a program made with GPT_DROP */
     bool dropping;              /* one is under way */
     GptMachine *machine;        /* the chip that trains; NULL: stage by stage */
     GptTrial trial;             /* whether the chip stays */

@@ -197,7 +197,7 @@ static inline void schedule_set(GptRun *r, const Options *o) {
 
 /* How the program of a run that trains is made. */
 static inline int train_how(const Options *o) {
-    return o->recompute ? GPT_TRAIN | GPT_RECOMPUTE : GPT_TRAIN;
+    return GPT_TRAIN | (o->recompute ? GPT_RECOMPUTE : 0) | (o->dropout > 0 ? GPT_DROP : 0);
 }
 
 /* Sequences in memory at once: all of the batch, or equal parts of at most 512 MiB of

@@ -161,8 +161,7 @@ static inline GptRun *gpt_run_new(Gpt *m, DfPool *pool, size_t B, size_t T, size
     const size_t groups = gpt_groups(T);
     const size_t share = B * groups / (2 * pool->workers);
     const size_t most = gpt_rows(m->c.V) + 4 * gpt_rows(m->c.C) + BEYOND;
-    *r = (GptRun){.m = m, .pool = pool, .how = how, .B = B, .T = T, .stride = groups,
-                  .groups = groups};
+    *r = (GptRun){.m = m, .pool = pool, .B = B, .T = T, .stride = groups, .groups = groups};
     r->panel = size_min(P / LINE, size_max(share, 1));
     r->program = gpt_program(&m->c, groups, r->panel, how);
     r->array = mem_new(r->program.arrays, sizeof *r->array);
@@ -177,16 +176,6 @@ static inline GptRun *gpt_run_new(Gpt *m, DfPool *pool, size_t B, size_t T, size
     r->done = mem_new(B * groups * DF_LOTS, sizeof *r->done);
     r->moved = mem_new(pool->workers * MOVED_KINDS, sizeof(double));
     return r;
-}
-/* Training steps of a new run drop what these shares say; its step is the caller's to
- * set. */
-static inline void gpt_run_drop(GptRun *r, Dropout dropout) {
-    r->dropout = dropout;
-    if (dropout.share <= 0) return;
-    prog_free(&r->program);
-    r->program = gpt_program(&r->m->c, r->groups, r->panel, r->how | GPT_DROP);
-    const size_t n = gpt_array_floats(&r->program, IN_DROP, r->B * r->groups, r->panel);
-    r->array[IN_DROP] = mem_new(n, sizeof(float));
 }
 static inline void gpt_machine_free(GptRun *r);
 static inline void gpt_run_free(GptRun *r) {

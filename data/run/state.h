@@ -397,11 +397,11 @@ static inline void run_open(Run *run, DfPool *pool) {
     Gpt *m = run->s.m;
     run->r = gpt_run_new(m, pool, run_group(o, &m->c), o->context, o->panel,
                          train_how(o));
-    gpt_run_drop(run->r, (Dropout){
+    run->r->dropout = (Dropout){
         .share = o->dropout,
         .attention = o->attention_dropout,
         .seed = o->seed,
-    });
+    };
     schedule_set(run->r, o);
 }
 
