@@ -385,8 +385,13 @@ static inline void df_section_free(DfSection *section, const DfGraph *graph) {
             free(slot->row);            /* else it is the base's */
     }
     for (size_t s = 0; s < section->parts; s++) {
-        free(section->part[s].col);
-        free(section->part[s].cut);
+        const DfPart *part = &section->part[s];
+        for (size_t k = 0; part->cut && k < part->actors; k++) {
+            free(part->cut[k].mat.four);
+            free(part->cut[k].mat.begin);
+        }
+        free(part->cut);
+        free(part->col);
     }
     free(section->slot);
     free(section->part);
@@ -433,6 +438,26 @@ static inline void df_unguard(const DfPlan *plan) { (void)plan; }
 
 /* ---- slices: what a tile holds of a matrix that is cut by its columns ---- */
 
+/* Lists the fours of a slice whose first column is `left`: those of the whole, of its
+ * columns, at its own lines. */
+static inline void df_slice_fours(const SpMat *mat, DfSlice *slice, size_t left) {
+    SpMat *m = &slice->mat;
+    const size_t fours = m->IC / 4;
+    size_t lines = 0;
+    for (size_t r = 0; r < m->nb; r++) lines += m->end[r] - m->first[r];
+    m->four = mem_new(lines / 4 + BEYOND, sizeof *m->four);
+    m->begin = mem_new(sp_bands(m) * fours + 1, sizeof *m->begin);
+    uint32_t n = 0;
+    for (size_t at = 0; at < sp_bands(m) * fours; at++) {
+        const uint32_t *of =
+            mat->begin + at / fours * (mat->IC / 4) + left / 4 + at % fours;
+        for (const SpFour *f = mat->four + of[0]; f < mat->four + of[1]; f++) {
+            const uint32_t line = m->first[f->block] + f->line - slice->from[f->block];
+            m->four[n++] = (SpFour){f->block, line - m->first[0]};
+        }
+        m->begin[at + 1] = n;
+    }
+}
 /* Cuts a matrix by the columns of each actor of a part: lines first[r] ..
  * end[r] of what the tile holds or, if weights stay off chip, of the whole.
  * row: of every column of the matrix its row of the edge that is scattered to;
@@ -473,8 +498,8 @@ static inline DfSlice *df_slices(const SpMat *mat, const DfSection *section,
         slice[k].mat.end = end;
         slice[k].mat.IC = right - left;
         slice[k].mat.col = col;
-        slice[k].mat.four = NULL;               /* they are of the whole */
         if (mat->dense) slice[k].mat.col = (uint32_t *)(uintptr_t)(row + left);
+        if (mat->four) df_slice_fours(mat, &slice[k], left);
     }
     return slice;
 }

@@ -545,6 +545,16 @@ static void test_chips(void) {
     CHECK(DIES(machine_bits(&k, &chip, 2)) && strstr(check_line, "simulated, not run"),
           "bfloat16: %s", check_line);
 }
+/* Panels of WIDE groups, of matrices in fours: each tile has a list of those of its slice. */
+static void test_slices(void) {
+    const MachineCase k = {{1, 2, 64, 64, 64}, 4, 4, 64, 64, 4, 2, GPT_TRAIN, DF_TO_RUN};
+    const uint64_t want = machine_bits(&k, NULL, 2);
+    const char *const chip[] = {"host", "mesh"};
+    for (size_t n = 0; n < 2; n++) {
+        const DfChip c = df_chip(chip[n]);
+        CHECK(machine_bits(&k, &c, 2) == want, "%s: other bits than stage by stage", chip[n]);
+    }
+}
 
 /* Kernels are charged whole waves: 5 tiles do 40 items of 700 cycles in 8 waves,
  * 4 tiles in 10, 30 in 2. */
@@ -996,6 +1006,7 @@ static void test_machine(void) {
     test_why();
     test_chip_files();
     test_chips();
+    test_slices();
     test_machine_random();
 }
 #endif
