@@ -1046,9 +1046,9 @@ static inline void gpt_loss_data(const Firing *f) { gpt_loss_of(f, true); }
 /* ---- the layer ----------------------------------------------------------- *
  * layer_forward and layer_backward are the layer. They compute nothing: a line
  * appends a stage (attention, attention_data and fc_again two; drop_data and fc_again
- * none if there is nothing to do) to a program (data/panel/program.h), and returns the number of
- * the edge that it makes; _weight makes none. FLOPs are counted as the source has
- * them: a multiply-add is 2, e^x is 8; each output of a matrix has one more, for a
+ * none if there is nothing to do) to a program (data/panel/program.h), and returns the
+ * number of the edge that it makes; _weight makes none. FLOPs are counted as the source
+ * has them: a multiply-add is 2, e^x is 8; each output of a matrix has one more, for a
  * bias, the head's too. */
 
 /* The arrays that all layers share, by what lies in them. */

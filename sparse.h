@@ -265,11 +265,12 @@ INLINE vf vf_exp(vf x) {
 
 /* ---- the pattern of a matrix --------------------------------------------- */
 
+typedef struct {            /* four lines that a row block keeps, inputs 4i .. 4i + 3 */
+    uint32_t block, line;   /* which row block; the first of the lines, from line first[0] on */
+} SpFour;
+
 /* Which lines a matrix keeps. The numbers in them, float w[lines][16], lie
  * elsewhere: weights, gradients and moments share one pattern. */
-typedef struct {            /* four lines of a matrix, inputs 4i .. 4i + 3 */
-    uint32_t block, line;   /* their row block; the first of them */
-} SpFour;
 typedef struct {
     size_t OC, IC, nb;      /* nb = ceil(OC / 16) row blocks; outputs past OC have
                              * zero weights */
@@ -585,8 +586,8 @@ INLINE void sp_tile_forward(const int R, const int G, const bool first, const bo
     sp_give(R, G, sum, y);
 }
 
-/* dx[col j] of G groups += w[j][o] dy[o], summed over the 16 outputs o of each
- * row block, for R lines j, of which each `run` lie side by side. A row block's
+/* dx[col j] of G groups += w[j][o] dy[o] (=, if at.begins), summed over the 16 outputs o of
+ * each row block, for R lines j, of which each `run` lie side by side. A row block's
  * outputs follow those of the one before. Of w it asks for the tile after the next. */
 INLINE void sp_tile_data(const int R, const int G, const int run, const float *w,
                          SpLines at, SpPanel dy, SpPanel dx) {

@@ -103,8 +103,8 @@ static inline size_t prompt_encode(const Tokenizer *tok,
 }
 
 /* Writes to out what the model adds to the prompt, as it comes: at most n
- * tokens, until <|endoftext|>. Returns how many, or SIZE_MAX if logits are not finite. */
-static inline size_t sample(Out *out, const State *s, DfPool *pool,
+ * tokens, until <|endoftext|>. False if it ends at logits that are not finite. */
+static inline bool sample(Out *out, const State *s, DfPool *pool,
                           const GptPrompt *prompt, size_t n,
                           const GptChoice *how, uint64_t seed) {
     const size_t ctx = s->m->c.ctx;
@@ -117,8 +117,7 @@ static inline size_t sample(Out *out, const State *s, DfPool *pool,
     size_t keep = ctx;              /* of a window that is too long: all at first */
     Unfinished rest = {0};
     bool finite = true;
-    size_t k = 0;
-    for (; k < n; k++) {
+    for (size_t k = 0; k < n; k++) {
         if (have > ctx) {
             memmove(window, window + have - keep, keep * sizeof *window);
             have = keep;
@@ -142,7 +141,7 @@ static inline size_t sample(Out *out, const State *s, DfPool *pool,
     gpt_run_free(r);
     free(window);
     free(candidates);
-    return finite ? k : SIZE_MAX;
+    return finite;
 }
 
 static inline int cmd_sample(int argc, char **argv) {
@@ -161,13 +160,13 @@ static inline int cmd_sample(int argc, char **argv) {
     DfPool *pool = df_begin(o->threads);
     Out out = out_standard();
     if (!o->quiet) out_text(&out, prompt.text);
-    const size_t n = sample(&out, &s, pool, &prompt, o->count, &how, o->seed);
+    const bool finite = sample(&out, &s, pool, &prompt, o->count, &how, o->seed);
     out_char(&out, '\n');
     out_done(&out);
-    if (n == SIZE_MAX) note("%s: expected finite logits, found others", o->file);
+    if (!finite) note("%s: expected finite logits, found others", o->file);
     state_free(&s);
     df_end(pool);
     options_free(o);
-    return n == SIZE_MAX ? 3 : 0;
+    return finite ? 0 : 3;
 }
 #endif
