@@ -1,5 +1,5 @@
 # make              ./train: train.c and the headers, one translation unit, and the few lines it starts with
-# make test         every test; QUICK=1 for smaller sweeps of the same tests
+# make test         every test; QUICK=1 for smaller sweeps of the same tests, ONLY="gpt pool" for some of them
 # make asan tsan    the tests and ./train under the address + undefined behaviour and the thread sanitizers
 # make fuzz         every fuzzer for SECONDS=180 each, with clang
 # make headers      each header by itself
@@ -30,7 +30,7 @@ ARCH := $(or $(call works,-march=native),$(call works,-mcpu=native))
 HEADERS = $(wildcard *.h data/*/*.h)
 TESTS = $(wildcard test/*.h)
 FUZZERS = $(patsubst test/fuzz/%.c,test/fuzz/bin/%,$(wildcard test/fuzz/fuzz_*.c))
-SANITIZE = $(MAKE) test O=.build/$@/ CFLAGS='-O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all
+SANITIZE = $(MAKE) test O=.build/$@/ CFLAGS='-O1 -g1 -fno-omit-frame-pointer -fno-sanitize-recover=all
 
 # First, for it is what make alone makes.
 ifneq ($(PORTABLE),1)
@@ -72,7 +72,7 @@ $(O)start-portable.o: data/base/start.c
 
 # RUN is a prefix such as an emulator. The tests run the program as TRAIN says.
 test: $(O)train $(O)test/test
-	TRAIN='$(strip $(RUN) ./$(O)train)' $(RUN) ./$(O)test/test
+	TRAIN='$(strip $(RUN) ./$(O)train)' $(RUN) ./$(O)test/test $(ONLY)
 
 bench: $(O)train
 	$(RUN) ./$(O)train bench

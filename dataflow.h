@@ -175,6 +175,10 @@ static inline bool df_writes(const DfStage *stage, int e) {
 
 /* ---- what a firing costs ------------------------------------------------- */
 
+/* Of two times, none of which is NaN; fmax and fmin are calls. */
+static inline double df_later(double a, double b) { return a > b ? a : b; }
+static inline double df_sooner(double a, double b) { return a < b ? a : b; }
+
 typedef struct {
     double flops;
     double gathered;        /* lines that it gathers or scatters one by one */
@@ -223,7 +227,7 @@ static inline DfWork df_firing(const DfGraph *graph, const DfStage *stage,
 static inline double df_cycles(const DfChip *chip, const DfWork *work) {
     const double line = LINE * (double)chip->element;
     const double bytes = (work->gathered + work->moved) * line;
-    return fmax(work->flops / chip->flops, bytes / chip->port);
+    return df_later(work->flops / chip->flops, bytes / chip->port);
 }
 
 /* ---- sections: what is on the chip together ------------------------------ *
@@ -306,7 +310,8 @@ typedef struct {
     DfSlot *slot;           /* [edges of the graph] */
     size_t tiles;           /* used */
     size_t peak;            /* most bytes of a tile */
-    double work;            /* cycles a panel of the busiest tile */
+    double all;             /* cycles a panel of all parts, on one tile */
+    double work;            /* the same of the busiest tile */
     uint64_t sign;          /* sections of one sign take the same time, but for
                              * what hides the coming of their weights */
     int mode;               /* of the three above */

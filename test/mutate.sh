@@ -7,7 +7,7 @@ files='gpt.h sparse.h data/panel/*.h data/run/schedule.h data/run/adamw.h'
 trap 'rm -rf "$dir"' EXIT
 mkdir "$dir/test" && cp -r ./*.h data test/golden test/*.h "$dir" && mv "$dir/golden" "$dir"/test*.h "$dir"/check.h "$dir/test"
 printf '#include "check.h"\n#include "test_drop.h"\nint main(void) { test_gpt(); test_drop(); return check_failed > 0; }\n' >"$dir/test/gpt.c"
-flags='-std=c11 -O1 -D_GNU_SOURCE -ffp-contract=off -fno-math-errno -w'
+flags='-std=c11 -Og -D_GNU_SOURCE -ffp-contract=off -fno-math-errno -w'
 echo 'int x;' | $cc -march=native -c -x c -o /dev/null - 2>/dev/null && flags="$flags -march=native"
 
 try() {     # name, expression

@@ -156,7 +156,7 @@ static void test_drop_bits(void) {
     CHECK(want == 0x2acac5779a4a432eu,
           "other bits than on every machine and compiler so far: %016llx",
           (unsigned long long)want);
-    for (size_t n = 0; n < (QUICK ? 12 : 60); n++) {
+    for (size_t n = 0; n < (QUICK ? 6 : 60); n++) {
         MachineCase k = base;
         DfChip chip = df_chip("host");
         k.workers = 1 + n % 4;

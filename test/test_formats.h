@@ -198,7 +198,7 @@ static void test_planted(DfPool *pool) {
         const char *path = file_in("scaled");
         size_t found = 0, blind = 0, planted = 0;
         scaled_put(path, scale[k]);
-        for (int n = -1; n < PLANTED; n += QUICK ? 3 : 1) {
+        for (int n = -1; n < PLANTED; n += QUICK ? 5 : 1) {
             Dump d = dump_parse(file_copy(path), NULL);
             double moved = 0;
             const char *name = n < 0 ? "nothing" : plant(&d, n, &moved);
@@ -236,7 +236,7 @@ static void test_planted(DfPool *pool) {
  * judged. */
 static void test_random_dumps(DfPool *pool) {
     const char *path = file_in("random");
-    for (size_t n = 0; n < (QUICK ? 25 : 500); n++) {
+    for (size_t n = 0; n < (QUICK ? 10 : 500); n++) {
         const uint64_t key = rng_key(n, "dump");
         const size_t heads = 1 + rng_u64(key, 0) % 4;
         const size_t width = heads * (4 + 4 * (rng_u64(key, 1) % 4));

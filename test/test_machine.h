@@ -271,7 +271,7 @@ static Planned check_case(size_t n) {
  * plenty. */
 static void test_machine_random(void) {
     Planned all = {0};
-    for (size_t n = 0; n < (QUICK ? 24 : 200); n++) {
+    for (size_t n = 0; n < (QUICK ? 16 : 200); n++) {
         const Planned planned = check_case(n);
         all.replicas += planned.replicas;
         all.kernels += planned.kernels;

@@ -124,10 +124,6 @@ static inline void df_alike_free(DfAlike *alike) {
 
 /* ---- a section's pipeline ------------------------------------------------ */
 
-/* Of two times, none of which is NaN; fmax and fmin are calls. */
-static inline double df_later(double a, double b) { return a > b ? a : b; }
-static inline double df_sooner(double a, double b) { return a < b ? a : b; }
-
 /* A section's pipeline while it is simulated. */
 typedef struct {
     const DfGraph *graph;

@@ -212,20 +212,15 @@ static inline uint64_t df_sign(const DfSearch *search, uint64_t what, size_t fir
     return df_range_sign(search->graph, search->plan, &search->signs, what, first, end);
 }
 
-/* A section of stages first .. choice.end-1, dealt out by a share, in *best if
- * that is faster; what is hardly faster does not count. */
+/* A section dealt out by the share that a choice has, which is *best then if that is
+ * faster; what is hardly faster does not count. */
 static inline void df_try_share(const DfGraph *graph, const DfPlan *plan,
-                                size_t first, DfChoice choice, size_t panels,
+                                DfSection *section, DfChoice choice, size_t panels,
                                 DfChoice *best) {
-    DfSection section = df_section(graph, plan, first, choice.end, choice.mode,
-                                   choice.span);
-    section.replicate = choice.replicate;
-    if (df_deal(graph, &section, plan, choice.share) &&
-        section.replicated == choice.replicate) {
-        choice.seconds = df_guess(graph, plan, &section, section.work, panels);
-        if (choice.seconds < 0.98 * best->seconds) *best = choice;
-    }
-    df_section_free(&section, graph);
+    section->replicate = choice.replicate;
+    if (!df_deal(graph, section, plan, choice.share)) return;
+    choice.seconds = df_guess(graph, plan, section, section->work, panels);
+    if (choice.seconds < 0.98 * best->seconds) *best = choice;
 }
 /* The best share for stages first .. choice.end-1, by dealing them out, the
  * coarsest first, and whether with replicas. Workers do few large firings
@@ -234,15 +229,18 @@ static inline DfChoice df_best_share(const DfGraph *graph, const DfPlan *plan,
                                      size_t first, DfChoice choice,
                                      size_t panels) {
     DfChoice best = choice;
+    DfSection section = df_section(graph, plan, first, choice.end, choice.mode,
+                                   choice.span);
     best.seconds = INFINITY;
     for (int k = 0; k < DF_SHARES; k++) {
         choice.share = df_shares[k];
         choice.replicate = false;
-        df_try_share(graph, plan, first, choice, panels, &best);
+        df_try_share(graph, plan, &section, choice, panels, &best);
         if (df_for_workers(plan) && best.seconds < INFINITY) break;
         choice.replicate = true;
-        df_try_share(graph, plan, first, choice, panels, &best);
+        df_try_share(graph, plan, &section, choice, panels, &best);
     }
+    df_section_free(&section, graph);
     return best;
 }
 /* Whether stages first .. end-1 fit on the chip together. */
@@ -369,12 +367,11 @@ static inline double df_resident(const DfGraph *graph, const DfPlan *plan,
     const double tiles = (double)plan->chip.tiles;
     double best = INFINITY;
     DfSection section = df_section(graph, plan, first, end, DF_RESIDENT, 1);
-    const double mean = df_all_work(graph, plan, &section) / tiles;
+    const double mean = section.all / tiles;
     for (int k = 0; k < 2 * DF_SHARES; k++) {
         section.replicate = k % 2;
-        if (df_cut_parts(graph, &section, plan, df_shares[k / 2]) &&
-            section.replicated == section.replicate)
-            best = fmin(best, df_guess(graph, plan, &section, mean, panels));
+        if (df_cut_parts(graph, &section, plan, df_shares[k / 2]))
+            best = df_sooner(best, df_guess(graph, plan, &section, mean, panels));
         if (df_for_workers(plan) && best < INFINITY) break;
     }
     df_section_free(&section, graph);
@@ -399,7 +396,7 @@ static inline double df_sequence_end(const DfSim *sim, size_t n) {
     const size_t each = sim->section->per_sequence;
     double end = 0;
     for (size_t at = n * each * parts; at < (n + 1) * each * parts; at++)
-        end = fmax(end, sim->last[at]);
+        end = df_later(end, sim->last[at]);
     return end;
 }
 /* So many panels of a long stream are simulated, but at least four sequences. */
@@ -683,7 +680,7 @@ static inline double df_best(const DfGraph *graph, DfPlan *plan, size_t panels,
         const DfClock kernels = df_clock_kernels(graph, &plan->chip, 0, graph->stages,
                                                  search.sequences, plan->groups);
         if (took > kernels.seconds) df_fill(&search, plan, true);
-        took = fmin(took, kernels.seconds);
+        took = df_sooner(took, kernels.seconds);
     }
     *firings = search.firings;
     df_signs_free(&search.signs);

@@ -18,13 +18,16 @@
 #include "peak.h"
 
 enum {
-    HERE_ROUNDS = 5,                /* the best of so many counts */
+    HERE_ROUNDS = 5,                /* at most; the best of them counts */
     HERE_TILES = 4,                 /* a worker */
     HERE_SRAM = 2 << 20,            /* bytes of a tile, as host has */
     HERE_SLOT = 4096,               /* numbers of 4 bytes that a slot holds: 16 KiB */
     HERE_LINES = 1 << 22,           /* of memory, which no cache holds: 256 MiB */
-    HERE_LAUNCHES = 1000
+    HERE_LAUNCHES = 1000            /* at most */
 };
+/* Seconds after which nothing is measured once more: what takes longer, under an
+ * emulator or beside other work, is no truer for it. */
+static const double HERE_SECONDS = 0.3;
 
 /* What the workers move: each its own lines, a power of two of them. */
 typedef struct {
@@ -78,8 +81,9 @@ static inline void here_meet(void *arg, size_t task, size_t worker) {
 }
 /* Bytes a second that all workers move, of so many each. */
 static inline double here_rate(DfPool *pool, DfTask *fn, HereLines *h, double bytes) {
+    const double begin = seconds();
     double best = 0;
-    for (int n = 0; n < HERE_ROUNDS; n++) {
+    for (int n = 0; n < HERE_ROUNDS && seconds() - begin < HERE_SECONDS; n++) {
         const double start = seconds();
         df_run(pool, fn, h, pool->workers);
         best = fmax(best, (double)pool->workers * bytes / (seconds() - start));
@@ -90,11 +94,15 @@ static inline double here_rate(DfPool *pool, DfTask *fn, HereLines *h, double by
 static inline double here_launch(DfPool *pool) {
     DfMeeting meeting;
     const double start = seconds();
-    for (int n = 0; n < HERE_LAUNCHES; n++) {
+    double took = 0;
+    int n = 0;
+    while (n < HERE_LAUNCHES && took < HERE_SECONDS) {
         df_meeting(&meeting, pool);
         df_run(pool, here_meet, &meeting, pool->workers);
+        took = seconds() - start;
+        n++;
     }
-    return (seconds() - start) / HERE_LAUNCHES;
+    return took / n;
 }
 /* The machine at hand with so many threads, as a chip. */
 static inline DfChip here_chip(size_t threads) {

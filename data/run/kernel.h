@@ -90,7 +90,7 @@ static inline double df_rate(const DfChip *chip) {
 static inline void df_time(DfClock *clock, const DfChip *chip, double memory,
                            double unhidden) {
     const double pipeline = clock->cycles / chip->clock;
-    clock->seconds = fmax(pipeline, memory) + unhidden;
+    clock->seconds = df_later(pipeline, memory) + unhidden;
     clock->bound = memory > pipeline ? "memory" : "compute";
     clock->utilisation = clock->flops / (df_rate(chip) * clock->seconds);
 }
@@ -108,7 +108,7 @@ static inline double df_carried(const DfChip *chip, const DfClock *clock) {
 /* Seconds that no schedule of the chip goes below, for so much arithmetic and
  * traffic: all tiles busy all the time, or the memory. */
 static inline double df_bound(const DfChip *chip, const DfClock *clock) {
-    return fmax(clock->flops / df_rate(chip), df_carried(chip, clock));
+    return df_later(clock->flops / df_rate(chip), df_carried(chip, clock));
 }
 /* Adds a section's, or a kernel's, to the sum. */
 static inline void df_clock_add(DfClock *sum, const DfClock *clock) {
@@ -184,7 +184,7 @@ static inline double df_waves(const DfGraph *graph, const DfChip *chip,
         const double each = df_cycles(chip, &all) / (double)items;
         while (items) {
             const size_t taken = size_min(items, room);
-            longest = fmax(longest, each);
+            longest = df_later(longest, each);
             room -= taken;
             items -= taken;
             if (room) continue;

@@ -5,30 +5,47 @@
 #include "../../gpt.h"
 #include "../base/cpu.h"
 
-static inline void peak_task(void *flops, size_t task, size_t worker) {
-    (void)worker;
-    ((double *)flops)[task] = cpu_multiply_add(1000000);
-}
+typedef struct {
+    size_t steps;                           /* of all chains, a task */
+    double *flops;                          /* [tasks] */
+} PeakTasks;
 
-/* The multiply-adds of so many tasks at once, in FLOP/s: a run of some 3 ms. */
-static inline double peak_run(DfPool *pool, size_t tasks) {
-    double *flops = mem_new(tasks, sizeof *flops);
+static inline void peak_task(void *arg, size_t task, size_t worker) {
+    const PeakTasks *p = arg;
+    (void)worker;
+    p->flops[task] = cpu_multiply_add(p->steps);
+}
+/* The multiply-adds of so many tasks at once, in FLOP/s; they took *took seconds. */
+static inline double peak_run(DfPool *pool, size_t tasks, size_t steps, double *took) {
+    PeakTasks p = {steps, mem_new(tasks, sizeof *p.flops)};
     const double start = seconds();
-    df_run(pool, peak_task, flops, tasks);
-    const double rate = (double)tasks * flops[0] / (seconds() - start);
-    free(flops);
+    df_run(pool, peak_task, &p, tasks);
+    *took = seconds() - start;
+    const double rate = (double)tasks * p.flops[0] / *took;
+    free(p.flops);
     return rate;
 }
-enum { PEAK_RUNS = 5, PEAK_RUNS_MOST = 40 };
+enum { PEAK_RUNS = 5 };
+static const double PEAK_RUN = 0.002;       /* seconds that one takes at least */
+static const double PEAK_SECONDS = 0.1;     /* and all together at most, if five did */
 /* The processor's own multiply-add rate with all workers of a pool, in FLOP/s: the best
  * of a few runs, and of more while that is far from so many times what one worker does
  * alone, for threads that have just begun may still share a core. Not the compiler's: a
  * build that is narrower than the processor has a smaller share of it. */
 static inline double peak_flops(DfPool *pool) {
-    const double enough = 0.8 * (double)df_seats(pool) * peak_run(pool, 1);
+    const double start = seconds();
+    size_t steps = 1000;
+    double took;
+    double alone = peak_run(pool, 1, steps, &took);
+    while (took < PEAK_RUN) {
+        steps *= 2;
+        alone = peak_run(pool, 1, steps, &took);
+    }
+    const double enough = 0.8 * (double)df_seats(pool) * alone;
     double best = 0;
-    for (int n = 0; n < PEAK_RUNS || (n < PEAK_RUNS_MOST && best < enough); n++)
-        best = fmax(best, peak_run(pool, pool->workers));
+    for (int n = 0; n < PEAK_RUNS ||
+                    (best < enough && seconds() - start < PEAK_SECONDS); n++)
+        best = fmax(best, peak_run(pool, pool->workers, steps, &took));
     return best;
 }
 

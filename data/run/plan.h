@@ -23,6 +23,34 @@
 #define PLAN_H
 #include "kernel.h"
 
+/* ---- what a part has to do ----------------------------------------------- */
+
+/* A lane of attention costs more the later it comes, so what a part has to do
+ * is looked at at so many times of a sequence. */
+enum { DF_TIMES = 4 };
+
+/* Cycles of one actor of a part, at so many units, on a panel at time `time` of
+ * its sequence. */
+static inline double df_pace_at(const DfGraph *graph, const DfPlan *plan,
+                                const DfPart *part, size_t units, int time) {
+    const size_t groups = size_min(plan->groups, graph->groups);
+    const size_t last = graph->groups - groups;
+    const size_t first = last * (size_t)(2 * time + 1) / (2 * DF_TIMES);
+    const DfWork work = df_firing(graph, &part->s, 0,
+                                  size_min(units, part->s.units), first, groups);
+    return df_cycles(&plan->chip, &work);
+}
+/* The mean of these: cycles a panel. Without attention they are all the same. */
+static inline double df_pace(const DfGraph *graph, const DfPlan *plan,
+                             const DfPart *part, size_t units) {
+    const bool later_more = part->s.per_pair > 0 || part->s.recalled > 0;
+    double sum = 0;
+    if (!later_more) return df_pace_at(graph, plan, part, units, 0);
+    for (int time = 0; time < DF_TIMES; time++)
+        sum += df_pace_at(graph, plan, part, units, time);
+    return sum / DF_TIMES;
+}
+
 /* ---- a section's parts and who waits for whom ---------------------------- */
 
 /* Of every edge of a graph, the first and the last stage that read it. */
@@ -94,7 +122,8 @@ static inline DfReaders df_readers(const DfGraph *graph,
         bool reads = false;
         for (int k = 0; k < DF_INS && !reads; k++) {
             const int in = section->part[s].s.in[k];
-            reads = in != DF_NONE && df_root(graph, section, in) == e;
+            if (in == e || (in != DF_NONE && graph->edge[in].base == e))
+                reads = df_root(graph, section, in) == e;
         }
         if (!reads) continue;
         if (readers.n == DF_DEPS)
@@ -190,6 +219,7 @@ static inline DfSection df_section(const DfGraph *graph, const DfPlan *plan,
     df_collect(graph, &section, end);
     for (size_t s = 0; s < section.parts; s++) {
         DfPart *part = &section.part[s];
+        section.all += df_pace(graph, plan, part, part->s.units);
         if (mode == DF_ALONE) continue;
         for (int k = 0; k < DF_INS; k++) {
             if (part->s.in[k] == DF_NONE) continue;
@@ -268,29 +298,6 @@ static inline size_t df_finest(const DfGraph *graph, const DfStage *stage) {
     }
     return most;
 }
-/* A lane of attention costs more the later it comes, so what a part has to do
- * is looked at at so many times of a sequence. */
-enum { DF_TIMES = 4 };
-
-/* Cycles of one actor of a part, at so many units, on a panel at time `time` of
- * its sequence. */
-static inline double df_pace_at(const DfGraph *graph, const DfPlan *plan,
-                                const DfPart *part, size_t units, int time) {
-    const size_t groups = size_min(plan->groups, graph->groups);
-    const size_t last = graph->groups - groups;
-    const size_t first = last * (size_t)(2 * time + 1) / (2 * DF_TIMES);
-    const DfWork work = df_firing(graph, &part->s, 0,
-                                  size_min(units, part->s.units), first, groups);
-    return df_cycles(&plan->chip, &work);
-}
-/* The mean of these: cycles a panel. */
-static inline double df_pace(const DfGraph *graph, const DfPlan *plan,
-                             const DfPart *part, size_t units) {
-    double sum = 0;
-    for (int time = 0; time < DF_TIMES; time++)
-        sum += df_pace_at(graph, plan, part, units, time);
-    return sum / DF_TIMES;
-}
 /* Replicas of a part of which a unit takes `takes` cycles on a panel: so many
  * that each, which has every replicas-th panel, has `cycles` a panel at most,
  * as far as there is a tile for every unit of each. 1: the part may have no
@@ -302,7 +309,7 @@ static inline size_t df_replicas(const DfStage *stage, const DfPlan *plan,
                        stage->state || stage->recalls;
     if (!stage->replicable || keeps || stage->lag || !(takes > cycles))
         return 1;
-    const double wanted = fmin(ceil(takes / cycles), (double)plan->chip.tiles);
+    const double wanted = df_sooner(ceil(takes / cycles), (double)plan->chip.tiles);
     return size_max(1, size_min((size_t)wanted, most));
 }
 /* Cuts a part into the fewest places that have at most `bytes` bytes each, and whose
@@ -323,7 +330,7 @@ static inline bool df_cut_part(const DfGraph *graph, DfSection *section,
     size_t places = size_min((units + low - 1) / low, most);
     part->replicas = 1;
     const double one = (double)df_cut(graph, section, part, 1, plan);
-    places = size_max(places, size_min((size_t)fmin(one / bytes, 1e9), most));
+    places = size_max(places, size_min((size_t)df_sooner(one / bytes, 1e9), most));
     if (low == 1 && section->replicate)
         part->replicas = df_replicas(&part->s, plan,
                                      df_pace(graph, plan, part, 1), cycles);
@@ -433,16 +440,6 @@ static inline int df_turn_order(const void *one, const void *other) {
     if (a->weight != b->weight) return a->weight < b->weight ? 1 : -1;
     return a->part < b->part ? -1 : a->part > b->part;
 }
-/* Cycles a panel that all parts of a section take on one tile. */
-static inline double df_all_work(const DfGraph *graph, const DfPlan *plan,
-                                 const DfSection *section) {
-    double sum = 0;
-    for (size_t s = 0; s < section->parts; s++) {
-        const DfPart *part = &section->part[s];
-        sum += df_pace(graph, plan, part, part->s.units);
-    }
-    return sum;
-}
 /* Cuts every part into actors of at most so many cycles a panel, and places of
  * `most` bytes at most, as far as can be. The bytes of all; INFINITY if some
  * place is larger than a tile. */
@@ -460,26 +457,37 @@ static inline double df_cut_each(const DfGraph *graph, DfSection *section,
     }
     return bytes;
 }
+/* Whom each part waits for, and the slots, as its replicas are now. */
+static inline void df_gives_all(const DfGraph *graph, DfSection *section,
+                                const DfPlan *plan) {
+    for (size_t s = 0; s < section->parts; s++)
+        df_gives(graph, section, s, plan->depth);
+}
 /* Cuts every part so that no actor has more than a share of what a tile has to
  * do, and no place more than that share of its memory, as far as can be. False
- * if some place is larger than a tile, or all together than the chip. */
+ * if some place is larger than a tile, or all together than the chip; or if no
+ * part has replicas though it may: that is the same as without. */
 static inline bool df_cut_parts(const DfGraph *graph, DfSection *section,
                                 const DfPlan *plan, double share) {
     const double tiles = (double)plan->chip.tiles;
     const double sram = (double)plan->room;
-    const double cycles = share * df_all_work(graph, plan, section) / tiles;
-    const double most = fmin(share, 1) * sram;
-    bool replicated = false;
+    const double cycles = share * section->all / tiles;
+    const double most = df_sooner(share, 1) * sram;
+    if (section->replicated) {                  /* by the cut before this one */
+        for (size_t s = 0; s < section->parts; s++)
+            section->part[s].replicas = 1;
+        df_gives_all(graph, section, plan);
+        section->replicated = false;
+    }
     double bytes = df_cut_each(graph, section, plan, cycles, most);
     if (bytes == INFINITY) return false;
     for (size_t s = 0; s < section->parts; s++)
-        replicated |= section->part[s].replicas > 1;
+        section->replicated |= section->part[s].replicas > 1;
+    if (section->replicated != section->replicate) return false;
     /* Replicas need more slots, which the cut before did not know. More slots
      * change the bytes, not the replicas, so the second cut is the last. */
-    if (replicated || section->replicated) {
-        for (size_t s = 0; s < section->parts; s++)
-            df_gives(graph, section, s, plan->depth);
-        section->replicated = replicated;
+    if (section->replicated) {
+        df_gives_all(graph, section, plan);
         bytes = df_cut_each(graph, section, plan, cycles, most);
     }
     return bytes <= tiles * sram;
@@ -506,7 +514,7 @@ static inline void df_busiest(DfSection *section, const DfTable *table,
 static inline bool df_deal(const DfGraph *graph, DfSection *section,
                            const DfPlan *plan, double share) {
     if (!df_cut_parts(graph, section, plan, share)) return false;
-    const double all = df_all_work(graph, plan, section);
+    const double all = section->all;
     const double tiles = (double)plan->chip.tiles;
     DfTurn *turn = mem_new(section->parts, sizeof *turn);
     DfTable table = df_table(plan);
@@ -518,7 +526,7 @@ static inline bool df_deal(const DfGraph *graph, DfSection *section,
                             (double)part->replicas;
         const double room = (double)part->bytes / (double)plan->room;
         turn[s].part = s;
-        turn[s].weight = fmax(all > 0 ? work * tiles / all : 0, room);
+        turn[s].weight = df_later(all > 0 ? work * tiles / all : 0, room);
     }
     qsort(turn, section->parts, sizeof *turn, df_turn_order);
     bool fits = true;
@@ -687,8 +695,7 @@ static inline double df_guess(const DfGraph *graph, const DfPlan *plan,
     const double carried = (df_bytes(&traffic) - traffic.random) / chip->memory +
                            traffic.random / chip->random;
     if (df_for_workers(plan)) {
-        const double mean = df_all_work(graph, plan, section) /
-                            (double)chip->tiles;
+        const double mean = section->all / (double)chip->tiles;
         return (double)panels * mean / chip->clock + carried +
                df_again(graph, plan, section, panels);
     }
@@ -701,12 +708,12 @@ static inline double df_guess(const DfGraph *graph, const DfPlan *plan,
         for (size_t s = 0; s < section->parts; s++) {
             const DfPart *part = &section->part[s];
             const double slow = df_pace_at(graph, plan, part, part->per, time);
-            slowest = fmax(slowest, slow / (double)part->replicas);
+            slowest = df_later(slowest, slow / (double)part->replicas);
             through[s] = 0;             /* until its first panel is done */
             for (size_t k = 0; k < part->needs; k++)
-                through[s] = fmax(through[s], through[part->need[k]]);
+                through[s] = df_later(through[s], through[part->need[k]]);
             through[s] += slow;
-            longest = fmax(longest, through[s]);
+            longest = df_later(longest, through[s]);
         }
         pace += slowest / DF_TIMES;
         fill += longest / DF_TIMES;
@@ -714,9 +721,9 @@ static inline double df_guess(const DfGraph *graph, const DfPlan *plan,
     free(through);
     const double span = (double)section->span;
     const double firings = ceil((double)panels / span);
-    const double first = fmax(fill, pace * whole);
+    const double first = df_later(fill, pace * whole);
     const double pipeline = span * (first + (firings - 1) * pace * whole) / chip->clock;
     const double load = section->streamed ? 0 : traffic.weights / chip->memory;
-    return fmax(pipeline, carried - load) + load;
+    return df_later(pipeline, carried - load) + load;
 }
 #endif
