@@ -440,6 +440,16 @@ static void files_closed(void) {
           "standard output closed: another file");
 }
 
+/* Results for the standard output come after what is printed, also where that is a
+ * file. */
+static void files_printed(void) {
+    CHECK(outside("%s simulate --layers 1 --heads 1 --width 16 --context 16 "
+                  "--json /dev/stdout >%s/said && sed '$d' %s/said | grep -q '^sparse' && "
+                  "sed -n '$p' %s/said | grep -q '^{.*}$'",
+                  train_path(), folder, folder, folder) == 0,
+          "the table, then its JSON");
+}
+
 static void test_files(void) {
     folder_begin();
     make_text(file_in("text"), 3000);
@@ -455,6 +465,7 @@ static void test_files(void) {
     files_machine();
     files_smaller();
     files_closed();
+    files_printed();
     folder_end();
 }
 #endif

@@ -176,6 +176,22 @@ static void check_equal(const char *a, const char *b) {
     state_free(&x);
     state_free(&y);
 }
+/* A log that has lines of later steps loses them, and it is said. */
+static void check_log_cut(const char *text, const char *parts) {
+    const char *log = file_in("longer");
+    char *lines = NULL;
+    Out longer = out_open(log);
+    out_text(&longer, log_head);
+    for (int step = 1; step < 1000; step++) out_print(&longer, "%d,1,1,1,1,1\n", step);
+    out_done(&longer);
+    CHECK(outside("%s run --text %s --resume %s --log %s --quiet 2>%s/said && "
+                  "grep -q 'lines after that of step' %s/said",
+                  train_path(), text, parts, log, folder, folder) == 0,
+          "nothing is said of the lines that go");
+    lines = file_text(log);
+    CHECK(!strstr(lines, "\n999,"), "lines of steps to come");
+    free(lines);
+}
 /* What a run in parts must not change, and what no command writes over. */
 static void check_kept(const char *text, const char *whole, const char *parts) {
     /* a resume keeps what decides the result */
@@ -195,6 +211,7 @@ static void check_kept(const char *text, const char *whole, const char *parts) {
                     file_in("late"));
     check_refused("line 1", "run --text %s --resume %s --log %s", text, parts,
                   file_in("other"));
+    check_log_cut(text, parts);
 
     /* no command writes over what it reads */
     const uint64_t before = file_bits(whole);
@@ -699,6 +716,8 @@ static const Refused bad_lines[] = {
     {"run --sparsity 0.5 --update often", "--update"},
     {"run --sparsity 0.5 --drop 0.5", "needs --update"},
     {"run --sparsity 0.5 --update gmp --mask-every 1000", "--mask-every"},
+    {"run --sparsity 0.5 --update gmp --mask random", "keeps the largest weights: no --mask "},
+    {"run --sparsity 0.5 --update gmp --drop 0.5", "keeps the largest weights: no --drop "},
     {"run --sparsity 0.5 --densify 0.6 --dense-first 0.6", "none of 500 steps sparse"},
     {"run --sparsity 0.5 --dense-first 1", "none of 500 steps sparse"},
     {"run --sparsity 0.5 --densify 1", "none of 500 steps sparse"},
@@ -740,6 +759,9 @@ static const Refused bad_lines[] = {
     {"simulate --sweep batch=1..2x", "--sweep"},
     {"simulate --sweep batch=1..2 --json x", "--sweep and --json contradict"},
     {"simulate --sweep batch=1..2 --why embed", "--sweep and --why contradict"},
+    {"simulate --sweep batch=1..2 --batch 4", "--sweep and --batch contradict"},
+    {"simulate --sweep context=1.5..4", "whole numbers"},
+    {"simulate --sweep sram=100..400", "so many times 64"},
     {"simulate --validate --spread erk", "--validate and --spread contradict"},
     {"simulate --section 1", "--section: is of --timeline"},
     {"simulate --why embed --timeline --section 1", "--section: is of --timeline"},

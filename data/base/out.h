@@ -60,11 +60,12 @@ static inline int out_temp(Out *o) {
     o->temp = temp;
     return file;
 }
-/* Nothing is at path until out_commit, unless it is a device or a pipe. Dies if
- * it cannot be written. */
+/* Nothing is at path until out_commit, unless it is a device or a pipe, or where the
+ * standard output goes already. Dies if it cannot be written. */
 static inline Out out_open(const char *path) {
     Out o = {.kind = OUT_FILE};
     struct stat st;
+    struct stat printed;
     if (strlen(path) >= PATH_MAX - 32)
         die("%.60s...: expected a shorter path", path);
     const bool there = file_stat(path, &st);
@@ -72,6 +73,9 @@ static inline Out out_open(const char *path) {
         die("%s: expected a file to write, found a directory", path);
     if (!there && !lstat(path, &st))
         die("%s: expected a file to write, found a link to none", path);
+    if (there && !fstat(1, &printed) && printed.st_dev == st.st_dev &&
+        printed.st_ino == st.st_ino)
+        return out_standard();
     const bool file = there && S_ISREG(st.st_mode);
     if (!file) strcpy(o.path, path);
     else if (!realpath(path, o.path)) die_of(path, "write");    /* of a link, its file */
@@ -170,7 +174,7 @@ static inline void out_free(Out *o) {
 }
 /* Leaves nothing of it. */
 static inline void out_drop(Out *o) {
-    if (o->kind == OUT_FILE) close(o->file);
+    if (o->kind == OUT_FILE && o->file != 1) close(o->file);
     if (o->temp) {
         unlink(o->temp->path);
         o->temp->there = false;

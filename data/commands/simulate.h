@@ -533,13 +533,19 @@ static inline Sweep sweep_parse(const Options *o) {
     sweep.from = strtod(from, &end);
     const bool read = *from && !*end && dots[2];
     if (read) sweep.to = strtod(dots + 2, &end);
-    const double least = sweep.key == SWEEP_SPARSITY ? 0 : 1;
+    const double least = sweep.key == SWEEP_SPARSITY ? 0
+                         : sweep.key == SWEEP_SRAM ? DF_LINE_BYTES : 1;
     const double most = sweep.key == SWEEP_SPARSITY ? 0.999 : 1e15;
+    const bool whole = sweep.key == SWEEP_SPARSITY || sweep.key == SWEEP_MEMORY ||
+                       fmod(sweep.from, sweep.key == SWEEP_SRAM ? DF_LINE_BYTES : 1) == 0;
     if (sweep.key == SWEEP_KEYS || !read || *end || !(sweep.from >= least) ||
-        !(sweep.to >= sweep.from) || !(sweep.to <= most))
+        !(sweep.to >= sweep.from) || !(sweep.to <= most) || !whole)
         usage("--sweep: expected KEY=A..B, A at most B, KEY one of sparsity (0 to "
-              "0.999), batch, sram, memory, context, found '%s'",
-              o->sim_sweep);
+              "0.999), batch or context (whole numbers), sram (A so many times %d), "
+              "memory, found '%s'",
+              DF_LINE_BYTES, o->sim_sweep);
+    if (sweep.key != SWEEP_MEMORY)
+        options_contradict(o, SIMULATE, "sweep", &sweep_keys[sweep.key], 1);
     return sweep;
 }
 /* One line: the sparse model, or at a sparsity of 0 the dense one, with that
@@ -549,8 +555,7 @@ static inline void sweep_line(Out *out, const Options *options, GptConfig c,
     Options o = *options;
     if (sweep->key == SWEEP_SPARSITY) o.sparsity = value;
     if (sweep->key == SWEEP_BATCH) o.batch = (size_t)value;
-    if (sweep->key == SWEEP_SRAM)
-        chip.sram = (size_t)value / DF_LINE_BYTES * DF_LINE_BYTES;
+    if (sweep->key == SWEEP_SRAM) chip.sram = (size_t)value;
     if (sweep->key == SWEEP_MEMORY) chip.memory = value;
     if (sweep->key == SWEEP_CONTEXT) c.ctx = (size_t)value;
     const Simulated way =

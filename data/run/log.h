@@ -3,7 +3,7 @@
  *     step,loss,bits_per_byte,lr,grad_norm,seconds
  *     1,6.03,3.15,1.2e-05,2.7,0.4811
  *     2,5.98,3.12,2.4e-05,2.6,0.4790        a run resumed at step 2
- *     3,5.91,3.09,3.6e-05,2.6,0.4802        loses this line, and writes it again
+ *     3,5.91,3.09,3.6e-05,2.6,0.4802        loses this line, says so, and writes it again
  *
  * It refuses a file that begins otherwise: that is not a log. */
 #ifndef LOG_H
@@ -36,6 +36,14 @@ static inline size_t log_kept(const Bytes *old, size_t step) {
     }
     return at;
 }
+/* Says how many lines go from byte `at` on. */
+static inline void log_note(const char *path, const Bytes *old, size_t at, size_t step) {
+    size_t lines = 0;
+    for (; at < old->n; at++) lines += old->p[at] == '\n' || at + 1 == old->n;
+    if (lines)
+        note("%s: %zu lines after that of step %zu, of a run that was not saved, are taken "
+             "out", path, lines, step);
+}
 /* Opens the CSV log; with path NULL there is none. A resumed run goes on after
  * the line of its step: later ones, of a run that was killed, go. */
 static inline Out log_open(const char *path, size_t step) {
@@ -47,6 +55,7 @@ static inline Out log_open(const char *path, size_t step) {
         die("%s: line 1: expected %.*s, found another", path,
             (int)strlen(log_head) - 1, log_head);
     Out out = out_open(path);
+    if (old.n) log_note(path, &old, log_kept(&old, step), step);
     if (old.n) out_bytes(&out, old.p, log_kept(&old, step));
     else out_text(&out, log_head);
     out_done(&out);

@@ -295,6 +295,7 @@ static inline void masks_check(const Options *o) {
         "block", "mask", "spread", "mask-seed", "update", "dense-first",
     };
     static const char *const evolve[] = {"drop", "mask-every", "mask-stop"};
+    static const char *const chosen[] = {"mask", "mask-seed", "drop"};
     const bool trained = o->init || o->dense_first > 0;
     for (size_t k = 0; k < sizeof need / sizeof *need; k++)
         if (option_given(o, need[k]) && !masks_wanted(o))
@@ -306,6 +307,10 @@ static inline void masks_check(const Options *o) {
     for (size_t k = 0; k < sizeof evolve / sizeof *evolve; k++)
         if (option_given(o, evolve[k]) && parse_update(o) == STATIC)
             refuse(o, "--%s needs --update set, rigl or gmp", evolve[k]);
+    for (size_t k = 0; k < sizeof chosen / sizeof *chosen; k++)
+        if (option_given(o, chosen[k]) && parse_update(o) == GMP)
+            refuse(o, "--update gmp begins dense and keeps the largest weights: no --%s",
+                   chosen[k]);
     if (mask_rule(o) == MASK_FILE && !file_there(o->mask))
         refuse(o, "--mask: expected balanced, random, butterfly, magnitude or a file, found '%s'",
                o->mask);
