@@ -79,8 +79,6 @@ static void test_tune(void) {
     tune_resumes("gpt2-dir", "--context 10 --sparsity 0.5 --mask magnitude");
     tune_resumes("sparse", "--context 10 --densify 1");
     tune_resumes("sparse", "--context 17");
-    check_refused("while it is read", "eval %s --json %s/config.json", file_in("gpt2-dir"),
-                  file_in("gpt2-dir"));
     check_refused("expected at most the 24 positions",
                   "run --init %s --text %s --context 25 --out %s", file_in("gpt2-dir"),
                   text, file_in("none"));

@@ -41,8 +41,8 @@ static inline void log_note(const char *path, const Bytes *old, size_t at, size_
     size_t lines = 0;
     for (; at < old->n; at++) lines += old->p[at] == '\n' || at + 1 == old->n;
     if (lines)
-        note("%s: %zu lines after that of step %zu, of a run that was not saved, are taken "
-             "out", path, lines, step);
+        note("%s: lines after that of step %zu, of a run that was not saved, are taken out: %zu",
+             path, step, lines);
 }
 /* Opens the CSV log; with path NULL there is none. A resumed run goes on after
  * the line of its step: later ones, of a run that was killed, go. */
@@ -55,8 +55,9 @@ static inline Out log_open(const char *path, size_t step) {
         die("%s: line 1: expected %.*s, found another", path,
             (int)strlen(log_head) - 1, log_head);
     Out out = out_open(path);
-    if (old.n) log_note(path, &old, log_kept(&old, step), step);
-    if (old.n) out_bytes(&out, old.p, log_kept(&old, step));
+    const size_t kept = old.n ? log_kept(&old, step) : 0;
+    log_note(path, &old, kept, step);
+    if (old.n) out_bytes(&out, old.p, kept);
     else out_text(&out, log_head);
     out_done(&out);
     file_free(&old);

@@ -652,19 +652,12 @@ static inline Options *options_read(int argc, char **argv, int command,
 
 /* ---- files that are read, files that are written ------------------------- */
 
-/* Whether what is read there is that file, or a folder that has it. */
-static inline bool file_reads(const char *read, const char *path) {
-    char *folder = path_beside(path, ".");
-    const bool reads = file_same(read, path) || file_same(read, folder);
-    free(folder);
-    return reads;
-}
 /* Whether option k names that file, to be read. */
 static inline bool option_reads(const Options *o, int k, const char *path) {
     const void *field = (const char *)o + options[k].at;
     if (options[k].kind == SOURCE) {
         const char *source = *(const char *const *)field;
-        return source && file_reads(source, path);
+        return source && file_same(source, path);
     }
     if (options[k].kind != SOURCES) return false;
     const OptionList *list = field;
@@ -688,7 +681,7 @@ static inline void output_check(const char *path, const Options *o,
     bool read = false;
     for (int k = 0; k < OPTIONS && there; k++) read |= option_reads(o, k, path);
     for (int k = 0; k < 3 && there; k++)
-        read |= other[k] && other[k] != path && file_reads(other[k], path);
+        read |= other[k] && other[k] != path && file_same(other[k], path);
     if (read) die("%s: would be written over while it is read", path);
     out_probe(path);
 }
