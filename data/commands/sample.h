@@ -105,8 +105,8 @@ static inline size_t prompt_encode(const Tokenizer *tok,
 /* Writes to out what the model adds to the prompt, as it comes: at most n
  * tokens, until <|endoftext|>. False if it ends at logits that are not finite. */
 static inline bool sample(Out *out, const State *s, DfPool *pool,
-                          const GptPrompt *prompt, size_t n,
-                          const GptChoice *how, uint64_t seed) {
+                         const GptPrompt *prompt, size_t n,
+                         const GptChoice *how, uint64_t seed) {
     const size_t ctx = s->m->c.ctx;
     const uint64_t key = rng_key(seed, "sample");
     GptRun *r = gpt_run_new(s->m, pool, 1, ctx, 64, GPT_FORWARD);

@@ -506,8 +506,15 @@ enum {
     SWEEP_SPARSITY, SWEEP_BATCH, SWEEP_SRAM, SWEEP_MEMORY, SWEEP_CONTEXT,
     SWEEP_KEYS
 };
-static const char *const sweep_keys[SWEEP_KEYS] = {"sparsity", "batch", "sram",
-                                                   "memory", "context"};
+static const struct {
+    const char *name;
+    double least, most;
+    double unit;                    /* A is so many times this; 0: any number */
+} sweep_keys[SWEEP_KEYS] = {
+    {"sparsity", 0, 0.999, 0}, {"batch", 1, 1e15, 1},
+    {"sram", DF_LINE_BYTES, 1e15, DF_LINE_BYTES},
+    {"memory", 1, 1e15, 0}, {"context", 1, 1e15, 1},
+};
 
 typedef struct {
     int key;
@@ -517,7 +524,7 @@ typedef struct {
 /* The key whose name text begins with, n letters; SWEEP_KEYS: none. */
 static inline int sweep_key(const char *text, size_t n) {
     for (int k = 0; k < SWEEP_KEYS; k++)
-        if (strlen(sweep_keys[k]) == n && !strncmp(sweep_keys[k], text, n))
+        if (strlen(sweep_keys[k].name) == n && !strncmp(sweep_keys[k].name, text, n))
             return k;
     return SWEEP_KEYS;
 }
@@ -533,19 +540,20 @@ static inline Sweep sweep_parse(const Options *o) {
     sweep.from = strtod(from, &end);
     const bool read = *from && !*end && dots[2];
     if (read) sweep.to = strtod(dots + 2, &end);
-    const double least = sweep.key == SWEEP_SPARSITY ? 0
-                         : sweep.key == SWEEP_SRAM ? DF_LINE_BYTES : 1;
-    const double most = sweep.key == SWEEP_SPARSITY ? 0.999 : 1e15;
-    const bool whole = sweep.key == SWEEP_SPARSITY || sweep.key == SWEEP_MEMORY ||
-                       fmod(sweep.from, sweep.key == SWEEP_SRAM ? DF_LINE_BYTES : 1) == 0;
-    if (sweep.key == SWEEP_KEYS || !read || *end || !(sweep.from >= least) ||
-        !(sweep.to >= sweep.from) || !(sweep.to <= most) || !whole)
+    bool right = read && !*end && sweep.key < SWEEP_KEYS && sweep.to >= sweep.from;
+    if (right) {
+        const double unit = sweep_keys[sweep.key].unit;
+        right = sweep.from >= sweep_keys[sweep.key].least &&
+                sweep.to <= sweep_keys[sweep.key].most &&
+                !(unit > 0 && fmod(sweep.from, unit) > 0);
+    }
+    if (!right)
         usage("--sweep: expected KEY=A..B, A at most B, KEY one of sparsity (0 to "
               "0.999), batch or context (whole numbers), sram (A so many times %d), "
               "memory, found '%s'",
               DF_LINE_BYTES, o->sim_sweep);
     if (sweep.key != SWEEP_MEMORY)
-        options_contradict(o, SIMULATE, "sweep", &sweep_keys[sweep.key], 1);
+        options_contradict(o, SIMULATE, "sweep", &sweep_keys[sweep.key].name, 1);
     return sweep;
 }
 /* One line: the sparse model, or at a sparsity of 0 the dense one, with that
@@ -560,7 +568,7 @@ static inline void sweep_line(Out *out, const Options *options, GptConfig c,
     if (sweep->key == SWEEP_CONTEXT) c.ctx = (size_t)value;
     const Simulated way =
         simulate_quietly(&o, &c, df_chip_check(chip, chip.name), o.sparsity);
-    out_print(out, "%s,%g,%zu,%.6g", sweep_keys[sweep->key], value,
+    out_print(out, "%s,%g,%zu,%.6g", sweep_keys[sweep->key].name, value,
               o.batch * c.ctx, way.kernel.seconds);
     if (chip.kernels) out_text(out, ",,\n");
     else

@@ -27,7 +27,7 @@ static inline double peak_run(DfPool *pool, size_t tasks, size_t steps, double *
 }
 enum { PEAK_RUNS = 5 };
 static const double PEAK_RUN = 0.002;       /* seconds that one takes at least */
-static const double PEAK_SECONDS = 0.1;     /* and all together at most, if five did */
+static const double PEAK_SECONDS = 0.1;     /* after which no more than these are made */
 /* The processor's own multiply-add rate with all workers of a pool, in FLOP/s: the best
  * of a few runs, and of more while that is far from so many times what one worker does
  * alone, for threads that have just begun may still share a core. Not the compiler's: a

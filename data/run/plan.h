@@ -122,6 +122,7 @@ static inline DfReaders df_readers(const DfGraph *graph,
         bool reads = false;
         for (int k = 0; k < DF_INS && !reads; k++) {
             const int in = section->part[s].s.in[k];
+            /* what it lies in is itself or its base */
             if (in == e || (in != DF_NONE && graph->edge[in].base == e))
                 reads = df_root(graph, section, in) == e;
         }
